@@ -1,0 +1,62 @@
+// Named changes: everything a person (or a node on a person's behalf) can do to the desired state, as data.
+// How each is validated and applied is in changes.ts.
+
+import type { AppId, Digest, NodeId, ReleaseId } from './ids.ts';
+import type { HealthDoc, PartitionMode, Role, Strategy } from './schema.ts';
+
+export type NewRelease = {
+  id: ReleaseId;
+  description: string;
+  droplet: { digest: Digest; sizeBytes: number; stack: string };
+  buildpack: string;
+  processes: Record<string, string>;
+};
+
+export type AppSettings = {
+  memoryBytes?: number;
+  diskBytes?: number;
+  health?: HealthDoc;
+  strategy?: Strategy;
+  partition?: PartitionMode;
+  maxUnavailable?: number;
+};
+
+export type NamedChange =
+  /** Admits a node, counts the use of its invite, and adds the node's operator as an admin, all in one change. */
+  | { change: 'admitNode'; node: NodeId; name: string; invite?: string; operatorTokenHash?: string }
+  /** Also removes the node's operator. */
+  | { change: 'removeNode'; node: NodeId }
+  | { change: 'setDraining'; node: NodeId; draining: boolean }
+  /** An empty value removes the label. */
+  | { change: 'labelNode'; node: NodeId; labels: Record<string, string> }
+  | { change: 'addUser'; name: string; role: Role; tokenHash: string }
+  | { change: 'removeUser'; name: string }
+  | { change: 'createInvite'; id: string; secretHash: string; expiresAtMs: number; usesMax: number }
+  | {
+      change: 'createApp';
+      app: AppId;
+      name: string;
+      settings: AppSettings;
+      scale: Record<string, number>;
+      env: Record<string, string>;
+      routes: string[];
+      stopped: boolean;
+    }
+  | { change: 'configureApp'; app: AppId; settings: AppSettings }
+  /** Becomes the current release, numbered one above the highest; carries the app's env. Old releases beyond RELEASES_KEPT_MAX go. */
+  | { change: 'addRelease'; app: AppId; release: NewRelease }
+  | { change: 'failRelease'; app: AppId; release: ReleaseId; reason: string }
+  /** A new release with the droplet, processes and env of an earlier one. */
+  | { change: 'rollback'; app: AppId; to: ReleaseId; release: ReleaseId }
+  /** Changes the app's env; when the app has a release, a new one with the new env is made, under the id given. */
+  | { change: 'setEnv'; app: AppId; set: Record<string, string>; unset: string[]; release: ReleaseId }
+  | { change: 'scaleApp'; app: AppId; scale: Record<string, number> }
+  | { change: 'setStopped'; app: AppId; stopped: boolean }
+  | { change: 'restartApp'; app: AppId }
+  | { change: 'deleteApp'; app: AppId }
+  /** Rejected when another app holds the route. */
+  | { change: 'mapRoute'; app: AppId; route: string }
+  | { change: 'unmapRoute'; app: AppId; route: string };
+
+/** Who did it and when; becomes the message and time of the Automerge change, which makes the history an audit log. */
+export type ChangeAuthor = { by: string; atMs: number };

@@ -1,0 +1,24 @@
+// Branded identifiers: what each names, and that one never passes for another. Contains no behaviour beyond casts.
+
+declare const brand: unique symbol;
+type Branded<T extends string> = string & { readonly [brand]: T };
+
+/** libp2p peer id of a node (Ed25519, `12D3KooW…`). */
+export type NodeId = Branded<'NodeId'>;
+/** Random id of a cluster, 16 bytes in hex. */
+export type ClusterId = Branded<'ClusterId'>;
+/** Random id of an app, 16 bytes as a UUID; stays when the app's name is reused. */
+export type AppId = Branded<'AppId'>;
+/** Random id of a release, 16 bytes as a UUID. Releases are ordered by (version, id). */
+export type ReleaseId = Branded<'ReleaseId'>;
+/** Id of one running copy; unique for ever: `<node suffix>-<incarnation>-<counter>`. */
+export type InstanceId = Branded<'InstanceId'>;
+/** Content address of a blob: `sha256:<64 hex digits>`. */
+export type Digest = Branded<'Digest'>;
+
+export const asNodeId = (text: string): NodeId => text as NodeId;
+export const asClusterId = (text: string): ClusterId => text as ClusterId;
+export const asAppId = (text: string): AppId => text as AppId;
+export const asReleaseId = (text: string): ReleaseId => text as ReleaseId;
+export const asInstanceId = (text: string): InstanceId => text as InstanceId;
+export const asDigest = (text: string): Digest => text as Digest;

@@ -1,0 +1,96 @@
+// The shape of the desired-state document, as it is stored. Only crdt/ writes it; everyone else reads a view (view.ts).
+//
+// Readers tolerate missing and unknown fields, because nodes of different versions share one document. Keys are chosen so
+// that concurrent edits on two sides of a partition merge instead of overwriting each other: things people name (apps) are
+// keyed by random id, and claims (routes, invite uses) are sets.
+
+/** Raised only when a reader of the older version could no longer understand the document at all. */
+export const SCHEMA_VERSION = 1;
+
+export type Role = 'admin' | 'developer' | 'viewer';
+export type HealthKind = 'port' | 'http' | 'process';
+export type Strategy = 'rolling' | 'recreate';
+export type PartitionMode = 'serve' | 'fence';
+
+/** The whole document. Times are Unix ms of the writer's clock: for people to read, never for decisions. */
+export type DesiredDoc = {
+  schemaVersion: number;
+  cluster: { id: string; name: string; domain: string; createdAtMs: number };
+  /** Keyed by node id. A removed node stays as a tombstone, so that it can never come back by a merge. */
+  nodes: Record<string, NodeDoc>;
+  /** Keyed by user name. */
+  users: Record<string, UserDoc>;
+  /** Keyed by invite id. */
+  invites: Record<string, InviteDoc>;
+  /** Keyed by app id. */
+  apps: Record<string, AppDoc>;
+  /** Keyed by `host/path`, then by the claiming app's id: two claims made apart both survive, the view picks one. */
+  routes: Record<string, Record<string, RouteClaimDoc>>;
+};
+
+export type NodeDoc = {
+  name: string;
+  admittedAtMs: number;
+  admittedBy: string;
+  removedAtMs?: number;
+  draining?: boolean;
+  /** Set with `peer nodes label`; merged over the labels given to `peer start`. */
+  labels?: Record<string, string>;
+};
+
+export type UserDoc = {
+  role: Role;
+  tokenHash: string;
+  createdAtMs: number /** Set for the operator of one node. */;
+  node?: string;
+};
+
+export type InviteDoc = {
+  secretHash: string;
+  createdAtMs: number;
+  expiresAtMs: number;
+  usesMax: number;
+  /** Keyed by the node id that used it: uses made apart add up. */
+  uses: Record<string, number>;
+};
+
+export type RouteClaimDoc = { createdAtMs: number };
+
+export type AppDoc = {
+  name: string;
+  createdAtMs: number;
+  stopped: boolean;
+  /** Number of slots per process type; a type that is absent runs `web: 1`, others 0. */
+  scale: Record<string, number>;
+  memoryBytes: number;
+  diskBytes: number;
+  env: Record<string, string>;
+  health: HealthDoc;
+  strategy: Strategy;
+  partition: PartitionMode;
+  maxUnavailable: number;
+  /** Raised by `peer restart`: every instance started for a smaller value is replaced, one after the other. */
+  restartCount: number;
+  /** The release that should run. A failed one is skipped by the view, which falls back to the last good one. */
+  currentRelease?: string;
+  /** Keyed by release id. */
+  releases: Record<string, ReleaseDoc>;
+};
+
+export type HealthDoc = { kind: HealthKind; path?: string; timeoutMs: number };
+
+export type ReleaseDoc = {
+  /** v1, v2…; two releases made apart may share a number, then the id orders them. */
+  version: number;
+  createdAtMs: number;
+  createdBy: string;
+  /** Why it exists: `push`, `rollback to v3`, `env`. */
+  description: string;
+  droplet: { digest: string; sizeBytes: number; stack: string };
+  buildpack: string;
+  /** Start command per process type. */
+  processes: Record<string, string>;
+  /** The app's environment as it was when the release was made. */
+  env: Record<string, string>;
+  failed?: { reason: string; atMs: number };
+};

@@ -1,0 +1,86 @@
+// DesiredView: the desired state as everyone but crdt/ reads it. Immutable, complete (defaults filled in) and the same on
+// every node that holds the same heads. Conflicts between concurrent edits are decided here, deterministically, and shown.
+
+import type { AppId, ClusterId, Digest, NodeId, ReleaseId } from './ids.ts';
+import type { HealthKind, PartitionMode, Role, Strategy } from './schema.ts';
+
+export type DesiredView = {
+  readonly cluster: { readonly id: ClusterId; readonly name: string; readonly domain: string };
+  /** Admitted nodes, removed ones left out. */
+  readonly nodes: ReadonlyMap<NodeId, NodeView>;
+  readonly removedNodes: ReadonlySet<NodeId>;
+  readonly users: ReadonlyMap<string, UserView>;
+  readonly invites: ReadonlyMap<string, InviteView>;
+  /** Every app, in the order of its id. */
+  readonly apps: ReadonlyMap<AppId, AppView>;
+  /** Keyed by `host/path` (`host` alone means the whole host); the winner of each claim. */
+  readonly routes: ReadonlyMap<string, AppId>;
+  /** Claims and names that lost against a concurrent one; shown to users. */
+  readonly conflicts: readonly Conflict[];
+};
+
+export type NodeView = {
+  readonly id: NodeId;
+  readonly name: string;
+  readonly draining: boolean;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly admittedAtMs: number;
+};
+export type UserView = {
+  readonly name: string;
+  readonly role: Role;
+  readonly tokenHash: string;
+  readonly createdAtMs: number;
+  readonly node?: NodeId;
+};
+export type InviteView = {
+  readonly id: string;
+  readonly secretHash: string;
+  readonly expiresAtMs: number;
+  readonly usesMax: number;
+  readonly usedBy: readonly NodeId[];
+};
+
+export type AppView = {
+  readonly id: AppId;
+  readonly name: string;
+  /** False when an older app of the same name exists: this one is shown, but cannot be addressed by name. */
+  readonly ownsName: boolean;
+  readonly createdAtMs: number;
+  readonly stopped: boolean;
+  readonly scale: Readonly<Record<string, number>>;
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
+  readonly env: Readonly<Record<string, string>>;
+  readonly health: HealthView;
+  readonly strategy: Strategy;
+  readonly partition: PartitionMode;
+  readonly maxUnavailable: number;
+  readonly restartCount: number;
+  /** What should run now: the current release, or the newest good one before it when it failed. Undefined: never released. */
+  readonly release: ReleaseView | undefined;
+  /** All releases, oldest first. */
+  readonly releases: readonly ReleaseView[];
+  /** Routes this app has won, sorted. */
+  readonly routes: readonly string[];
+};
+
+export type HealthView = { readonly kind: HealthKind; readonly path: string; readonly timeoutMs: number };
+
+export type ReleaseView = {
+  readonly id: ReleaseId;
+  readonly version: number;
+  readonly createdAtMs: number;
+  readonly createdBy: string;
+  readonly description: string;
+  readonly droplet: { readonly digest: Digest; readonly sizeBytes: number; readonly stack: string };
+  readonly buildpack: string;
+  readonly processes: Readonly<Record<string, string>>;
+  readonly env: Readonly<Record<string, string>>;
+  readonly failed: { readonly reason: string; readonly atMs: number } | undefined;
+};
+
+export type Conflict =
+  | { readonly kind: 'route'; readonly route: string; readonly winner: AppId; readonly loser: AppId }
+  | { readonly kind: 'appName'; readonly name: string; readonly winner: AppId; readonly loser: AppId }
+  | { readonly kind: 'nodeName'; readonly name: string; readonly winner: NodeId; readonly loser: NodeId };

@@ -1,0 +1,197 @@
+// The vocabulary of the core: reports, members, events and effects. Types only; every field says what it means.
+
+import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { DesiredView, HealthView } from '../../crdt/view.ts';
+
+// ---------------------------------------------------------------- observed state
+
+/**
+ * - `starting`: being fetched, unpacked, launched, or not healthy yet.
+ * - `ready`: answers its health check; only these receive traffic.
+ * - `unhealthy`: was ready, now fails its check; it is replaced when it does not recover.
+ * - `crashed`: ended by itself or never became healthy; its slot waits out a backoff on this node.
+ * - `stopping`: told to end; counts against memory until it has gone.
+ */
+export type InstanceState = 'starting' | 'ready' | 'unhealthy' | 'crashed' | 'stopping';
+
+export type InstanceReport = {
+  id: InstanceId;
+  app: AppId;
+  process: string;
+  index: number;
+  release: ReleaseId;
+  /** The app's restartCount that it was started for. */
+  restartCount: number;
+  state: InstanceState;
+  /** How long it has been in this state when the report was made, ms. */
+  sinceMs: number;
+  /** Crashes of this slot on this node since it was last stable. */
+  crashes: number;
+  memoryBytes: number;
+  /** Port on the node's loopback, once launched. Reached from other nodes over the link. */
+  port?: number;
+  /** Why it crashed; one line. */
+  reason?: string;
+};
+
+/**
+ * What one node says of itself. Authored only by that node (gossip is signed); the higher (incarnation, sequence) wins.
+ * Bound: REPORT_BYTES_MAX when encoded.
+ */
+export type Report = {
+  node: NodeId;
+  /** Raised by the node at every start, and to refute a suspicion. Persisted. */
+  incarnation: number;
+  sequence: number;
+  name: string;
+  /** `leaving`: drained by `peer leave`, will not come back by itself. */
+  status: 'alive' | 'leaving';
+  version: string;
+  /** libp2p addresses other nodes can dial. */
+  addresses: string[];
+  /** Where the link listens: `host:port`. */
+  link: string;
+  /** `host:port` of the API and the public HTTP listener, for people to read. */
+  api: string;
+  http: string;
+  arch: string;
+  stacks: string[];
+  runtimes: string[];
+  labels: Record<string, string>;
+  memoryBytes: number;
+  /** 1-minute load average divided by cores, in steps of 0.25, so that noise does not make news. */
+  load: number;
+  instances: InstanceReport[];
+  /** Droplets and images held, sorted. */
+  droplets: Digest[];
+  /** Heads of this node's desired-state document, sorted. */
+  heads: string[];
+};
+
+export type MemberStatus = 'alive' | 'suspect' | 'dead' | 'left';
+
+/** Gossiped claims about a member, SWIM's terms. The sender is authenticated by the transport. */
+export type MembershipMessage =
+  | {
+      kind: 'suspect';
+      node: NodeId;
+      incarnation: number;
+      from: NodeId /** A closed connection whose redial was refused, not silence. */;
+      evidence: 'refused' | 'silence';
+    }
+  | { kind: 'alive'; node: NodeId; incarnation: number; from: NodeId }
+  | { kind: 'dead'; node: NodeId; incarnation: number; from: NodeId }
+  | { kind: 'left'; node: NodeId; incarnation: number; from: NodeId };
+
+/** One place that must be filled. */
+export type Slot = { app: AppId; process: string; index: number };
+
+// ---------------------------------------------------------------- events: everything that can happen
+
+export type Event =
+  | { type: 'desiredChanged'; view: DesiredView; heads: string[] }
+  | { type: 'reportReceived'; report: Report }
+  | { type: 'membershipReceived'; message: MembershipMessage }
+  /** The transport has (not) a live connection to the node. */
+  | { type: 'connected'; node: NodeId }
+  | { type: 'disconnected'; node: NodeId }
+  /** Answer to the effect `probe`. `refused`: its host answered that nothing listens there. */
+  | { type: 'probeSucceeded'; node: NodeId }
+  | { type: 'probeFailed'; node: NodeId; reason: 'refused' | 'timeout' | 'error' }
+  /** Instances that the runtime found running at start-up. Comes once, before any other instance event. */
+  | { type: 'instancesAdopted'; instances: AdoptedInstance[] }
+  /** The process exists; `port` is reserved for it. */
+  | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined }
+  | { type: 'instanceReady'; id: InstanceId }
+  | { type: 'instanceUnhealthy'; id: InstanceId; reason: string }
+  /** It is gone: by itself, because it never became healthy, or because it was stopped. `reason` is one line for people. */
+  | { type: 'instanceExited'; id: InstanceId; reason: string }
+  | { type: 'dropletsHeld'; digests: Digest[] }
+  | { type: 'dropletFetchFailed'; digest: Digest; reason: string }
+  | { type: 'resourcesMeasured'; load: number }
+  /** A person asked to restart one slot, at once. */
+  | { type: 'restartSlot'; slot: Slot }
+  /** `peer stop`: this node ends; say so to the others. */
+  | { type: 'leave'; keepInstances: boolean }
+  /** lateMs: by how much the event loop missed the time it was asked for. */
+  | { type: 'tick'; lateMs: number };
+
+export type AdoptedInstance = {
+  id: InstanceId;
+  app: AppId;
+  process: string;
+  index: number;
+  release: ReleaseId;
+  restartCount: number;
+  memoryBytes: number;
+  port: number | undefined;
+};
+
+// ---------------------------------------------------------------- effects: everything the node may do
+
+export type Effect =
+  | { type: 'startInstance'; spec: InstanceSpec }
+  /** TERM, grace, KILL. Answered by instanceExited. Repeating it is harmless. */
+  | { type: 'stopInstance'; id: InstanceId; reason: string }
+  /** Get the droplet from any holder. Answered by dropletsHeld or dropletFetchFailed. */
+  | { type: 'fetchDroplet'; digest: Digest; sizeBytes: number; holders: NodeId[] }
+  /** Answered by probeSucceeded or probeFailed within timeoutMs. */
+  | { type: 'probe'; node: NodeId; timeoutMs: number }
+  | { type: 'publishReport'; report: Report }
+  | { type: 'publishMembership'; message: MembershipMessage }
+  | { type: 'setRoutes'; table: RouteTable }
+  /** Another node has other heads: run anti-entropy with it. */
+  | { type: 'syncDesired'; node: NodeId }
+  /** Write "this release failed" to the desired state. */
+  | { type: 'failRelease'; app: AppId; release: ReleaseId; reason: string }
+  | { type: 'recordEvent'; event: ClusterEvent };
+
+export type InstanceSpec = {
+  id: InstanceId;
+  app: { id: AppId; name: string };
+  process: string;
+  index: number;
+  release: { id: ReleaseId; version: number };
+  restartCount: number;
+  droplet: { digest: Digest; sizeBytes: number; stack: string };
+  command: string;
+  env: Readonly<Record<string, string>>;
+  memoryBytes: number;
+  diskBytes: number;
+  health: HealthView;
+  /** Public names of the app, for VCAP_APPLICATION. */
+  uris: string[];
+};
+
+/** What happened, for `peer events`. `name` is dotted: `instance.ready`, `member.dead`. */
+export type ClusterEvent = {
+  name: string;
+  app?: AppId;
+  slot?: string;
+  instance?: InstanceId;
+  node?: NodeId;
+  release?: ReleaseId;
+  message: string;
+};
+
+// ---------------------------------------------------------------- routing
+
+export type Upstream = {
+  instance: InstanceId;
+  app: AppId;
+  index: number;
+  node: NodeId;
+  /** On this node: the port on loopback. Undefined for an instance elsewhere. */
+  port?: number;
+  /** On another node: `host:port` of its link. */
+  link?: string;
+};
+
+export type RouteTable = {
+  /** Every desired route, also those without a ready instance (503). Sorted by route. */
+  routes: { route: string; app: AppId; appName: string; upstreams: Upstream[] }[];
+  /** Every launched instance of this node, for the link: other nodes name an instance id, never a port. */
+  local: { instance: InstanceId; app: AppId; port: number }[];
+  /** Who may use the link. */
+  admitted: NodeId[];
+};

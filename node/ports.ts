@@ -1,0 +1,268 @@
+// Ports: what the agent, the API and the edges ask of one another. Types only; each says what it guarantees and how it
+// fails. Edges implement these and never import one another; main.ts wires them together.
+
+import type { NamedChange } from '../crdt/change.ts';
+import type { AppId, ClusterId, Digest, InstanceId, NodeId } from '../crdt/ids.ts';
+import type { DesiredView } from '../crdt/view.ts';
+import type {
+  AdoptedInstance,
+  ClusterEvent,
+  InstanceSpec,
+  MemberStatus,
+  MembershipMessage,
+  Report,
+  RouteTable,
+  Slot,
+} from './core/types.ts';
+
+/** Structured log of the daemon itself: the event's name first. Never pass secrets. */
+export type Log = {
+  debug(event: string, fields?: object): void;
+  info(event: string, fields?: object): void;
+  warn(event: string, fields?: object): void;
+  error(event: string, fields?: object): void;
+};
+
+// ---------------------------------------------------------------- runtime (node/runtime)
+
+export type RuntimeEvent =
+  | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined }
+  | { type: 'instanceReady'; id: InstanceId }
+  | { type: 'instanceUnhealthy'; id: InstanceId; reason: string }
+  | { type: 'instanceExited'; id: InstanceId; reason: string };
+
+/**
+ * Runs instances. `start` and `stop` return at once; what became of them arrives as events, in order per instance:
+ * launched, then any of ready/unhealthy, then exactly one exited. An instance that is not healthy within its health
+ * timeout is ended by the runtime and reported as exited with the reason.
+ */
+export interface Runtime {
+  readonly kind: 'process' | 'docker';
+  readonly stacks: readonly string[];
+  onEvent(listener: (event: RuntimeEvent) => void): void;
+  /** Finds what an earlier daemon on this data directory left running, resumes its logs and health checks, removes leftovers of the rest. Called once, before start. */
+  adopt(): Promise<AdoptedInstance[]>;
+  /** The droplet must be held locally. */
+  start(spec: InstanceSpec): void;
+  /** TERM, STOP_GRACE_MS, KILL of everything the instance started. Harmless when it is unknown or already stopping. */
+  stop(id: InstanceId, reason: string): void;
+  /** Resolves when watchers are closed; with keepInstances they run on, to be adopted; otherwise all have been stopped. */
+  close(options: { keepInstances: boolean }): Promise<void>;
+}
+
+/** One path made visible inside a sandbox. `from` is on the host. */
+export type Bind = { from: string; to: string; writable: boolean };
+
+export type SandboxRun = {
+  /** Used for the cgroup and in messages; unique among running ones: letters, digits, dashes. */
+  name: string;
+  argv: string[];
+  /** Inside the sandbox. */
+  cwd: string;
+  env: Record<string, string>;
+  binds: Bind[];
+  memoryBytes: number;
+  pidsMax: number;
+  timeoutMs: number;
+  stdin?: NodeJS.ReadableStream;
+  /** Called with raw output as it comes; the runner pauses the command while the promise is pending. Already bounded: after outputBytesMax the rest is dropped and `truncated` is set. */
+  onOutput?: (chunk: Buffer, stream: 'out' | 'err') => void | Promise<void>;
+  outputBytesMax: number;
+  signal?: AbortSignal;
+};
+
+/** How a sandboxed command ended. */
+export type SandboxResult = {
+  code: number | null;
+  signal: string | null;
+  timedOut: boolean;
+  outOfMemory: boolean;
+  aborted: boolean;
+  truncated: boolean;
+};
+
+/** Runs one command to its end as an unprivileged user, isolated like an instance. Everything it started is gone when it resolves. */
+export interface Sandbox {
+  run(run: SandboxRun): Promise<SandboxResult>;
+  /** Makes the directory and all in it belong to the sandbox's user. */
+  giveTo(path: string): Promise<void>;
+}
+
+// ---------------------------------------------------------------- logs (node/runtime)
+
+export type LogLine = {
+  /** Unix ms of the node that wrote it. */
+  atMs: number;
+  app: AppId;
+  /** APP: the app itself; STG: staging; CELL: the platform about an instance (started, crashed: why). */
+  source: 'APP' | 'STG' | 'CELL';
+  process?: string;
+  index?: number;
+  instance?: InstanceId;
+  node: NodeId;
+  stream: 'out' | 'err';
+  /** Without the newline; cut at LOG_LINE_BYTES_MAX. */
+  text: string;
+};
+
+export interface LogStore {
+  append(line: Omit<LogLine, 'node' | 'atMs'>): void;
+  /** Last `lines` lines of the app held on this node, oldest first. */
+  tail(app: AppId, lines: number): Promise<LogLine[]>;
+  /** Lines of the app from now on; a reader that is too slow loses the oldest. */
+  follow(app: AppId, listener: (line: LogLine) => void): () => void;
+  /** Deletes the app's logs. */
+  remove(app: AppId): Promise<void>;
+}
+
+// ---------------------------------------------------------------- blobs (node/blobs)
+
+/** Content-addressed files on this node. A blob that is there is whole and verified. */
+export interface BlobStore {
+  has(digest: Digest): boolean;
+  list(): Digest[];
+  /** Absolute path of a blob that is there. */
+  path(digest: Digest): string;
+  sizeBytes(digest: Digest): number;
+  /** Temporary name, fsync, verify, rename. Fails with BlobError `too_large`, `corrupt` (digest differs from expected), `disk_full`. Nothing is left behind on failure. */
+  put(
+    source: AsyncIterable<Uint8Array>,
+    options: { sizeBytesMax: number; expected?: Digest },
+  ): Promise<{ digest: Digest; sizeBytes: number }>;
+  remove(digest: Digest): Promise<void>;
+  onChange(listener: () => void): void;
+}
+
+// ---------------------------------------------------------------- staging (node/staging)
+
+export type StageRequest = {
+  app: { id: AppId; name: string };
+  /** gzip-compressed tar of the app's folder, as uploaded; not trusted. */
+  source: AsyncIterable<Uint8Array>;
+  /** Built-in names, absolute paths, or git URLs with an optional #ref, in order. Empty: detect. */
+  buildpacks: string[];
+  env: Record<string, string>;
+  /** Progress and the buildpacks' output, a line at a time, live. */
+  onLine: (text: string) => void;
+  signal: AbortSignal;
+};
+
+export type StagedDroplet = {
+  digest: Digest;
+  sizeBytes: number;
+  stack: string;
+  buildpack: string;
+  processes: Record<string, string>;
+};
+
+/** Fails with StagingError: a code (errors.ts of staging), one line that says what went wrong and what to do. Leaves nothing behind but its cache. */
+export interface Stager {
+  stage(request: StageRequest): Promise<StagedDroplet>;
+}
+
+// ---------------------------------------------------------------- gossip (node/gossip)
+
+/** Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. */
+export type RpcHandler = (payload: unknown, from: NodeId) => Promise<unknown>;
+/** Answers with a stream of JSON values until done or the caller goes away (signal). */
+export type RpcStreamHandler = (payload: unknown, from: NodeId, signal: AbortSignal) => AsyncIterable<unknown>;
+
+/**
+ * The node-to-node control plane. Only admitted nodes get past the connection gate; every message is authenticated,
+ * validated and bounded before a listener sees it. Listeners are called with what another node authored, never with what
+ * a third node claims it said.
+ */
+export interface Gossip {
+  readonly self: NodeId;
+  /** Addresses other nodes can dial, with the peer id. */
+  addresses(): string[];
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Closes connections to nodes that are no longer admitted; dials new ones. Called at every desired change. */
+  setAdmitted(nodes: ReadonlyMap<NodeId, { addresses: string[] }>): void;
+  /** Adds addresses learnt from reports or an invite; remembered on disk by the caller of onAddresses. */
+  learnAddresses(node: NodeId, addresses: string[]): void;
+  connected(): NodeId[];
+  publishReport(report: Report): void;
+  publishMembership(message: MembershipMessage): void;
+  /** Changes of the desired state, as Automerge change bytes. */
+  publishChanges(changes: Uint8Array[]): void;
+  probe(node: NodeId, timeoutMs: number): Promise<'ok' | 'refused' | 'timeout' | 'error'>;
+  request(
+    node: NodeId,
+    method: string,
+    payload: unknown,
+    options: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<unknown>;
+  requestStream(
+    node: NodeId,
+    method: string,
+    payload: unknown,
+    options: { signal: AbortSignal },
+  ): AsyncIterable<unknown>;
+  handle(method: string, handler: RpcHandler): void;
+  handleStream(method: string, handler: RpcStreamHandler): void;
+  /** Runs anti-entropy with the node until heads agree or it fails; one at a time per node. */
+  syncDesired(node: NodeId): Promise<void>;
+  /** Downloads the blob from the first holder that has it whole, verified, into the local store. Concurrent calls for one digest share a download. */
+  fetchBlob(digest: Digest, options: { sizeBytesMax: number; holders: NodeId[]; signal?: AbortSignal }): Promise<void>;
+  on(listener: GossipListener): void;
+}
+
+export type GossipListener = {
+  connected(node: NodeId): void;
+  disconnected(node: NodeId): void;
+  report(report: Report): void;
+  membership(message: MembershipMessage): void;
+  changes(changes: Uint8Array[], from: NodeId): void;
+};
+
+// ---------------------------------------------------------------- router (node/router)
+
+/** The router process as the daemon sees it. */
+export interface RouterHandle {
+  /** Addresses it listens on, `host:port`. */
+  readonly http: string;
+  readonly link: string;
+  setTable(table: RouteTable): void;
+  /** Called when a request to join arrives at the link from a TLS client with the given identity. */
+  onJoin(handler: (request: unknown, from: NodeId) => Promise<unknown>): void;
+  close(): Promise<void>;
+}
+
+// ---------------------------------------------------------------- what the API may ask of the node
+
+export type MemberView = {
+  id: NodeId;
+  name: string;
+  status: MemberStatus;
+  draining: boolean;
+  report: Report | undefined /** ms since its last report arrived here. */;
+  reportAgeMs: number | undefined;
+};
+
+export type ObservedView = { members: MemberView[] };
+
+export type RecordedEvent = ClusterEvent & { atMs: number; node: NodeId };
+
+/** Everything behind the API. Writes are acknowledged writes: they resolve once another alive member holds them too, or at once when there is none. */
+export interface NodeService {
+  readonly self: { id: NodeId; name: string; version: string; pid: number; dataDir: string };
+  readonly cluster: ClusterId;
+  view(): DesiredView;
+  observed(): ObservedView;
+  /** Fails with ChangeRejected (bad input, nothing changed). `heldBy` includes this node. */
+  write(changes: NamedChange[], by: string): Promise<{ heldBy: NodeId[] }>;
+  /** Called after every change of the desired or the observed state; coalesced. */
+  onChange(listener: () => void): () => void;
+  stage(request: StageRequest): Promise<StagedDroplet>;
+  /** Copies the droplet to other nodes until enough hold it (DESIGN: three, or all in a smaller cluster); returns the holders. */
+  replicateDroplet(digest: Digest): Promise<NodeId[]>;
+  createInvite(options: { ttlMs: number; uses: number }, by: string): Promise<{ invite: string; expiresAtMs: number }>;
+  logs(app: AppId, options: { lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<LogLine>;
+  events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent>;
+  /** Asks the node that runs the slot to restart it. */
+  restartSlot(slot: Slot): Promise<void>;
+  /** leave: drain, wait for replacements, remove itself from the members. Resolves when the shutdown has begun. */
+  shutdown(options: { leave: boolean }): Promise<void>;
+}
