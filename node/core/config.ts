@@ -1,0 +1,62 @@
+// The core's constants: each with its meaning, its unit, and what moving it up or down costs. No logic but the heartbeat formula.
+
+export type CoreConfig = typeof defaultConfig;
+
+export const defaultConfig = {
+  /** How often this node probes one other member, in turn. Lower finds silent deaths sooner; every node pays one ping for it. */
+  probeIntervalMs: 1_000,
+  /** How long a probe may take before it counts as missed; multiplied by (1 + the node's own lateness score). */
+  probeTimeoutMs: 500,
+  /** Heartbeats are at least this far apart. */
+  heartbeatMinMs: 1_000,
+  /** Added to the heartbeat interval per member, so that the reports a node handles per second stay bounded (at 1/this). */
+  heartbeatPerMemberMs: 20,
+  /** Reports caused by changes are at least this far apart, so that a burst of changes is one report. */
+  reportGapMs: 25,
+  /** Suspicion of a silent member lasts at most this long without another witness… */
+  suspicionMaxMs: 4_000,
+  /** …and at least this long however many witnesses confirm it: the time it has to refute. */
+  suspicionMinMs: 1_000,
+  /** The same minimum when its host answered that nothing listens on its port: the process is gone, there is nobody to refute. */
+  suspicionRefusedMinMs: 50,
+  /** Without a second witness a refused connection waits this long: a firewall on one path looks the same. */
+  suspicionRefusedMaxMs: 1_500,
+  /** Witnesses (this node included) beyond which confirmation adds nothing. */
+  witnessesWanted: 3,
+  /** A report of a member held dead or suspect counts as life only when it is this much younger than the verdict: the last words of a killed node travel too. */
+  lastWordsMs: 2_000,
+  /** A tick later than this means that this node's own loop was blocked; it then distrusts its suspicions (Lifeguard). */
+  latenessMs: 400,
+  /** Upper bound of the lateness score. */
+  latenessScoreMax: 8,
+  /** After a start nothing is decided until every admitted member was heard, or this has passed: a stale view starts and stops nothing. */
+  settleMs: 3_000,
+  /** Decisions are at least this far apart; events in between are decided together. */
+  decisionGapMs: 10,
+  /** Crashes that are answered by an immediate restart. [Cloud Foundry HM9000: 3] */
+  crashesRestartedAtOnce: 3,
+  /** First delay after those; doubles with each crash. [HM9000: 30 s] */
+  backoffFirstMs: 30_000,
+  /** Upper bound of the delay. [HM9000: 960 s] */
+  backoffMaxMs: 960_000,
+  /** This long ready forgets earlier crashes. [Diego: 5 min] */
+  stableAfterMs: 300_000,
+  /** An instance that fails its health check this long after having been ready is replaced. */
+  unhealthyReplaceMs: 30_000,
+  /** A release whose slot crashed this often without ever having been ready has failed, when there is an older good one. */
+  crashesFailRelease: 3,
+  /** Nodes next in rank for an app that hold its droplet ahead of time. */
+  successorsCount: 2,
+  /** Before a failed droplet download is tried again. */
+  fetchRetryMs: 2_000,
+};
+
+/** Time between two reports of an unchanged node, ms. */
+export function heartbeatMs(config: CoreConfig, membersCount: number): number {
+  return Math.max(config.heartbeatMinMs, config.heartbeatPerMemberMs * membersCount);
+}
+
+/** A member whose reports stopped for this long is probed out of turn, ms. */
+export function silenceMs(config: CoreConfig, membersCount: number): number {
+  return 3 * heartbeatMs(config, membersCount);
+}

@@ -1,0 +1,48 @@
+// Feasibility: whether a node may fill a slot at all, and if not, why. Never prefers one node over another (ranking.ts).
+
+import type { NodeId } from '../../crdt/ids.ts';
+import type { AppView, ReleaseView } from '../../crdt/view.ts';
+import type { MemberStatus, Report } from './types.ts';
+
+/** A node as placement sees it. `freeBytes` shrinks while slots are assigned. */
+export type Candidate = {
+  node: NodeId;
+  status: MemberStatus;
+  draining: boolean;
+  report: Report;
+  labels: Readonly<Record<string, string>>;
+  freeBytes: number;
+};
+
+export type Infeasible =
+  | { kind: 'notAlive'; status: MemberStatus }
+  | { kind: 'draining' }
+  | { kind: 'leaving' }
+  | { kind: 'stack'; wanted: string; has: readonly string[] }
+  | { kind: 'noRuntime' }
+  | { kind: 'memory'; wantedBytes: number; freeBytes: number };
+
+/** Why the node may not take a new instance of the app's release; empty when it may. All reasons, not only the first. */
+export function infeasibleReasons(candidate: Candidate, app: AppView, release: ReleaseView): Infeasible[] {
+  const reasons: Infeasible[] = [];
+  if (candidate.status !== 'alive') reasons.push({ kind: 'notAlive', status: candidate.status });
+  if (candidate.draining) reasons.push({ kind: 'draining' });
+  if (candidate.report.status === 'leaving') reasons.push({ kind: 'leaving' });
+  if (candidate.report.runtimes.length === 0) reasons.push({ kind: 'noRuntime' });
+  if (!candidate.report.stacks.includes(release.droplet.stack)) {
+    reasons.push({ kind: 'stack', wanted: release.droplet.stack, has: candidate.report.stacks });
+  }
+  if (candidate.freeBytes < app.memoryBytes) {
+    reasons.push({ kind: 'memory', wantedBytes: app.memoryBytes, freeBytes: candidate.freeBytes });
+  }
+  return reasons;
+}
+
+/** Whether an instance that already runs there may stay: it needs no free memory, and a suspicion is not yet a verdict. */
+export function mayKeep(candidate: Candidate): boolean {
+  return (
+    (candidate.status === 'alive' || candidate.status === 'suspect') &&
+    !candidate.draining &&
+    candidate.report.status !== 'leaving'
+  );
+}

@@ -1,0 +1,154 @@
+// What became of this node's instances: turns the runtime's events into states, crash history and verdicts on releases.
+// Starts and stops nothing (reconcile.ts).
+
+import type { InstanceId } from '../../crdt/ids.ts';
+import { restartDelayMs } from './backoff.ts';
+import { type CoreState, type LocalInstance, type SlotHistory, slotKey } from './state.ts';
+import type { AdoptedInstance, ClusterEvent, Effect, InstanceState } from './types.ts';
+
+export function onAdopted(state: CoreState, instances: readonly AdoptedInstance[], nowMs: number): void {
+  state.adopted = true;
+  changed(state);
+  for (const adopted of instances) {
+    state.local.set(adopted.id, {
+      ...adopted,
+      state: 'starting',
+      stateSinceMs: nowMs,
+      phase: 'launched',
+      everReady: true,
+      reason: undefined,
+    });
+  }
+}
+
+export function onLaunched(state: CoreState, id: InstanceId, port: number | undefined): void {
+  const instance = state.local.get(id);
+  if (instance === undefined) return;
+  instance.port = port;
+  changed(state);
+}
+
+export function onReady(state: CoreState, id: InstanceId, nowMs: number, effects: Effect[]): void {
+  const instance = state.local.get(id);
+  if (instance === undefined || instance.state === 'stopping' || instance.state === 'ready') return;
+  setState(state, instance, 'ready', nowMs);
+  instance.everReady = true;
+  instance.reason = undefined;
+  const history = state.history.get(slotKey(instance));
+  if (history !== undefined) history.crashesBeforeReady = 0;
+  effects.push(record('instance.ready', state, instance, `is ready on ${state.self.name}`));
+}
+
+export function onUnhealthy(state: CoreState, id: InstanceId, reason: string, nowMs: number, effects: Effect[]): void {
+  const instance = state.local.get(id);
+  if (instance === undefined || instance.state !== 'ready') return;
+  setState(state, instance, 'unhealthy', nowMs);
+  instance.reason = reason;
+  effects.push(record('instance.unhealthy', state, instance, reason));
+}
+
+export function onExited(state: CoreState, id: InstanceId, reason: string, nowMs: number, effects: Effect[]): void {
+  const instance = state.local.get(id);
+  if (instance === undefined) return;
+  changed(state);
+  if (instance.state === 'stopping') {
+    state.local.delete(id);
+    effects.push(record('instance.stopped', state, instance, `has stopped on ${state.self.name}`));
+    return;
+  }
+  const ranForMs = nowMs - instance.stateSinceMs;
+  const wasStable = instance.state === 'ready' && ranForMs >= state.config.stableAfterMs;
+  setState(state, instance, 'crashed', nowMs);
+  instance.phase = 'gone';
+  instance.port = undefined;
+  instance.reason = reason;
+  const history = countCrash(state, instance, { wasStable, nowMs });
+  effects.push(record('instance.crashed', state, instance, `crashed on ${state.self.name}: ${reason}`));
+  judgeRelease(state, instance, history, ranForMs, reason, effects);
+}
+
+function countCrash(
+  state: CoreState,
+  instance: LocalInstance,
+  options: { wasStable: boolean; nowMs: number },
+): SlotHistory {
+  const key = slotKey(instance);
+  const before = state.history.get(key);
+  // A new release starts with a clean record: the update may be the cure.
+  const isSameRelease = before !== undefined && before.release === instance.release;
+  const crashes = isSameRelease && !options.wasStable ? before.crashes + 1 : 1;
+  const beforeReady = isSameRelease ? before.crashesBeforeReady : 0;
+  const history: SlotHistory = {
+    slot: { app: instance.app, process: instance.process, index: instance.index },
+    crashes,
+    crashesBeforeReady: instance.everReady ? beforeReady : beforeReady + 1,
+    release: instance.release,
+    nextStartAtMs: options.nowMs + restartDelayMs(state.config, crashes),
+  };
+  state.history.set(key, history);
+  return history;
+}
+
+/** A release that cannot become ready has failed when there is an older one to return to; its owner says so, once. */
+function judgeRelease(
+  state: CoreState,
+  instance: LocalInstance,
+  history: SlotHistory,
+  ranForMs: number,
+  reason: string,
+  effects: Effect[],
+): void {
+  if (instance.everReady || state.failedReleases.has(instance.release)) return;
+  const app = state.desired?.apps.get(instance.app);
+  const release = app?.releases.find((one) => one.id === instance.release);
+  if (app === undefined || release === undefined || release.failed !== undefined) return;
+  const tookAllItsTime = ranForMs >= app.health.timeoutMs;
+  if (history.crashesBeforeReady < state.config.crashesFailRelease && !tookAllItsTime) return;
+  const hasOlderGoodOne = app.releases.some((one) => one.version < release.version && one.failed === undefined);
+  if (!hasOlderGoodOne) return;
+  state.failedReleases.add(release.id);
+  effects.push({ type: 'failRelease', app: app.id, release: release.id, reason });
+}
+
+/** Forgets crashes of slots that have been ready long enough. Returns when the next one will have been. */
+export function forgetOldCrashes(state: CoreState, nowMs: number): number {
+  let wakeAtMs = Number.POSITIVE_INFINITY;
+  for (const instance of state.local.values()) {
+    if (instance.state !== 'ready') continue;
+    const key = slotKey(instance);
+    if (!state.history.has(key)) continue;
+    const stableAtMs = instance.stateSinceMs + state.config.stableAfterMs;
+    if (nowMs >= stableAtMs) {
+      state.history.delete(key);
+      state.reportDirty = true;
+    } else {
+      wakeAtMs = Math.min(wakeAtMs, stableAtMs);
+    }
+  }
+  return wakeAtMs;
+}
+
+function setState(state: CoreState, instance: LocalInstance, to: InstanceState, nowMs: number): void {
+  instance.state = to;
+  instance.stateSinceMs = nowMs;
+  changed(state);
+}
+
+function changed(state: CoreState): void {
+  state.reportDirty = true;
+  state.decisionDirty = true;
+}
+
+function record(name: string, state: CoreState, instance: LocalInstance, what: string): Effect {
+  const appName = state.desired?.apps.get(instance.app)?.name ?? instance.app;
+  const event: ClusterEvent = {
+    name,
+    app: instance.app,
+    slot: `${instance.process}/${instance.index}`,
+    instance: instance.id,
+    node: state.self.node,
+    release: instance.release,
+    message: `${appName}/${instance.process}/${instance.index} ${what}`,
+  };
+  return { type: 'recordEvent', event };
+}

@@ -1,0 +1,320 @@
+// Membership: who is alive, suspect, dead or gone, from probes, connections, reports and other nodes' claims. Decides
+// nothing about instances.
+//
+// SWIM's terms: a suspicion is gossiped, other nodes look for themselves and become witnesses, the suspect refutes with a
+// higher incarnation; with witnesses the time to refute shrinks. A node whose own loop was late waits longer (Lifeguard).
+// @see SWIM, Das, Gupta and Motivala, 2002; Lifeguard, arXiv:1707.00788
+
+import type { NodeId } from '../../crdt/ids.ts';
+import { type CoreConfig, silenceMs } from './config.ts';
+import { rendezvousWeight } from './hash.ts';
+import { type CoreState, compareText, type Member, type Suspicion } from './state.ts';
+import type { Effect, MemberStatus, MembershipMessage, Report } from './types.ts';
+
+/**
+ * How long a suspicion lasts from its beginning, ms. Falls from max to min with the logarithm of the witnesses; a refused
+ * connection is stronger evidence than silence and has lower bounds.
+ * @see Lifeguard, arXiv:1707.00788, section IV-B
+ */
+export function suspicionTimeoutMs(
+  config: CoreConfig,
+  options: { witnesses: number; witnessesPossible: number; refused: boolean; latenessScore: number },
+): number {
+  const minMs = options.refused ? config.suspicionRefusedMinMs : config.suspicionMinMs;
+  const maxMs = options.refused ? config.suspicionRefusedMaxMs : config.suspicionMaxMs;
+  const wanted = Math.max(1, Math.min(config.witnessesWanted, options.witnessesPossible));
+  // In a cluster of two nobody else can confirm: the only witness has to take the whole time.
+  const confirmations = options.witnessesPossible < 2 ? 0 : Math.max(0, options.witnesses - 1);
+  const share = wanted < 2 ? 0 : Math.min(1, Math.log(confirmations + 1) / Math.log(wanted));
+  const timeoutMs = maxMs - (maxMs - minMs) * share;
+  return options.refused ? timeoutMs : timeoutMs * (1 + options.latenessScore);
+}
+
+export function memberOf(state: CoreState, node: NodeId, nowMs: number): Member {
+  const known = state.members.get(node);
+  if (known !== undefined) return known;
+  const member: Member = {
+    node,
+    status: 'dead',
+    statusSinceMs: nowMs,
+    incarnation: 0,
+    report: undefined,
+    heardAtMs: Number.NEGATIVE_INFINITY,
+    reportAtMs: Number.NEGATIVE_INFINITY,
+    connected: false,
+    probing: false,
+    probeAgain: false,
+    suspicion: undefined,
+  };
+  state.members.set(node, member);
+  return member;
+}
+
+/** Nodes the desired state does not admit are ignored, whatever is said of them or by them. */
+export function isAdmitted(state: CoreState, node: NodeId): boolean {
+  return state.desired?.nodes.has(node) ?? false;
+}
+
+export function onConnected(state: CoreState, node: NodeId, nowMs: number, effects: Effect[]): void {
+  if (node === state.self.node || !isAdmitted(state, node)) return;
+  const member = memberOf(state, node, nowMs);
+  member.connected = true;
+  member.heardAtMs = nowMs;
+  // Its process took part in an encrypted handshake just now: it lives, whatever was believed.
+  if (member.report !== undefined && member.status !== 'left') setStatus(state, member, 'alive', nowMs, effects);
+  state.reportDirty = true;
+}
+
+export function onDisconnected(state: CoreState, node: NodeId, effects: Effect[]): void {
+  const member = state.members.get(node);
+  if (member === undefined) return;
+  member.connected = false;
+  // A probe under way may have been answered just before the connection went: its answer is no news of what came after.
+  member.probeAgain = member.probing;
+  if (member.status === 'alive' || member.status === 'suspect') probe(state, member, effects);
+}
+
+export function onProbeSucceeded(state: CoreState, node: NodeId, nowMs: number, effects: Effect[]): void {
+  const member = state.members.get(node);
+  if (member === undefined) return;
+  member.probing = false;
+  if (isOutdated(state, member, effects)) return;
+  member.heardAtMs = nowMs;
+  if (state.latenessScore > 0) state.latenessScore--;
+  member.suspicion?.witnesses.delete(state.self.node);
+  if (member.status === 'suspect' && member.suspicion?.witnesses.size === 0) {
+    setStatus(state, member, 'alive', nowMs, effects);
+  }
+}
+
+export function onProbeFailed(
+  state: CoreState,
+  node: NodeId,
+  reason: 'refused' | 'timeout' | 'error',
+  nowMs: number,
+  effects: Effect[],
+): void {
+  const member = state.members.get(node);
+  if (member === undefined) return;
+  member.probing = false;
+  if (isOutdated(state, member, effects)) return;
+  if (member.status !== 'alive' && member.status !== 'suspect') return;
+  const refused = reason === 'refused';
+  const isNews = !member.suspicion?.witnesses.has(state.self.node) || (refused && !member.suspicion.refused);
+  suspect(state, member, { witness: state.self.node, refused, nowMs }, effects);
+  if (isNews) {
+    publish(state, effects, {
+      kind: 'suspect',
+      node,
+      incarnation: member.incarnation,
+      from: state.self.node,
+      evidence: refused ? 'refused' : 'silence',
+    });
+  }
+}
+
+/** A report is authored by the node itself. Returns whether it was news. */
+export function onReport(state: CoreState, report: Report, nowMs: number, effects: Effect[]): boolean {
+  if (report.node === state.self.node || !isAdmitted(state, report.node)) return false;
+  const member = memberOf(state, report.node, nowMs);
+  const known = member.report;
+  if (known !== undefined) {
+    if (report.incarnation < known.incarnation) return false;
+    if (report.incarnation === known.incarnation && report.sequence <= known.sequence) return false;
+  }
+  const provesLife =
+    report.incarnation > member.incarnation ||
+    member.connected ||
+    nowMs - member.statusSinceMs > state.config.lastWordsMs;
+  if (known !== undefined && !provesLife && member.status !== 'alive') return false;
+  const isNewLife = report.incarnation > member.incarnation;
+  member.report = report;
+  member.reportAtMs = nowMs;
+  member.heardAtMs = nowMs;
+  member.incarnation = Math.max(member.incarnation, report.incarnation);
+  if (member.status === 'left' && !isNewLife) return true;
+  const refutes = isNewLife || !member.suspicion?.refused || member.connected;
+  if (member.status !== 'alive' && refutes) setStatus(state, member, 'alive', nowMs, effects);
+  return true;
+}
+
+/** What another node claims about a third one, or about this one. */
+export function onMembership(state: CoreState, message: MembershipMessage, nowMs: number, effects: Effect[]): void {
+  if (message.from === state.self.node || !isAdmitted(state, message.from)) return;
+  if (message.node === state.self.node) {
+    if (message.kind === 'suspect' || message.kind === 'dead') refute(state, message.incarnation, effects);
+    return;
+  }
+  const member = state.members.get(message.node);
+  if (member === undefined) return;
+  switch (message.kind) {
+    case 'left':
+      if (message.from === message.node && message.incarnation >= member.incarnation) {
+        setStatus(state, member, 'left', nowMs, effects);
+      }
+      return;
+    case 'alive':
+      // Only the node itself can raise its incarnation, and only that refutes.
+      if (message.from !== message.node || message.incarnation <= member.incarnation) return;
+      member.incarnation = message.incarnation;
+      member.heardAtMs = nowMs;
+      if (member.report !== undefined) setStatus(state, member, 'alive', nowMs, effects);
+      return;
+    case 'suspect':
+    case 'dead': {
+      if (message.incarnation < member.incarnation) return;
+      if (member.status !== 'alive' && member.status !== 'suspect') return;
+      const refused = message.kind === 'suspect' && message.evidence === 'refused';
+      suspect(state, member, { witness: message.from, refused, nowMs }, effects);
+      // Look for ourselves: either we become a witness, or the node hears that it must refute.
+      probe(state, member, effects);
+      return;
+    }
+  }
+}
+
+/** Lets suspicions run out, probes the next member, and forgets removed nodes. Returns when it wants to be called again. */
+export function onMembershipTick(state: CoreState, nowMs: number, effects: Effect[]): number {
+  let wakeAtMs = Number.POSITIVE_INFINITY;
+  for (const node of [...state.members.keys()].sort(compareText)) {
+    const member = state.members.get(node)!;
+    if (!isAdmitted(state, node)) {
+      if (state.desired !== undefined) {
+        state.members.delete(node);
+        state.decisionDirty = true;
+      }
+      continue;
+    }
+    if (member.status === 'suspect' && member.suspicion !== undefined) {
+      const deadAtMs = suspicionEndsAtMs(state, member.suspicion);
+      if (nowMs >= deadAtMs) declareDead(state, member, nowMs, effects);
+      else wakeAtMs = Math.min(wakeAtMs, deadAtMs);
+    } else if (
+      member.status === 'alive' &&
+      !member.probing &&
+      nowMs - member.heardAtMs > silenceMs(state.config, state.members.size)
+    ) {
+      probe(state, member, effects);
+    }
+  }
+  if (nowMs >= state.nextProbeAtMs) {
+    state.nextProbeAtMs = nowMs + state.config.probeIntervalMs;
+    const next = nextToProbe(state);
+    if (next !== undefined) probe(state, next, effects);
+  }
+  return Math.min(wakeAtMs, state.nextProbeAtMs);
+}
+
+/** A late tick means that missed answers may be our own fault. */
+export function onLateness(state: CoreState, lateMs: number): void {
+  if (lateMs < state.config.latenessMs) return;
+  const steps = Math.ceil(lateMs / 1_000);
+  state.latenessScore = Math.min(state.config.latenessScoreMax, state.latenessScore + steps);
+}
+
+/** Whether the answer is older than the loss of the connection; then the member is probed again. */
+function isOutdated(state: CoreState, member: Member, effects: Effect[]): boolean {
+  if (!member.probeAgain) return false;
+  member.probeAgain = false;
+  probe(state, member, effects);
+  return true;
+}
+
+/**
+ * Round robin, so that every member is probed once per round; the order differs from node to node, so that the probes of
+ * one member are spread over the round.
+ */
+function nextToProbe(state: CoreState): Member | undefined {
+  let next: { member: Member; turn: number } | undefined;
+  let first: { member: Member; turn: number } | undefined;
+  for (const member of state.members.values()) {
+    if (member.status !== 'alive' && member.status !== 'suspect') continue;
+    const turn = rendezvousWeight(state.self.node, member.node);
+    if (first === undefined || turn < first.turn) first = { member, turn };
+    if (turn > state.probedTurn && (next === undefined || turn < next.turn)) next = { member, turn };
+  }
+  const chosen = next ?? first;
+  if (chosen !== undefined) state.probedTurn = chosen.turn;
+  return chosen?.member;
+}
+
+function probe(state: CoreState, member: Member, effects: Effect[]): void {
+  if (member.probing) return;
+  member.probing = true;
+  effects.push({
+    type: 'probe',
+    node: member.node,
+    timeoutMs: state.config.probeTimeoutMs * (1 + state.latenessScore),
+  });
+}
+
+function suspect(
+  state: CoreState,
+  member: Member,
+  options: { witness: NodeId; refused: boolean; nowMs: number },
+  effects: Effect[],
+): void {
+  if (member.suspicion === undefined || member.status !== 'suspect') {
+    member.suspicion = { sinceMs: options.nowMs, witnesses: new Set(), refused: false };
+    setStatus(state, member, 'suspect', options.nowMs, effects);
+  }
+  member.suspicion.witnesses.add(options.witness);
+  if (options.refused && !member.suspicion.refused) {
+    member.suspicion.refused = true;
+    state.decisionDirty = true;
+  }
+  if (options.nowMs >= suspicionEndsAtMs(state, member.suspicion)) declareDead(state, member, options.nowMs, effects);
+}
+
+function suspicionEndsAtMs(state: CoreState, suspicion: Suspicion): number {
+  let others = 1;
+  for (const member of state.members.values()) if (member.status === 'alive') others++;
+  return (
+    suspicion.sinceMs +
+    suspicionTimeoutMs(state.config, {
+      witnesses: suspicion.witnesses.size,
+      witnessesPossible: others,
+      refused: suspicion.refused,
+      latenessScore: state.latenessScore,
+    })
+  );
+}
+
+function declareDead(state: CoreState, member: Member, nowMs: number, effects: Effect[]): void {
+  setStatus(state, member, 'dead', nowMs, effects);
+  publish(state, effects, {
+    kind: 'dead',
+    node: member.node,
+    incarnation: member.incarnation,
+    from: state.self.node,
+  });
+}
+
+function refute(state: CoreState, incarnation: number, effects: Effect[]): void {
+  if (incarnation < state.incarnation) return;
+  state.incarnation = incarnation + 1;
+  state.reportDirty = true;
+  publish(state, effects, {
+    kind: 'alive',
+    node: state.self.node,
+    incarnation: state.incarnation,
+    from: state.self.node,
+  });
+}
+
+function setStatus(state: CoreState, member: Member, status: MemberStatus, nowMs: number, effects: Effect[]): void {
+  if (status !== 'suspect') member.suspicion = undefined;
+  if (member.status === status) return;
+  member.status = status;
+  member.statusSinceMs = nowMs;
+  state.decisionDirty = true;
+  const name = member.report?.name ?? state.desired?.nodes.get(member.node)?.name ?? member.node;
+  effects.push({
+    type: 'recordEvent',
+    event: { name: `member.${status}`, node: member.node, message: `node ${name} is ${status}` },
+  });
+}
+
+function publish(state: CoreState, effects: Effect[], message: MembershipMessage): void {
+  if (state.members.size > 0) effects.push({ type: 'publishMembership', message });
+}

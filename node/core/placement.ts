@@ -1,0 +1,267 @@
+// Placement: the pure function from (desired state, observed state) to "which node fills which slot". Every node computes it
+// for the whole cluster; equal inputs give equal outputs whatever the order they arrived in. Starts and stops nothing.
+
+import type { AppId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
+import { type Candidate, type Infeasible, infeasibleReasons, mayKeep } from './feasibility.ts';
+import { rendezvousWeight } from './hash.ts';
+import { compareRanks, type Rank, rankOf } from './ranking.ts';
+import { compareText, slotKey } from './state.ts';
+import type { InstanceReport, Slot } from './types.ts';
+
+export type Placement = {
+  /** Keyed by slot: the node that fills it. A slot that no node may fill is missing here. */
+  assigned: Map<string, NodeId>;
+  /** Keyed by slot: why each node was refused. */
+  unplaceable: Map<string, { node: NodeId; reasons: Infeasible[] }[]>;
+  /** Nodes that should hold an app's droplet ahead of time, best first. */
+  successors: Map<AppId, NodeId[]>;
+};
+
+/** A running copy of a slot, where it is. */
+export type Holder = { candidate: Candidate; instance: InstanceReport };
+
+/** The slots an app wants, in roll-out order: process types by name, then index. */
+export function slotsOf(app: AppView): Slot[] {
+  if (app.stopped || app.release === undefined) return [];
+  const slots: Slot[] = [];
+  for (const process of Object.keys(app.release.processes).sort(compareText)) {
+    const count = app.scale[process] ?? (process === 'web' ? 1 : 0);
+    for (let index = 0; index < count; index++) slots.push({ app: app.id, process, index });
+  }
+  return slots;
+}
+
+/** Whether the instance is what the app wants now. */
+export function isCurrent(
+  instance: { release: ReleaseId; restartCount: number },
+  app: AppView,
+  release: ReleaseView,
+): boolean {
+  return instance.release === release.id && instance.restartCount >= app.restartCount;
+}
+
+/** Who runs a copy of which slot, keyed by slot. */
+export function holdersBySlot(candidates: readonly Candidate[]): Map<string, Holder[]> {
+  const holders = new Map<string, Holder[]>();
+  for (const candidate of candidates) {
+    for (const instance of candidate.report.instances) {
+      if (instance.state === 'stopping') continue;
+      const key = slotKey(instance);
+      const list = holders.get(key);
+      if (list === undefined) holders.set(key, [{ candidate, instance }]);
+      else list.push({ candidate, instance });
+    }
+  }
+  return holders;
+}
+
+/**
+ * @param candidates every node with a report that is not known to be dead; `freeBytes` must be its whole budget. They are
+ *   sorted here, and not kept.
+ */
+export function place(view: DesiredView, candidates: readonly Candidate[]): Placement {
+  const nodes = candidates.map((candidate) => ({ ...candidate })).sort((a, b) => compareText(a.node, b.node));
+  const holders = holdersBySlot(nodes);
+  const placement: Placement = { assigned: new Map(), unplaceable: new Map(), successors: new Map() };
+  const apps = [...view.apps.values()].sort((a, b) => compareText(a.id, b.id));
+  const work = apps.map((app) => new AppPlacement(app, nodes, holders));
+  // Incumbents of every app come first: nothing new may take the memory of what already runs.
+  for (const one of work) one.keepIncumbents();
+  for (const one of work) one.fillEmptySlots(placement);
+  for (const one of work) {
+    one.moveOneSlotToABetterNode();
+    one.report(placement);
+  }
+  return placement;
+}
+
+/** The placement of one app's slots; the candidates' free memory is shared by all apps. */
+class AppPlacement {
+  readonly #app: AppView;
+  readonly #release: ReleaseView | undefined;
+  readonly #nodes: Candidate[];
+  readonly #holders: Map<string, Holder[]>;
+  readonly #slots: Slot[];
+  readonly #owner = new Map<string, Candidate>();
+  /** Slots whose owner runs the right release, ready. */
+  #settledSlots = 0;
+
+  constructor(app: AppView, nodes: Candidate[], holders: Map<string, Holder[]>) {
+    this.#app = app;
+    this.#release = app.release;
+    this.#nodes = nodes;
+    this.#holders = holders;
+    this.#slots = slotsOf(app);
+  }
+
+  keepIncumbents(): void {
+    const release = this.#release;
+    if (release === undefined) return;
+    for (const slot of this.#slots) {
+      const key = slotKey(slot);
+      const staying = (this.#holders.get(key) ?? []).filter((holder) => mayKeep(holder.candidate));
+      let best: Holder | undefined;
+      for (const holder of staying) {
+        if (best === undefined || this.#compareHolders(holder, best, release, key) < 0) best = holder;
+      }
+      if (best === undefined) continue;
+      this.#owner.set(key, best.candidate);
+      best.candidate.freeBytes -= this.#app.memoryBytes;
+      if (holderClass(best, this.#app, release) === 0) this.#settledSlots++;
+    }
+  }
+
+  fillEmptySlots(placement: Placement): void {
+    const release = this.#release;
+    if (release === undefined) return;
+    for (const slot of this.#slots) {
+      const key = slotKey(slot);
+      const owner = this.#owner.get(key);
+      if (owner !== undefined && !this.#needsAnotherNodeToUpgrade(key, owner, release)) continue;
+      const best = this.#bestNode(key, release, owner);
+      if (best !== undefined) {
+        if (owner !== undefined) owner.freeBytes += this.#app.memoryBytes;
+        this.#owner.set(key, best);
+        best.freeBytes -= this.#app.memoryBytes;
+      } else if (owner === undefined) {
+        const refusals = this.#nodes.map((node) => ({
+          node: node.node,
+          reasons: infeasibleReasons(node, this.#app, release),
+        }));
+        placement.unplaceable.set(key, refusals);
+      }
+    }
+  }
+
+  /**
+   * Spreads a settled app by one slot at a time, and only when that evens out a difference of two or more: so a move can
+   * never call for the move back, and load alone never moves anything.
+   */
+  moveOneSlotToABetterNode(): void {
+    const release = this.#release;
+    if (release === undefined || this.#slots.length < 2 || this.#settledSlots !== this.#slots.length) return;
+    const counts = this.#countPerNode();
+    const last = this.#slots.at(-1)!;
+    const best = this.#bestNode(slotKey(last), release, undefined);
+    if (best === undefined) return;
+    let crowded: Candidate | undefined;
+    for (const node of this.#nodes) {
+      if (crowded === undefined || (counts.get(node.node) ?? 0) > (counts.get(crowded.node) ?? 0)) crowded = node;
+    }
+    if (crowded === undefined || (counts.get(crowded.node) ?? 0) - (counts.get(best.node) ?? 0) < 2) return;
+    const moving = this.#slots.findLast((slot) => this.#owner.get(slotKey(slot)) === crowded);
+    if (moving === undefined) return;
+    crowded.freeBytes += this.#app.memoryBytes;
+    best.freeBytes -= this.#app.memoryBytes;
+    this.#owner.set(slotKey(moving), best);
+  }
+
+  report(placement: Placement): void {
+    for (const [key, owner] of this.#owner) placement.assigned.set(key, owner.node);
+    if (this.#release === undefined || this.#slots.length === 0) return;
+    placement.successors.set(this.#app.id, this.#rankedSuccessors(this.#release));
+  }
+
+  /** Better first: right release and ready; then ready; then the most likely to be ready soon; then the emptier node. */
+  #compareHolders(a: Holder, b: Holder, release: ReleaseView, key: string): number {
+    return (
+      holderClass(a, this.#app, release) - holderClass(b, this.#app, release) ||
+      instancesOfApp(a.candidate, this.#app.id) - instancesOfApp(b.candidate, this.#app.id) ||
+      rendezvousWeight(key, b.candidate.node) - rendezvousWeight(key, a.candidate.node) ||
+      compareText(a.instance.id, b.instance.id)
+    );
+  }
+
+  /** A single instance cannot be stopped before its successor runs; without room for both, the successor runs elsewhere. */
+  #needsAnotherNodeToUpgrade(key: string, owner: Candidate, release: ReleaseView): boolean {
+    if (this.#slots.length !== 1 || this.#app.strategy === 'recreate') return false;
+    const held = (this.#holders.get(key) ?? []).filter((holder) => holder.candidate === owner);
+    if (held.length === 0 || held.some((holder) => isCurrent(holder.instance, this.#app, release))) return false;
+    return owner.freeBytes < this.#app.memoryBytes;
+  }
+
+  #bestNode(key: string, release: ReleaseView, except: Candidate | undefined): Candidate | undefined {
+    const counts = this.#countPerNode();
+    const zones = this.#countPerZone();
+    let best: { candidate: Candidate; rank: Rank } | undefined;
+    for (const candidate of this.#nodes) {
+      if (candidate === except || infeasibleReasons(candidate, this.#app, release).length > 0) continue;
+      const rank = rankOf(candidate, {
+        slot: key,
+        sameApp: counts.get(candidate.node) ?? 0,
+        sameZone: zones.get(zoneOf(candidate)) ?? 0,
+      });
+      if (best === undefined || compareRanks(rank, best.rank) < 0) best = { candidate, rank };
+    }
+    return best?.candidate;
+  }
+
+  /** Where the app's first slots would go next, the owner of each left out. */
+  #rankedSuccessors(release: ReleaseView): NodeId[] {
+    const counts = this.#countPerNode();
+    const zones = this.#countPerZone();
+    const chosen = new Set<NodeId>();
+    for (const slot of this.#slots.slice(0, SUCCESSOR_SLOTS_MAX)) {
+      const key = slotKey(slot);
+      const owner = this.#owner.get(key);
+      const ranked = this.#nodes
+        .filter((node) => node !== owner && infeasibleReasons(node, this.#app, release).length === 0)
+        .map((node) => ({
+          node: node.node,
+          rank: rankOf(node, {
+            slot: key,
+            sameApp: counts.get(node.node) ?? 0,
+            sameZone: zones.get(zoneOf(node)) ?? 0,
+          }),
+        }))
+        .sort((a, b) => compareRanks(a.rank, b.rank));
+      for (const { node } of ranked.slice(0, SUCCESSORS_PER_SLOT)) chosen.add(node);
+    }
+    return [...chosen];
+  }
+
+  #countPerNode(): Map<NodeId, number> {
+    const counts = new Map<NodeId, number>();
+    for (const owner of this.#owner.values()) counts.set(owner.node, (counts.get(owner.node) ?? 0) + 1);
+    return counts;
+  }
+
+  #countPerZone(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const owner of this.#owner.values()) {
+      const zone = zoneOf(owner);
+      if (zone !== '') counts.set(zone, (counts.get(zone) ?? 0) + 1);
+    }
+    return counts;
+  }
+}
+
+/** Slots of an app for which successors are worked out: with more, every node is one anyway. */
+const SUCCESSOR_SLOTS_MAX = 8;
+const SUCCESSORS_PER_SLOT = 2;
+
+/** Lower is better. 0: right release, ready. */
+function holderClass(holder: Holder, app: AppView, release: ReleaseView): number {
+  const current = isCurrent(holder.instance, app, release);
+  switch (holder.instance.state) {
+    case 'ready':
+      return current ? 0 : 1;
+    case 'starting':
+    case 'unhealthy':
+      return current ? 2 : 3;
+    default:
+      return current ? 4 : 5;
+  }
+}
+
+function instancesOfApp(candidate: Candidate, app: AppId): number {
+  let count = 0;
+  for (const instance of candidate.report.instances) {
+    if (instance.app === app && instance.state !== 'stopping' && instance.state !== 'crashed') count++;
+  }
+  return count;
+}
+
+/** The failure domain; '' when the node names none. */
+const zoneOf = (candidate: Candidate): string => candidate.labels.zone ?? '';

@@ -1,0 +1,282 @@
+// Reconciliation: from the placement to what this node starts and stops now. Nothing that serves is stopped before its
+// replacement is ready, except on the user's word (scale, stop, delete, restart of one slot).
+
+import type { NodeId } from '../../crdt/ids.ts';
+import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
+import type { Candidate } from './feasibility.ts';
+import { type Holder, holdersBySlot, isCurrent, type Placement, slotsOf } from './placement.ts';
+import { type CoreState, compareText, type LocalInstance, slotKey } from './state.ts';
+import type { Effect, Slot } from './types.ts';
+
+export type ReconcileInput = {
+  state: CoreState;
+  view: DesiredView;
+  placement: Placement;
+  candidates: readonly Candidate[];
+  nowMs: number;
+};
+
+/** Appends the effects. Returns when a slot that waits out its backoff, or a download, wants another look. */
+export function reconcile(input: ReconcileInput, effects: Effect[]): number {
+  const { state, view, placement, nowMs } = input;
+  let wakeAtMs = Number.POSITIVE_INFINITY;
+  const holders = holdersBySlot(input.candidates);
+  const wanted = new Set<string>();
+  for (const app of [...view.apps.values()].sort((a, b) => compareText(a.id, b.id))) {
+    const release = app.release;
+    if (release === undefined) continue;
+    const slots = slotsOf(app);
+    const rollout = new Rollout(app, release, slots, holders);
+    for (const slot of slots) {
+      const key = slotKey(slot);
+      wanted.add(key);
+      const local = localOfSlot(state, key);
+      if (placement.assigned.get(key) === state.self.node) {
+        wakeAtMs = Math.min(wakeAtMs, fillSlot(input, { app, release, slot, local, rollout }, effects));
+      } else {
+        yieldSlot(input, { app, release, key, local, owner: placement.assigned.get(key), holders }, effects);
+      }
+    }
+    if (placement.successors.get(app.id)?.includes(state.self.node)) {
+      wakeAtMs = Math.min(wakeAtMs, wantDroplet(input, release, effects));
+    }
+  }
+  // What no slot asks for ends at once: the user said so.
+  for (const instance of sortedLocal(state)) {
+    if (wanted.has(slotKey(instance))) continue;
+    stop(state, instance, 'no longer wanted', nowMs, effects);
+  }
+  for (const key of [...state.history.keys()]) if (!wanted.has(key)) state.history.delete(key);
+  return wakeAtMs;
+}
+
+type OwnSlot = { app: AppView; release: ReleaseView; slot: Slot; local: LocalInstance[]; rollout: Rollout };
+
+/** This node owns the slot: see that the current release runs, then that nothing else does. */
+function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): number {
+  const { state, nowMs } = input;
+  const { app, release, slot, local, rollout } = own;
+  const running = local.filter((instance) => instance.state !== 'crashed' && instance.state !== 'stopping');
+  const current = running.filter((instance) => isCurrent(instance, app, release));
+  const best = current.find((instance) => instance.state === 'ready') ?? current[0];
+  if (best !== undefined) {
+    for (const other of running) {
+      if (other === best) continue;
+      const replaces = best.state === 'ready' || (isCurrent(other, app, release) && other.state === 'starting');
+      if (replaces) stop(state, other, 'replaced', nowMs, effects);
+    }
+    if (best.state === 'unhealthy') {
+      const replaceAtMs = best.stateSinceMs + state.config.unhealthyReplaceMs;
+      if (nowMs < replaceAtMs) return replaceAtMs;
+      stop(state, best, 'unhealthy for too long', nowMs, effects);
+    }
+    if (best.phase === 'fetching') return launchWhenFetched(input, own, best, effects);
+    return Number.POSITIVE_INFINITY;
+  }
+  // An old copy that has gone waits for nothing; one that serves waits for the slot's turn.
+  if (running.length > 0) {
+    if (app.strategy === 'recreate') {
+      for (const old of running) stop(state, old, 'replaced', nowMs, effects);
+      return Number.POSITIVE_INFINITY;
+    }
+    if (!rollout.isTurnOf(slot)) return Number.POSITIVE_INFINITY;
+  } else if (app.strategy === 'recreate' && rollout.oldInstancesRun()) {
+    return Number.POSITIVE_INFINITY;
+  }
+  const history = state.history.get(slotKey(slot));
+  if (history !== undefined && history.release === release.id && nowMs < history.nextStartAtMs) {
+    return history.nextStartAtMs;
+  }
+  if (!hasRoom(state, app.memoryBytes)) {
+    // Without room for both, the old one goes first where others carry the app meanwhile.
+    if (running.length > 0 && rollout.mayTakeDown()) {
+      for (const old of running) stop(state, old, 'makes room for its replacement', nowMs, effects);
+    }
+    return Number.POSITIVE_INFINITY;
+  }
+  const instance = claim(state, { app, release, slot, nowMs });
+  for (const crashed of local) if (crashed.state === 'crashed') state.local.delete(crashed.id);
+  return launchWhenFetched(input, own, instance, effects);
+}
+
+/** Another node owns the slot, or nobody can: what runs here goes once the owner's copy is ready. */
+function yieldSlot(
+  input: ReconcileInput,
+  own: {
+    app: AppView;
+    release: ReleaseView;
+    key: string;
+    local: LocalInstance[];
+    owner: NodeId | undefined;
+    holders: Map<string, Holder[]>;
+  },
+  effects: Effect[],
+): void {
+  if (own.owner === undefined || own.local.length === 0) return;
+  const ready = (own.holders.get(own.key) ?? []).some(
+    ({ candidate, instance }) =>
+      candidate.node === own.owner && instance.state === 'ready' && isCurrent(instance, own.app, own.release),
+  );
+  for (const instance of own.local) {
+    if (instance.state === 'crashed') {
+      input.state.local.delete(instance.id);
+      input.state.reportDirty = true;
+    } else if (ready) {
+      stop(input.state, instance, 'another node fills the slot', input.nowMs, effects);
+    }
+  }
+}
+
+/** The order in which an app's slots take a new release, as far as this node has heard. */
+class Rollout {
+  readonly #app: AppView;
+  readonly #slots: Slot[];
+  readonly #holders: Map<string, Holder[]>;
+  readonly #release: ReleaseView;
+
+  constructor(app: AppView, release: ReleaseView, slots: Slot[], holders: Map<string, Holder[]>) {
+    this.#app = app;
+    this.#release = release;
+    this.#slots = slots;
+    this.#holders = holders;
+  }
+
+  /** Slots upgrade in order: it is a slot's turn when every one before it is ready on the current release. */
+  isTurnOf(slot: Slot): boolean {
+    const key = slotKey(slot);
+    for (const earlier of this.#slots) {
+      const earlierKey = slotKey(earlier);
+      if (earlierKey === key) return true;
+      const ready = (this.#holders.get(earlierKey) ?? []).some(
+        ({ instance }) => instance.state === 'ready' && isCurrent(instance, this.#app, this.#release),
+      );
+      if (!ready) return false;
+    }
+    return true;
+  }
+
+  /** Whether one more slot may be empty for a while: never the last ready one. */
+  mayTakeDown(): boolean {
+    let ready = 0;
+    for (const slot of this.#slots) {
+      if ((this.#holders.get(slotKey(slot)) ?? []).some(({ instance }) => instance.state === 'ready')) ready++;
+    }
+    return ready > 1 && ready > this.#slots.length - this.#app.maxUnavailable;
+  }
+
+  oldInstancesRun(): boolean {
+    for (const slot of this.#slots) {
+      for (const { instance } of this.#holders.get(slotKey(slot)) ?? []) {
+        if (instance.state !== 'crashed' && !isCurrent(instance, this.#app, this.#release)) return true;
+      }
+    }
+    return false;
+  }
+}
+
+/** Takes the slot for this node: from now on its report says so, and other nodes leave it alone. */
+function claim(
+  state: CoreState,
+  options: { app: AppView; release: ReleaseView; slot: Slot; nowMs: number },
+): LocalInstance {
+  const { app, release, slot, nowMs } = options;
+  state.instanceCount++;
+  const suffix = state.self.node.slice(-6).toLowerCase();
+  const id = `${suffix}-${state.incarnation}-${state.instanceCount}` as LocalInstance['id'];
+  const instance: LocalInstance = {
+    id,
+    ...slot,
+    release: release.id,
+    restartCount: app.restartCount,
+    memoryBytes: app.memoryBytes,
+    state: 'starting',
+    stateSinceMs: nowMs,
+    phase: 'fetching',
+    port: undefined,
+    everReady: false,
+    reason: undefined,
+  };
+  state.local.set(id, instance);
+  state.reportDirty = true;
+  return instance;
+}
+
+function launchWhenFetched(input: ReconcileInput, own: OwnSlot, instance: LocalInstance, effects: Effect[]): number {
+  const { state } = input;
+  const { app, release, slot } = own;
+  if (!state.droplets.has(release.droplet.digest)) return wantDroplet(input, release, effects);
+  instance.phase = 'launched';
+  effects.push({
+    type: 'startInstance',
+    spec: {
+      id: instance.id,
+      app: { id: app.id, name: app.name },
+      process: slot.process,
+      index: slot.index,
+      release: { id: release.id, version: release.version },
+      restartCount: instance.restartCount,
+      droplet: release.droplet,
+      command: release.processes[slot.process] ?? '',
+      env: release.env,
+      memoryBytes: app.memoryBytes,
+      diskBytes: app.diskBytes,
+      health: slot.process === 'web' ? app.health : { ...app.health, kind: 'process' },
+      uris: [...app.routes],
+    },
+  });
+  return Number.POSITIVE_INFINITY;
+}
+
+function wantDroplet(input: ReconcileInput, release: ReleaseView, effects: Effect[]): number {
+  const { state, nowMs } = input;
+  const { digest, sizeBytes } = release.droplet;
+  if (state.droplets.has(digest)) return Number.POSITIVE_INFINITY;
+  const tryAtMs = state.fetches.get(digest) ?? nowMs;
+  if (nowMs < tryAtMs) return tryAtMs;
+  const holders: NodeId[] = [];
+  for (const candidate of input.candidates) {
+    if (candidate.node !== state.self.node && candidate.report.droplets.includes(digest)) holders.push(candidate.node);
+  }
+  holders.sort(compareText);
+  if (holders.length === 0) {
+    // Nobody is known to hold it yet: the next report that says so is another look.
+    return Number.POSITIVE_INFINITY;
+  }
+  state.fetches.set(digest, Number.POSITIVE_INFINITY);
+  effects.push({ type: 'fetchDroplet', digest, sizeBytes, holders });
+  return Number.POSITIVE_INFINITY;
+}
+
+/** Whether the node's budget has room beside everything that still occupies memory here. */
+function hasRoom(state: CoreState, memoryBytes: number): boolean {
+  let usedBytes = 0;
+  for (const instance of state.local.values()) if (instance.state !== 'crashed') usedBytes += instance.memoryBytes;
+  return usedBytes + memoryBytes <= state.self.memoryBytes;
+}
+
+/** Ends an instance; one that the runtime never had simply goes. */
+export function stop(
+  state: CoreState,
+  instance: LocalInstance,
+  reason: string,
+  nowMs: number,
+  effects: Effect[],
+): void {
+  if (instance.state === 'stopping') return;
+  state.reportDirty = true;
+  state.decisionDirty = true;
+  if (instance.phase !== 'launched') {
+    state.local.delete(instance.id);
+    return;
+  }
+  instance.state = 'stopping';
+  instance.stateSinceMs = nowMs;
+  effects.push({ type: 'stopInstance', id: instance.id, reason });
+}
+
+const sortedLocal = (state: CoreState): LocalInstance[] =>
+  [...state.local.values()].sort((a, b) => compareText(a.id, b.id));
+
+function localOfSlot(state: CoreState, key: string): LocalInstance[] {
+  return sortedLocal(state).filter((instance) => slotKey(instance) === key);
+}

@@ -1,0 +1,38 @@
+// The report of this node: what it says of itself to everyone. Builds it; when it goes out is decided in step.ts.
+
+import { type CoreState, compareText, slotKey } from './state.ts';
+import type { InstanceReport, Report } from './types.ts';
+
+/** The report as of now, with the current sequence number. Instances and droplets are sorted. */
+export function buildReport(state: CoreState, nowMs: number): Report {
+  const instances: InstanceReport[] = [];
+  for (const instance of state.local.values()) {
+    const slot = { app: instance.app, process: instance.process, index: instance.index };
+    const entry: InstanceReport = {
+      id: instance.id,
+      app: instance.app,
+      process: instance.process,
+      index: instance.index,
+      release: instance.release,
+      restartCount: instance.restartCount,
+      state: instance.state,
+      sinceMs: Math.max(0, nowMs - instance.stateSinceMs),
+      crashes: state.history.get(slotKey(slot))?.crashes ?? 0,
+      memoryBytes: instance.memoryBytes,
+    };
+    if (instance.port !== undefined) entry.port = instance.port;
+    if (instance.reason !== undefined) entry.reason = instance.reason;
+    instances.push(entry);
+  }
+  instances.sort((a, b) => compareText(a.id, b.id));
+  return {
+    ...state.self,
+    incarnation: state.incarnation,
+    sequence: state.sequence,
+    status: state.leaving ? 'leaving' : 'alive',
+    load: state.load,
+    instances,
+    droplets: [...state.droplets].sort(compareText),
+    heads: state.heads,
+  };
+}

@@ -1,0 +1,51 @@
+// The routing table of this node: which ready instances serve each desired route. Chooses no upstream for a request (the
+// router does) and never lists an instance under a route of another app.
+
+import type { AppId } from '../../crdt/ids.ts';
+import { type CoreState, compareText } from './state.ts';
+import type { RouteTable, Upstream } from './types.ts';
+
+export function routeTable(state: CoreState): RouteTable {
+  const table: RouteTable = { routes: [], local: [], admitted: [] };
+  for (const instance of state.local.values()) {
+    if (instance.port !== undefined && instance.phase === 'launched') {
+      table.local.push({ instance: instance.id, app: instance.app, port: instance.port });
+    }
+  }
+  table.local.sort((a, b) => compareText(a.instance, b.instance));
+  const view = state.desired;
+  if (view === undefined) return table;
+  table.admitted = [...view.nodes.keys()].sort(compareText);
+  const upstreams = upstreamsByApp(state);
+  for (const [route, app] of [...view.routes].sort((a, b) => compareText(a[0], b[0]))) {
+    const appName = view.apps.get(app)?.name ?? '';
+    table.routes.push({ route, app, appName, upstreams: upstreams.get(app) ?? [] });
+  }
+  return table;
+}
+
+/** Ready web instances by app, sorted by instance. Nodes whose host refuses connections serve only when nobody else does. */
+function upstreamsByApp(state: CoreState): Map<AppId, Upstream[]> {
+  const trusted = new Map<AppId, Upstream[]>();
+  const doubted = new Map<AppId, Upstream[]>();
+  const add = (to: Map<AppId, Upstream[]>, upstream: Upstream): void => {
+    const list = to.get(upstream.app);
+    if (list === undefined) to.set(upstream.app, [upstream]);
+    else list.push(upstream);
+  };
+  for (const { id, app, index, process, state: instanceState, port } of state.local.values()) {
+    if (process !== 'web' || instanceState !== 'ready' || port === undefined) continue;
+    add(trusted, { instance: id, app, index, node: state.self.node, port });
+  }
+  for (const member of state.members.values()) {
+    if (member.report === undefined || (member.status !== 'alive' && member.status !== 'suspect')) continue;
+    const to = member.suspicion?.refused ? doubted : trusted;
+    for (const { id, app, index, process, state: instanceState, port } of member.report.instances) {
+      if (process !== 'web' || instanceState !== 'ready' || port === undefined) continue;
+      add(to, { instance: id, app, index, node: member.node, link: member.report.link });
+    }
+  }
+  for (const [app, list] of doubted) if (!trusted.has(app)) trusted.set(app, list);
+  for (const list of trusted.values()) list.sort((a, b) => compareText(a.instance, b.instance));
+  return trusted;
+}

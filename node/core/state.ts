@@ -1,0 +1,159 @@
+// CoreState: everything the core remembers. Owned by step(): the caller hands the state over and gets it back, and never
+// looks at a state it has handed over. Plain data and Maps; iteration that decides anything goes over sorted keys.
+
+import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { DesiredView } from '../../crdt/view.ts';
+import { type CoreConfig, defaultConfig } from './config.ts';
+import type { InstanceState, MemberStatus, Report, Slot } from './types.ts';
+
+/** What a node knows of itself when it starts; constant while it runs. */
+export type SelfInfo = Pick<
+  Report,
+  | 'node'
+  | 'name'
+  | 'version'
+  | 'addresses'
+  | 'link'
+  | 'api'
+  | 'http'
+  | 'arch'
+  | 'stacks'
+  | 'runtimes'
+  | 'labels'
+  | 'memoryBytes'
+>;
+
+export type Suspicion = {
+  sinceMs: number;
+  /** Nodes that miss it too, this one included when it does. */
+  witnesses: Set<NodeId>;
+  /** At least one witness was refused a connection by its host. */
+  refused: boolean;
+};
+
+export type Member = {
+  node: NodeId;
+  status: MemberStatus;
+  /** When the status was reached, on this node's clock. */
+  statusSinceMs: number;
+  incarnation: number;
+  report: Report | undefined;
+  /** Local receipt time of anything that proves life: a report, an answered probe, a connection. */
+  heardAtMs: number;
+  reportAtMs: number;
+  connected: boolean;
+  probing: boolean;
+  /** The connection went while a probe was under way: its answer will be out of date. */
+  probeAgain: boolean;
+  suspicion: Suspicion | undefined;
+};
+
+/** An instance on this node. A crashed one stays as the record of its slot's backoff until it is replaced or unassigned. */
+export type LocalInstance = {
+  id: InstanceId;
+  app: AppId;
+  process: string;
+  index: number;
+  release: ReleaseId;
+  restartCount: number;
+  memoryBytes: number;
+  state: InstanceState;
+  stateSinceMs: number;
+  /** `fetching`: waits for its droplet; `launched`: the runtime has it; `gone`: it has ended. */
+  phase: 'fetching' | 'launched' | 'gone';
+  port: number | undefined;
+  everReady: boolean;
+  reason: string | undefined;
+};
+
+/** Crash history of one slot on this node. */
+export type SlotHistory = {
+  slot: Slot;
+  crashes: number;
+  /** Crashes of `release` before it was ever ready here. */
+  crashesBeforeReady: number;
+  release: ReleaseId;
+  nextStartAtMs: number;
+};
+
+export type CoreState = {
+  config: CoreConfig;
+  self: SelfInfo;
+  incarnation: number;
+  sequence: number;
+  instanceCount: number;
+  startedAtMs: number;
+  desired: DesiredView | undefined;
+  heads: string[];
+  members: Map<NodeId, Member>;
+  local: Map<InstanceId, LocalInstance>;
+  history: Map<string, SlotHistory>;
+  droplets: Set<Digest>;
+  /** When each download that is wanted may be (re)tried; Infinity while one runs. */
+  fetches: Map<Digest, number>;
+  load: number;
+  leaving: boolean;
+  /** The runtime has said what it found; nothing is started before. */
+  adopted: boolean;
+  /** Every admitted member was heard once, or settleMs has passed. */
+  settled: boolean;
+  latenessScore: number;
+  nextProbeAtMs: number;
+  /** Position in the round of probes: the turn of the node probed last. */
+  probedTurn: number;
+  reportedAtMs: number;
+  /** Something in the report has changed since. */
+  reportDirty: boolean;
+  decidedAtMs: number;
+  /** Something that placement, reconciliation or routing reads has changed since. */
+  decisionDirty: boolean;
+  /** When reconciliation wants another look without any news: a backoff or a download that becomes due. */
+  reconcileAtMs: number;
+  /** Fingerprint of the routing table given out last. */
+  routesGiven: string;
+  /** Releases this node has declared failed, so that it says so once. */
+  failedReleases: Set<ReleaseId>;
+};
+
+export function initialState(options: {
+  self: SelfInfo;
+  incarnation: number;
+  nowMs: number;
+  droplets?: Iterable<Digest>;
+  config?: Partial<CoreConfig>;
+}): CoreState {
+  return {
+    config: { ...defaultConfig, ...options.config },
+    self: options.self,
+    incarnation: options.incarnation,
+    sequence: 0,
+    instanceCount: 0,
+    startedAtMs: options.nowMs,
+    desired: undefined,
+    heads: [],
+    members: new Map(),
+    local: new Map(),
+    history: new Map(),
+    droplets: new Set(options.droplets ?? []),
+    fetches: new Map(),
+    load: 0,
+    leaving: false,
+    adopted: false,
+    settled: false,
+    latenessScore: 0,
+    nextProbeAtMs: options.nowMs + defaultConfig.probeIntervalMs,
+    probedTurn: -1,
+    reportedAtMs: Number.NEGATIVE_INFINITY,
+    reportDirty: true,
+    decidedAtMs: Number.NEGATIVE_INFINITY,
+    decisionDirty: true,
+    reconcileAtMs: Number.POSITIVE_INFINITY,
+    routesGiven: '',
+    failedReleases: new Set(),
+  };
+}
+
+export const slotKey = (slot: Slot): string => `${slot.app}/${slot.process}/${slot.index}`;
+
+/** Order of code units: the same on every machine, unlike a locale's. */
+export const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -1,0 +1,199 @@
+// step(state, event, nowMs) → { state, effects, wakeAtMs }: the one door into the core. No clock, no randomness, no I/O: the
+// same state, event and time give the same result. The state passed in is consumed.
+
+import { candidatesOf } from './candidates.ts';
+import { heartbeatMs } from './config.ts';
+import { forgetOldCrashes, onAdopted, onExited, onLaunched, onReady, onUnhealthy } from './instances.ts';
+import {
+  onConnected,
+  onDisconnected,
+  onLateness,
+  onMembership,
+  onMembershipTick,
+  onProbeFailed,
+  onProbeSucceeded,
+  onReport,
+} from './membership.ts';
+import { place } from './placement.ts';
+import { reconcile, stop } from './reconcile.ts';
+import { buildReport } from './report.ts';
+import { routeTable } from './routes.ts';
+import { type CoreState, compareText, slotKey } from './state.ts';
+import type { Effect, Event, Report } from './types.ts';
+
+export type StepResult = {
+  state: CoreState;
+  effects: Effect[];
+  /** The caller sends a tick at this time at the latest (and may send one at any time). */
+  wakeAtMs: number;
+};
+
+export function step(state: CoreState, event: Event, nowMs: number): StepResult {
+  const effects: Effect[] = [];
+  take(state, event, nowMs, effects);
+  let wakeAtMs = onMembershipTick(state, nowMs, effects);
+  wakeAtMs = Math.min(wakeAtMs, forgetOldCrashes(state, nowMs));
+  wakeAtMs = Math.min(wakeAtMs, settle(state, nowMs));
+  wakeAtMs = Math.min(wakeAtMs, decide(state, nowMs, effects));
+  wakeAtMs = Math.min(wakeAtMs, publish(state, nowMs, effects));
+  return { state, effects, wakeAtMs };
+}
+
+function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]): void {
+  switch (event.type) {
+    case 'desiredChanged':
+      state.desired = event.view;
+      state.heads = event.heads;
+      state.decisionDirty = true;
+      state.reportDirty = true;
+      break;
+    case 'reportReceived':
+      takeReport(state, event.report, nowMs, effects);
+      break;
+    case 'membershipReceived':
+      onMembership(state, event.message, nowMs, effects);
+      break;
+    case 'connected':
+      onConnected(state, event.node, nowMs, effects);
+      break;
+    case 'disconnected':
+      onDisconnected(state, event.node, effects);
+      break;
+    case 'probeSucceeded':
+      onProbeSucceeded(state, event.node, nowMs, effects);
+      break;
+    case 'probeFailed':
+      onProbeFailed(state, event.node, event.reason, nowMs, effects);
+      break;
+    case 'instancesAdopted':
+      onAdopted(state, event.instances, nowMs);
+      break;
+    case 'instanceLaunched':
+      onLaunched(state, event.id, event.port);
+      break;
+    case 'instanceReady':
+      onReady(state, event.id, nowMs, effects);
+      break;
+    case 'instanceUnhealthy':
+      onUnhealthy(state, event.id, event.reason, nowMs, effects);
+      break;
+    case 'instanceExited':
+      onExited(state, event.id, event.reason, nowMs, effects);
+      break;
+    case 'dropletsHeld':
+      state.droplets = new Set(event.digests);
+      for (const digest of event.digests) state.fetches.delete(digest);
+      state.decisionDirty = true;
+      state.reportDirty = true;
+      break;
+    case 'dropletFetchFailed':
+      state.fetches.set(event.digest, nowMs + state.config.fetchRetryMs);
+      state.decisionDirty = true;
+      break;
+    case 'resourcesMeasured':
+      // No news by itself: the next heartbeat carries it.
+      state.load = Math.round(event.load * 4) / 4;
+      break;
+    case 'restartSlot':
+      restartSlot(state, slotKey(event.slot), nowMs, effects);
+      break;
+    case 'leave':
+      leave(state, event.keepInstances, nowMs, effects);
+      break;
+    case 'tick':
+      onLateness(state, event.lateMs);
+      break;
+  }
+}
+
+function takeReport(state: CoreState, report: Report, nowMs: number, effects: Effect[]): void {
+  const before = state.members.get(report.node)?.report;
+  if (!onReport(state, report, nowMs, effects)) return;
+  if (before === undefined || essenceOf(before) !== essenceOf(report)) state.decisionDirty = true;
+  const theirs = report.heads.join();
+  if (theirs !== state.heads.join() && before?.heads.join() !== theirs) {
+    effects.push({ type: 'syncDesired', node: report.node });
+  }
+}
+
+/** What placement, reconciliation and routing read of a report; equal texts mean that there is nothing new to decide. */
+function essenceOf(report: Report): string {
+  const instances = report.instances.map((one) => [one.id, one.release, one.restartCount, one.state, one.port]);
+  const { status, link, memoryBytes, stacks, runtimes, labels, droplets } = report;
+  return JSON.stringify([status, link, memoryBytes, stacks, runtimes, labels, droplets, instances]);
+}
+
+/** Nothing is decided on a stale view: after a start every admitted member is heard first, or some time passes. */
+function settle(state: CoreState, nowMs: number): number {
+  if (state.settled || state.desired === undefined) return Number.POSITIVE_INFINITY;
+  const settleAtMs = state.startedAtMs + state.config.settleMs;
+  if (nowMs < settleAtMs) {
+    for (const node of state.desired.nodes.keys()) {
+      if (node !== state.self.node && state.members.get(node)?.report === undefined) return settleAtMs;
+    }
+  }
+  state.settled = true;
+  state.decisionDirty = true;
+  return Number.POSITIVE_INFINITY;
+}
+
+function decide(state: CoreState, nowMs: number, effects: Effect[]): number {
+  if (!state.decisionDirty && nowMs < state.reconcileAtMs) return state.reconcileAtMs;
+  const notBeforeMs = state.decidedAtMs + state.config.decisionGapMs;
+  if (nowMs < notBeforeMs) return notBeforeMs;
+  state.decidedAtMs = nowMs;
+  state.decisionDirty = false;
+  state.reconcileAtMs = Number.POSITIVE_INFINITY;
+  const view = state.desired;
+  if (view !== undefined && state.settled && state.adopted && !state.leaving) {
+    const candidates = candidatesOf(state, nowMs);
+    const placement = place(view, candidates);
+    state.reconcileAtMs = reconcile({ state, view, placement, candidates, nowMs }, effects);
+  }
+  giveRoutes(state, effects);
+  // Reconciling may have called for another look (a slot freed by a stop that needed no waiting).
+  return state.decisionDirty ? nowMs + state.config.decisionGapMs : state.reconcileAtMs;
+}
+
+function giveRoutes(state: CoreState, effects: Effect[]): void {
+  const table = routeTable(state);
+  const fingerprint = JSON.stringify(table);
+  if (fingerprint === state.routesGiven) return;
+  state.routesGiven = fingerprint;
+  effects.push({ type: 'setRoutes', table });
+}
+
+/** News goes out at once, but bursts as one report; an unchanged node is heard on the heartbeat. */
+function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
+  const heartbeatAtMs = state.reportedAtMs + heartbeatMs(state.config, state.members.size);
+  const newsAtMs = state.reportedAtMs + state.config.reportGapMs;
+  const dueAtMs = state.reportDirty ? newsAtMs : heartbeatAtMs;
+  if (nowMs < dueAtMs) return dueAtMs;
+  state.sequence++;
+  state.reportedAtMs = nowMs;
+  state.reportDirty = false;
+  effects.push({ type: 'publishReport', report: buildReport(state, nowMs) });
+  return nowMs + heartbeatMs(state.config, state.members.size);
+}
+
+/** The user's word: the slot's instance here ends now, and its crash history with it; the slot is filled again at once. */
+function restartSlot(state: CoreState, key: string, nowMs: number, effects: Effect[]): void {
+  state.history.delete(key);
+  state.decisionDirty = true;
+  for (const id of [...state.local.keys()].sort(compareText)) {
+    const instance = state.local.get(id)!;
+    if (slotKey(instance) !== key) continue;
+    if (instance.state === 'crashed') state.local.delete(id);
+    else stop(state, instance, 'restart asked for', nowMs, effects);
+  }
+}
+
+function leave(state: CoreState, keepInstances: boolean, nowMs: number, effects: Effect[]): void {
+  state.leaving = true;
+  state.reportDirty = true;
+  if (!keepInstances) {
+    for (const instance of [...state.local.values()]) stop(state, instance, 'the node stops', nowMs, effects);
+  }
+  const { incarnation, self } = state;
+  effects.push({ type: 'publishMembership', message: { kind: 'left', node: self.node, incarnation, from: self.node } });
+}

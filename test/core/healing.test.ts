@@ -1,0 +1,246 @@
+// What a cluster of cores does about deaths, returns, partitions, crashes and roll-outs, on a fake clock.
+
+import { describe, expect, it } from 'vitest';
+import type { AppView } from '../../crdt/view.ts';
+import { app, LittleCluster, MIB, release } from './little-cluster.ts';
+
+const spread = (cluster: LittleCluster): string[] =>
+  cluster
+    .instances()
+    .map((one) => one.node)
+    .sort();
+
+function settled(names: string[], apps: AppView[]): LittleCluster {
+  const cluster = new LittleCluster(names, apps);
+  cluster.run(5_000);
+  return cluster;
+}
+
+describe('a settled cluster', () => {
+  it('fills every slot exactly once and spreads an app over its nodes', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 3 } })]);
+    expect(cluster.ready()).toHaveLength(3);
+    expect(spread(cluster)).toEqual(['a', 'b', 'c']);
+  });
+
+  it('starts and stops nothing for an hour while nothing changes but the load', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('one', { scale: { web: 4 } }), app('two', { scale: { web: 2 } })]);
+    const before = { starts: cluster.starts.length, stops: cluster.stops.length };
+    for (let minute = 0; minute < 60; minute++) {
+      for (const [index, node] of ['a', 'b', 'c'].entries()) {
+        cluster.post(node, { type: 'resourcesMeasured', load: ((minute * 7 + index * 3) % 11) / 2 });
+      }
+      cluster.run(60_000);
+    }
+    expect({ starts: cluster.starts.length, stops: cluster.stops.length }).toEqual(before);
+  });
+
+  it('runs every slot on a single node', () => {
+    expect(settled(['a'], [app('hello', { scale: { web: 2 } })]).ready()).toHaveLength(2);
+  });
+});
+
+describe('a node that dies', () => {
+  it('is replaced in well under a second when its host refuses connections', () => {
+    const cluster = settled(['a', 'b', 'c', 'd', 'e'], [app('hello', { scale: { web: 3 } })]);
+    const victim = cluster.instances()[0]!.node;
+    const atMs = cluster.nowMs;
+    cluster.kill(victim);
+    cluster.run(1_000);
+    expect(cluster.ready()).toHaveLength(3);
+    expect(cluster.starts.at(-1)!.atMs - atMs).toBeLessThan(500);
+  });
+
+  it('is replaced within five seconds when it falls silent', () => {
+    const cluster = settled(['a', 'b', 'c', 'd', 'e'], [app('hello', { scale: { web: 5 } })]);
+    cluster.kill('c', 'silent');
+    cluster.run(5_000);
+    expect(cluster.ready()).toHaveLength(5);
+  });
+
+  it('is replaced by the other one in a cluster of two', () => {
+    const cluster = settled(['a', 'b'], [app('hello', { scale: { web: 2 } })]);
+    cluster.kill('a');
+    cluster.run(3_000);
+    expect(cluster.ready()).toHaveLength(2);
+  });
+
+  it('takes back nothing but its share when it returns, and no slot is filled twice', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 3 } })]);
+    cluster.kill('b');
+    cluster.run(5_000);
+    cluster.restart('b');
+    cluster.run(5_000);
+    expect(cluster.ready()).toHaveLength(3);
+    expect(spread(cluster)).toEqual(['a', 'b', 'c']);
+  });
+});
+
+describe('a restart of all daemons', () => {
+  it('adopts what runs and starts nothing', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 3 } })]);
+    const starts = cluster.starts.length;
+    for (const node of ['a', 'b', 'c']) cluster.restart(node);
+    cluster.run(10_000);
+    expect(cluster.starts).toHaveLength(starts);
+    expect(cluster.stops).toHaveLength(0);
+    expect(cluster.ready()).toHaveLength(3);
+  });
+});
+
+describe('a partition', () => {
+  it('leaves each side serving, and one instance a slot after it heals', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 3 } })]);
+    cluster.cut('a', 'c');
+    cluster.cut('b', 'c');
+    cluster.run(10_000);
+    expect(cluster.ready().length).toBeGreaterThanOrEqual(6);
+    cluster.heal();
+    cluster.run(10_000);
+    expect(cluster.ready()).toHaveLength(3);
+  });
+});
+
+describe('a suspect that lives', () => {
+  it('refutes with a higher incarnation and loses nothing', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 3 } })]);
+    const incarnation = cluster.hosts.get('c' as never)!.state.incarnation;
+    cluster.post('a', { type: 'probeFailed', node: 'c' as never, reason: 'timeout' });
+    cluster.run(10_000);
+    expect(cluster.hosts.get('c' as never)!.state.incarnation).toBe(incarnation + 1);
+    expect(cluster.events.filter(({ event }) => event.name === 'member.dead')).toEqual([]);
+    expect(cluster.stops).toEqual([]);
+  });
+});
+
+describe('a crash', () => {
+  it('is answered by a restart at once three times, then after 30 s doubling to 16 min', () => {
+    const cluster = new LittleCluster(['a'], [app('hello')]);
+    cluster.behaviour = () => 'crash';
+    cluster.run(3_600_000);
+    const gaps = cluster.starts.slice(1).map((start, index) => start.atMs - cluster.starts[index]!.atMs);
+    const seconds = gaps.map((gapMs) => Math.round(gapMs / 1_000));
+    expect(seconds.slice(0, 10)).toEqual([0, 0, 0, 30, 60, 120, 240, 480, 960, 960]);
+  });
+
+  it('is forgotten after five minutes of health', () => {
+    const cluster = settled(['a'], [app('hello')]);
+    for (let crash = 0; crash < 3; crash++) {
+      cluster.crash('a', cluster.instances()[0]!.id);
+      cluster.run(1_000);
+    }
+    cluster.run(300_000);
+    cluster.crash('a', cluster.instances()[0]!.id);
+    cluster.run(1_000);
+    expect(cluster.ready()).toHaveLength(1);
+  });
+});
+
+describe('a roll-out', () => {
+  const first = release(1);
+  const second = release(2);
+  const before = app('hello', { scale: { web: 4 }, release: first, releases: [first] });
+  const after = { ...before, release: second, releases: [first, second] };
+
+  it('replaces slots in index order and never has fewer ready than before', () => {
+    const cluster = settled(['a', 'b', 'c'], [before]);
+    let fewest = Number.POSITIVE_INFINITY;
+    cluster.afterStep = () => {
+      fewest = Math.min(fewest, cluster.ready().length);
+    };
+    const from = cluster.starts.length;
+    cluster.changeApps([after]);
+    cluster.run(10_000);
+    expect(fewest).toBe(4);
+    expect(cluster.starts.slice(from).map((start) => start.spec.index)).toEqual([0, 1, 2, 3]);
+    expect(new Set(cluster.instances().map((one) => one.release))).toEqual(new Set([second.id]));
+    expect(cluster.ready()).toHaveLength(4);
+  });
+
+  it('of a release that crashes is called off once, and the old release stays on every slot', () => {
+    const cluster = settled(['a', 'b', 'c'], [before]);
+    cluster.behaviour = (spec) => (spec.release.id === second.id ? 'crash' : 'ready');
+    let fewest = Number.POSITIVE_INFINITY;
+    cluster.afterStep = () => {
+      fewest = Math.min(fewest, cluster.ready().length);
+    };
+    cluster.changeApps([after]);
+    cluster.run(20_000);
+    expect(cluster.failed).toHaveLength(1);
+    expect(fewest).toBe(4);
+    expect(new Set(cluster.instances().map((one) => one.release))).toEqual(new Set([first.id]));
+  });
+
+  it('of a release that never listens is called off after one health time-out', () => {
+    const cluster = settled(['a', 'b', 'c'], [before]);
+    cluster.behaviour = (spec) => (spec.release.id === second.id ? 'hang' : 'ready');
+    cluster.changeApps([after]);
+    cluster.run(before.health.timeoutMs + 2_000);
+    expect(cluster.failed).toHaveLength(1);
+    expect(cluster.ready()).toHaveLength(4);
+  });
+
+  it('finds another node when a single instance has no room for its successor', () => {
+    const big = app('big', { memoryBytes: 600 * MIB, release: first, releases: [first] });
+    const cluster = settled(['a', 'b'], [big]);
+    let fewest = Number.POSITIVE_INFINITY;
+    cluster.afterStep = () => {
+      fewest = Math.min(fewest, cluster.ready().length);
+    };
+    cluster.changeApps([{ ...big, release: second, releases: [first, second] }]);
+    cluster.run(10_000);
+    expect(fewest).toBe(1);
+    expect(cluster.instances().map((one) => one.release)).toEqual([second.id]);
+  });
+
+  it('makes room by stopping the old one first where others carry the app', () => {
+    const big = app('big', { memoryBytes: 600 * MIB, scale: { web: 2 }, release: first, releases: [first] });
+    const cluster = settled(['a', 'b'], [big]);
+    let fewest = Number.POSITIVE_INFINITY;
+    cluster.afterStep = () => {
+      fewest = Math.min(fewest, cluster.ready().length);
+    };
+    cluster.changeApps([{ ...big, release: second, releases: [first, second] }]);
+    cluster.run(20_000);
+    expect(fewest).toBe(1);
+    expect(cluster.instances().map((one) => one.release)).toEqual([second.id, second.id]);
+  });
+});
+
+describe("the user's word", () => {
+  it('stops what is scaled away at once and starts what is added', () => {
+    const hello = app('hello', { scale: { web: 2 } });
+    const cluster = settled(['a', 'b', 'c'], [hello]);
+    cluster.changeApps([{ ...hello, scale: { web: 5 } }]);
+    cluster.run(1_000);
+    expect(cluster.ready()).toHaveLength(5);
+    cluster.changeApps([{ ...hello, scale: { web: 1 } }]);
+    cluster.run(1_000);
+    expect(cluster.instances().map((one) => one.index)).toEqual([0]);
+    cluster.changeApps([]);
+    cluster.run(1_000);
+    expect(cluster.instances()).toEqual([]);
+  });
+
+  it('drains a node only as its replacements become ready', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 3 } })]);
+    let fewest = Number.POSITIVE_INFINITY;
+    cluster.afterStep = () => {
+      fewest = Math.min(fewest, cluster.ready().length);
+    };
+    const nodes = new Map(cluster.view.nodes);
+    nodes.set('b' as never, { ...nodes.get('b' as never)!, draining: true });
+    cluster.change({ ...cluster.view, nodes });
+    cluster.run(5_000);
+    expect(fewest).toBe(3);
+    expect(spread(cluster)).not.toContain('b');
+  });
+
+  it('says why a slot cannot be placed and leaves the rest alone', () => {
+    const hello = app('hello', { scale: { web: 2 } });
+    const huge = app('huge', { memoryBytes: 4096 * MIB });
+    const cluster = settled(['a', 'b'], [hello, huge]);
+    expect(cluster.ready()).toHaveLength(2);
+    expect(cluster.starts.every((start) => start.spec.app.name === 'hello')).toBe(true);
+  });
+});
