@@ -243,7 +243,8 @@ export type MemberView = {
 
 export type ObservedView = { members: MemberView[] };
 
-export type RecordedEvent = ClusterEvent & { atMs: number; node: NodeId };
+/** `node` is the one that recorded it; `subject` the one it is about, if any. */
+export type RecordedEvent = Omit<ClusterEvent, 'node'> & { atMs: number; node: NodeId; subject?: NodeId };
 
 /** Everything behind the API. Writes are acknowledged writes: they resolve once another alive member holds them too, or at once when there is none. */
 export interface NodeService {

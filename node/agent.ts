@@ -1,0 +1,154 @@
+// The agent: a mailbox around the core. Events go in one at a time, step() decides, effects go out to the edges. Decides
+// nothing itself.
+
+import type { NodeId } from '../crdt/ids.ts';
+import type { CoreState } from './core/state.ts';
+import { step } from './core/step.ts';
+import type { ClusterEvent, Effect, Event, InstanceSpec, MembershipMessage, Report, RouteTable } from './core/types.ts';
+import type { Log, ObservedView } from './ports.ts';
+
+/** What the effects are carried out with. Each returns at once; answers come back as events. */
+export type Actors = {
+  startInstance(spec: InstanceSpec): void;
+  stopInstance(id: InstanceSpec['id'], reason: string): void;
+  fetchDroplet(effect: Extract<Effect, { type: 'fetchDroplet' }>): void;
+  probe(node: NodeId, timeoutMs: number): void;
+  publishReport(report: Report): void;
+  publishMembership(message: MembershipMessage): void;
+  setRoutes(table: RouteTable): void;
+  syncDesired(node: NodeId): void;
+  failRelease(effect: Extract<Effect, { type: 'failRelease' }>): void;
+  recordEvent(event: ClusterEvent): void;
+};
+
+/** Waiting events beyond this mean that the node cannot keep up; the oldest reports are dropped first, they repeat. */
+const MAILBOX_EVENTS_MAX = 20_000;
+/** A tick is asked for at least this often, so that a blocked event loop is noticed. */
+const TICK_MAX_MS = 1_000;
+
+export class Agent {
+  #state: CoreState;
+  readonly #actors: Actors;
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #onStep: () => void;
+  #mailbox: Event[] = [];
+  #draining = false;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAtMs = Number.POSITIVE_INFINITY;
+  #stopped = false;
+
+  constructor(options: { state: CoreState; actors: Actors; log: Log; nowMs: () => number; onStep: () => void }) {
+    this.#state = options.state;
+    this.#actors = options.actors;
+    this.#log = options.log;
+    this.#nowMs = options.nowMs;
+    this.#onStep = options.onStep;
+  }
+
+  post(event: Event): void {
+    if (this.#stopped) return;
+    if (this.#mailbox.length >= MAILBOX_EVENTS_MAX) {
+      const index = this.#mailbox.findIndex((one) => one.type === 'reportReceived');
+      this.#mailbox.splice(Math.max(0, index), 1);
+      this.#log.warn('agent.mailbox_full', { events: MAILBOX_EVENTS_MAX });
+    }
+    this.#mailbox.push(event);
+    // Effects may post events while they are carried out: they wait for their turn.
+    if (!this.#draining) this.#drain();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** Whether instances of this node are still there, in any state but crashed. */
+  hasLiveInstances(): boolean {
+    for (const instance of this.#state.local.values()) if (instance.state !== 'crashed') return true;
+    return false;
+  }
+
+  /** What this node believes of the others, itself included. */
+  observed(ownReport: Report | undefined): ObservedView {
+    const nowMs = this.#nowMs();
+    const members: ObservedView['members'] = [];
+    const view = this.#state.desired;
+    for (const node of view?.nodes.values() ?? []) {
+      const isSelf = node.id === this.#state.self.node;
+      const member = this.#state.members.get(node.id);
+      members.push({
+        id: node.id,
+        name: node.name,
+        status: isSelf ? 'alive' : (member?.status ?? 'dead'),
+        draining: node.draining,
+        report: isSelf ? ownReport : member?.report,
+        reportAgeMs: isSelf ? 0 : member?.report === undefined ? undefined : nowMs - member.reportAtMs,
+      });
+    }
+    return { members };
+  }
+
+  #drain(): void {
+    this.#draining = true;
+    let wakeAtMs = Number.POSITIVE_INFINITY;
+    try {
+      for (let event = this.#mailbox.shift(); event !== undefined; event = this.#mailbox.shift()) {
+        const result = step(this.#state, event, this.#nowMs());
+        this.#state = result.state;
+        wakeAtMs = result.wakeAtMs;
+        for (const effect of result.effects) this.#carryOut(effect);
+      }
+    } finally {
+      this.#draining = false;
+    }
+    this.#wakeAt(wakeAtMs);
+    this.#onStep();
+  }
+
+  #wakeAt(wakeAtMs: number): void {
+    if (this.#stopped) return;
+    const nowMs = this.#nowMs();
+    const atMs = Math.min(Math.max(wakeAtMs, nowMs + 1), nowMs + TICK_MAX_MS);
+    clearTimeout(this.#timer);
+    this.#timerAtMs = atMs;
+    this.#timer = setTimeout(() => {
+      this.post({ type: 'tick', lateMs: Math.max(0, this.#nowMs() - this.#timerAtMs) });
+    }, atMs - nowMs);
+  }
+
+  #carryOut(effect: Effect): void {
+    switch (effect.type) {
+      case 'startInstance':
+        this.#actors.startInstance(effect.spec);
+        break;
+      case 'stopInstance':
+        this.#actors.stopInstance(effect.id, effect.reason);
+        break;
+      case 'fetchDroplet':
+        this.#actors.fetchDroplet(effect);
+        break;
+      case 'probe':
+        this.#actors.probe(effect.node, effect.timeoutMs);
+        break;
+      case 'publishReport':
+        this.#actors.publishReport(effect.report);
+        break;
+      case 'publishMembership':
+        this.#actors.publishMembership(effect.message);
+        break;
+      case 'setRoutes':
+        this.#actors.setRoutes(effect.table);
+        break;
+      case 'syncDesired':
+        this.#actors.syncDesired(effect.node);
+        break;
+      case 'failRelease':
+        this.#actors.failRelease(effect);
+        break;
+      case 'recordEvent':
+        this.#actors.recordEvent(effect.event);
+        break;
+    }
+  }
+}

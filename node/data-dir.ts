@@ -1,0 +1,164 @@
+// The data directory: its lock, what cluster it belongs to, the incarnation counter, and node.json for people and scripts.
+// Never touches the files of other parts (desired state, blobs, instances, logs).
+
+import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import writeFileAtomic from 'write-file-atomic';
+
+/** The data directory cannot be used as it is. Nothing in it was changed. */
+export class DataDirError extends Error {
+  readonly code: 'in_use' | 'newer_version' | 'other_cluster' | 'damaged' | 'unusable';
+  constructor(code: DataDirError['code'], message: string) {
+    super(message);
+    this.name = 'DataDirError';
+    this.code = code;
+  }
+}
+
+/** Raised when an older daemon could no longer read the directory. */
+const FORMAT = 1;
+
+/** What makes this node a member: kept secret, readable by its owner only. */
+export type Membership = { format: number; cluster: string; psk: string; operatorToken: string };
+
+/** What `D/node.json` says of a running daemon. */
+export type NodeFile = {
+  id: string;
+  name: string;
+  pid: number;
+  api: string;
+  http: string;
+  link: string;
+  listen: string;
+  token: string;
+};
+
+const PRIVATE = { mode: 0o600 };
+
+export class DataDir {
+  readonly path: string;
+  #locked = false;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Creates the directory when it is missing, and takes its lock. Fails with DataDirError `in_use` or `unusable`. */
+  static async lock(path: string): Promise<DataDir> {
+    const dir = new DataDir(path);
+    try {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      await dir.#takeLock();
+    } catch (error) {
+      if (error instanceof DataDirError) throw error;
+      const { message } = error as Error;
+      throw new DataDirError(
+        'unusable',
+        `cannot use the data directory ${path}: ${message}; choose another with --data-dir`,
+      );
+    }
+    return dir;
+  }
+
+  file(name: string): string {
+    return join(this.path, name);
+  }
+
+  /** Undefined for a fresh directory. */
+  async readMembership(): Promise<Membership | undefined> {
+    const text = await readIfThere(this.file('cluster.json'));
+    if (text === undefined) return undefined;
+    let value: Partial<Membership>;
+    try {
+      value = JSON.parse(text) as Partial<Membership>;
+    } catch {
+      throw new DataDirError(
+        'damaged',
+        `${this.file('cluster.json')} is damaged: remove the data directory and join again with an invite`,
+      );
+    }
+    if (typeof value.format === 'number' && value.format > FORMAT) {
+      throw new DataDirError(
+        'newer_version',
+        `the data directory ${this.path} was written by a newer version of Peer: start that version, or choose another --data-dir`,
+      );
+    }
+    const { cluster, psk, operatorToken } = value;
+    if (typeof cluster !== 'string' || typeof psk !== 'string' || typeof operatorToken !== 'string') {
+      throw new DataDirError(
+        'damaged',
+        `${this.file('cluster.json')} is incomplete: remove the data directory and join again with an invite`,
+      );
+    }
+    return { format: FORMAT, cluster, psk, operatorToken };
+  }
+
+  async writeMembership(membership: Omit<Membership, 'format'>): Promise<void> {
+    await writeFileAtomic(this.file('cluster.json'), `${JSON.stringify({ format: FORMAT, ...membership })}\n`, PRIVATE);
+  }
+
+  /** Higher at every call, also after a crash: reports of this life win over those of the last one. */
+  async nextIncarnation(): Promise<number> {
+    const text = await readIfThere(this.file('incarnation'));
+    const next = Math.max(0, Number.parseInt(text ?? '0', 10) || 0) + 1;
+    await writeFileAtomic(this.file('incarnation'), `${next}\n`, PRIVATE);
+    return next;
+  }
+
+  /** Written last: whoever sees it may use the API. */
+  async writeNodeFile(file: NodeFile): Promise<void> {
+    await writeFileAtomic(this.file('node.json'), `${JSON.stringify(file, undefined, 2)}\n`, PRIVATE);
+  }
+
+  async release(): Promise<void> {
+    if (!this.#locked) return;
+    this.#locked = false;
+    await rm(this.file('node.json'), { force: true });
+    await rm(this.file('lock'), { force: true });
+  }
+
+  /** A lock file that names its process by pid and start time, so that one left by a killed daemon is seen as such. */
+  async #takeLock(): Promise<void> {
+    const own = `${process.pid} ${await processStartTime(process.pid)}\n`;
+    for (let attempt = 0; attempt < 3; attempt++) {
+      try {
+        const handle = await open(this.file('lock'), 'wx', 0o600);
+        await handle.writeFile(own);
+        await handle.close();
+        this.#locked = true;
+        await rm(this.file('node.json'), { force: true });
+        return;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      }
+      const [pid, startTime] = ((await readIfThere(this.file('lock'))) ?? '').trim().split(' ');
+      if (pid !== undefined && startTime !== undefined && (await processStartTime(Number(pid))) === startTime) {
+        throw new DataDirError(
+          'in_use',
+          `the data directory ${this.path} is in use by a running daemon (pid ${pid}): stop it with peer stop, or choose another --data-dir`,
+        );
+      }
+      await rm(this.file('lock'), { force: true });
+    }
+    throw new DataDirError(
+      'in_use',
+      `the data directory ${this.path} is being taken by another daemon: choose another --data-dir`,
+    );
+  }
+}
+
+/** Start time in clock ticks since boot, as /proc has it; undefined when there is no such process. */
+async function processStartTime(pid: number): Promise<string | undefined> {
+  const stat = await readIfThere(`/proc/${pid}/stat`);
+  // Fields after the command, which may itself hold spaces and brackets; start time is field 22 of the line.
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
