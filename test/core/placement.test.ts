@@ -1,0 +1,274 @@
+// Placement and its parts as properties: order of arrival never matters, memory budgets hold, what runs well stays.
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { asNodeId, type InstanceId } from '../../crdt/ids.ts';
+import type { AppView } from '../../crdt/view.ts';
+import { restartDelayMs } from '../../node/core/backoff.ts';
+import { defaultConfig, heartbeatMs } from '../../node/core/config.ts';
+import { type Candidate, infeasibleReasons } from '../../node/core/feasibility.ts';
+import { rendezvousWeight } from '../../node/core/hash.ts';
+import { suspicionTimeoutMs } from '../../node/core/membership.ts';
+import { place } from '../../node/core/placement.ts';
+import { compareText } from '../../node/core/state.ts';
+import type { InstanceState, Report } from '../../node/core/types.ts';
+import { app, desired, MIB, release, selfInfo } from './little-cluster.ts';
+
+const NODES = ['a', 'b', 'c', 'd', 'e', 'f'].map(asNodeId);
+const STATES: InstanceState[] = ['starting', 'ready', 'unhealthy', 'crashed', 'stopping'];
+
+const arbitraryApps = fc
+  .array(fc.record({ count: fc.integer({ min: 0, max: 5 }), memoryMib: fc.constantFrom(32, 64, 256) }), {
+    maxLength: 4,
+  })
+  .map((list) => list.map((one, i) => app(`app${i}`, { scale: { web: one.count }, memoryBytes: one.memoryMib * MIB })));
+
+/** Any mix of instances on any nodes, as a history of crashes, partitions and roll-outs could have left it. */
+function arbitraryCandidates(apps: AppView[]): fc.Arbitrary<Candidate[]> {
+  const instance = fc.record({
+    app: fc.integer({ min: 0, max: Math.max(0, apps.length - 1) }),
+    index: fc.integer({ min: 0, max: 6 }),
+    version: fc.constantFrom(1, 2),
+    state: fc.constantFrom(...STATES),
+  });
+  const node = fc.record({
+    instances: fc.array(instance, { maxLength: 6 }),
+    memoryMib: fc.constantFrom(64, 512, 2048),
+    load: fc.integer({ min: 0, max: 8 }),
+    suspect: fc.boolean(),
+    draining: fc.boolean(),
+    zone: fc.constantFrom('', 'x', 'y'),
+  });
+  return fc.tuple(...NODES.map(() => node)).map((nodes) =>
+    nodes.map((one, i): Candidate => {
+      const id = NODES[i]!;
+      const report: Report = {
+        ...selfInfo(id, { memoryBytes: one.memoryMib * MIB }),
+        incarnation: 1,
+        sequence: 1,
+        status: 'alive',
+        load: one.load / 4,
+        droplets: [],
+        heads: [],
+        instances: one.instances.flatMap((holder, n) => {
+          const owner = apps[holder.app];
+          if (owner === undefined) return [];
+          return {
+            id: `${id}-${n}` as InstanceId,
+            app: owner.id,
+            process: 'web',
+            index: holder.index,
+            release: release(holder.version).id,
+            restartCount: 0,
+            state: holder.state,
+            sinceMs: 0,
+            crashes: 0,
+            memoryBytes: owner.memoryBytes,
+          };
+        }),
+      };
+      return {
+        node: id,
+        status: one.suspect ? 'suspect' : 'alive',
+        draining: one.draining,
+        report,
+        labels: one.zone === '' ? {} : { zone: one.zone },
+        freeBytes: report.memoryBytes,
+      };
+    }),
+  );
+}
+
+const arbitraryCluster = arbitraryApps.chain((apps) =>
+  fc.tuple(fc.constant(apps), arbitraryCandidates(apps), fc.infiniteStream(fc.nat())),
+);
+
+function shuffled<T>(items: readonly T[], random: Iterator<number>): T[] {
+  return items
+    .map((item) => ({ item, key: random.next().value as number }))
+    .sort((a, b) => a.key - b.key)
+    .map(({ item }) => item);
+}
+
+describe('placement', () => {
+  it('is the same for any order of apps, nodes and instances', () => {
+    fc.assert(
+      fc.property(arbitraryCluster, ([apps, candidates, random]) => {
+        const expected = place(desired(NODES, apps), candidates);
+        const reordered = shuffled(candidates, random).map((candidate) => ({
+          ...candidate,
+          report: { ...candidate.report, instances: shuffled(candidate.report.instances, random) },
+        }));
+        const actual = place(desired(NODES, shuffled(apps, random)), reordered);
+        expect([...actual.assigned].sort()).toEqual([...expected.assigned].sort());
+        expect([...actual.successors].sort()).toEqual([...expected.successors].sort());
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('gives a node nothing new beyond its memory', () => {
+    fc.assert(
+      fc.property(arbitraryCluster, ([apps, candidates]) => {
+        const { assigned } = place(desired(NODES, apps), candidates);
+        for (const candidate of candidates) {
+          const held = new Set(candidate.report.instances.map((one) => `${one.app}/web/${one.index}`));
+          let keptBytes = 0;
+          let newBytes = 0;
+          for (const [key, node] of assigned) {
+            if (node !== candidate.node) continue;
+            const owner = apps.find((one) => key.startsWith(`${one.id}/`))!;
+            if (held.has(key)) keptBytes += owner.memoryBytes;
+            else newBytes += owner.memoryBytes;
+          }
+          if (newBytes > 0) expect(keptBytes + newBytes).toBeLessThanOrEqual(candidate.report.memoryBytes);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('assigns every slot or says of every node why not', () => {
+    fc.assert(
+      fc.property(arbitraryCluster, ([apps, candidates]) => {
+        const { assigned, unplaceable } = place(desired(NODES, apps), candidates);
+        for (const one of apps) {
+          for (let index = 0; index < one.scale.web!; index++) {
+            const key = `${one.id}/web/${index}`;
+            expect(assigned.has(key)).toBe(!unplaceable.has(key));
+            for (const { reasons } of unplaceable.get(key) ?? []) expect(reasons.length).toBeGreaterThan(0);
+          }
+        }
+      }),
+    );
+  });
+
+  it('never changes with the load alone when every slot has an incumbent', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 40 }), { minLength: 6, maxLength: 6 }), (loads) => {
+        const one = app('one', { scale: { web: 6 } });
+        const candidates = NODES.map((node, i): Candidate => {
+          const instance = {
+            id: `${node}-1` as InstanceId,
+            app: one.id,
+            process: 'web',
+            index: i,
+            release: release(1).id,
+          };
+          const rest = {
+            restartCount: 0,
+            state: 'ready' as const,
+            sinceMs: 0,
+            crashes: 0,
+            memoryBytes: one.memoryBytes,
+          };
+          const report = {
+            ...selfInfo(node),
+            incarnation: 1,
+            sequence: 1,
+            status: 'alive' as const,
+            droplets: [],
+            heads: [],
+          };
+          const instances = [{ ...instance, ...rest }];
+          return {
+            node,
+            status: 'alive',
+            draining: false,
+            labels: {},
+            freeBytes: 1024 * MIB,
+            report: { ...report, load: loads[i]! / 4, instances },
+          };
+        });
+        const { assigned } = place(desired(NODES, [one]), candidates);
+        expect([...assigned.values()].sort(compareText)).toEqual(NODES);
+      }),
+    );
+  });
+});
+
+describe('feasibility', () => {
+  it('lists every reason, not only the first', () => {
+    const report: Report = {
+      ...selfInfo(asNodeId('a'), { stacks: ['other-x64'], runtimes: [] }),
+      incarnation: 1,
+      sequence: 1,
+      status: 'leaving',
+      load: 0,
+      instances: [],
+      droplets: [],
+      heads: [],
+    };
+    const candidate: Candidate = {
+      node: asNodeId('a'),
+      status: 'suspect',
+      draining: true,
+      report,
+      labels: {},
+      freeBytes: 0,
+    };
+    const kinds = infeasibleReasons(candidate, app('one'), release(1)).map((reason) => reason.kind);
+    expect(kinds).toEqual(['notAlive', 'draining', 'leaving', 'noRuntime', 'stack', 'memory']);
+  });
+});
+
+describe('the rendezvous weight', () => {
+  it('spreads slots evenly over nodes', () => {
+    const wins = new Map<string, number>();
+    for (let slot = 0; slot < 6_000; slot++) {
+      const best = NODES.reduce((a, b) =>
+        rendezvousWeight(`slot-${slot}`, a) > rendezvousWeight(`slot-${slot}`, b) ? a : b,
+      );
+      wins.set(best, (wins.get(best) ?? 0) + 1);
+    }
+    for (const count of wins.values()) expect(Math.abs(count - 1_000)).toBeLessThan(150);
+  });
+
+  it('moves only the slots of a node that goes', () => {
+    const winner = (slot: string, nodes: string[]) =>
+      nodes.reduce((a, b) => (rendezvousWeight(slot, a) > rendezvousWeight(slot, b) ? a : b));
+    for (let slot = 0; slot < 500; slot++) {
+      const before = winner(`s${slot}`, NODES);
+      if (before !== 'f') expect(winner(`s${slot}`, NODES.slice(0, 5))).toBe(before);
+    }
+  });
+});
+
+describe('arithmetic', () => {
+  it.each([
+    [1, 0],
+    [3, 0],
+    [4, 30_000],
+    [5, 60_000],
+    [8, 480_000],
+    [9, 960_000],
+    [10_000, 960_000],
+  ])('after %i crashes a slot waits %i ms', (crashes, delayMs) => {
+    expect(restartDelayMs(defaultConfig, crashes)).toBe(delayMs);
+  });
+
+  it.each([
+    // witnesses, possible, refused, lateness → ms
+    [1, 4, false, 0, 4_000],
+    [3, 4, false, 0, 1_000],
+    [9, 20, false, 0, 1_000],
+    [1, 1, false, 0, 4_000],
+    [1, 1, true, 0, 1_500],
+    [2, 2, true, 0, 50],
+    [1, 4, true, 0, 1_500],
+    [3, 4, true, 8, 50],
+    [1, 4, false, 2, 12_000],
+  ])('%i of %i possible witnesses (refused: %s, lateness %i) leave %i ms', (witnesses, possible, refused, late, ms) => {
+    const options = { witnesses, witnessesPossible: possible, refused, latenessScore: late };
+    expect(Math.round(suspicionTimeoutMs(defaultConfig, options))).toBe(ms);
+  });
+
+  it.each([
+    [3, 1_000],
+    [50, 1_000],
+    [100, 2_000],
+    [1_000, 20_000],
+  ])('in a cluster of %i a node reports every %i ms', (members, ms) => {
+    expect(heartbeatMs(defaultConfig, members)).toBe(ms);
+  });
+});
