@@ -1,0 +1,163 @@
+// Knows which nodes are admitted and connected: the gate nobody else passes, one connection per node, and who hears of it
+// when the first comes or the last goes. Never dials (dialer.ts).
+
+import type { Connection, ConnectionGater, IdentifyResult, PeerId } from '@libp2p/interface';
+import type { NodeId } from '../../crdt/ids.ts';
+import { GossipError } from './errors.ts';
+import type { Host } from './host.ts';
+import { CONNECTION_SETTLED_MS } from './limits.ts';
+import type { Rejections } from './rejections.ts';
+
+export type ConnectionEvents = {
+  /** The other side has answered over the connection: it admits this node too. Once until `disconnected`. */
+  connected(node: NodeId): void;
+  /** The last connection is gone. Also called when it never became `connected`, with false. */
+  disconnected(node: NodeId, wasConnected: boolean, livedMs: number): void;
+  /** For every connection, also a second one to the same node. */
+  opened(node: NodeId, connection: Connection): void;
+};
+
+/** Who may connect. Consulted by libp2p before every dial and after every key exchange. */
+export class Gate {
+  readonly gater: ConnectionGater;
+  #admitted: ReadonlySet<string> = new Set();
+
+  constructor(rejections: Rejections) {
+    const refuse = (kind: string, peer: PeerId): boolean => {
+      if (this.admits(peer.toString())) return false;
+      rejections.count(kind, { node: peer.toString() });
+      return true;
+    };
+    this.gater = {
+      denyDialPeer: (peer) => refuse('dial_not_admitted', peer),
+      denyDialMultiaddr: () => false,
+      denyInboundEncryptedConnection: (peer) => refuse('inbound_not_admitted', peer),
+      denyOutboundEncryptedConnection: (peer) => refuse('outbound_not_admitted', peer),
+      // Asked once more after the multiplexer is agreed: the node may have been removed in between.
+      denyInboundUpgradedConnection: (peer) => refuse('inbound_not_admitted', peer),
+      denyOutboundUpgradedConnection: (peer) => refuse('outbound_not_admitted', peer),
+      filterMultiaddrForPeer: (peer) => this.admits(peer.toString()),
+    };
+  }
+
+  admits(node: string): boolean {
+    return this.#admitted.has(node);
+  }
+
+  set(admitted: ReadonlySet<string>): void {
+    this.#admitted = admitted;
+  }
+}
+
+type Live = { peer: PeerId; connections: Connection[]; answered: boolean; sinceMs: number };
+
+export class Connections {
+  readonly #self: NodeId;
+  readonly #host: Host;
+  readonly #gate: Gate;
+  readonly #events: ConnectionEvents;
+  readonly #live = new Map<NodeId, Live>();
+
+  constructor(options: { self: NodeId; host: Host; gate: Gate; events: ConnectionEvents }) {
+    this.#self = options.self;
+    this.#host = options.host;
+    this.#gate = options.gate;
+    this.#events = options.events;
+    this.#host.addEventListener('connection:open', (event: CustomEvent<Connection>) => this.#opened(event.detail));
+    this.#host.addEventListener('peer:identify', (event: CustomEvent<IdentifyResult>) => this.#answered(event.detail));
+  }
+
+  connected(): NodeId[] {
+    return [...this.#live].filter(([, live]) => live.answered).map(([node]) => node);
+  }
+
+  /** Also those whose other side has not answered yet. */
+  nodes(): NodeId[] {
+    return [...this.#live.keys()];
+  }
+
+  isConnected(node: NodeId): boolean {
+    return this.#live.get(node)?.answered === true;
+  }
+
+  /** The newest open connection. */
+  of(node: NodeId): Connection | undefined {
+    return this.#live.get(node)?.connections.findLast((connection) => connection.status === 'open');
+  }
+
+  /** Closes every connection to nodes the gate no longer admits, before it returns. */
+  closeUnadmitted(): void {
+    for (const [node, live] of [...this.#live]) {
+      if (this.#gate.admits(node)) continue;
+      for (const connection of [...live.connections])
+        connection.abort(new GossipError('closed', 'the node is no longer admitted'));
+      void this.#host.peerStore.delete(live.peer).catch(() => undefined);
+    }
+  }
+
+  /** Has the other side say again which protocols it speaks, which makes gossipsub open the streams it lacks. */
+  refresh(node: NodeId): void {
+    const connection = this.of(node);
+    if (connection !== undefined) void this.#host.services.identify.identify(connection).catch(() => undefined);
+  }
+
+  #opened(connection: Connection): void {
+    if (connection.status !== 'open') return;
+    const node = connection.remotePeer.toString() as NodeId;
+    if (!this.#gate.admits(node)) {
+      connection.abort(new GossipError('closed', 'the node is not admitted'));
+      return;
+    }
+    const live = this.#live.get(node) ?? {
+      peer: connection.remotePeer,
+      connections: [],
+      answered: false,
+      sinceMs: performance.now(),
+    };
+    live.connections.push(connection);
+    this.#live.set(node, live);
+    connection.addEventListener('close', () => this.#closed(node, connection), { once: true });
+    this.#events.opened(node, connection);
+    if (live.connections.length > 1) this.#keepOne(node, live);
+  }
+
+  #closed(node: NodeId, connection: Connection): void {
+    const live = this.#live.get(node);
+    if (live === undefined) return;
+    live.connections = live.connections.filter((other) => other !== connection);
+    if (live.connections.length > 0) {
+      // Gossip streams that ran over the closed one are opened on the other.
+      this.refresh(node);
+      return;
+    }
+    this.#live.delete(node);
+    this.#events.disconnected(node, live.answered, performance.now() - live.sinceMs);
+  }
+
+  #answered({ peerId, connection }: IdentifyResult): void {
+    const node = peerId.toString() as NodeId;
+    const live = this.#live.get(node);
+    if (live === undefined || live.answered || !live.connections.includes(connection)) return;
+    live.answered = true;
+    this.#events.connected(node);
+  }
+
+  /**
+   * Of two connections to one node the newer stays: an old one that the other side replaced is likely dead. Two that were
+   * opened at nearly the same time are simultaneous dials: the one dialled by the smaller id stays, and only the smaller id
+   * closes the other, so that the two ends never close one each.
+   */
+  #keepOne(node: NodeId, live: Live): void {
+    const newest = live.connections.at(-1)!;
+    const simultaneous = live.connections.every(
+      (connection) => newest.timeline.open - connection.timeline.open < CONNECTION_SETTLED_MS,
+    );
+    if (simultaneous && this.#self > node) return;
+    const keep = simultaneous
+      ? (live.connections.findLast((connection) => connection.direction === 'outbound') ?? newest)
+      : newest;
+    for (const connection of live.connections.filter((one) => one !== keep)) {
+      void connection.close().catch((error: Error) => connection.abort(error));
+    }
+  }
+}

@@ -1,0 +1,371 @@
+// The node-to-node control plane behind the port `Gossip`: wires the libp2p host to topics, requests, anti-entropy, blobs
+// and probes. Holds no decision of its own beyond what happens when a connection opens.
+
+import type { Connection, PeerInfo, PrivateKey, Stream } from '@libp2p/interface';
+import type { ClusterId, NodeId } from '../../crdt/ids.ts';
+import type { MembershipMessage, Report } from '../core/types.ts';
+import type { BlobStore, Gossip, GossipListener, Log } from '../ports.ts';
+import { AddressBook } from './address-book.ts';
+import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
+import { BlobClient } from './blob-client.ts';
+import { BlobServer } from './blob-server.ts';
+import { Connections, Gate } from './connections.ts';
+import { Dialer } from './dialer.ts';
+import { GossipError, reasonOf } from './errors.ts';
+import { createHost, type Host, wantsDiscovery } from './host.ts';
+import * as limits from './limits.ts';
+import { checkMembership, checkReport } from './messages.ts';
+import { Prober } from './probe.ts';
+import { createRejections, type Rejections } from './rejections.ts';
+import { RpcClient } from './rpc-client.ts';
+import { RpcServer } from './rpc-server.ts';
+import { Semaphore } from './semaphore.ts';
+import { Sync, type SyncSource } from './sync.ts';
+import { Topics, topicNames } from './topics.ts';
+
+export type GossipOptions = {
+  identity: { nodeId: NodeId; privateKey: PrivateKey };
+  clusterId: ClusterId;
+  /** libp2p swarm key text, or the 32 bytes of the key. */
+  psk: string | Uint8Array;
+  /** `HOST:PORT`; port 0 means any free one. */
+  listen: string;
+  /** A host name or address others should try first. */
+  advertise?: string;
+  /** Known addresses of other nodes are kept there, in peers.json. */
+  dataDir: string;
+  blobs: BlobStore;
+  desired: SyncSource;
+  log: Log;
+  /** Announce and find nodes on the local network; default: whenever the listener is reachable from it. */
+  discovery?: boolean;
+};
+
+/** What is said to one node directly, while gossip does not flow to it yet: for the first moments of a connection. */
+const TELL_REPORT = 'gossip.report';
+const TELL_MEMBERSHIP = 'gossip.membership';
+const TELL_TIMEOUT_MS = 5_000;
+
+/** Not listening until `start`. Cannot be started again after `stop`. */
+export async function createGossip(options: GossipOptions): Promise<Gossip> {
+  const listen = await parseListen(options.listen);
+  const rejections = createRejections(options.log);
+  const gate = new Gate(rejections);
+  const names = topicNames(options.clusterId);
+  const bound: ListenAddress = { ...listen };
+  const host = await createHost({
+    privateKey: options.identity.privateKey,
+    clusterId: options.clusterId,
+    psk: options.psk,
+    listen,
+    gater: gate.gater,
+    topics: Object.values(names),
+    advertised: () => (bound.port === 0 ? [] : advertisedAddresses(bound, { advertise: options.advertise })),
+    discovery: options.discovery ?? wantsDiscovery(listen),
+  });
+  return new LibP2PGossip({ options, host, gate, rejections, bound });
+}
+
+class LibP2PGossip implements Gossip {
+  readonly self: NodeId;
+  readonly #options: GossipOptions;
+  readonly #log: Log;
+  readonly #host: Host;
+  readonly #gate: Gate;
+  /** The port is set once the listener is up. */
+  readonly #bound: ListenAddress;
+  readonly #book: AddressBook;
+  readonly #connections: Connections;
+  readonly #dialer: Dialer;
+  readonly #topics: Topics;
+  readonly #prober: Prober;
+  readonly #server: RpcServer;
+  readonly #client: RpcClient;
+  readonly #sync: Sync;
+  readonly #blobServer: BlobServer;
+  readonly #blobClient: BlobClient;
+  readonly #wideSync = new Semaphore(limits.SYNC_PARALLEL_MAX, limits.CONNECTIONS_MAX);
+  readonly #listeners: GossipListener[] = [];
+  readonly #gossipMissingSinceMs = new Map<NodeId, number>();
+  readonly #stopping = new AbortController();
+  #watch: NodeJS.Timeout | undefined;
+  #ownReport: Report | undefined;
+  #started = false;
+
+  constructor(parts: { options: GossipOptions; host: Host; gate: Gate; rejections: Rejections; bound: ListenAddress }) {
+    const { options, host, gate, rejections } = parts;
+    const { blobs, clusterId, log } = options;
+    this.self = options.identity.nodeId;
+    this.#options = options;
+    this.#log = log;
+    this.#host = host;
+    this.#gate = gate;
+    this.#bound = parts.bound;
+    this.#book = new AddressBook(options.dataDir, log);
+    this.#connections = new Connections({
+      self: this.self,
+      host,
+      gate,
+      events: {
+        opened: (node, connection) => this.#onOpened(node, connection),
+        connected: (node) => this.#onConnected(node),
+        disconnected: (node, wasConnected, livedMs) => this.#onDisconnected(node, wasConnected, livedMs),
+      },
+    });
+    this.#dialer = new Dialer({ self: this.self, host, connections: this.#connections, book: this.#book, log });
+    this.#topics = new Topics({
+      self: this.self,
+      host,
+      gate,
+      names: topicNames(clusterId),
+      rejections,
+      log,
+      events: {
+        report: (report) => {
+          this.#dialer.learn(report.node, report.addresses, 'told');
+          this.#tell((listener) => listener.report(report));
+        },
+        membership: (message) => this.#tell((listener) => listener.membership(message)),
+        changes: (changes, from) => this.#tell((listener) => listener.changes(changes, from)),
+      },
+    });
+    this.#prober = new Prober(this.#connections, this.#dialer);
+    this.#server = new RpcServer(log);
+    this.#client = new RpcClient(this.#dialer, this.#protocol('rpc'));
+    this.#sync = new Sync({ source: options.desired, dialer: this.#dialer, protocol: this.#protocol('sync'), log });
+    this.#blobServer = new BlobServer(blobs, log);
+    this.#blobClient = new BlobClient({
+      blobs,
+      connections: this.#connections,
+      dialer: this.#dialer,
+      protocol: this.#protocol('blob'),
+      log,
+    });
+  }
+
+  addresses(): string[] {
+    if (this.#bound.port === 0 || !this.#started) return [];
+    return advertisedAddresses(this.#bound, { advertise: this.#options.advertise }).map(
+      (address) => `${address}/p2p/${this.self}`,
+    );
+  }
+
+  async start(): Promise<void> {
+    await this.#book.load();
+    await this.#serve('rpc', (stream, connection) => this.#server.serve(stream, connection), limits.RPC_STREAMS_MAX);
+    await this.#serve('sync', (stream, connection) => this.#sync.serve(stream, connection), limits.SYNC_STREAMS_MAX);
+    await this.#serve(
+      'blob',
+      (stream, connection) => this.#blobServer.serve(stream, connection),
+      limits.BLOB_STREAMS_MAX,
+    );
+    this.#server.handle(TELL_REPORT, async (payload, from) => this.#topics.receiveReport(checkReport(payload), from));
+    this.#server.handle(TELL_MEMBERSHIP, async (payload, from) =>
+      this.#topics.receiveMembership(checkMembership(payload), from),
+    );
+    this.#host.addEventListener('peer:discovery', (event: CustomEvent<PeerInfo>) => this.#onDiscovered(event.detail));
+    this.#host.addEventListener('transport:listening', (event) => {
+      this.#bound.port = Number(
+        event.detail
+          .getAddrs()[0]
+          ?.getComponents()
+          .find((part) => part.name === 'tcp')?.value ?? 0,
+      );
+    });
+    try {
+      await this.#host.start();
+    } catch (cause) {
+      throw new Error(
+        `cannot listen on ${this.#options.listen}: ${reasonOf(cause)}; choose another --listen HOST:PORT`,
+        { cause },
+      );
+    }
+    this.#started = true;
+    this.#topics.start();
+    this.#dialer.start();
+    this.#watch = setInterval(() => this.#watchGossip(), limits.GOSSIP_WATCH_INTERVAL_MS);
+    this.#log.info('gossip.started', { addresses: this.addresses() });
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    this.#stopping.abort(new GossipError('closed', 'this node is stopping'));
+    clearInterval(this.#watch);
+    this.#dialer.stop();
+    await this.#host.stop();
+    await this.#book.flush();
+    this.#log.info('gossip.stopped', {});
+  }
+
+  setAdmitted(nodes: ReadonlyMap<NodeId, { addresses: string[] }>): void {
+    const others = [...nodes.keys()].filter((node) => node !== this.self);
+    this.#gate.set(new Set(others));
+    this.#dialer.setNodes(others);
+    this.#connections.closeUnadmitted();
+    this.#topics.prune();
+    for (const node of others) this.#dialer.learn(node, nodes.get(node)?.addresses ?? [], 'told');
+  }
+
+  learnAddresses(node: NodeId, addresses: string[]): void {
+    if (node !== this.self) this.#dialer.learn(node, addresses, 'told');
+  }
+
+  connected(): NodeId[] {
+    return this.#connections.connected();
+  }
+
+  publishReport(report: Report): void {
+    this.#topics.publishReport(report);
+    this.#ownReport = report;
+    for (const node of this.#notJoined()) this.#tellNode(node, TELL_REPORT, report);
+  }
+
+  publishMembership(message: MembershipMessage): void {
+    this.#topics.publishMembership(message);
+    for (const node of this.#notJoined()) this.#tellNode(node, TELL_MEMBERSHIP, message);
+  }
+
+  publishChanges(changes: Uint8Array[]): void {
+    const fits = this.#topics.publishChanges(changes);
+    for (const node of fits ? this.#notJoined() : this.#connections.nodes()) void this.#syncSoon(node);
+  }
+
+  async probe(node: NodeId, timeoutMs: number): Promise<'ok' | 'refused' | 'timeout' | 'error'> {
+    return this.#prober.probe(node, timeoutMs);
+  }
+
+  request(
+    node: NodeId,
+    method: string,
+    payload: unknown,
+    options: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<unknown> {
+    return this.#client.request(node, method, payload, options);
+  }
+
+  requestStream(
+    node: NodeId,
+    method: string,
+    payload: unknown,
+    options: { signal: AbortSignal },
+  ): AsyncIterable<unknown> {
+    return this.#client.requestStream(node, method, payload, options);
+  }
+
+  handle: Gossip['handle'] = (method, handler) => this.#server.handle(method, handler);
+
+  handleStream: Gossip['handleStream'] = (method, handler) => this.#server.handleStream(method, handler);
+
+  syncDesired(node: NodeId): Promise<void> {
+    return this.#sync.run(node);
+  }
+
+  fetchBlob: Gossip['fetchBlob'] = (digest, options) => this.#blobClient.fetch(digest, options);
+
+  on(listener: GossipListener): void {
+    this.#listeners.push(listener);
+  }
+
+  #protocol(name: 'rpc' | 'sync' | 'blob'): string {
+    return `/peer/${this.#options.clusterId}/${name}/1`;
+  }
+
+  async #serve(
+    name: 'rpc' | 'sync' | 'blob',
+    handler: (stream: Stream, connection: Connection) => Promise<void>,
+    streamsMax: number,
+  ): Promise<void> {
+    await this.#host.handle(this.#protocol(name), handler, {
+      maxInboundStreams: streamsMax,
+      maxOutboundStreams: streamsMax,
+    });
+  }
+
+  #onOpened(node: NodeId, connection: Connection): void {
+    this.#log.debug('gossip.connection_opened', {
+      node,
+      direction: connection.direction,
+      address: connection.remoteAddr.toString(),
+    });
+    // One side is enough; what it learns goes both ways.
+    if (this.self < node) void this.#syncSoon(node);
+    if (this.#ownReport !== undefined) this.#tellNode(node, TELL_REPORT, this.#ownReport);
+  }
+
+  /** Connected nodes that gossip would not reach. */
+  #notJoined(): NodeId[] {
+    const joined = this.#topics.joined();
+    return this.#connections.nodes().filter((node) => !joined.has(node));
+  }
+
+  #tellNode(node: NodeId, method: string, payload: unknown): void {
+    this.#client.request(node, method, payload, { timeoutMs: TELL_TIMEOUT_MS }).catch((error: unknown) => {
+      this.#log.debug('gossip.tell_failed', { node, method, reason: reasonOf(error) });
+    });
+  }
+
+  #onConnected(node: NodeId): void {
+    this.#log.info('gossip.connected', { node });
+    this.#tell((listener) => listener.connected(node));
+  }
+
+  #onDisconnected(node: NodeId, wasConnected: boolean, livedMs: number): void {
+    this.#gossipMissingSinceMs.delete(node);
+    this.#dialer.lost(node, livedMs);
+    if (!wasConnected || this.#stopping.signal.aborted) return;
+    this.#log.info('gossip.disconnected', { node, livedMs: Math.round(livedMs) });
+    this.#tell((listener) => listener.disconnected(node));
+  }
+
+  /** Anyone on the network can announce anything: only addresses of admitted nodes are kept, and the key exchange decides. */
+  #onDiscovered({ id, multiaddrs }: PeerInfo): void {
+    const node = id.toString() as NodeId;
+    if (!this.#gate.admits(node)) return;
+    const addresses = multiaddrs.map((address) => address.toString()).filter((address) => !isLoopbackAddress(address));
+    this.#dialer.learn(node, addresses, 'discovered');
+  }
+
+  async #syncSoon(node: NodeId): Promise<void> {
+    try {
+      const release = await this.#wideSync.acquire(this.#stopping.signal);
+      try {
+        await this.#sync.run(node);
+      } finally {
+        release();
+      }
+    } catch (error) {
+      this.#log.debug('gossip.sync_failed', { node, initiator: true, reason: reasonOf(error) });
+    }
+  }
+
+  /** Gossip can stop over a living connection (a stream reset after a burst): repair it, and replace the connection if that does not help. */
+  #watchGossip(): void {
+    const now = performance.now();
+    const joined = this.#topics.joined();
+    for (const node of this.#connections.nodes()) {
+      if (joined.has(node)) {
+        this.#gossipMissingSinceMs.delete(node);
+        continue;
+      }
+      const sinceMs = this.#gossipMissingSinceMs.get(node) ?? now;
+      this.#gossipMissingSinceMs.set(node, sinceMs);
+      if (now - sinceMs < limits.GOSSIP_MISSING_MAX_MS) {
+        this.#connections.refresh(node);
+        continue;
+      }
+      this.#log.warn('gossip.connection_replaced', { node, reason: 'no gossip flows over it' });
+      this.#gossipMissingSinceMs.delete(node);
+      this.#connections.of(node)?.abort(new GossipError('closed', 'no gossip flows over the connection'));
+    }
+  }
+
+  #tell(call: (listener: GossipListener) => void): void {
+    for (const listener of this.#listeners) {
+      try {
+        call(listener);
+      } catch (error) {
+        this.#log.error('gossip.listener_failed', { reason: reasonOf(error) });
+      }
+    }
+  }
+}

@@ -1,0 +1,116 @@
+// Every bound of the node-to-node control plane, with its unit and its reason. Holds numbers only.
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+// ---------------------------------------------------------------- messages
+
+/** A report of a node with about 500 instances; a larger one is refused by its author and by every reader. */
+export const REPORT_BYTES_MAX = 256 * KiB;
+export const MEMBERSHIP_BYTES_MAX = 4 * KiB;
+/** Changes of people's actions are small; what does not fit travels by anti-entropy instead. */
+export const CHANGES_BYTES_MAX = 512 * KiB;
+export const CHANGES_PER_MESSAGE_MAX = 1000;
+/** One gossipsub frame may carry several messages at once (replies to IWANT). */
+export const GOSSIP_FRAME_BYTES_MAX = 4 * MiB;
+/** Unsent gossip kept for a slow neighbour; beyond it the stream is reset and opened anew. */
+export const GOSSIP_UNSENT_BYTES_MAX = 8 * MiB;
+export const GOSSIP_HEARTBEAT_MS = 1000;
+/** How long a message id is remembered, so that no loop of the mesh delivers it twice. */
+export const GOSSIP_SEEN_TTL_MS = 60_000;
+/** How often the gossip streams of connected nodes are checked, and how long one may be missing before its connection is replaced. */
+export const GOSSIP_WATCH_INTERVAL_MS = 5_000;
+export const GOSSIP_MISSING_MAX_MS = 15_000;
+/** One line per reason in this time, with the number of messages refused since the last. */
+export const REJECTION_LOG_INTERVAL_MS = 10_000;
+
+// ---------------------------------------------------------------- connections
+
+/** Up to this many admitted nodes every node keeps a connection to every other. */
+export const FULL_MESH_NODES_MAX = 50;
+/** Beyond it, each node keeps this many, chosen by rendezvous; together they form a connected random graph. */
+export const NEIGHBOURS = 20;
+export const CONNECTIONS_MAX = 256;
+/** Inbound connections one host may open per second; times the upgrade timeout it stays below CONNECTIONS_PENDING_MAX, so one host cannot use up all places. */
+export const INBOUND_PER_HOST_PER_SECOND_MAX = 20;
+export const CONNECTIONS_PENDING_MAX = 128;
+/** Key exchange included; longer than a busy small machine needs, short enough to shed strangers. */
+export const INBOUND_UPGRADE_TIMEOUT_MS = 5_000;
+export const LISTEN_BACKLOG = 128;
+export const TCP_KEEP_ALIVE_DELAY_MS = 10_000;
+export const DIAL_TIMEOUT_MS = 6_000;
+export const DIAL_ADDRESS_TIMEOUT_MS = 2_000;
+export const DIALS_PARALLEL_MAX = 16;
+export const STREAM_OPEN_TIMEOUT_MS = 5_000;
+export const REDIAL_DELAY_MIN_MS = 100;
+export const REDIAL_DELAY_MAX_MS = 10_000;
+/** Head start of the node with the smaller id, so that two nodes rarely dial each other at once. */
+export const DIAL_HEAD_START_MS = 150;
+/** A connection that lived less than this counts as a failed dial; two younger than this are taken for simultaneous dials. */
+export const CONNECTION_SETTLED_MS = 5_000;
+/** Most the receiver of one stream lets the sender run ahead; larger is faster over long distances and costs memory. */
+export const STREAM_WINDOW_BYTES_MAX = 2 * MiB;
+export const STREAM_UNREAD_BYTES_MAX = 4 * MiB;
+export const STREAMS_PER_CONNECTION_MAX = 256;
+
+// ---------------------------------------------------------------- addresses
+
+export const ADDRESS_BYTES_MAX = 256;
+export const ADDRESSES_PER_NODE_MAX = 8;
+/** Of those, at most this many from unauthenticated discovery on the local network. */
+export const ADDRESSES_DISCOVERED_MAX = 2;
+export const ADDRESS_BOOK_NODES_MAX = 2_000;
+export const ADDRESS_BOOK_SAVE_DELAY_MS = 1_000;
+export const ADDRESS_BOOK_BYTES_MAX = 8 * MiB;
+export const DISCOVERY_INTERVAL_MS = 10_000;
+
+// ---------------------------------------------------------------- requests
+
+export const RPC_REQUEST_BYTES_MAX = 1 * MiB;
+/** One reply, or one value of a streamed reply. */
+export const RPC_REPLY_BYTES_MAX = 8 * MiB;
+/** Requests of one node that run here at the same time; more are answered with `busy`. */
+export const RPC_INBOUND_PER_NODE_MAX = 64;
+/** Streams per connection and protocol: a little more, so that `busy` can be said at all. */
+export const RPC_STREAMS_MAX = RPC_INBOUND_PER_NODE_MAX + 16;
+/** How long the caller may take to send its request, or to take one frame of the reply. */
+export const RPC_FRAME_TIMEOUT_MS = 15_000;
+/** A quiet streamed reply sends a beat this often; its caller gives up after three are missing. */
+export const RPC_BEAT_INTERVAL_MS = 15_000;
+export const RPC_SILENCE_MAX_MS = 3 * RPC_BEAT_INTERVAL_MS + RPC_FRAME_TIMEOUT_MS;
+export const RPC_METHOD_BYTES_MAX = 128;
+export const RPC_ERROR_CHARS_MAX = 4_096;
+
+// ---------------------------------------------------------------- anti-entropy
+
+/** A first sync carries the whole history in one message. */
+export const SYNC_FRAME_BYTES_MAX = 32 * MiB;
+export const SYNC_BYTES_MAX = 128 * MiB;
+export const SYNC_ROUNDS_MAX = 100;
+/** The other side may need this long to apply what it was sent. */
+export const SYNC_FRAME_TIMEOUT_MS = 20_000;
+export const SYNC_TIMEOUT_MS = 120_000;
+export const SYNC_STREAMS_MAX = 4;
+/** Nodes synced with at once after a change too large for gossip. */
+export const SYNC_PARALLEL_MAX = 4;
+
+// ---------------------------------------------------------------- blobs
+
+export const BLOB_REQUEST_BYTES_MAX = 4 * KiB;
+/** Small enough that a heartbeat behind it on the same connection is not noticeably late. */
+export const BLOB_CHUNK_BYTES = 64 * KiB;
+export const BLOB_UPLOADS_MAX = 8;
+export const BLOB_DOWNLOADS_MAX = 4;
+export const BLOB_DOWNLOADS_QUEUED_MAX = 1_000;
+export const BLOB_STREAMS_MAX = 16;
+/** A transfer that moves nothing for this long is given up. */
+export const BLOB_IDLE_TIMEOUT_MS = 15_000;
+export const BLOB_HOLDERS_TRIED_MAX = 10;
+/** Rounds over the holders while some say they are busy, and the wait between them. */
+export const BLOB_BUSY_ROUNDS_MAX = 20;
+export const BLOB_BUSY_DELAY_MS = 500;
+
+// ---------------------------------------------------------------- probes
+
+export const PROBE_BYTES = 32;
+export const PROBE_STREAMS_MAX = 8;

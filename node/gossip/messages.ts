@@ -1,0 +1,172 @@
+// Decides whether bytes from another node are a well-formed report, membership message or set of changes. Bounded, strict
+// about what it knows, tolerant of fields a newer version added. Never decides whether the author may say it (topics.ts).
+
+import * as v from 'valibot';
+import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { MembershipMessage, Report } from '../core/types.ts';
+import {
+  ADDRESS_BYTES_MAX,
+  CHANGES_BYTES_MAX,
+  CHANGES_PER_MESSAGE_MAX,
+  MEMBERSHIP_BYTES_MAX,
+  REPORT_BYTES_MAX,
+} from './limits.ts';
+
+const ID_CHARS_MAX = 128;
+const NAME_CHARS_MAX = 256;
+const REASON_CHARS_MAX = 1_024;
+const LIST_ITEMS_MAX = 4_096;
+const MAP_ITEMS_MAX = 256;
+
+const text = <T extends string>(charsMax: number) =>
+  v.custom<T>(
+    (value) => typeof value === 'string' && value.length <= charsMax,
+    `a text of at most ${charsMax} characters`,
+  );
+const id = <T extends string>() =>
+  v.custom<T>((value) => typeof value === 'string' && value.length > 0 && value.length <= ID_CHARS_MAX, 'an id');
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+/** Times and loads may be fractions. */
+const amount = v.pipe(v.number(), v.finite(), v.minValue(0));
+const list = <T>(item: v.GenericSchema<unknown, T>, itemsMax = LIST_ITEMS_MAX) =>
+  v.pipe(v.array(item), v.maxLength(itemsMax));
+
+const instanceSchema = v.looseObject({
+  id: id<InstanceId>(),
+  app: id<AppId>(),
+  process: text(NAME_CHARS_MAX),
+  index: count,
+  release: id<ReleaseId>(),
+  restartCount: count,
+  state: v.picklist(['starting', 'ready', 'unhealthy', 'crashed', 'stopping']),
+  sinceMs: amount,
+  crashes: count,
+  memoryBytes: amount,
+  port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))),
+  reason: v.optional(text(REASON_CHARS_MAX)),
+});
+
+const reportSchema = v.looseObject({
+  node: id<NodeId>(),
+  incarnation: count,
+  sequence: count,
+  name: text(NAME_CHARS_MAX),
+  status: v.picklist(['alive', 'leaving']),
+  version: text(NAME_CHARS_MAX),
+  addresses: list(text(ADDRESS_BYTES_MAX), 64),
+  link: text(ADDRESS_BYTES_MAX),
+  api: text(ADDRESS_BYTES_MAX),
+  http: text(ADDRESS_BYTES_MAX),
+  arch: text(NAME_CHARS_MAX),
+  stacks: list(text(NAME_CHARS_MAX), 64),
+  runtimes: list(text(NAME_CHARS_MAX), 64),
+  labels: v.pipe(
+    v.record(text(NAME_CHARS_MAX), text(NAME_CHARS_MAX)),
+    v.check((labels) => Object.keys(labels).length <= MAP_ITEMS_MAX),
+  ),
+  memoryBytes: amount,
+  load: amount,
+  instances: list(instanceSchema),
+  droplets: list(id<Digest>()),
+  heads: list(text(ID_CHARS_MAX), 1_024),
+});
+
+const claim = { node: id<NodeId>(), incarnation: count, from: id<NodeId>() };
+const membershipSchema = v.variant('kind', [
+  v.looseObject({ kind: v.literal('suspect'), ...claim, evidence: v.picklist(['refused', 'silence']) }),
+  v.looseObject({ kind: v.literal('alive'), ...claim }),
+  v.looseObject({ kind: v.literal('dead'), ...claim }),
+  v.looseObject({ kind: v.literal('left'), ...claim }),
+]);
+
+export type Decoded<T> = { ok: true; value: T } | { ok: false; reason: string };
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function decodeJson<T>(data: Uint8Array, bytesMax: number, schema: v.GenericSchema<unknown, T>): Decoded<T> {
+  if (data.byteLength > bytesMax) return { ok: false, reason: `larger than ${bytesMax} bytes` };
+  let value: unknown;
+  try {
+    value = JSON.parse(utf8.decode(data));
+  } catch {
+    return { ok: false, reason: 'not JSON' };
+  }
+  return check(value, schema);
+}
+
+function check<T>(value: unknown, schema: v.GenericSchema<unknown, T>): Decoded<T> {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return { ok: true, value: result.output };
+  const issue = result.issues[0];
+  return { ok: false, reason: `${v.getDotPath(issue) ?? 'message'}: ${issue.message.slice(0, 200)}` };
+}
+
+export const decodeReport = (data: Uint8Array): Decoded<Report> => decodeJson(data, REPORT_BYTES_MAX, reportSchema);
+/** For what came as part of a larger, already bounded message. */
+export const checkReport = (value: unknown): Decoded<Report> => check(value, reportSchema);
+export const checkMembership = (value: unknown): Decoded<MembershipMessage> => check(value, membershipSchema);
+export const decodeMembership = (data: Uint8Array): Decoded<MembershipMessage> =>
+  decodeJson(data, MEMBERSHIP_BYTES_MAX, membershipSchema);
+
+const encoder = new TextEncoder();
+export const encodeReport = (report: Report): Uint8Array => encoder.encode(JSON.stringify(report));
+export const encodeMembership = (message: MembershipMessage): Uint8Array => encoder.encode(JSON.stringify(message));
+
+// Changes: each as a 4-byte big-endian length and its bytes, one after the other.
+
+const LENGTH_BYTES = 4;
+
+/** Packs changes into as few messages as fit; `tooLarge` says that some change fits in none. */
+export function encodeChanges(changes: readonly Uint8Array[]): { messages: Uint8Array[]; tooLarge: boolean } {
+  const messages: Uint8Array[] = [];
+  let batch: Uint8Array[] = [];
+  let bytes = 0;
+  let tooLarge = false;
+  const flush = (): void => {
+    if (batch.length > 0) messages.push(concatChanges(batch, bytes));
+    batch = [];
+    bytes = 0;
+  };
+  for (const change of changes) {
+    const size = LENGTH_BYTES + change.byteLength;
+    if (size > CHANGES_BYTES_MAX) {
+      tooLarge = true;
+      continue;
+    }
+    if (bytes + size > CHANGES_BYTES_MAX || batch.length === CHANGES_PER_MESSAGE_MAX) flush();
+    batch.push(change);
+    bytes += size;
+  }
+  flush();
+  return { messages, tooLarge };
+}
+
+function concatChanges(changes: readonly Uint8Array[], bytes: number): Uint8Array {
+  const message = new Uint8Array(bytes);
+  const view = new DataView(message.buffer);
+  let at = 0;
+  for (const change of changes) {
+    view.setUint32(at, change.byteLength);
+    message.set(change, at + LENGTH_BYTES);
+    at += LENGTH_BYTES + change.byteLength;
+  }
+  return message;
+}
+
+export function decodeChanges(data: Uint8Array): Decoded<Uint8Array[]> {
+  if (data.byteLength > CHANGES_BYTES_MAX) return { ok: false, reason: `larger than ${CHANGES_BYTES_MAX} bytes` };
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const changes: Uint8Array[] = [];
+  let at = 0;
+  while (at < data.byteLength) {
+    if (at + LENGTH_BYTES > data.byteLength) return { ok: false, reason: 'cut off in a length' };
+    const end = at + LENGTH_BYTES + view.getUint32(at);
+    if (end > data.byteLength) return { ok: false, reason: 'cut off in a change' };
+    if (changes.length === CHANGES_PER_MESSAGE_MAX)
+      return { ok: false, reason: `more than ${CHANGES_PER_MESSAGE_MAX} changes` };
+    changes.push(data.slice(at + LENGTH_BYTES, end));
+    at = end;
+  }
+  if (changes.length === 0) return { ok: false, reason: 'no change in it' };
+  return { ok: true, value: changes };
+}

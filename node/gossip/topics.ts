@@ -1,0 +1,188 @@
+// Publishes and receives the three gossip topics. Decides which messages are believed: well-formed, authored by the admitted
+// node they speak for, and newer than what is known. Everything else is dropped here, counted, and not passed on.
+
+import { type Message, TopicValidatorResult } from '@chainsafe/libp2p-gossipsub';
+import type { PeerId } from '@libp2p/interface';
+import type { ClusterId, NodeId } from '../../crdt/ids.ts';
+import type { MembershipMessage, Report } from '../core/types.ts';
+import type { Log } from '../ports.ts';
+import type { Gate } from './connections.ts';
+import { GossipError, reasonOf } from './errors.ts';
+import type { Host } from './host.ts';
+import { MEMBERSHIP_BYTES_MAX, REPORT_BYTES_MAX } from './limits.ts';
+import {
+  type Decoded,
+  decodeChanges,
+  decodeMembership,
+  decodeReport,
+  encodeChanges,
+  encodeMembership,
+  encodeReport,
+} from './messages.ts';
+import type { Rejections } from './rejections.ts';
+
+export type TopicNames = { reports: string; membership: string; changes: string };
+
+export const topicNames = (cluster: ClusterId): TopicNames => ({
+  reports: `/peer/${cluster}/reports/1`,
+  membership: `/peer/${cluster}/membership/1`,
+  changes: `/peer/${cluster}/changes/1`,
+});
+
+/** None of these may throw. */
+export type TopicEvents = {
+  report(report: Report): void;
+  membership(message: MembershipMessage): void;
+  changes(changes: Uint8Array[], from: NodeId): void;
+};
+
+type Verdict = { result: TopicValidatorResult; deliver?: () => void };
+
+const accept = (deliver: () => void): Verdict => ({ result: TopicValidatorResult.Accept, deliver });
+const ignore: Verdict = { result: TopicValidatorResult.Ignore };
+
+export class Topics {
+  readonly #self: NodeId;
+  readonly #host: Host;
+  readonly #gate: Gate;
+  readonly #names: TopicNames;
+  readonly #events: TopicEvents;
+  readonly #rejections: Rejections;
+  readonly #log: Log;
+  /** Newest report per admitted author. */
+  readonly #newest = new Map<NodeId, { incarnation: number; sequence: number }>();
+
+  constructor(options: {
+    self: NodeId;
+    host: Host;
+    gate: Gate;
+    names: TopicNames;
+    events: TopicEvents;
+    rejections: Rejections;
+    log: Log;
+  }) {
+    this.#self = options.self;
+    this.#host = options.host;
+    this.#gate = options.gate;
+    this.#names = options.names;
+    this.#events = options.events;
+    this.#rejections = options.rejections;
+    this.#log = options.log;
+  }
+
+  /** The host must have been started. */
+  start(): void {
+    const { pubsub } = this.#host.services;
+    this.#validate(this.#names.reports, (message, from) => this.#judgeReport(decodeReport(message.data), from));
+    this.#validate(this.#names.membership, (message, from) =>
+      this.#judgeMembership(decodeMembership(message.data), from),
+    );
+    this.#validate(this.#names.changes, (message, from) => this.#judgeChanges(decodeChanges(message.data), from));
+    for (const topic of Object.values(this.#names)) pubsub.subscribe(topic);
+  }
+
+  /** Fails with `too_large`: a report is bounded, and its author must know at once. */
+  publishReport(report: Report): void {
+    const data = encodeReport(report);
+    if (data.byteLength > REPORT_BYTES_MAX)
+      throw new GossipError(
+        'too_large',
+        `the report has ${data.byteLength} bytes, at most ${REPORT_BYTES_MAX} are allowed`,
+      );
+    this.#publish(this.#names.reports, data);
+  }
+
+  publishMembership(message: MembershipMessage): void {
+    const data = encodeMembership(message);
+    if (data.byteLength > MEMBERSHIP_BYTES_MAX)
+      throw new GossipError(
+        'too_large',
+        `the membership message has ${data.byteLength} bytes, at most ${MEMBERSHIP_BYTES_MAX} are allowed`,
+      );
+    this.#publish(this.#names.membership, data);
+  }
+
+  /** False when some change was too large for gossip and must travel by anti-entropy. */
+  publishChanges(changes: readonly Uint8Array[]): boolean {
+    const { messages, tooLarge } = encodeChanges(changes);
+    for (const message of messages) this.#publish(this.#names.changes, message);
+    return !tooLarge;
+  }
+
+  /** A report that came straight from its author instead of by gossip; the same rules hold. */
+  receiveReport(decoded: Decoded<Report>, from: NodeId): void {
+    this.#judgeReport(decoded, from).deliver?.();
+  }
+
+  receiveMembership(decoded: Decoded<MembershipMessage>, from: NodeId): void {
+    this.#judgeMembership(decoded, from).deliver?.();
+  }
+
+  /** Nodes that a message published now reaches: they have told their topics, and there is a stream to them. */
+  joined(): Set<NodeId> {
+    const { pubsub } = this.#host.services;
+    const subscribers = pubsub.getSubscribers(this.#names.reports).map((peer) => peer.toString() as NodeId);
+    // Not in the interface of the service; without it a stream reset by the other side would go unnoticed.
+    const { streamsOutbound } = pubsub as unknown as { streamsOutbound?: ReadonlyMap<string, unknown> };
+    return new Set(subscribers.filter((node) => streamsOutbound === undefined || streamsOutbound.has(node)));
+  }
+
+  /** Forgets nodes that are no longer admitted. */
+  prune(): void {
+    for (const node of this.#newest.keys()) if (!this.#gate.admits(node)) this.#newest.delete(node);
+  }
+
+  #publish(topic: string, data: Uint8Array): void {
+    this.#host.services.pubsub.publish(topic, data).catch((error: unknown) => {
+      this.#log.warn('gossip.publish_failed', { topic, reason: reasonOf(error) });
+    });
+  }
+
+  #validate(topic: string, judge: (message: Message, from: NodeId) => Verdict): void {
+    this.#host.services.pubsub.topicValidators.set(topic, (via: PeerId, message: Message) => {
+      if (message.type !== 'signed') return TopicValidatorResult.Reject;
+      const from = message.from.toString() as NodeId;
+      if (from === this.#self) return TopicValidatorResult.Ignore;
+      if (!this.#gate.admits(from)) {
+        // Not a fault of the node that passed it on: it may not have heard of the removal yet.
+        this.#rejections.count('author_not_admitted', { topic, from, via: via.toString() });
+        return TopicValidatorResult.Ignore;
+      }
+      const verdict = judge(message, from);
+      verdict.deliver?.();
+      return verdict.result;
+    });
+  }
+
+  #reject(kind: string, from: NodeId, reason: string): Verdict {
+    this.#rejections.count(kind, { from, reason });
+    return { result: TopicValidatorResult.Reject };
+  }
+
+  #judgeReport(decoded: Decoded<Report>, from: NodeId): Verdict {
+    if (!decoded.ok) return this.#reject('report_invalid', from, decoded.reason);
+    const report = decoded.value;
+    if (report.node !== from) return this.#reject('report_forged', from, 'it speaks for another node');
+    const newest = this.#newest.get(from);
+    const { incarnation, sequence } = report;
+    if (
+      newest !== undefined &&
+      (incarnation < newest.incarnation || (incarnation === newest.incarnation && sequence <= newest.sequence))
+    )
+      return ignore;
+    this.#newest.set(from, { incarnation, sequence });
+    return accept(() => this.#events.report(report));
+  }
+
+  #judgeMembership(decoded: Decoded<MembershipMessage>, from: NodeId): Verdict {
+    if (!decoded.ok) return this.#reject('membership_invalid', from, decoded.reason);
+    const message = decoded.value;
+    if (message.from !== from) return this.#reject('membership_forged', from, 'it speaks for another node');
+    return accept(() => this.#events.membership(message));
+  }
+
+  #judgeChanges(decoded: Decoded<Uint8Array[]>, from: NodeId): Verdict {
+    if (!decoded.ok) return this.#reject('changes_invalid', from, decoded.reason);
+    return accept(() => this.#events.changes(decoded.value, from));
+  }
+}
