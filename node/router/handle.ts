@@ -1,0 +1,235 @@
+// The router process as the daemon sees it: starts it, hands it route tables, answers its requests to join, and starts it again when it
+// crashes. Never serves a request itself.
+
+import type { ChildProcess } from 'node:child_process';
+import { fork } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { NodeId } from '../../crdt/ids.ts';
+import type { RouteTable } from '../core/types.ts';
+import type { TlsIdentity } from '../identity.ts';
+import type { Log, RouterHandle } from '../ports.ts';
+import { RouterError } from './errors.ts';
+import {
+  CLOSE_GRACE_MS,
+  RESTART_DELAY_MAX_MS,
+  RESTART_DELAY_MIN_MS,
+  RESTART_HEALTHY_MS,
+  RESTARTS_MAX,
+  START_TIMEOUT_MS,
+} from './limits.ts';
+import type { FromRouter, RouterConfig, ToRouter } from './messages.ts';
+import { logLines } from './stderr-lines.ts';
+
+export type RouterOptions = {
+  nodeId: NodeId;
+  tls: TlsIdentity;
+  /** `HOST:PORT`; port 0 means any free port. */
+  http: string;
+  link: string;
+  log: Log;
+  /** Default 1. More share the ports; each costs about 15 MB. */
+  threads?: number;
+  /** Called when the process crashed RESTARTS_MAX times in a row and stays down. */
+  onExit?: (error: RouterError) => void;
+};
+
+type JoinHandler = (request: unknown, from: NodeId) => Promise<unknown>;
+
+/** Small generations keep the process small; a proxy's objects die young. Measured: 1 MB costs throughput, 4 MB costs memory. */
+const NODE_FLAGS = ['--max-semi-space-size=2', '--max-old-space-size=256'];
+/** Beyond CLOSE_GRACE_MS, for the process to end. */
+const CLOSE_MARGIN_MS = 2_000;
+
+/** Resolves when both listeners accept. Fails with RouterError; then nothing runs. */
+export async function startRouter(options: RouterOptions): Promise<RouterHandle> {
+  const router = new RouterProcess(options);
+  await router.start();
+  return router;
+}
+
+class RouterProcess implements RouterHandle {
+  readonly #options: RouterOptions;
+  readonly #config: RouterConfig;
+  #child: ChildProcess | undefined;
+  #listening = false;
+  /** The last table, for a process that starts again. */
+  #table: RouteTable | undefined;
+  #sending = false;
+  #tableChanged = false;
+  #joinHandler: JoinHandler | undefined;
+  #closing: Promise<void> | undefined;
+  #crashes = 0;
+  #restartTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: RouterOptions) {
+    const { nodeId, tls, http, link, threads = 1 } = options;
+    this.#options = options;
+    this.#config = { nodeId, tls, http, link, threads };
+  }
+
+  get http(): string {
+    return this.#config.http;
+  }
+
+  get link(): string {
+    return this.#config.link;
+  }
+
+  /** For tests and for people. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  setTable(table: RouteTable): void {
+    this.#table = table;
+    this.#tableChanged = true;
+    this.#sendTable();
+  }
+
+  onJoin(handler: JoinHandler): void {
+    this.#joinHandler = handler;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const child = fork(fileURLToPath(new URL(`./main${extension()}`, import.meta.url)), [], {
+        execArgv: NODE_FLAGS,
+        env: routerEnvironment(),
+        serialization: 'advanced',
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      });
+      const startedAtMs = performance.now();
+      this.#child = child;
+      this.#listening = false;
+      this.#sending = false;
+      let failure: RouterError | undefined;
+      const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
+      if (child.stderr) logLines(child.stderr, (line) => this.#options.log.warn('router.stderr', { line }));
+      child.on('error', (error) => {
+        failure ??= new RouterError('start_failed', `The router process failed (${error.message}).`, { cause: error });
+      });
+      child.on('message', (message: FromRouter) => {
+        if (message.type === 'listening') {
+          clearTimeout(timer);
+          this.#listening = true;
+          // Port 0 was any; from now on it is this one.
+          this.#config.http = message.http;
+          this.#config.link = message.link;
+          this.#tableChanged = this.#table !== undefined;
+          this.#sendTable();
+          resolve();
+        } else if (message.type === 'failed') failure = new RouterError(message.code, message.message);
+        else if (message.type === 'log') this.#options.log[message.level](message.event, message.fields);
+        else void this.#join(child, message);
+      });
+      child.once('exit', (code, signal) => {
+        clearTimeout(timer);
+        const wasListening = this.#listening;
+        if (this.#child === child) this.#listening = false;
+        failure ??= new RouterError(
+          'start_failed',
+          `The router process ended before it listened (${signal ?? `status ${code}`}).`,
+        );
+        reject(failure);
+        if (wasListening && !this.#closing) this.#crashed(signal ?? `status ${code}`, performance.now() - startedAtMs);
+      });
+      this.#post(child, { type: 'start', config: this.#config });
+    });
+  }
+
+  #crashed(how: string, upMs: number): void {
+    const { log, onExit } = this.#options;
+    this.#crashes = upMs >= RESTART_HEALTHY_MS ? 1 : this.#crashes + 1;
+    if (this.#crashes > RESTARTS_MAX) {
+      log.error('router.gave-up', { how, crashes: this.#crashes });
+      onExit?.(
+        new RouterError(
+          'gave_up',
+          `The router process crashed ${this.#crashes} times in a row (last: ${how}); restart the node.`,
+        ),
+      );
+      return;
+    }
+    const delayMs = Math.min(RESTART_DELAY_MAX_MS, RESTART_DELAY_MIN_MS * 2 ** (this.#crashes - 1));
+    log.error('router.crashed', { how, upMs: Math.round(upMs), restartInMs: delayMs });
+    this.#restartTimer = setTimeout(() => {
+      this.start().then(
+        () => log.info('router.restarted', { http: this.http, link: this.link }),
+        (error: Error) => {
+          if (!this.#closing) this.#crashed(error.message, 0);
+        },
+      );
+    }, delayMs);
+  }
+
+  /** Only the newest table waits while one is on its way. */
+  #sendTable(): void {
+    const { child, table } = { child: this.#child, table: this.#table };
+    if (!child || !table || !this.#listening || this.#sending || !this.#tableChanged) return;
+    this.#tableChanged = false;
+    this.#sending = true;
+    this.#post(child, { type: 'table', table }, () => {
+      if (this.#child !== child) return;
+      this.#sending = false;
+      this.#sendTable();
+    });
+  }
+
+  async #join(child: ChildProcess, { id, request, from }: Extract<FromRouter, { type: 'join' }>): Promise<void> {
+    try {
+      if (!this.#joinHandler)
+        throw Object.assign(new Error('This node is still starting; try again.'), { code: 'starting' });
+      this.#post(child, { type: 'joinReply', id, reply: await this.#joinHandler(request, from) });
+    } catch (error) {
+      const { code, message } = error as { code?: unknown; message?: unknown };
+      // Only errors that carry a code were meant for the other side.
+      const refused =
+        typeof code === 'string'
+          ? { code, message: String(message) }
+          : { code: 'internal', message: 'The node failed to answer; its log says why.' };
+      this.#options.log.warn('router.join-refused', { from, code: refused.code, reason: String(message) });
+      this.#post(child, { type: 'joinRefused', id, ...refused });
+    }
+  }
+
+  #post(child: ChildProcess, message: ToRouter, onSent?: () => void): void {
+    // A process that is gone is noticed by its exit.
+    if (child.connected) child.send(message, () => onSent?.());
+  }
+
+  async #end(): Promise<void> {
+    clearTimeout(this.#restartTimer);
+    const child = this.#child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    this.#post(child, { type: 'close' });
+    const timer = setTimeout(() => child.kill('SIGKILL'), CLOSE_GRACE_MS + CLOSE_MARGIN_MS);
+    await exited;
+    clearTimeout(timer);
+  }
+}
+
+/** The process gets no more of the daemon's environment than it needs: tokens may be in there. */
+function routerEnvironment(): NodeJS.ProcessEnv {
+  const { PATH, TZ, LANG, NODE_COMPILE_CACHE = compileCache() } = process.env;
+  return { PATH, TZ, LANG, NODE_COMPILE_CACHE, MALLOC_ARENA_MAX: '1' };
+}
+
+/** Compiled code is kept beside the packages: without it every start loads Node's TypeScript compiler, 17 MB that stay. */
+function compileCache(): string {
+  const undici = createRequire(import.meta.url).resolve('undici');
+  const modules = `${sep}node_modules${sep}`;
+  return join(undici.slice(0, undici.lastIndexOf(modules) + modules.length), '.cache', 'peer');
+}
+
+/** `.ts` from a checkout, `.js` as published. */
+function extension(): string {
+  return import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+}

@@ -1,0 +1,99 @@
+// Every bound of the data plane, with its unit and why it has this size. Contains no behaviour.
+
+// ---------------------------------------------------------------- clients of the public listener
+
+/** Header block of one request; above it the client gets 431. Cookies of large single-page apps stay under it. */
+export const CLIENT_HEADER_BYTES_MAX = 32 * 1024;
+/** A header block that takes longer is a slow attack, answered 408. */
+export const CLIENT_HEADERS_TIMEOUT_MS = 15_000;
+/** A whole request, body included. Long enough for a droplet-sized upload over a slow uplink. */
+export const CLIENT_REQUEST_TIMEOUT_MS = 15 * 60_000;
+/** Between two requests on one connection. Longer than the idle time-outs of common load balancers (60 s), so that those close first. */
+export const CLIENT_KEEP_ALIVE_MS = 65_000;
+/** Nothing sent or received on a connection that has a request. */
+export const CLIENT_IDLE_TIMEOUT_MS = 15 * 60_000;
+/** Open client connections per thread, about 10 kB each; above it new ones are closed at once. */
+export const CLIENT_CONNECTIONS_MAX = 8_192;
+/** How long a client may go on sending a body that nobody reads any more, before its connection is closed. */
+export const UNREAD_BODY_TIMEOUT_MS = 10_000;
+/** How often the time-outs above are checked. */
+export const TIMEOUT_CHECK_INTERVAL_MS = 5_000;
+
+// ---------------------------------------------------------------- upstreams
+
+/** An instance on loopback that does not accept in this time is overloaded or frozen. */
+export const LOCAL_DIAL_TIMEOUT_MS = 1_000;
+/** TCP and TLS handshake with another node's link. */
+export const LINK_DIAL_TIMEOUT_MS = 2_000;
+/** Time to the response's header. As long as Cloud Foundry's router allows, for reports and long polls. */
+export const UPSTREAM_HEADERS_TIMEOUT_MS = 15 * 60_000;
+/** Between two pieces of a response's body; an event stream that is silent for longer is cut. */
+export const UPSTREAM_BODY_IDLE_TIMEOUT_MS = 15 * 60_000;
+/** Header block of one response. */
+export const UPSTREAM_HEADER_BYTES_MAX = 64 * 1024;
+/** Below the 5 s of Node's own HTTP server: reusing a connection that the app is about to close costs a failed request. */
+export const LOCAL_KEEP_ALIVE_MS = 4_000;
+/** Below LINK_SERVER_KEEP_ALIVE_MS, for the same reason. */
+export const LINK_KEEP_ALIVE_MS = 60_000;
+/** Connections to one instance, or to one link. Requests above it wait. */
+export const UPSTREAM_SOCKETS_MAX = 256;
+/** Requests to one instance, running and waiting; above it another instance is taken, or the client gets 503. */
+export const UPSTREAM_REQUESTS_MAX = 512;
+/** A failed instance gets no requests for this long, unless all of its app have failed. */
+export const FAILED_UPSTREAM_SKIP_MS = 30_000;
+/** Tries of one request, the first included. */
+export const ATTEMPTS_MAX = 3;
+/** Start of a request body kept in memory until the response begins, so that it can be sent again to another upstream. */
+export const REPLAY_BYTES_MAX = 64 * 1024;
+
+// ---------------------------------------------------------------- tunnels (websockets, CONNECT)
+
+/** Kernel keep-alive probes start after this much silence, so that a vanished peer is noticed. */
+export const TUNNEL_KEEP_ALIVE_MS = 30_000;
+/** One side has ended; the other may go on for this long without traffic. */
+export const TUNNEL_HALF_CLOSED_IDLE_MS = 15 * 60_000;
+/** One side is gone; what it had sent must be taken by the other in this time. */
+export const TUNNEL_FLUSH_TIMEOUT_MS = 30_000;
+
+// ---------------------------------------------------------------- the link
+
+export const LINK_HEADER_BYTES_MAX = 64 * 1024;
+export const LINK_SERVER_KEEP_ALIVE_MS = 75_000;
+export const LINK_HANDSHAKE_TIMEOUT_MS = 5_000;
+export const LINK_CONNECTIONS_MAX = 4_096;
+/** Connections of nodes that are not admitted, at one time. They may only ask to join. */
+export const STRANGER_CONNECTIONS_MAX = 64;
+/** Life of a stranger's connection: a join with its handler's time, and some for sending the reply. */
+export const STRANGER_CONNECTION_MS = 60_000;
+/** While requests wait on a link it is asked for a sign of life this often… */
+export const LINK_PING_INTERVAL_MS = 2_500;
+/** …and given up when none came for this long: its connections are cut, and what can be repeated goes elsewhere. */
+export const LINK_PING_TIMEOUT_MS = 7_500;
+/** When our own timers were late by more than this, a missed ping says nothing about the other side. */
+export const LINK_PING_LATENESS_MAX_MS = 1_000;
+
+// ---------------------------------------------------------------- joining
+
+export const JOIN_REQUEST_BYTES_MAX = 16 * 1024;
+/** Holds a snapshot of the desired state. */
+export const JOIN_REPLY_BYTES_MAX = 64 * 1024 * 1024;
+export const JOIN_BODY_TIMEOUT_MS = 5_000;
+/** Admission is an acknowledged write: it waits for another node's disk. */
+export const JOIN_HANDLER_TIMEOUT_MS = 20_000;
+export const JOINS_PER_SECOND = 10;
+export const JOINS_BURST = 20;
+export const JOINS_CONCURRENT_MAX = 8;
+
+// ---------------------------------------------------------------- the process
+
+/** Requests in flight may finish for this long when the router closes. */
+export const CLOSE_GRACE_MS = 10_000;
+/** Start of the process until it listens; the first start on a slow machine compiles everything. */
+export const START_TIMEOUT_MS = 30_000;
+export const RESTART_DELAY_MIN_MS = 100;
+export const RESTART_DELAY_MAX_MS = 10_000;
+/** Crashes in a row (no RESTART_HEALTHY_MS between them) after which the router stays down and the daemon is told. */
+export const RESTARTS_MAX = 20;
+export const RESTART_HEALTHY_MS = 60_000;
+/** One line of the process's stderr. */
+export const STDERR_LINE_BYTES_MAX = 4_096;

@@ -1,0 +1,113 @@
+// Opens connections to other nodes' links: TLS with both identities proven, pinned to the node that is expected. Also opens
+// raw tunnels to an instance over such a connection. Never reuses connections; the pools do.
+
+import type { Socket } from 'node:net';
+import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls';
+import type { InstanceId, NodeId } from '../../crdt/ids.ts';
+import type { TlsIdentity } from '../identity.ts';
+import { nodeIdOfCertificate } from '../node-id.ts';
+import { parseAddress } from './address.ts';
+import { http, SOCKET_OPTIONS, tls } from './builtin.ts';
+import { LinkError } from './errors.ts';
+import { LINK_DIAL_TIMEOUT_MS } from './limits.ts';
+import { PEER_LINK_ERROR } from './request-head.ts';
+
+/** The link speaks nothing older: only TLS 1.3 proves Ed25519 keys and hides certificates. */
+export const LINK_TLS_VERSION = 'TLSv1.3';
+
+export type LinkTarget = {
+  /** `host:port`. */
+  link: string;
+  expectedNode: NodeId;
+  credentials: SecureContext;
+  timeoutMs?: number;
+};
+
+export function linkCredentials({ keyPem, certPem }: TlsIdentity): SecureContext {
+  return tls.createSecureContext({ key: keyPem, cert: certPem, minVersion: LINK_TLS_VERSION });
+}
+
+/**
+ * Calls back once, with a connection whose other side holds the expected node's key, or with a LinkError. The other side
+ * checks our identity on its own: a refusal shows as an answer to the first request, or as a closed connection.
+ */
+export function dialLink(
+  target: LinkTarget,
+  callback: (error: LinkError | null, socket: TLSSocket | null) => void,
+): void {
+  const { link, expectedNode, credentials, timeoutMs = LINK_DIAL_TIMEOUT_MS } = target;
+  const options: ConnectionOptions = {
+    ...parseAddress(link),
+    secureContext: credentials,
+    // Identity is the key itself, checked below; there is no authority that could vouch for it.
+    rejectUnauthorized: false,
+    ALPNProtocols: ['http/1.1'],
+    ...SOCKET_OPTIONS,
+  };
+  const socket = tls.connect(options);
+  let settled = false;
+  const fail = (code: LinkError['code'], why: string, cause?: unknown) => {
+    clearTimeout(timer);
+    if (settled) return;
+    settled = true;
+    socket.on('error', () => {});
+    socket.destroy();
+    callback(new LinkError(code, `The link ${link} of node ${expectedNode} ${why}.`, { cause }), null);
+  };
+  const timer = setTimeout(() => fail('timeout', `did not answer within ${timeoutMs} ms`), timeoutMs);
+  socket.setNoDelay(true);
+  socket.once('error', (error) => fail('unreachable', `cannot be reached (${error.message})`, error));
+  socket.once('close', () => fail('unreachable', 'closed the connection during the handshake'));
+  socket.once('secureConnect', () => {
+    const certificate = socket.getPeerX509Certificate();
+    const node = certificate && nodeIdOfCertificate(certificate);
+    if (node !== expectedNode) {
+      fail('wrong_identity', `is answered by ${node ? `node ${node}` : 'someone without a node identity'}`);
+      return;
+    }
+    clearTimeout(timer);
+    if (settled) return;
+    settled = true;
+    callback(null, socket);
+  });
+}
+
+export function dialLinkAsync(target: LinkTarget): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    dialLink(target, (error, socket) => (socket ? resolve(socket) : reject(error)));
+  });
+}
+
+/** A raw TCP connection to the port of an instance on another node. Fails with LinkError. */
+export async function openTunnel(target: LinkTarget & { instance: InstanceId }): Promise<Socket> {
+  const connection = await dialLinkAsync(target);
+  return new Promise((resolve, reject) => {
+    const fail = (why: string, cause?: unknown) => {
+      connection.destroy();
+      reject(
+        new LinkError('refused', `The link ${target.link} opened no tunnel to instance ${target.instance} (${why}).`, {
+          cause,
+        }),
+      );
+    };
+    const request = http.request({
+      createConnection: () => connection,
+      method: 'CONNECT',
+      path: target.instance,
+      host: target.link,
+      timeout: target.timeoutMs ?? LINK_DIAL_TIMEOUT_MS,
+    });
+    request.once('timeout', () => fail('no answer in time'));
+    request.once('error', (error) => fail(error.message, error));
+    request.once('connect', (response, socket, head) => {
+      if (response.statusCode !== 200) {
+        fail(String(response.headers[PEER_LINK_ERROR] ?? `status ${response.statusCode}`));
+        return;
+      }
+      socket.setTimeout(0);
+      if (head.length > 0) socket.unshift(head);
+      resolve(socket);
+    });
+    request.end();
+  });
+}

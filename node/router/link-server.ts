@@ -1,0 +1,238 @@
+// The link's listener: other nodes' routers reach this node's instances here, and nodes that want to be admitted ask here.
+// Everyone proves a node identity in the TLS handshake; who is not admitted may ask to join and nothing else.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Server } from 'node:https';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { asInstanceId, type InstanceId, type NodeId } from '../../crdt/ids.ts';
+import type { TlsIdentity } from '../identity.ts';
+import { nodeIdOfCertificate } from '../node-id.ts';
+import { https } from './builtin.ts';
+import { type ClientConnection, Exchange, type LinkErrorCode } from './exchange.ts';
+import { type AskDaemon, JoinDesk } from './join-desk.ts';
+import {
+  CLIENT_HEADERS_TIMEOUT_MS,
+  CLIENT_REQUEST_TIMEOUT_MS,
+  LINK_CONNECTIONS_MAX,
+  LINK_HANDSHAKE_TIMEOUT_MS,
+  LINK_HEADER_BYTES_MAX,
+  LINK_SERVER_KEEP_ALIVE_MS,
+  STRANGER_CONNECTION_MS,
+  STRANGER_CONNECTIONS_MAX,
+  TIMEOUT_CHECK_INTERVAL_MS,
+} from './limits.ts';
+import { LINK_TLS_VERSION } from './link-dial.ts';
+import { LINK_PING_PATH } from './link-watch.ts';
+import { adoptUpgrade, wantsUpgrade } from './public-server.ts';
+import { discardBody } from './reply.ts';
+import { RequestBody } from './request-body.ts';
+import { PEER_INSTANCE, PEER_LINK_ERROR, readRequestHead } from './request-head.ts';
+import type { Routing } from './routing.ts';
+import { joinConnections } from './tunnel.ts';
+import { dialLocal } from './upstreams.ts';
+
+export const JOIN_PATH = '/join';
+
+export class LinkServer {
+  readonly server: Server;
+  readonly #routing: Routing;
+  readonly #joins: JoinDesk;
+  /** Who holds the other end; set before a connection's first request. */
+  readonly #nodes = new Map<TLSSocket, NodeId>();
+  #strangers = 0;
+
+  constructor(routing: Routing, identity: TlsIdentity, askDaemon: AskDaemon) {
+    this.#routing = routing;
+    this.#joins = new JoinDesk(askDaemon);
+    this.server = https.createServer({
+      key: identity.keyPem,
+      cert: identity.certPem,
+      minVersion: LINK_TLS_VERSION,
+      requestCert: true,
+      // Identity is the key itself, checked below; there is no authority that could vouch for it.
+      rejectUnauthorized: false,
+      ALPNProtocols: ['http/1.1'],
+      handshakeTimeout: LINK_HANDSHAKE_TIMEOUT_MS,
+      allowHalfOpen: true,
+      maxHeaderSize: LINK_HEADER_BYTES_MAX,
+      headersTimeout: CLIENT_HEADERS_TIMEOUT_MS,
+      requestTimeout: CLIENT_REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: LINK_SERVER_KEEP_ALIVE_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_INTERVAL_MS,
+      noDelay: true,
+      requireHostHeader: false,
+      shouldUpgradeCallback: wantsUpgrade,
+    });
+    this.server.maxConnections = LINK_CONNECTIONS_MAX;
+    this.server.prependListener('secureConnection', (socket) => this.#greet(socket));
+    this.server.on('request', (req: IncomingMessage, res: ServerResponse) => this.#serve(req, res));
+    this.server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+      const { res, client } = adoptUpgrade(req, socket, head);
+      this.#serve(req, res, client);
+    });
+    this.server.on('connect', (req: IncomingMessage, socket: Duplex, head: Buffer) => this.#tunnel(req, socket, head));
+  }
+
+  /** Cuts the connections of nodes that are not admitted any more. Call after the table has changed. */
+  expel(): void {
+    for (const [socket, node] of this.#nodes) {
+      // A stranger that is about to join is no expelled node: its connection has its own bounds.
+      if (!this.#routing.admitted.has(node) && !strangers.has(socket)) socket.destroy();
+    }
+  }
+
+  closeConnections(): void {
+    for (const socket of this.#nodes.keys()) socket.destroy();
+  }
+
+  #greet(socket: TLSSocket): void {
+    const certificate = socket.getPeerX509Certificate();
+    const node = certificate && nodeIdOfCertificate(certificate);
+    socket.on('error', () => {});
+    if (node === undefined) {
+      socket.destroy();
+      return;
+    }
+    if (!this.#routing.admitted.has(node)) {
+      if (this.#strangers >= STRANGER_CONNECTIONS_MAX) {
+        socket.destroy();
+        return;
+      }
+      this.#strangers++;
+      strangers.add(socket);
+      const timer = setTimeout(() => socket.destroy(), STRANGER_CONNECTION_MS);
+      socket.once('close', () => {
+        this.#strangers--;
+        clearTimeout(timer);
+      });
+    }
+    this.#nodes.set(socket, node);
+    socket.once('close', () => this.#nodes.delete(socket));
+  }
+
+  #serve(req: IncomingMessage, res: ServerResponse, client?: ClientConnection): void {
+    const socket = req.socket as TLSSocket;
+    const node = this.#nodes.get(socket);
+    if (node === undefined) {
+      socket.destroy();
+      return;
+    }
+    const instance = req.headers[PEER_INSTANCE];
+    if (instance === undefined && req.method === 'POST' && req.url === JOIN_PATH) {
+      this.#joins.serve(req, res, node);
+    } else if (strangers.has(socket) || !this.#routing.admitted.has(node)) {
+      // Admitted in the meantime or not: a stranger's connection ends here, the next one is judged anew.
+      res.shouldKeepAlive = false;
+      res.once('finish', () => socket.destroySoon());
+      sendLinkError(req, res, 'not_admitted');
+    } else if (typeof instance === 'string') this.#proxy(req, res, asInstanceId(instance), client);
+    else {
+      res.writeHead(req.url === LINK_PING_PATH ? 204 : 404).end();
+      discardBody(req);
+    }
+  }
+
+  #proxy(req: IncomingMessage, res: ServerResponse, instance: InstanceId, client?: ClientConnection): void {
+    const { local, balancer, upstreams } = this.#routing;
+    const port = local.get(instance)?.port;
+    if (port === undefined) {
+      sendLinkError(req, res, 'unknown_instance');
+      return;
+    }
+    if (balancer.isSaturated(instance)) {
+      sendLinkError(req, res, 'saturated');
+      return;
+    }
+    const head = readRequestHead(req.rawHeaders, 'link');
+    let counted: 'requests' | 'tunnels' = 'requests';
+    balancer.begin(instance, counted);
+    const body = head.hasBody ? new RequestBody(req) : undefined;
+    const exchange = new Exchange({
+      res,
+      client,
+      viaLink: false,
+      onResponse: () => body?.forget(),
+      onTunnel: () => {
+        balancer.end(instance, counted);
+        counted = 'tunnels';
+        balancer.begin(instance, counted);
+      },
+      onSettled: (outcome) => {
+        balancer.end(instance, counted);
+        if (outcome.kind === 'passed' && body) discardBody(req);
+        // One try only: the node that asked knows the other instances.
+        if (outcome.kind === 'failed') sendLinkError(req, res, linkErrorCode(outcome));
+      },
+    });
+    res.once('close', () => exchange.cancel());
+    upstreams.local(instance, port).dispatch(
+      {
+        path: req.url ?? '/',
+        method: req.method as 'GET',
+        headers: head.passed,
+        body: body?.open() ?? null,
+        upgrade: client ? head.upgrade : null,
+      },
+      exchange,
+    );
+  }
+
+  #tunnel(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const connection = socket as TLSSocket;
+    socket.on('error', () => socket.destroy());
+    const node = this.#nodes.get(connection);
+    if (node === undefined || strangers.has(connection) || !this.#routing.admitted.has(node)) {
+      refuseTunnel(socket, '403 Forbidden', 'not_admitted');
+      return;
+    }
+    const instance = asInstanceId(req.url ?? '');
+    const port = this.#routing.local.get(instance)?.port;
+    if (port === undefined) {
+      refuseTunnel(socket, '404 Not Found', 'unknown_instance');
+      return;
+    }
+    dialLocal(port, (error, upstream) => {
+      if (error || !upstream) {
+        refuseTunnel(socket, '502 Bad Gateway', 'dial');
+        return;
+      }
+      if (socket.destroyed) {
+        upstream.destroy();
+        return;
+      }
+      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      if (head.length > 0) upstream.write(head);
+      this.#routing.balancer.begin(instance, 'tunnels');
+      joinConnections(socket, upstream, () => this.#routing.balancer.end(instance, 'tunnels'));
+    });
+  }
+}
+
+/** Connections that began as strangers'. */
+const strangers = new WeakSet<TLSSocket>();
+
+function linkErrorCode({ why, sent }: { why: string; sent: boolean }): LinkErrorCode {
+  if (why === 'timeout' || why === 'malformed') return why;
+  return sent ? 'ended' : 'dial';
+}
+
+const LINK_ERROR_STATUS: Partial<Record<LinkErrorCode, number>> = {
+  unknown_instance: 404,
+  not_admitted: 403,
+  saturated: 503,
+  timeout: 504,
+};
+
+function sendLinkError(req: IncomingMessage, res: ServerResponse, code: LinkErrorCode): void {
+  if (res.headersSent || res.destroyed) {
+    res.destroy();
+    return;
+  }
+  res.writeHead(LINK_ERROR_STATUS[code] ?? 502, { 'Content-Length': 0, [PEER_LINK_ERROR]: code }).end();
+  discardBody(req);
+}
+
+function refuseTunnel(socket: Duplex, status: string, code: LinkErrorCode): void {
+  socket.end(`HTTP/1.1 ${status}\r\n${PEER_LINK_ERROR}: ${code}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+}

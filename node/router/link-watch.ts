@@ -1,0 +1,88 @@
+// Notices a link whose node is frozen or cut off while requests wait on it: TCP alone would take a quarter of an hour. Pings over a
+// connection of its own. Does nothing while no request waits; distrusts itself when its own timers were late.
+
+import type { Socket } from 'node:net';
+import type { Pool as UndiciPool } from 'undici';
+import { Pool } from './builtin.ts';
+import { LINK_PING_INTERVAL_MS, LINK_PING_LATENESS_MAX_MS, LINK_PING_TIMEOUT_MS } from './limits.ts';
+
+type Dial = (callback: (error: Error | null, socket: Socket | null) => void) => void;
+
+export const LINK_PING_PATH = '/ping';
+
+export class LinkWatch {
+  readonly #dial: Dial;
+  readonly #onSilent: () => void;
+  #waiting = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #pinger: UndiciPool | undefined;
+
+  constructor(dial: Dial, onSilent: () => void) {
+    this.#dial = dial;
+    this.#onSilent = onSilent;
+  }
+
+  begin(): void {
+    this.#waiting++;
+    if (!this.#timer) this.#schedule();
+  }
+
+  end(): void {
+    this.#waiting--;
+  }
+
+  #schedule(): void {
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      if (this.#waiting > 0) this.#ping();
+      else this.#rest();
+    }, LINK_PING_INTERVAL_MS).unref();
+  }
+
+  #ping(): void {
+    this.#pinger ??= new Pool('http://link', {
+      connections: 1,
+      connect: (_options, callback) =>
+        this.#dial((error, socket) =>
+          socket ? callback(null, socket) : callback(error ?? new Error('no connection'), null),
+        ),
+    });
+    const pinger = this.#pinger;
+    const askedAtMs = performance.now();
+    let answered = false;
+    const timer = setTimeout(() => {
+      if (answered) return;
+      answered = true;
+      pinger.destroy().catch(() => {});
+      if (this.#pinger === pinger) this.#pinger = undefined;
+      const latenessMs = performance.now() - askedAtMs - LINK_PING_TIMEOUT_MS;
+      if (latenessMs < LINK_PING_LATENESS_MAX_MS && this.#waiting > 0) this.#onSilent();
+      this.#schedule();
+    }, LINK_PING_TIMEOUT_MS);
+    const settle = () => {
+      if (answered) return;
+      answered = true;
+      clearTimeout(timer);
+      this.#schedule();
+    };
+    // Refused or closed is an answer too: the connections of the requests notice that by themselves.
+    pinger.dispatch(
+      { path: LINK_PING_PATH, method: 'GET' },
+      {
+        onRequestStart() {},
+        onResponseStart() {},
+        onResponseData() {},
+        onResponseEnd: settle,
+        onResponseError: (_controller, error) => {
+          // A dial that timed out is silence: the timer above judges it.
+          if ((error as NodeJS.ErrnoException).code !== 'timeout') settle();
+        },
+      },
+    );
+  }
+
+  #rest(): void {
+    this.#pinger?.close().catch(() => {});
+    this.#pinger = undefined;
+  }
+}

@@ -1,0 +1,33 @@
+// What the daemon and the router process say to each other over IPC. Types only.
+
+import type { NodeId } from '../../crdt/ids.ts';
+import type { RouteTable } from '../core/types.ts';
+import type { TlsIdentity } from '../identity.ts';
+import type { RouterErrorCode } from './errors.ts';
+
+export type RouterConfig = {
+  nodeId: NodeId;
+  tls: TlsIdentity;
+  /** `host:port`; port 0 means any free port. */
+  http: string;
+  link: string;
+  /** Threads that accept; each has its own connections. */
+  threads: number;
+};
+
+export type ToRouter =
+  /** Comes first, once. */
+  | { type: 'start'; config: RouterConfig }
+  | { type: 'table'; table: RouteTable }
+  | { type: 'joinReply'; id: number; reply: unknown }
+  | { type: 'joinRefused'; id: number; code: string; message: string }
+  /** Finish what is in flight, then exit. */
+  | { type: 'close' };
+
+export type FromRouter =
+  | { type: 'listening'; http: string; link: string }
+  /** It does not listen, and ends. */
+  | { type: 'failed'; code: RouterErrorCode; message: string }
+  /** Answered by joinReply or joinRefused with the same id. */
+  | { type: 'join'; id: number; request: unknown; from: NodeId }
+  | { type: 'log'; level: 'info' | 'warn' | 'error'; event: string; fields: object };

@@ -1,0 +1,42 @@
+// What this router knows: the route table as it was last told, indexed for requests, and the load and connections of every
+// upstream in it. Replaces the table whole; never edits it.
+
+import type { SecureContext } from 'node:tls';
+import type { InstanceId, NodeId } from '../../crdt/ids.ts';
+import type { RouteTable, Upstream } from '../core/types.ts';
+import { Balancer } from './balancer.ts';
+import { indexRoutes, type RouteIndex } from './lookup.ts';
+import { Upstreams } from './upstreams.ts';
+
+export class Routing {
+  readonly self: NodeId;
+  readonly balancer = new Balancer();
+  readonly upstreams: Upstreams;
+  index: RouteIndex = new Map();
+  /** Instances on this node, by id. */
+  local: ReadonlyMap<InstanceId, { port: number }> = new Map();
+  admitted: ReadonlySet<NodeId> = new Set();
+
+  constructor(self: NodeId, credentials: SecureContext) {
+    this.self = self;
+    this.upstreams = new Upstreams(credentials);
+  }
+
+  setTable(table: RouteTable): void {
+    this.index = indexRoutes(table.routes);
+    this.local = new Map(table.local.map(({ instance, port }) => [instance, { port }]));
+    this.admitted = new Set(table.admitted);
+    const remote: Upstream[] = [];
+    const local = [...table.local];
+    const instances = new Set<InstanceId>(this.local.keys());
+    for (const { upstreams } of table.routes) {
+      for (const upstream of upstreams) {
+        instances.add(upstream.instance);
+        if (upstream.node !== this.self) remote.push(upstream);
+        else if (upstream.port !== undefined) local.push({ ...upstream, port: upstream.port });
+      }
+    }
+    this.upstreams.retain({ local, remote, admitted: this.admitted });
+    this.balancer.retain(instances);
+  }
+}

@@ -1,0 +1,122 @@
+// One router: the public listener and the link over one route table. Runs in any thread; knows nothing of processes and IPC.
+
+import type { Server } from 'node:net';
+import type { RouteTable } from '../core/types.ts';
+import { formatAddress, parseAddress } from './address.ts';
+import { net } from './builtin.ts';
+import { RouterError } from './errors.ts';
+import type { AskDaemon } from './join-desk.ts';
+import { CLOSE_GRACE_MS } from './limits.ts';
+import { linkCredentials } from './link-dial.ts';
+import { LinkServer } from './link-server.ts';
+import type { RouterConfig } from './messages.ts';
+import { createPublicServer } from './public-server.ts';
+import { Routing } from './routing.ts';
+
+export type RouterServer = {
+  readonly http: string;
+  readonly link: string;
+  setTable(table: RouteTable): void;
+  /** Accepts nothing more; resolves when what was in flight has finished, or was cut after CLOSE_GRACE_MS. */
+  close(): Promise<void>;
+};
+
+/** Fails with RouterError; then nothing listens. */
+export async function startRouterServer(config: RouterConfig, askDaemon: AskDaemon): Promise<RouterServer> {
+  const routing = new Routing(config.nodeId, linkCredentials(config.tls));
+  const publicServer = createPublicServer(routing);
+  const link = new LinkServer(routing, config.tls, askDaemon);
+  const shared = config.threads > 1;
+  const linkAddress = await listen(link.server, config.link, { flag: '--link', shared });
+  let httpAddress: string;
+  try {
+    httpAddress = await listen(publicServer, config.http, { flag: '--http', shared });
+  } catch (error) {
+    link.server.close();
+    throw error;
+  }
+  return {
+    http: httpAddress,
+    link: linkAddress,
+    setTable(table) {
+      routing.setTable(table);
+      link.expel();
+    },
+    async close() {
+      const closed = [publicServer, link.server].map((server) => new Promise((resolve) => server.close(resolve)));
+      publicServer.closeIdleConnections();
+      link.server.closeIdleConnections();
+      const cut = setTimeout(() => {
+        publicServer.closeAllConnections();
+        link.server.closeAllConnections();
+        link.closeConnections();
+        routing.upstreams.destroy();
+      }, CLOSE_GRACE_MS);
+      await Promise.all(closed);
+      clearTimeout(cut);
+      link.closeConnections();
+      routing.upstreams.destroy();
+    },
+  };
+}
+
+type ListenOptions = {
+  /** Named in errors. */
+  flag: string;
+  /** Other threads will listen on the same port. */
+  shared: boolean;
+};
+
+async function listen(server: Server, text: string, { flag, shared }: ListenOptions): Promise<string> {
+  const address = parseAddress(text);
+  if (shared && address.port !== 0) await checkFree(text, flag);
+  await listening(server, text, flag, shared);
+  server.on('error', () => {});
+  const bound = server.address();
+  return formatAddress({ ...address, port: bound !== null && typeof bound === 'object' ? bound.port : address.port });
+}
+
+/** A shared port could be shared with a stranger unnoticed, so it is taken alone first. */
+async function checkFree(text: string, flag: string): Promise<void> {
+  const probe = net.createServer();
+  await listening(probe, text, flag, false);
+  await new Promise((resolve) => probe.close(resolve));
+}
+
+function listening(server: Server, text: string, flag: string, reusePort: boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, text, flag)));
+    server.listen({ ...parseAddress(text), reusePort }, resolve);
+  });
+}
+
+function listenError(error: NodeJS.ErrnoException, text: string, flag: string): RouterError {
+  const { port } = parseAddress(text);
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return new RouterError(
+        'port_in_use',
+        `Port ${port} is in use by another program: stop it, or choose another port with ${flag} HOST:PORT.`,
+        { cause: error },
+      );
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return new RouterError(
+        'address_unavailable',
+        `This machine has no address ${text}: choose another with ${flag} HOST:PORT.`,
+        { cause: error },
+      );
+    case 'EACCES':
+      return new RouterError(
+        'listen_failed',
+        `Port ${port} may not be used by this user: choose one above 1023 with ${flag} HOST:PORT.`,
+        { cause: error },
+      );
+    default:
+      return new RouterError(
+        'listen_failed',
+        `Cannot listen on ${text} (${error.message}): choose another address with ${flag} HOST:PORT.`,
+        { cause: error },
+      );
+  }
+}

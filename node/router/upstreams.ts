@@ -1,0 +1,171 @@
+// Keeps the connections to upstreams: a pool per local instance, and one per link of another node, with a sign of life asked
+// for while requests wait on it. Never chooses an upstream.
+
+import type { Socket } from 'node:net';
+import type { SecureContext } from 'node:tls';
+import type { Dispatcher } from 'undici';
+import type { InstanceId, NodeId } from '../../crdt/ids.ts';
+import type { Upstream } from '../core/types.ts';
+import { net, Pool, SOCKET_OPTIONS } from './builtin.ts';
+import {
+  LINK_KEEP_ALIVE_MS,
+  LOCAL_DIAL_TIMEOUT_MS,
+  LOCAL_KEEP_ALIVE_MS,
+  UPSTREAM_BODY_IDLE_TIMEOUT_MS,
+  UPSTREAM_HEADER_BYTES_MAX,
+  UPSTREAM_HEADERS_TIMEOUT_MS,
+  UPSTREAM_SOCKETS_MAX,
+} from './limits.ts';
+import { dialLink } from './link-dial.ts';
+import { LinkWatch } from './link-watch.ts';
+
+const POOL_OPTIONS = {
+  connections: UPSTREAM_SOCKETS_MAX,
+  pipelining: 1,
+  headersTimeout: UPSTREAM_HEADERS_TIMEOUT_MS,
+  bodyTimeout: UPSTREAM_BODY_IDLE_TIMEOUT_MS,
+  maxHeaderSize: UPSTREAM_HEADER_BYTES_MAX,
+} as const;
+
+export class Upstreams {
+  readonly #credentials: SecureContext;
+  /** By instance and port. */
+  readonly #local = new Map<string, Pool>();
+  /** By node and address. */
+  readonly #links = new Map<string, Link>();
+
+  constructor(credentials: SecureContext) {
+    this.#credentials = credentials;
+  }
+
+  local(instance: InstanceId, port: number): Dispatcher {
+    const key = localKey(instance, port);
+    let pool = this.#local.get(key);
+    if (!pool) {
+      pool = new Pool(`http://127.0.0.1:${port}`, {
+        ...POOL_OPTIONS,
+        keepAliveTimeout: LOCAL_KEEP_ALIVE_MS,
+        connect: (_options, callback) => dialLocal(port, callback),
+      });
+      this.#local.set(key, pool);
+    }
+    return pool;
+  }
+
+  /** `begin` and `end` bracket every exchange, so that a silent link is noticed. */
+  link(node: NodeId, address: string): Link {
+    const key = linkKey(node, address);
+    let link = this.#links.get(key);
+    if (!link) {
+      link = new Link(node, address, this.#credentials);
+      this.#links.set(key, link);
+    }
+    return link;
+  }
+
+  /**
+   * Lets go of everything the table no longer names: idle connections close, requests in flight finish. Connections to nodes
+   * that are no longer admitted are cut.
+   */
+  retain(table: {
+    local: readonly { instance: InstanceId; port: number }[];
+    remote: Iterable<Upstream>;
+    admitted: ReadonlySet<NodeId>;
+  }): void {
+    const localKeys = new Set(table.local.map(({ instance, port }) => localKey(instance, port)));
+    for (const [key, pool] of this.#local) {
+      if (localKeys.has(key)) continue;
+      this.#local.delete(key);
+      pool.close().catch(() => {});
+    }
+    const linkKeys = new Set<string>();
+    for (const { node, link } of table.remote) if (link !== undefined) linkKeys.add(linkKey(node, link));
+    for (const [key, link] of this.#links) {
+      if (linkKeys.has(key)) continue;
+      this.#links.delete(key);
+      if (table.admitted.has(link.node)) link.close();
+      else link.cut(`node ${link.node} was removed`);
+    }
+  }
+
+  destroy(): void {
+    for (const pool of this.#local.values()) pool.destroy().catch(() => {});
+    for (const link of this.#links.values()) link.cut('the router closes');
+  }
+}
+
+/** One other node's link: its pool, and the connections that are open, tunnels included. */
+export class Link {
+  readonly node: NodeId;
+  readonly pool: Dispatcher;
+  readonly #sockets = new Set<Socket>();
+  readonly #watch: LinkWatch;
+
+  constructor(node: NodeId, address: string, credentials: SecureContext) {
+    this.node = node;
+    const dial = (callback: (error: Error | null, socket: Socket | null) => void) =>
+      dialLink({ link: address, expectedNode: node, credentials }, callback);
+    // Plain http to undici, because its own TLS would reconnect for every other Host; the connection is TLS all the same.
+    this.pool = new Pool(`http://${address}`, {
+      ...POOL_OPTIONS,
+      keepAliveTimeout: LINK_KEEP_ALIVE_MS,
+      connect: (_options, callback) =>
+        dial((error, socket) => {
+          if (socket) {
+            this.#sockets.add(socket);
+            socket.once('close', () => this.#sockets.delete(socket));
+            callback(null, socket);
+          } else callback(error ?? new Error('no connection'), null);
+        }),
+    });
+    this.#watch = new LinkWatch(dial, () => this.#cutSockets(`node ${node} gave no sign of life`));
+  }
+
+  begin(): void {
+    this.#watch.begin();
+  }
+
+  end(): void {
+    this.#watch.end();
+  }
+
+  /** Requests in flight finish, and are watched until then. */
+  close(): void {
+    this.pool.close().catch(() => {});
+  }
+
+  cut(why: string): void {
+    this.#cutSockets(why);
+    this.pool.destroy(new Error(why)).catch(() => {});
+  }
+
+  #cutSockets(why: string): void {
+    for (const socket of this.#sockets) socket.destroy(new Error(why));
+  }
+}
+
+export function dialLocal(port: number, callback: (...args: [null, Socket] | [Error, null]) => void): void {
+  const socket = net.connect({ host: '127.0.0.1', port, noDelay: true, ...SOCKET_OPTIONS });
+  let settled = false;
+  const settle = (error: Error | null) => {
+    clearTimeout(timer);
+    if (settled) return;
+    settled = true;
+    if (!error) {
+      callback(null, socket);
+      return;
+    }
+    socket.on('error', () => {});
+    socket.destroy();
+    callback(error, null);
+  };
+  const timer = setTimeout(
+    () => settle(new Error(`port ${port} accepted no connection within ${LOCAL_DIAL_TIMEOUT_MS} ms`)),
+    LOCAL_DIAL_TIMEOUT_MS,
+  );
+  socket.once('connect', () => settle(null));
+  socket.once('error', settle);
+}
+
+const localKey = (instance: InstanceId, port: number) => `${instance} ${port}`;
+const linkKey = (node: NodeId, address: string) => `${node} ${address}`;
