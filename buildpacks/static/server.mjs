@@ -1,0 +1,183 @@
+// Serves the files below STATIC_ROOT on PORT. Only reads; never follows a path or a link out of the folder, and never
+// shows hidden files, the Procfile or the Staticfile.
+
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { realpath, stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, join, resolve, sep } from 'node:path';
+import { pipeline } from 'node:stream';
+
+const root = await realpath(resolve(process.env.STATIC_ROOT || '.'));
+const fallback = process.env.STATIC_FALLBACK || '';
+const port = Number(process.env.PORT || 8080);
+
+/** Files whose ETag is remembered; an app with more pays the hash again. */
+const ETAGS_MAX = 10_000;
+/** Browsers ask again each time, and mostly hear 304: a new release shows at once. */
+const CACHE_CONTROL = 'public, max-age=0, must-revalidate';
+const SHUTDOWN_TIMEOUT_MS = 5_000;
+
+const TYPES = {
+  '.avif': 'image/avif',
+  '.bmp': 'image/bmp',
+  '.css': 'text/css; charset=utf-8',
+  '.csv': 'text/csv; charset=utf-8',
+  '.gif': 'image/gif',
+  '.gz': 'application/gzip',
+  '.htm': 'text/html; charset=utf-8',
+  '.html': 'text/html; charset=utf-8',
+  '.ico': 'image/x-icon',
+  '.jpeg': 'image/jpeg',
+  '.jpg': 'image/jpeg',
+  '.js': 'text/javascript; charset=utf-8',
+  '.json': 'application/json; charset=utf-8',
+  '.map': 'application/json; charset=utf-8',
+  '.md': 'text/markdown; charset=utf-8',
+  '.mjs': 'text/javascript; charset=utf-8',
+  '.mp3': 'audio/mpeg',
+  '.mp4': 'video/mp4',
+  '.ogg': 'audio/ogg',
+  '.otf': 'font/otf',
+  '.pdf': 'application/pdf',
+  '.png': 'image/png',
+  '.svg': 'image/svg+xml',
+  '.ttf': 'font/ttf',
+  '.txt': 'text/plain; charset=utf-8',
+  '.wasm': 'application/wasm',
+  '.wav': 'audio/wav',
+  '.webm': 'video/webm',
+  '.webmanifest': 'application/manifest+json',
+  '.webp': 'image/webp',
+  '.woff': 'font/woff',
+  '.woff2': 'font/woff2',
+  '.xml': 'application/xml; charset=utf-8',
+  '.zip': 'application/zip',
+};
+
+/** The file a URL path names, or undefined. A folder stands for its index.html; without a trailing slash it redirects. */
+async function find(urlPath) {
+  let path;
+  try {
+    path = decodeURIComponent(urlPath);
+  } catch {
+    return undefined;
+  }
+  const parts = path.split('/').filter((part) => part !== '');
+  // `.well-known` is the one hidden name that is meant for everyone (RFC 8615).
+  const hidden = (part) => part.startsWith('.') && part !== '.well-known';
+  if (path.includes('\0') || parts.some(hidden)) return undefined;
+  if (parts.length === 1 && /^(Procfile|Staticfile)$/.test(parts[0])) return undefined;
+  const named = await inside(join(root, ...parts));
+  if (named === undefined) return undefined;
+  if (!named.stats.isDirectory()) return path.endsWith('/') ? undefined : named;
+  const index = await inside(join(named.path, 'index.html'));
+  if (!index?.stats.isFile()) return undefined;
+  return path.endsWith('/') ? index : { redirect: `/${parts.map(encodeURIComponent).join('/')}/` };
+}
+
+/** The path with all links resolved, when it exists and lies below the root. */
+async function inside(path) {
+  try {
+    const real = await realpath(path);
+    if (real !== root && !real.startsWith(root + sep)) return undefined;
+    const stats = await stat(real);
+    return stats.isFile() || stats.isDirectory() ? { path: real, stats } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** By content: all files of a droplet carry the same date. */
+const etags = new Map();
+async function etagOf({ path, stats }) {
+  const key = `${path}\0${stats.size}\0${stats.mtimeMs}\0${stats.ino}`;
+  const known = etags.get(key);
+  if (known !== undefined) return known;
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk);
+  const etag = `"${hash.digest('base64url').slice(0, 27)}"`;
+  if (etags.size >= ETAGS_MAX) etags.delete(etags.keys().next().value);
+  etags.set(key, etag);
+  return etag;
+}
+
+/** One range `bytes=a-b`, as [first, last]; undefined: send all; null: it cannot be met. Several ranges are answered in full, as RFC 9110 allows. */
+function rangeOf(header, size) {
+  const match = /^bytes=(\d*)-(\d*)$/.exec(header ?? '');
+  if (!match || (match[1] === '' && match[2] === '')) return undefined;
+  const first = match[1] === '' ? Math.max(0, size - Number(match[2])) : Number(match[1]);
+  const last = match[1] === '' || match[2] === '' ? size - 1 : Math.min(Number(match[2]), size - 1);
+  return first <= last && first < size ? [first, last] : null;
+}
+
+async function answer(request, response) {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return say(response, 405, 'only GET and HEAD are answered here', { allow: 'GET, HEAD' });
+  }
+  const at = request.url.indexOf('?');
+  const urlPath = at === -1 ? request.url : request.url.slice(0, at);
+  const query = at === -1 ? '' : request.url.slice(at);
+  let found = await find(urlPath);
+  if (found?.redirect) return say(response, 301, 'moved', { location: found.redirect + query });
+  let status = 200;
+  if (!found && fallback) found = await inside(join(root, fallback));
+  if (!found) {
+    found = await inside(join(root, '404.html'));
+    status = 404;
+    if (!found?.stats.isFile()) return say(response, 404, 'not found');
+  }
+
+  const { path, stats } = found;
+  const etag = await etagOf(found);
+  const headers = {
+    'content-type': TYPES[extname(path).toLowerCase()] ?? 'application/octet-stream',
+    'cache-control': CACHE_CONTROL,
+    'x-content-type-options': 'nosniff',
+    'accept-ranges': 'bytes',
+    etag,
+  };
+  const asked = request.headers['if-none-match'];
+  if (
+    status === 200 &&
+    asked &&
+    (asked === '*' || asked.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag))
+  ) {
+    return response.writeHead(304, headers).end();
+  }
+  const condition = request.headers['if-range'];
+  const range =
+    status === 200 && (!condition || condition === etag) ? rangeOf(request.headers.range, stats.size) : undefined;
+  if (range === null) return say(response, 416, 'range not satisfiable', { 'content-range': `bytes */${stats.size}` });
+  const [first, last] = range ?? [0, stats.size - 1];
+  if (range) headers['content-range'] = `bytes ${first}-${last}/${stats.size}`;
+  response.writeHead(range ? 206 : status, { ...headers, 'content-length': last - first + 1 });
+  if (request.method === 'HEAD' || stats.size === 0) return response.end();
+  // A client that goes away ends the stream; there is nobody left to tell.
+  pipeline(createReadStream(path, { start: first, end: last }), response, () => {});
+}
+
+function say(response, status, text, headers = {}) {
+  const body = `${text}\n`;
+  response.writeHead(status, {
+    'content-type': 'text/plain; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    ...headers,
+  });
+  response.end(response.req.method === 'HEAD' ? undefined : body);
+}
+
+const server = createServer((request, response) => {
+  answer(request, response).catch((error) => {
+    console.error(`${request.method} ${request.url}: ${error.message}`);
+    if (response.headersSent) response.destroy();
+    else say(response, 500, 'the file could not be read');
+  });
+});
+server.listen(port, process.env.HOST || '0.0.0.0', () => console.log(`serving ${root} on port ${port}`));
+
+process.on('SIGTERM', () => {
+  server.close(() => process.exit(0));
+  server.closeIdleConnections();
+  setTimeout(() => process.exit(0), SHUTDOWN_TIMEOUT_MS).unref();
+});

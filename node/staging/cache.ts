@@ -1,0 +1,60 @@
+// The build caches of apps: `<dir>/<app id>/<buildpack>`, bounded in size and number. A cache is never needed, only fast:
+// whatever is wrong with one, it is dropped.
+
+import { mkdir, readdir, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { AppId } from '../../crdt/ids.ts';
+import { removeTree, treeBytes } from './workspace.ts';
+
+export type CacheLimits = {
+  /** Of one app, all buildpacks together; a larger one is dropped after the staging that made it. */
+  appBytesMax: number;
+  /** Apps that have a cache; the least recently staged one goes. */
+  appsMax: number;
+};
+
+export type Caches = {
+  /** The app's cache, with a folder below it per buildpack; `fresh`: it was just made, and belongs to the daemon. */
+  folder(app: AppId): Promise<{ path: string; fresh: boolean }>;
+  /** Holds the bounds after a staging. True when the app's cache was dropped for its size. */
+  trim(app: AppId): Promise<boolean>;
+  remove(app: AppId): Promise<void>;
+};
+
+const APP_ID = /^[A-Za-z0-9-]{1,64}$/;
+
+export const createCaches = (dir: string, limits: CacheLimits): Caches => {
+  const appDir = (app: AppId): string => {
+    // It becomes a path that is removed as a whole.
+    if (!APP_ID.test(app)) throw new TypeError(`not an app id: ${JSON.stringify(app)}`);
+    return join(dir, app);
+  };
+
+  const dropOldest = async (): Promise<void> => {
+    const names = await readdir(dir).catch(() => []);
+    if (names.length <= limits.appsMax) return;
+    const used = await Promise.all(
+      names.map(async (name) => ({ name, at: (await stat(join(dir, name)).catch(() => undefined))?.mtimeMs ?? 0 })),
+    );
+    used.sort((a, b) => b.at - a.at);
+    for (const { name } of used.slice(limits.appsMax)) await removeTree(join(dir, name));
+  };
+
+  return {
+    async folder(app) {
+      const path = appDir(app);
+      const fresh = (await mkdir(path, { recursive: true, mode: 0o755 })) !== undefined;
+      const now = new Date();
+      await utimes(path, now, now);
+      return { path, fresh };
+    },
+    async trim(app) {
+      const path = appDir(app);
+      const tooLarge = (await treeBytes(path)) > limits.appBytesMax;
+      if (tooLarge) await removeTree(path);
+      await dropOldest();
+      return tooLarge;
+    },
+    remove: (app) => removeTree(appDir(app)),
+  };
+};

@@ -1,0 +1,192 @@
+// Stages apps: receives the upload, waits its turn, builds, and cleans up whatever happens. The one door into staging.
+
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { AppId } from '../../crdt/ids.ts';
+import type { BlobStore, Log, Sandbox, StagedDroplet, StageRequest, Stager } from '../ports.ts';
+import { type BuildLimits, build } from './build.ts';
+import { BUILDPACKS_MAX, parseBuildpackSpec } from './buildpack.ts';
+import { type CacheLimits, createCaches } from './cache.ts';
+import { StagingError } from './errors.ts';
+import { hostStack } from './stack.ts';
+import { createTurns } from './turns.ts';
+import { receiveUpload, type UploadLimits } from './upload.ts';
+import { createWorkspace, freeBytes, removeTree } from './workspace.ts';
+
+const MIB = 1024 * 1024;
+const GIB = 1024 * MIB;
+
+/** Meaning of each in the types they come from. */
+export type StagingLimits = UploadLimits &
+  BuildLimits &
+  CacheLimits & {
+    /** Stagings at the same time. */
+    runningMax: number;
+    /** Stagings that wait their turn, their uploads on disk; more are refused. */
+    waitingMax: number;
+    /** From the first byte of an upload to its last. */
+    uploadTimeoutMs: number;
+    /** A staging ends when it leaves less than this free on the data directory's disk: the node itself needs it. */
+    diskFreeBytesMin: number;
+  };
+
+/** Time, archive and output limits are those of Cloud Foundry or above; the rest suits small machines. */
+export const STAGING_LIMITS: StagingLimits = {
+  uploadBytesMax: 1 * GIB,
+  unpackedBytesMax: 2 * GIB,
+  entriesMax: 200_000,
+  uploadTimeoutMs: 900_000,
+  timeLimitMs: 900_000,
+  memoryBytes: 1 * GIB,
+  pidsMax: 1024,
+  outputBytesMax: 100 * MIB,
+  dropletBytesMax: 2 * GIB,
+  appBytesMax: 1 * GIB,
+  appsMax: 16,
+  runningMax: 2,
+  waitingMax: 8,
+  diskFreeBytesMin: 256 * MIB,
+};
+
+/** How often the free space is looked at while something is built. */
+const DISK_WATCH_INTERVAL_MS = 1_000;
+
+/** The built-in buildpacks, in the order in which they are asked. */
+export const DETECT_ORDER = ['nodejs', 'python', 'static', 'procfile'] as const;
+
+export type StagerOptions = {
+  dataDir: string;
+  sandbox: Sandbox;
+  blobs: BlobStore;
+  log: Log;
+  /** Default: the one this machine has. */
+  stack?: string;
+  /** Default: `buildpacks/` of this installation. */
+  builtinDir?: string;
+  detectOrder?: readonly string[];
+  /** Where proxies, registries and certificates are read from. */
+  daemonEnv?: NodeJS.ProcessEnv;
+  limits?: Partial<StagingLimits>;
+};
+
+export type LocalStager = Stager & {
+  /** Drops the build cache of an app that is gone. */
+  removeCache(app: AppId): Promise<void>;
+  /** Stops all stagings with `aborted`; resolves when nothing of them is left. */
+  close(): Promise<void>;
+};
+
+export const createStager = async (options: StagerOptions): Promise<LocalStager> => {
+  const limits: StagingLimits = { ...STAGING_LIMITS, ...options.limits };
+  const { dataDir, log } = options;
+  const stagingDir = join(dataDir, 'staging');
+  const cacheDir = join(dataDir, 'staging-cache');
+  // Whatever is there, an earlier daemon was ended in the middle of it.
+  await removeTree(stagingDir);
+  for (const dir of [stagingDir, cacheDir]) await mkdir(dir, { recursive: true, mode: 0o700 });
+
+  const detectOrder = options.detectOrder ?? DETECT_ORDER;
+  const caches = createCaches(cacheDir, limits);
+  const turns = createTurns(limits);
+  const closing = new AbortController();
+  const running = new Set<Promise<unknown>>();
+  const context = {
+    sandbox: options.sandbox,
+    blobs: options.blobs,
+    caches,
+    builtinDir: options.builtinDir ?? fileURLToPath(new URL('../../buildpacks', import.meta.url)),
+    detectOrder,
+    stack: options.stack ?? hostStack(),
+    forbiddenDirs: [dataDir],
+    daemonEnv: options.daemonEnv ?? process.env,
+    limits,
+  };
+
+  const stage = async (request: StageRequest): Promise<StagedDroplet> => {
+    if (request.buildpacks.length > BUILDPACKS_MAX) {
+      throw new StagingError(
+        'buildpack_unknown',
+        `${request.buildpacks.length} buildpacks: at most ${BUILDPACKS_MAX} are allowed`,
+      );
+    }
+    const packs = request.buildpacks.map((text) => parseBuildpackSpec(text, detectOrder));
+    const place = turns.enter();
+    const id = randomBytes(6).toString('hex');
+    const root = join(stagingDir, id);
+    const stop = new AbortController();
+    const signal = AbortSignal.any([request.signal, closing.signal, stop.signal]);
+    const stopWatching = watchDisk(stagingDir, limits.diskFreeBytesMin, stop);
+    try {
+      if (signal.aborted) throw new StagingError('aborted', 'staging was stopped');
+      const workspace = await createWorkspace(root);
+      await receiveUpload(request.source, {
+        path: workspace.upload,
+        limits,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(limits.uploadTimeoutMs)]),
+      });
+      const endTurn = await turns.take(request.app.id, {
+        signal,
+        onWait: () => request.onLine('-----> Waiting for other stagings on this node'),
+      });
+      try {
+        const droplet = await build(context, { request, packs, workspace, id, signal });
+        if (await caches.trim(request.app.id)) request.onLine(' !     The build cache grew too large and was dropped');
+        return droplet;
+      } finally {
+        endTurn();
+      }
+    } catch (error) {
+      throw stop.signal.aborted ? stop.signal.reason : error;
+    } finally {
+      stopWatching();
+      await removeTree(root);
+      place.leave();
+    }
+  };
+
+  return {
+    stage(request) {
+      const startedAtMs = performance.now();
+      const fields = { app: request.app.name };
+      const work = stage(request).then(
+        (droplet) => {
+          const tookMs = Math.round(performance.now() - startedAtMs);
+          log.info('staging.done', { ...fields, digest: droplet.digest, sizeBytes: droplet.sizeBytes, tookMs });
+          return droplet;
+        },
+        (error: unknown) => {
+          const { code = 'unexpected', message } = error as Error & { code?: string };
+          log.warn('staging.failed', { ...fields, code, message });
+          throw error;
+        },
+      );
+      running.add(work);
+      work.catch(() => {}).finally(() => running.delete(work));
+      return work;
+    },
+    removeCache: caches.remove,
+    async close() {
+      closing.abort();
+      await Promise.allSettled(running);
+    },
+  };
+};
+
+/** Aborts `stop` with a StagingError when space runs out. Looks at a number of the file system, whatever the tree's size. */
+const watchDisk = (dir: string, freeBytesMin: number, stop: AbortController): (() => void) => {
+  const look = async (): Promise<void> => {
+    const free = await freeBytes(dir).catch(() => Number.POSITIVE_INFINITY);
+    if (free >= freeBytesMin) return;
+    stop.abort(
+      new StagingError(
+        'disk_full',
+        `this node has less than ${Math.floor(freeBytesMin / MIB)} MiB of disk left: free some disk space, or push to another node`,
+      ),
+    );
+  };
+  const timer = setInterval(look, DISK_WATCH_INTERVAL_MS);
+  void look();
+  return () => clearInterval(timer);
+};
