@@ -141,6 +141,8 @@ export type StageRequest = {
   source: AsyncIterable<Uint8Array>;
   /** Built-in names, absolute paths, or git URLs with an optional #ref, in order. Empty: detect. */
   buildpacks: string[];
+  /** Start command of `web`; wins over the buildpack's and the Procfile's. */
+  command?: string;
   env: Record<string, string>;
   /** Progress and the buildpacks' output, a line at a time, live. */
   onLine: (text: string) => void;
