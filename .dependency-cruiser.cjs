@@ -57,6 +57,8 @@ module.exports = {
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '^test/apps/' },
     tsPreCompilationDeps: true,
+    // Packages say in their exports what may be imported; some only export types.
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
     tsConfig: { fileName: 'tsconfig.json' },
   },
 };
