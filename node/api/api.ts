@@ -1,0 +1,73 @@
+// The whole API as one Hono app: who may in, how much may come in, what an error looks like. What each resource does is in routes/.
+
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { HTTPException } from 'hono/http-exception';
+import { type ApiEnv, authenticate } from './auth.ts';
+import type { ApiContext } from './context.ts';
+import { ApiError, type ErrorBody, failureOf, reportUnexpected } from './errors.ts';
+import { appsRoutes } from './routes/apps.ts';
+import { envRoutes } from './routes/env.ts';
+import { linesRoutes } from './routes/lines.ts';
+import { nodesRoutes } from './routes/nodes.ts';
+import { peopleRoutes } from './routes/people.ts';
+import { pushRoutes } from './routes/push.ts';
+import { releasesRoutes } from './routes/releases.ts';
+import { appRoutesRoutes } from './routes/routes.ts';
+import { statusRoutes } from './routes/status.ts';
+
+const JSON_BODY_BYTES_MAX = 1024 * 1024;
+const UPLOAD_PATH = /^\/v1\/apps\/[^/]+\/push$/;
+
+/** Pure of any listener: `api.fetch` answers, `api.request` is enough for a test. */
+export function createApi(context: ApiContext) {
+  const { service, log } = context;
+  const limitBody = bodyLimit({
+    maxSize: JSON_BODY_BYTES_MAX,
+    onError: () => {
+      throw new ApiError('too_large', `the request is larger than ${JSON_BODY_BYTES_MAX / 1024 ** 2} MiB`);
+    },
+  });
+  const authenticated = authenticate(() => service.view());
+
+  const api = new Hono<ApiEnv>();
+  api.use('*', (c, next) => (c.req.path === '/v1/health' ? next() : authenticated(c, next)));
+  api.use('*', (c, next) => (UPLOAD_PATH.test(c.req.path) ? next() : limitBody(c, next)));
+  api.use('*', async (c, next) => {
+    await next();
+    // Answers hold state and sometimes secrets: no cache may keep them.
+    c.res.headers.set('cache-control', 'no-store');
+    c.res.headers.set('x-content-type-options', 'nosniff');
+  });
+  const routed = api
+    .route('/', statusRoutes(context))
+    .route('/', nodesRoutes(context))
+    .route('/', peopleRoutes(context))
+    .route('/', appsRoutes(context))
+    .route('/', releasesRoutes(context))
+    .route('/', envRoutes(context))
+    .route('/', appRoutesRoutes(context))
+    .route('/', pushRoutes(context))
+    .route('/', linesRoutes(context));
+
+  routed.notFound((c) =>
+    c.json<ErrorBody>({ error: { code: 'not_found', message: `there is no ${c.req.method} ${c.req.path}` } }, 404),
+  );
+  routed.onError((error, c) => {
+    if (error instanceof HTTPException) {
+      return c.json<ErrorBody>({ error: { code: 'bad_request', message: error.message } }, error.status);
+    }
+    const failure = failureOf(error);
+    if (failure !== undefined) {
+      const { status, code, message } = failure;
+      return c.json<ErrorBody>({ error: { code, message } }, status);
+    }
+    const message = reportUnexpected(log, error, `${c.req.method} ${c.req.path}`);
+    return c.json<ErrorBody>({ error: { code: 'internal', message } }, 500);
+  });
+  log.debug('api.created', { routes: routed.routes.length });
+  return routed;
+}
+
+/** The type of the API, for the typed client of the CLI. */
+export type Api = ReturnType<typeof createApi>;

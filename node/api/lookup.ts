@@ -1,0 +1,47 @@
+// From what people write (names, ids, v3) to what the desired state holds, or a clear "there is no such thing".
+
+import { asInstanceId, asReleaseId } from '../../crdt/ids.ts';
+import type { AppView, DesiredView, NodeView, ReleaseView } from '../../crdt/view.ts';
+import { ApiError } from './errors.ts';
+import type { RolloutTarget } from './rollout-progress.ts';
+import { versionOf } from './shapes.ts';
+
+/** The app that owns the name; by id also one that lost its name to another. */
+export function findApp(view: DesiredView, name: string): AppView | undefined {
+  for (const app of view.apps.values()) if (app.name === name && app.ownsName) return app;
+  for (const app of view.apps.values()) if (app.id === name) return app;
+  return undefined;
+}
+
+export function appNamed(view: DesiredView, name: string): AppView {
+  const app = findApp(view, name);
+  if (app === undefined) throw new ApiError('not_found', `there is no app ${name}: see peer apps`);
+  return app;
+}
+
+/** By id, or by a name that only one node has. */
+export function nodeNamed(view: DesiredView, name: string): NodeView {
+  const found = [...view.nodes.values()].filter((node) => node.id === name || node.name === name);
+  if (found.length > 1) {
+    const ids = found.map((node) => node.id).join(', ');
+    throw new ApiError('name_ambiguous', `several nodes are called ${name}: use one of the ids ${ids}`);
+  }
+  if (found[0] === undefined) throw new ApiError('not_found', `there is no node ${name}: see peer nodes`);
+  return found[0];
+}
+
+/** `v3`; of two releases that were made apart under one number, the later in order. */
+export function releaseNamed(app: AppView, version: string): ReleaseView {
+  const release = app.releases.findLast((candidate) => versionOf(candidate) === version);
+  if (release === undefined) {
+    throw new ApiError('not_found', `${app.name} has no release ${version}: see peer releases ${app.name}`);
+  }
+  return release;
+}
+
+export function rolloutTarget(query: { release?: string | undefined; replaced?: string | undefined }): RolloutTarget {
+  return {
+    release: query.release === undefined ? undefined : asReleaseId(query.release),
+    replaced: query.replaced === undefined ? undefined : asInstanceId(query.replaced),
+  };
+}

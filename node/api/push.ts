@@ -1,0 +1,184 @@
+// One push, from an uploaded folder to a released app: stage, replicate, write, follow. Nothing is written before the
+// droplet is staged and held by enough nodes, so a push that fails early leaves no half-created app behind.
+
+import { randomUUID } from 'node:crypto';
+import type { AppSettings, NamedChange } from '../../crdt/change.ts';
+import { type AppId, asAppId, asReleaseId, type ReleaseId } from '../../crdt/ids.ts';
+import { HEALTH_KIND_DEFAULT, HEALTH_TIMEOUT_MS_DEFAULT, normaliseRoute } from '../../crdt/limits.ts';
+import type { AppView, DesiredView } from '../../crdt/view.ts';
+import type { NodeService, StagedDroplet } from '../ports.ts';
+import { ApiError } from './errors.ts';
+import type { EventSink } from './event-stream.ts';
+import { findApp } from './lookup.ts';
+import { followRollout } from './rollout.ts';
+import type { PushEvent } from './stream-events.ts';
+import type { PushOptions, SettingsBody } from './validate.ts';
+
+export type PushRequest = {
+  name: string;
+  options: PushOptions;
+  source: AsyncIterable<Uint8Array>;
+  by: string;
+};
+
+/** Sends steps, then what followRollout sends. Fails, with nothing written, when it does not come to a release. */
+export async function push(service: NodeService, request: PushRequest, sink: EventSink<PushEvent>): Promise<void> {
+  const { name, options } = request;
+  const existing = findApp(service.view(), name);
+  const appId = existing?.id ?? asAppId(randomUUID());
+  checkRoutes(service.view(), appId, wantedRoutes(service.view(), request, existing) ?? []);
+
+  sink.send({ type: 'step', step: 'uploading' });
+  const staged = await service.stage({
+    app: { id: appId, name },
+    source: announceEnd(request.source, (bytes) => {
+      sink.send({ type: 'step', step: 'staging', detail: `${bytes} bytes of source` });
+    }),
+    buildpacks: options.buildpacks ?? [],
+    env: { ...existing?.env, ...options.env },
+    onLine: (text) => sink.send({ type: 'line', text }, { droppable: true }),
+    signal: sink.signal,
+  });
+  const processes = processesOf(staged, options);
+  sink.send({ type: 'step', step: 'replicating', detail: `${staged.digest}, ${staged.sizeBytes} bytes` });
+  const holders = await service.replicateDroplet(staged.digest);
+
+  sink.send({ type: 'step', step: 'releasing', detail: `held by ${holders.length} nodes` });
+  if (sink.signal.aborted) return;
+  // Staging takes long: the app may have been created or deleted meanwhile.
+  const view = service.view();
+  const now = findApp(view, name);
+  const target = now?.id ?? (existing === undefined ? appId : asAppId(randomUUID()));
+  const release = asReleaseId(randomUUID());
+  const changes: NamedChange[] = [
+    ...settingChanges(target, now, view, request, processes),
+    {
+      change: 'addRelease',
+      app: target,
+      release: {
+        id: release,
+        description: 'push',
+        droplet: { digest: staged.digest, sizeBytes: staged.sizeBytes, stack: staged.stack },
+        buildpack: staged.buildpack,
+        processes,
+      },
+    },
+  ];
+  await service.write(changes, request.by);
+  sink.send({ type: 'step', step: 'starting' });
+  await followRollout(service, target, { release, replaced: undefined }, sink as EventSink<PushEvent>);
+}
+
+/** Everything that is written with the release: the whole app when it is new, else what the options change of it. */
+function settingChanges(
+  app: AppId,
+  existing: AppView | undefined,
+  view: DesiredView,
+  request: PushRequest,
+  processes: Record<string, string>,
+): NamedChange[] {
+  const { options } = request;
+  const routes = wantedRoutes(view, request, existing);
+  const stopped = options.start === false;
+  const scale = options.instances === undefined ? {} : { [mainProcess(processes)]: options.instances };
+  if (existing === undefined) {
+    return [
+      {
+        change: 'createApp',
+        app,
+        name: request.name,
+        settings: settingsOf(options),
+        scale,
+        env: options.env ?? {},
+        routes: routes ?? [],
+        stopped,
+      },
+    ];
+  }
+  const changes: NamedChange[] = [];
+  const settings = settingsOf(options, existing);
+  if (Object.keys(settings).length > 0) changes.push({ change: 'configureApp', app, settings });
+  if (Object.keys(scale).length > 0) changes.push({ change: 'scaleApp', app, scale });
+  const set = Object.entries(options.env ?? {}).filter(([key, value]) => existing.env[key] !== value);
+  if (set.length > 0) {
+    const id: ReleaseId = asReleaseId(randomUUID());
+    changes.push({ change: 'setEnv', app, set: Object.fromEntries(set), unset: [], release: id });
+  }
+  if (routes !== undefined) {
+    for (const route of existing.routes) {
+      if (routes.length === 0) changes.push({ change: 'unmapRoute', app, route });
+    }
+    for (const route of routes) {
+      if (!existing.routes.includes(route)) changes.push({ change: 'mapRoute', app, route });
+    }
+  }
+  if (existing.stopped !== stopped) changes.push({ change: 'setStopped', app, stopped });
+  return changes;
+}
+
+/** Routes the app shall have: those asked for, the default one of a new app; undefined: as they are. */
+function wantedRoutes(view: DesiredView, request: PushRequest, existing: AppView | undefined): string[] | undefined {
+  if (request.options.routes !== undefined) {
+    return request.options.routes.map((text) => {
+      const route = normaliseRoute(text);
+      return 'route' in route ? route.route : text;
+    });
+  }
+  return existing === undefined ? [`${request.name}.${view.cluster.domain}`] : undefined;
+}
+
+/** Found out before anything is uploaded; the write checks again. */
+function checkRoutes(view: DesiredView, app: AppId, routes: string[]): void {
+  for (const route of routes) {
+    const holder = view.routes.get(route);
+    if (holder === undefined || holder === app) continue;
+    const owner = view.apps.get(holder)?.name ?? holder;
+    throw new ApiError(
+      'route_taken',
+      `the route ${route} belongs to ${owner}: choose another with --route, or unmap it first`,
+    );
+  }
+}
+
+export function settingsOf(body: SettingsBody, existing?: AppView): AppSettings {
+  const settings: AppSettings = {};
+  if (body.memoryBytes !== undefined) settings.memoryBytes = body.memoryBytes;
+  if (body.diskBytes !== undefined) settings.diskBytes = body.diskBytes;
+  if (body.strategy !== undefined) settings.strategy = body.strategy;
+  if (body.partition !== undefined) settings.partition = body.partition;
+  if (body.maxUnavailable !== undefined) settings.maxUnavailable = body.maxUnavailable;
+  if (body.health !== undefined || body.healthTimeoutMs !== undefined) {
+    const kind = body.health?.kind ?? existing?.health.kind ?? HEALTH_KIND_DEFAULT;
+    const path = body.health === undefined ? existing?.health.path : body.health.path;
+    const timeoutMs = body.healthTimeoutMs ?? existing?.health.timeoutMs ?? HEALTH_TIMEOUT_MS_DEFAULT;
+    settings.health = { kind, timeoutMs, ...(path === undefined ? {} : { path }) };
+  }
+  return settings;
+}
+
+function processesOf(staged: StagedDroplet, options: PushOptions): Record<string, string> {
+  const processes = options.command === undefined ? staged.processes : { ...staged.processes, web: options.command };
+  if (Object.keys(processes).length > 0) return processes;
+  throw new ApiError(
+    'no_start_command',
+    'no start command was found: add a Procfile with a line such as "web: ./start", or push with --command',
+  );
+}
+
+/** The one that --instances means. */
+function mainProcess(processes: Record<string, string>): string {
+  const types = Object.keys(processes);
+  return types.length === 1 ? types[0]! : 'web';
+}
+
+async function* announceEnd(
+  source: AsyncIterable<Uint8Array>,
+  onEnd: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of source) {
+    bytes += chunk.length;
+    yield chunk;
+  }
+  onEnd(bytes);
+}

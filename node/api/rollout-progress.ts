@@ -1,0 +1,144 @@
+// How far an app is on the way to what was asked, as data: which slots are ready, what crashed and why, what cannot be placed.
+// Pure; the waiting is in rollout.ts.
+
+import type { InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { AppView, DesiredView } from '../../crdt/view.ts';
+import { type Infeasible, infeasibleReasons } from '../core/feasibility.ts';
+import { slotsOf } from '../core/placement.ts';
+import type { MemberView, ObservedView } from '../ports.ts';
+import { instancesOf, slotName } from './shapes.ts';
+
+/** What is waited for. */
+export type RolloutTarget = {
+  /** Undefined: whatever release the app has. */
+  release: ReleaseId | undefined;
+  /** An instance that must have gone: one slot was restarted. */
+  replaced: InstanceId | undefined;
+};
+
+export type RolloutProgress = {
+  ready: number;
+  total: number;
+  /** Everything wanted is ready, and nothing is left of what is not wanted. */
+  settled: boolean;
+  /** Slots without any instance, for which no node can be found now, and why; one line each. */
+  unplaceable: string[];
+  /** Slots of the release that have crashed, also those that run again. `ended` is the copy that has just ended, if it is still there. */
+  crashed: CrashedSlot[];
+};
+
+export type CrashedSlot = {
+  node: NodeId;
+  nodeName: string;
+  slot: string;
+  crashes: number;
+  ended: InstanceId | undefined;
+  reason: string | undefined;
+};
+
+export function rolloutProgress(
+  app: AppView,
+  view: DesiredView,
+  observed: ObservedView,
+  target: RolloutTarget,
+): RolloutProgress {
+  const release = target.release ?? app.release?.id;
+  const instances = instancesOf(app, observed);
+  const wanted = new Set(slotsOf(app).map(slotName));
+  const ready = new Set<string>();
+  const present = new Set<string>();
+  const crashed: RolloutProgress['crashed'] = [];
+  let unwanted = 0;
+  for (const { member, instance } of instances) {
+    const slot = slotName(instance);
+    if (instance.state === 'stopping') continue;
+    const current = instance.release === release && instance.restartCount >= app.restartCount;
+    const ended = instance.state === 'crashed';
+    if (current && wanted.has(slot) && (ended || instance.crashes > 0)) {
+      crashed.push({
+        node: member.id,
+        nodeName: member.name,
+        slot,
+        crashes: instance.crashes,
+        ended: ended ? instance.id : undefined,
+        reason: instance.reason,
+      });
+    }
+    if (ended) continue;
+    if (!wanted.has(slot) || instance.id === target.replaced) {
+      unwanted++;
+      continue;
+    }
+    present.add(slot);
+    if (instance.state === 'ready' && current) ready.add(slot);
+  }
+  const missing = [...wanted].filter((slot) => !present.has(slot) && !crashed.some((crash) => crash.slot === slot));
+  const refusals = missing.length === 0 ? undefined : refusalsOf(app, view, observed);
+  return {
+    ready: ready.size,
+    total: wanted.size,
+    settled: ready.size === wanted.size && unwanted === 0,
+    unplaceable: refusals === undefined ? [] : missing.map((slot) => `no node can take ${slot}: ${refusals}`),
+    crashed,
+  };
+}
+
+/** Why each node refuses the app, in one line; undefined when at least one could take it. */
+function refusalsOf(app: AppView, view: DesiredView, observed: ObservedView): string | undefined {
+  const release = app.release;
+  if (release === undefined) return undefined;
+  const lines: string[] = [];
+  for (const node of view.nodes.values()) {
+    const member = observed.members.find((candidate) => candidate.id === node.id);
+    if (member?.report === undefined) {
+      lines.push(`${node.name} has not been heard of`);
+      continue;
+    }
+    const reasons = infeasibleReasons(
+      {
+        node: node.id,
+        status: member.status,
+        draining: node.draining,
+        report: member.report,
+        labels: { ...member.report.labels, ...node.labels },
+        freeBytes: freeBytesOf(member),
+      },
+      app,
+      release,
+    );
+    if (reasons.length === 0) return undefined;
+    lines.push(`${node.name} ${reasonText(reasons[0]!)}`);
+  }
+  const shown = lines.slice(0, REFUSALS_SHOWN_MAX);
+  if (lines.length > shown.length) shown.push(`${lines.length - shown.length} more nodes refuse too`);
+  return shown.join('; ');
+}
+
+const REFUSALS_SHOWN_MAX = 5;
+
+function freeBytesOf(member: MemberView): number {
+  const report = member.report!;
+  return report.instances.reduce(
+    (free, instance) => (instance.state === 'crashed' ? free : free - instance.memoryBytes),
+    report.memoryBytes,
+  );
+}
+
+function reasonText(reason: Infeasible): string {
+  switch (reason.kind) {
+    case 'notAlive':
+      return `is ${reason.status}`;
+    case 'draining':
+      return 'is draining';
+    case 'leaving':
+      return 'is leaving';
+    case 'noRuntime':
+      return 'has no runtime';
+    case 'stack':
+      return `has no stack ${reason.wanted}`;
+    case 'memory':
+      return `has ${mebibytes(reason.freeBytes)} of memory free, ${mebibytes(reason.wantedBytes)} is needed`;
+  }
+}
+
+const mebibytes = (bytes: number): string => `${Math.max(0, Math.floor(bytes / 1024 ** 2))}M`;

@@ -1,0 +1,221 @@
+// Follows an app until everything that was asked for runs, has failed, or takes too long. Only watches: the nodes do the
+// rolling out, and go on with it when nobody follows.
+
+import type { AppId, InstanceId, NodeId } from '../../crdt/ids.ts';
+import type { AppView } from '../../crdt/view.ts';
+import type { NodeService } from '../ports.ts';
+import { oneLine } from './errors.ts';
+import type { EventSink } from './event-stream.ts';
+import { logShape } from './log-lines.ts';
+import { type CrashedSlot, type RolloutProgress, type RolloutTarget, rolloutProgress } from './rollout-progress.ts';
+import { rolloutShape, slotName, versionOf } from './shapes.ts';
+import type { FailedEvent, ProgressEvent } from './stream-events.ts';
+
+/** A release or a restart of which one slot crashed this often will not become ready by itself. */
+const CRASHES_MAX = 3;
+/** On top of the health timeout, without any progress: time to fetch and unpack the droplet, and for news to travel. */
+const PROGRESS_GRACE_MS = 60_000;
+/** The nodes mark a failed release by themselves; this long is waited for it, so that the answer says what runs now. */
+const VERDICT_GRACE_MS = 10_000;
+/** How long no node can take a slot before that is the answer: memory may be about to become free. */
+const UNPLACEABLE_GRACE_MS = 10_000;
+/** Deadlines are looked at this often when nothing changes. */
+const CHECK_INTERVAL_MS = 500;
+/** Of the app's own last words, shown with a failure. */
+const FAILURE_LOG_LINES = 20;
+const FAILURE_LOGS_TIMEOUT_MS = 5_000;
+
+/** Sends progress as events, at the end exactly one `done` or `failed`; neither when the client has gone. */
+export async function followRollout(
+  service: NodeService,
+  app: AppId,
+  target: RolloutTarget,
+  sink: EventSink<ProgressEvent>,
+): Promise<void> {
+  const outcome = await watch(service, app, target, sink);
+  if (sink.signal.aborted) return;
+  const view = service.view().apps.get(app);
+  if (outcome === undefined && view !== undefined) {
+    sink.send({ type: 'done', ...rolloutShape(view, service.observed()) });
+    return;
+  }
+  if (view !== undefined) await sendLastWords(service, app, sink);
+  sink.send(outcome ?? { type: 'failed', code: 'not_found', message: 'the app was deleted meanwhile' });
+}
+
+/** Resolves with nothing when all is ready. */
+function watch(
+  service: NodeService,
+  app: AppId,
+  target: RolloutTarget,
+  sink: EventSink<ProgressEvent>,
+): Promise<FailedEvent | undefined> {
+  return new Promise((resolve, reject) => {
+    const watcher = new RolloutWatcher(service, app, target, sink);
+    const finish = (outcome: FailedEvent | undefined) => {
+      clearInterval(timer);
+      stopListening();
+      sink.signal.removeEventListener('abort', onGone);
+      resolve(outcome);
+    };
+    const onGone = () => finish(undefined);
+    const look = () => {
+      try {
+        const verdict = watcher.look(performance.now());
+        if (verdict !== 'wait') finish(verdict);
+      } catch (error) {
+        finish(undefined);
+        reject(error);
+      }
+    };
+    const timer = setInterval(look, CHECK_INTERVAL_MS);
+    const stopListening = service.onChange(look);
+    sink.signal.addEventListener('abort', onGone, { once: true });
+    if (sink.signal.aborted) onGone();
+    else look();
+  });
+}
+
+class RolloutWatcher {
+  readonly #service: NodeService;
+  readonly #app: AppId;
+  readonly #target: RolloutTarget;
+  readonly #sink: EventSink<ProgressEvent>;
+  /** Crashes seen so far per slot and node; those from before this roll-out do not count. */
+  readonly #crashesSeen = new Map<string, number>();
+  readonly #crashesCounted = new Map<string, number>();
+  readonly #endedSeen = new Set<InstanceId>();
+  #lastCrash: CrashedSlot | undefined;
+  #reason: string | undefined;
+  #crashLimitAtMs: number | undefined;
+  #unplaceableSinceMs: number | undefined;
+  #progressAtMs: number | undefined;
+  #announced = '';
+  #readyMost = 0;
+
+  constructor(service: NodeService, app: AppId, target: RolloutTarget, sink: EventSink<ProgressEvent>) {
+    this.#service = service;
+    this.#app = app;
+    this.#target = target;
+    this.#sink = sink;
+    for (const member of service.observed().members) {
+      for (const instance of member.report?.instances ?? []) {
+        if (instance.app !== app || instance.release === target.release) continue;
+        if (instance.state === 'crashed') this.#endedSeen.add(instance.id);
+        const key = keyOf(member.id, slotName(instance));
+        this.#crashesSeen.set(key, Math.max(this.#crashesSeen.get(key) ?? 0, instance.crashes));
+      }
+    }
+  }
+
+  look(nowMs: number): FailedEvent | undefined | 'wait' {
+    this.#progressAtMs ??= nowMs;
+    const view = this.#service.view();
+    const app = view.apps.get(this.#app);
+    if (app === undefined) return failed('not_found', 'the app was deleted meanwhile');
+    const superseded = this.#verdictOnRelease(app);
+    if (superseded !== undefined) return superseded;
+    const progress = rolloutProgress(app, view, this.#service.observed(), this.#target);
+    this.#announce(progress, nowMs);
+    if (progress.settled) return undefined;
+    return this.#countCrashes(progress, app, nowMs) ?? this.#deadlines(progress, app, nowMs) ?? 'wait';
+  }
+
+  /** The release was marked failed, or another one took its place. */
+  #verdictOnRelease(app: AppView): FailedEvent | undefined {
+    const wanted = this.#target.release;
+    if (wanted === undefined || app.release?.id === wanted) return undefined;
+    const release = app.releases.find((candidate) => candidate.id === wanted);
+    if (release?.failed !== undefined) {
+      const now = app.release === undefined ? 'nothing runs' : `${versionOf(app.release)} keeps running`;
+      return failed('release_failed', `${versionOf(release)} failed: ${release.failed.reason}; ${now}`);
+    }
+    const by = app.release === undefined ? 'nothing' : versionOf(app.release);
+    return failed('superseded', `another release took its place: ${by} is current now`);
+  }
+
+  #announce(progress: RolloutProgress, nowMs: number): void {
+    if (progress.ready > this.#readyMost) {
+      this.#readyMost = progress.ready;
+      this.#progressAtMs = nowMs;
+    }
+    const text = `${progress.ready}/${progress.total}`;
+    if (text === this.#announced) return;
+    this.#announced = text;
+    this.#sink.send({ type: 'progress', ready: progress.ready, total: progress.total }, { droppable: true });
+  }
+
+  #countCrashes(progress: RolloutProgress, app: AppView, nowMs: number): FailedEvent | undefined {
+    for (const crash of progress.crashed) {
+      const fresh = this.#freshCrashes(crash);
+      if (crash.reason !== undefined) this.#reason = oneLine(crash.reason);
+      if (fresh === 0) continue;
+      const key = keyOf(crash.node, crash.slot);
+      const counted = (this.#crashesCounted.get(key) ?? 0) + fresh;
+      this.#crashesCounted.set(key, counted);
+      this.#lastCrash = crash;
+      const reason = this.#reason ?? 'it ended';
+      this.#sink.send({ type: 'crash', slot: crash.slot, node: crash.nodeName, crashes: counted, reason });
+      if (counted >= CRASHES_MAX) this.#crashLimitAtMs ??= nowMs;
+    }
+    if (this.#crashLimitAtMs === undefined) return undefined;
+    const graceMs = hasOlderGoodRelease(app) ? VERDICT_GRACE_MS : 0;
+    return nowMs - this.#crashLimitAtMs >= graceMs ? this.#crashFailure() : undefined;
+  }
+
+  /** Crashes of the slot that were not counted yet. The node's own count starts again with a new release. */
+  #freshCrashes(crash: CrashedSlot): number {
+    const key = keyOf(crash.node, crash.slot);
+    const seen = this.#crashesSeen.get(key) ?? 0;
+    this.#crashesSeen.set(key, crash.crashes);
+    const isNewlyEnded = crash.ended !== undefined && !this.#endedSeen.has(crash.ended);
+    if (crash.ended !== undefined) this.#endedSeen.add(crash.ended);
+    const byCount = crash.crashes >= seen ? crash.crashes - seen : crash.crashes;
+    return Math.max(byCount, isNewlyEnded ? 1 : 0);
+  }
+
+  #crashFailure(): FailedEvent {
+    const crash = this.#lastCrash!;
+    return failed('crashed', `${crash.slot} keeps crashing on ${crash.nodeName}: ${this.#reason ?? 'it ended'}`);
+  }
+
+  #deadlines(progress: RolloutProgress, app: AppView, nowMs: number): FailedEvent | undefined {
+    if (progress.unplaceable.length === 0) this.#unplaceableSinceMs = undefined;
+    else {
+      this.#unplaceableSinceMs ??= nowMs;
+      if (nowMs - this.#unplaceableSinceMs >= UNPLACEABLE_GRACE_MS) {
+        return failed('insufficient_resources', progress.unplaceable[0]!);
+      }
+    }
+    const quietMs = nowMs - this.#progressAtMs!;
+    if (this.#lastCrash !== undefined && this.#readyMost === 0 && quietMs > app.health.timeoutMs) {
+      if (!hasOlderGoodRelease(app)) return this.#crashFailure();
+    }
+    if (quietMs <= app.health.timeoutMs + PROGRESS_GRACE_MS) return undefined;
+    if (this.#lastCrash !== undefined) return this.#crashFailure();
+    return failed(
+      'rollout_timeout',
+      `${progress.ready} of ${progress.total} instances are ready, and nothing has changed for ${Math.round(quietMs / 1000)} s: see peer app ${app.name}`,
+    );
+  }
+}
+
+const keyOf = (node: NodeId, slot: string): string => `${node} ${slot}`;
+
+function hasOlderGoodRelease(app: AppView): boolean {
+  return app.releases.some((release) => release.id !== app.release?.id && release.failed === undefined);
+}
+
+async function sendLastWords(service: NodeService, app: AppId, sink: EventSink<ProgressEvent>): Promise<void> {
+  const signal = AbortSignal.any([sink.signal, AbortSignal.timeout(FAILURE_LOGS_TIMEOUT_MS)]);
+  const names = new Map<NodeId, string>([...service.view().nodes].map(([id, node]) => [id, node.name]));
+  try {
+    for await (const line of service.logs(app, { lines: FAILURE_LOG_LINES, follow: false, signal })) {
+      sink.send({ type: 'log', ...logShape(line, names) }, { droppable: true });
+    }
+  } catch {
+    // The failure itself matters more than what the app said before it.
+  }
+}
+
+const failed = (code: string, message: string): FailedEvent => ({ type: 'failed', code, message: oneLine(message) });

@@ -1,0 +1,133 @@
+// /v1/apps: list, look, create, configure, scale, stop, start, restart, delete; and following what comes of it.
+
+import { randomUUID } from 'node:crypto';
+import { Hono } from 'hono';
+import type { NamedChange } from '../../../crdt/change.ts';
+import { asAppId } from '../../../crdt/ids.ts';
+import { compareText } from '../../core/state.ts';
+import { type ApiEnv, requires } from '../auth.ts';
+import type { ApiContext } from '../context.ts';
+import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
+import { eventStream } from '../event-stream.ts';
+import { appNamed, rolloutTarget } from '../lookup.ts';
+import { settingsOf } from '../push.ts';
+import { followRollout } from '../rollout.ts';
+import { appShape, appSummaryShape, instancesOf } from '../shapes.ts';
+import type { ProgressEvent } from '../stream-events.ts';
+import {
+  createAppBody,
+  jsonBody,
+  queryOf,
+  restartSlotBody,
+  rolloutQuery,
+  scaleBody,
+  settingsBody,
+} from '../validate.ts';
+
+export function appsRoutes({ service, log }: ApiContext) {
+  const write = async (changes: NamedChange[], by: string) => {
+    const { heldBy } = await service.write(changes, by);
+    return { heldBy: heldBy.length };
+  };
+  return (
+    new Hono<ApiEnv>()
+      .get('/v1/apps', requires('viewer'), (c) => {
+        const observed = service.observed();
+        const apps = [...service.view().apps.values()];
+        apps.sort((a, b) => compareText(a.name, b.name) || compareText(a.id, b.id));
+        return c.json(apps.map((app) => appSummaryShape(app, observed)));
+      })
+      .post('/v1/apps', requires('developer'), jsonBody(createAppBody), async (c) => {
+        const body = c.req.valid('json');
+        const app = asAppId(randomUUID());
+        const written = await write(
+          [
+            {
+              change: 'createApp',
+              app,
+              name: body.name,
+              settings: settingsOf(body),
+              scale: body.scale ?? {},
+              env: body.env ?? {},
+              routes: body.routes ?? [],
+              stopped: body.stopped ?? false,
+            },
+          ],
+          c.get('user').name,
+        );
+        return c.json({ id: app, name: body.name, ...written }, 201);
+      })
+      .get('/v1/apps/:name', requires('viewer'), (c) =>
+        c.json(appShape(appNamed(service.view(), c.req.param('name')), service.observed())),
+      )
+      .patch('/v1/apps/:name', requires('developer'), jsonBody(settingsBody), async (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        const settings = settingsOf(c.req.valid('json'), app);
+        return c.json(await write([{ change: 'configureApp', app: app.id, settings }], c.get('user').name));
+      })
+      .delete('/v1/apps/:name', requires('developer'), async (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        return c.json(await write([{ change: 'deleteApp', app: app.id }], c.get('user').name));
+      })
+      .post('/v1/apps/:name/scale', requires('developer'), jsonBody(scaleBody), async (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        const { scale, memoryBytes } = c.req.valid('json');
+        const changes: NamedChange[] = [];
+        if (scale !== undefined) changes.push({ change: 'scaleApp', app: app.id, scale });
+        if (memoryBytes !== undefined && memoryBytes !== app.memoryBytes) {
+          changes.push({ change: 'configureApp', app: app.id, settings: { memoryBytes } });
+          // Running instances keep the limits they were started with.
+          changes.push({ change: 'restartApp', app: app.id });
+        }
+        if (changes.length === 0 && memoryBytes === undefined) {
+          throw new ApiError('bad_request', 'nothing to scale: give a number of instances or the memory');
+        }
+        return c.json(await write(changes, c.get('user').name));
+      })
+      .post('/v1/apps/:name/stop', requires('developer'), async (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        return c.json(await write([{ change: 'setStopped', app: app.id, stopped: true }], c.get('user').name));
+      })
+      .post('/v1/apps/:name/start', requires('developer'), async (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        return c.json(await write([{ change: 'setStopped', app: app.id, stopped: false }], c.get('user').name));
+      })
+      .post('/v1/apps/:name/restart', requires('developer'), async (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        return c.json(await write([{ change: 'restartApp', app: app.id }], c.get('user').name));
+      })
+      /** Answers with the instance that will go: pass it to the roll-out as `replaced`. */
+      .post('/v1/apps/:name/restart-slot', requires('developer'), jsonBody(restartSlotBody), async (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        const { process, index } = c.req.valid('json');
+        const running = instancesOf(app, service.observed()).find(
+          ({ instance }) =>
+            instance.process === process &&
+            instance.index === index &&
+            instance.state !== 'stopping' &&
+            instance.state !== 'crashed',
+        );
+        if (running === undefined) {
+          throw new ApiError(
+            'not_found',
+            `${app.name} has no running instance ${process}/${index}: see peer app ${app.name}`,
+          );
+        }
+        await service.restartSlot({ app: app.id, process, index });
+        return c.json({ replaced: running.instance.id as string });
+      })
+      .get('/v1/apps/:name/rollout', requires('viewer'), queryOf(rolloutQuery), (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        const target = rolloutTarget(c.req.valid('query'));
+        return eventStream<ProgressEvent>(c.req.raw.signal, async (sink) => {
+          try {
+            await followRollout(service, app.id, target, sink);
+          } catch (error) {
+            const failure = failureOf(error);
+            const message = failure?.message ?? reportUnexpected(log, error, 'rollout');
+            sink.send({ type: 'failed', code: failure?.code ?? 'internal', message });
+          }
+        });
+      })
+  );
+}

@@ -1,0 +1,48 @@
+// /v1/apps/:name/env. Viewers see the names of variables, never the values.
+
+import { randomUUID } from 'node:crypto';
+import { Hono } from 'hono';
+import { asReleaseId } from '../../../crdt/ids.ts';
+import { type ApiEnv, includesRole, requires } from '../auth.ts';
+import type { ApiContext } from '../context.ts';
+import { ApiError } from '../errors.ts';
+import { appNamed } from '../lookup.ts';
+import { type EnvShape, versionOf } from '../shapes.ts';
+import { envBody, jsonBody } from '../validate.ts';
+
+export function envRoutes({ service }: ApiContext) {
+  return (
+    new Hono<ApiEnv>()
+      .get('/v1/apps/:name/env', requires('viewer'), (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        const mayRead = includesRole(c.get('user').role, 'developer');
+        const keys = Object.keys(app.env).sort();
+        const env = Object.fromEntries(keys.map((key) => [key, mayRead ? (app.env[key] ?? null) : null]));
+        return c.json<EnvShape>({ app: app.name, env });
+      })
+      /** `releaseId` is that of the release made of it; null when nothing changed or nothing was released yet. */
+      .post('/v1/apps/:name/env', requires('developer'), jsonBody(envBody), async (c) => {
+        const app = appNamed(service.view(), c.req.param('name'));
+        const { set = {}, unset = [] } = c.req.valid('json');
+        if (Object.keys(set).length === 0 && unset.length === 0) {
+          throw new ApiError('bad_request', 'no variable was given');
+        }
+        const missing = unset.find((key) => !Object.hasOwn(app.env, key));
+        if (missing !== undefined) throw new ApiError('not_found', `${app.name} has no variable ${missing}`);
+        const id = asReleaseId(randomUUID());
+        const { heldBy } = await service.write(
+          [{ change: 'setEnv', app: app.id, set, unset, release: id }],
+          c.get('user').name,
+        );
+        const made = service
+          .view()
+          .apps.get(app.id)
+          ?.releases.find((release) => release.id === id);
+        return c.json({
+          heldBy: heldBy.length,
+          release: made === undefined ? null : versionOf(made),
+          releaseId: made === undefined ? null : (id as string),
+        });
+      })
+  );
+}

@@ -1,0 +1,56 @@
+// POST /v1/apps/:name/push: a gzip-compressed tar in, server-sent events out. One push per app at a time on a node.
+
+import { Hono } from 'hono';
+import { type ApiEnv, requires } from '../auth.ts';
+import type { ApiContext } from '../context.ts';
+import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
+import { eventStream } from '../event-stream.ts';
+import { push } from '../push.ts';
+import type { PushEvent } from '../stream-events.ts';
+import { uploadOf } from '../upload.ts';
+import { appName, type PushOptions, parseInput, pushOptions } from '../validate.ts';
+
+/** Options of the push as JSON in base64url: the body is the source. */
+export const PUSH_OPTIONS_HEADER = 'x-peer-push';
+
+export function pushRoutes({ service, log }: ApiContext) {
+  /** Names of the apps being pushed here. */
+  const inProgress = new Set<string>();
+  return new Hono<ApiEnv>().post('/v1/apps/:name/push', requires('developer'), (c) => {
+    const name = c.req.param('name');
+    parseInput(appName, name, 'name');
+    const options = readOptions(c.req.header(PUSH_OPTIONS_HEADER));
+    if (inProgress.has(name)) {
+      throw new ApiError('push_in_progress', `another push of ${name} is in progress: wait for it to end`);
+    }
+    inProgress.add(name);
+    const by = c.get('user').name;
+    const body = c.req.raw.body;
+    const startedAtMs = performance.now();
+    return eventStream<PushEvent>(c.req.raw.signal, async (sink) => {
+      try {
+        await push(service, { name, options, source: uploadOf(body), by }, sink);
+        log.info('api.push.ended', { app: name, by, tookMs: Math.round(performance.now() - startedAtMs) });
+      } catch (error) {
+        const failure = failureOf(error);
+        const message = failure?.message ?? reportUnexpected(log, error, `push ${name}`);
+        const code = failure?.code ?? 'internal';
+        log.info('api.push.failed', { app: name, by, code, gone: sink.signal.aborted });
+        sink.send({ type: 'failed', code, message });
+      } finally {
+        inProgress.delete(name);
+      }
+    });
+  });
+}
+
+function readOptions(header: string | undefined): PushOptions {
+  if (header === undefined) return {};
+  let options: unknown;
+  try {
+    options = JSON.parse(Buffer.from(header, 'base64url').toString('utf8'));
+  } catch {
+    throw new ApiError('bad_request', `the header ${PUSH_OPTIONS_HEADER} should be JSON in base64url`);
+  }
+  return parseInput(pushOptions, options);
+}

@@ -1,0 +1,24 @@
+// /v1/health, /v1/status and stopping this node.
+
+import { Hono } from 'hono';
+import { type ApiEnv, requires } from '../auth.ts';
+import type { ApiContext } from '../context.ts';
+import { statusShape } from '../shapes.ts';
+import { jsonBody, stopBody } from '../validate.ts';
+
+export function statusRoutes({ service, log }: ApiContext) {
+  return (
+    new Hono<ApiEnv>()
+      /** The only route without a token; says nothing but that the API answers. */
+      .get('/v1/health', (c) => c.json({ ok: true as const }))
+      .get('/v1/status', requires('viewer'), (c) => c.json(statusShape(service, c.get('user'))))
+      /** Answers when the shutdown has begun; the caller watches the process or the API go. */
+      .post('/v1/node/stop', requires('admin'), jsonBody(stopBody), async (c) => {
+        const leave = c.req.valid('json').leave ?? false;
+        log.info('api.node.stop', { by: c.get('user').name, leave });
+        const { pid, dataDir, name } = service.self;
+        await service.shutdown({ leave });
+        return c.json({ name, pid, dataDir, leave });
+      })
+  );
+}

@@ -1,0 +1,28 @@
+// What the API's event streams say; the CLI reads these types. No behaviour.
+
+import type { LogShape } from './log-lines.ts';
+import type { RolloutShape } from './shapes.ts';
+
+export type PushStep = 'uploading' | 'staging' | 'replicating' | 'releasing' | 'starting';
+
+export type FailedEvent = { type: 'failed'; code: string; message: string };
+
+/** A roll-out. Ends with exactly one `done` or `failed`. */
+export type ProgressEvent =
+  | { type: 'progress'; ready: number; total: number }
+  /** `crashes` counts those since the roll-out began. */
+  | { type: 'crash'; slot: string; node: string; crashes: number; reason: string }
+  /** Last lines of the app's log, before `failed`. */
+  | ({ type: 'log' } & LogShape)
+  | ({ type: 'done' } & RolloutShape)
+  | FailedEvent;
+
+/** A push: steps in order, then the roll-out of what it released. */
+export type PushEvent =
+  | { type: 'step'; step: PushStep; detail?: string }
+  /** One line of staging output. */
+  | { type: 'line'; text: string }
+  | ProgressEvent;
+
+/** Lines of logs or events; with `follow` it goes on until the client leaves. `end`: nothing more will come. */
+export type LinesEvent<T> = ({ type: 'line' } & T) | { type: 'end' } | FailedEvent;

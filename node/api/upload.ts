@@ -1,0 +1,59 @@
+// The body of a push as it comes in: bounded, cut off when it stalls, never buffered.
+
+import { ApiError } from './errors.ts';
+
+/** Compressed size of the source folder. */
+export const UPLOAD_BYTES_MAX = 1024 ** 3;
+/** Without a single byte for this long the client is taken for gone. */
+const UPLOAD_STALL_TIMEOUT_MS = 60_000;
+
+/** The chunks of the body. Fails with ApiError `too_large` or `upload_cut_off`; the request is over then. */
+export async function* uploadOf(
+  body: ReadableStream<Uint8Array> | null,
+  options: { bytesMax?: number; stallTimeoutMs?: number } = {},
+): AsyncGenerator<Uint8Array> {
+  const { bytesMax = UPLOAD_BYTES_MAX, stallTimeoutMs = UPLOAD_STALL_TIMEOUT_MS } = options;
+  if (body === null)
+    throw new ApiError('bad_request', 'the push holds no source: send the folder as a gzip-compressed tar');
+  const reader = body.getReader();
+  let bytes = 0;
+  try {
+    for (;;) {
+      const { done, value } = await readOrStall(reader, stallTimeoutMs);
+      if (done) break;
+      bytes += value.length;
+      if (bytes > bytesMax) {
+        throw new ApiError(
+          'too_large',
+          `the source is larger than ${bytesMax / 1024 ** 2} MiB compressed: leave files out with a .peerignore file`,
+        );
+      }
+      yield value;
+    }
+  } finally {
+    // Ends the upload when the reader has had enough of it; harmless when it has ended by itself.
+    void reader.cancel().catch(() => {});
+  }
+  if (bytes === 0)
+    throw new ApiError('bad_request', 'the push holds no source: send the folder as a gzip-compressed tar');
+}
+
+async function readOrStall(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  stallTimeoutMs: number,
+): Promise<ReadableStreamReadResult<Uint8Array>> {
+  let timer: NodeJS.Timeout | undefined;
+  const stalled = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new ApiError('upload_cut_off', `the upload stalled for ${stallTimeoutMs / 1000} s: push again`));
+    }, stallTimeoutMs);
+  });
+  try {
+    return await Promise.race([reader.read(), stalled]);
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    throw new ApiError('upload_cut_off', 'the upload was cut off: push again', { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,158 @@
+// What requests may hold: schemas of bodies and queries, and the one-line message that names the field at fault.
+// Uses the rules of crdt/limits.ts; decides nothing that depends on the desired state.
+
+import { validator } from 'hono/validator';
+import * as v from 'valibot';
+import * as limits from '../../crdt/limits.ts';
+import { ApiError } from './errors.ts';
+
+export const LINES_MAX = 10_000;
+export const LINES_DEFAULT = 100;
+const INVITE_TTL_MS_MIN = 1_000;
+const INVITE_TTL_MS_MAX = 30 * 24 * 60 * 60 * 1000;
+const BUILDPACKS_MAX = 10;
+const BUILDPACK_CHARS_MAX = 1_000;
+
+const object = <E extends v.ObjectEntries>(entries: E) => v.strictObject(entries, objectMessage);
+
+function objectMessage(issue: v.StrictObjectIssue): string {
+  if (issue.expected === 'never') return 'is not a field that is known here';
+  return issue.received === 'undefined' ? 'is missing' : 'should be an object';
+}
+
+/** A value that a rule of crdt/limits.ts accepts. */
+const ruled = (problem: (value: unknown) => string | undefined) =>
+  v.pipe(
+    v.string('should be text'),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return;
+      const message = problem(dataset.value);
+      if (message !== undefined) addIssue({ message });
+    }),
+  );
+
+const whole = (min: number, max: number, unit = '') => {
+  const message = `should be a whole number from ${min} to ${max}${unit}`;
+  return v.pipe(v.number(message), v.safeInteger(message), v.minValue(min, message), v.maxValue(max, message));
+};
+
+export const appName = ruled(limits.nameProblem);
+export const routeText = ruled((value) => {
+  const route = limits.normaliseRoute(value);
+  return 'problem' in route ? route.problem : undefined;
+});
+export const memoryBytes = whole(limits.MEMORY_BYTES_MIN, limits.MEMORY_BYTES_MAX, ' bytes');
+const diskBytes = whole(limits.DISK_BYTES_MIN, limits.DISK_BYTES_MAX, ' bytes');
+const instances = whole(0, limits.INSTANCES_MAX);
+const scale = v.record(ruled(limits.processTypeProblem), instances, 'should be an object');
+const envMap = v.record(ruled(limits.envKeyProblem), ruled(limits.envValueProblem), 'should be an object');
+const health = object({
+  kind: v.picklist(limits.HEALTH_KINDS, `should be one of ${limits.HEALTH_KINDS.join(', ')}`),
+  path: v.optional(ruled(limits.healthPathProblem)),
+});
+const strategy = v.picklist(limits.STRATEGIES, `should be one of ${limits.STRATEGIES.join(', ')}`);
+const partition = v.picklist(limits.PARTITION_MODES, `should be one of ${limits.PARTITION_MODES.join(', ')}`);
+const healthTimeoutMs = whole(limits.HEALTH_TIMEOUT_MS_MIN, limits.HEALTH_TIMEOUT_MS_MAX, ' ms');
+const command = v.pipe(
+  v.string('should be text'),
+  v.minLength(1, 'is empty'),
+  v.check((text) => limits.byteLength(text) <= limits.COMMAND_BYTES_MAX, 'is too long'),
+);
+
+const settingsEntries = {
+  memoryBytes: v.optional(memoryBytes),
+  diskBytes: v.optional(diskBytes),
+  health: v.optional(health),
+  healthTimeoutMs: v.optional(healthTimeoutMs),
+  strategy: v.optional(strategy),
+  partition: v.optional(partition),
+  maxUnavailable: v.optional(whole(limits.MAX_UNAVAILABLE_MIN, limits.MAX_UNAVAILABLE_MAX)),
+};
+
+export const settingsBody = object(settingsEntries);
+export type SettingsBody = v.InferOutput<typeof settingsBody>;
+
+export const createAppBody = object({
+  ...settingsEntries,
+  name: appName,
+  scale: v.optional(scale),
+  env: v.optional(envMap),
+  routes: v.optional(v.pipe(v.array(routeText, 'should be a list'), v.maxLength(limits.ROUTES_PER_APP_MAX))),
+  stopped: v.optional(v.boolean('should be true or false')),
+});
+
+export const pushOptions = object({
+  ...settingsEntries,
+  /** Of the `web` process, or of the only one there is. */
+  instances: v.optional(instances),
+  buildpacks: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(v.string('should be text'), v.minLength(1, 'is empty'), v.maxLength(BUILDPACK_CHARS_MAX, 'is too long')),
+        'should be a list',
+      ),
+      v.maxLength(BUILDPACKS_MAX, `should be at most ${BUILDPACKS_MAX} buildpacks`),
+    ),
+  ),
+  /** Start command of the `web` process, instead of the one that staging found. */
+  command: v.optional(command),
+  /** Absent: a new app gets the default route, an existing one keeps its routes. Empty: no route. */
+  routes: v.optional(v.pipe(v.array(routeText, 'should be a list'), v.maxLength(limits.ROUTES_PER_APP_MAX))),
+  env: v.optional(envMap),
+  start: v.optional(v.boolean('should be true or false')),
+});
+export type PushOptions = v.InferOutput<typeof pushOptions>;
+
+export const scaleBody = object({ scale: v.optional(scale), memoryBytes: v.optional(memoryBytes) });
+export const restartSlotBody = object({
+  process: ruled(limits.processTypeProblem),
+  index: whole(0, limits.INSTANCES_MAX - 1),
+});
+export const rollbackBody = object({
+  release: v.optional(
+    v.pipe(v.string('should be a release such as v3'), v.regex(/^v\d{1,9}$/, 'should be a release such as v3')),
+  ),
+});
+export const envBody = object({
+  set: v.optional(envMap),
+  unset: v.optional(v.array(ruled(limits.envKeyProblem), 'should be a list')),
+});
+export const routeBody = object({ route: routeText });
+export const userBody = object({
+  name: ruled(limits.nameProblem),
+  role: v.picklist(limits.ROLES, `should be one of ${limits.ROLES.join(', ')}`),
+});
+export const inviteBody = object({
+  ttlMs: v.optional(whole(INVITE_TTL_MS_MIN, INVITE_TTL_MS_MAX, ' ms')),
+  uses: v.optional(whole(1, limits.INVITE_USES_MAX)),
+});
+export const labelsBody = object({ labels: v.record(v.string(), v.string('should be text'), 'should be an object') });
+export const stopBody = object({ leave: v.optional(v.boolean('should be true or false')) });
+
+const flag = v.optional(v.picklist(['true', 'false'], 'should be true or false'));
+const linesText = v.optional(
+  v.pipe(
+    v.string(),
+    v.regex(/^\d{1,5}$/, `should be a whole number from 0 to ${LINES_MAX}`),
+    v.check((text) => Number(text) <= LINES_MAX, `should be a whole number from 0 to ${LINES_MAX}`),
+  ),
+);
+export const logsQuery = object({ lines: linesText, follow: flag });
+export const eventsQuery = object({ lines: linesText, follow: flag, app: v.optional(v.string()) });
+export const rolloutQuery = object({ release: v.optional(v.string()), replaced: v.optional(v.string()) });
+
+/** Parses, or fails with a line such as `scale.web: should be a whole number from 0 to 100`. */
+export function parseInput<S extends v.GenericSchema>(schema: S, input: unknown, name?: string): v.InferOutput<S> {
+  const parsed = v.safeParse(schema, input);
+  if (parsed.success) return parsed.output;
+  const [issue] = parsed.issues;
+  const path = v.getDotPath(issue) ?? name ?? null;
+  throw new ApiError('bad_request', path === null ? issue.message : `${path}: ${issue.message}`);
+}
+
+/** Middleware for a JSON body; an absent body counts as `{}`. */
+export const jsonBody = <S extends v.GenericSchema>(schema: S) =>
+  validator('json', (value: unknown): v.InferOutput<S> => parseInput(schema, value ?? {}));
+
+export const queryOf = <S extends v.GenericSchema>(schema: S) =>
+  validator('query', (value: unknown): v.InferOutput<S> => parseInput(schema, value));

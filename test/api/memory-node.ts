@@ -1,0 +1,326 @@
+// A NodeService that lives in memory: the real rules and view of the desired state, and a scripted cluster below them.
+// Every slot is filled at once by an instance in the state that the test asks for.
+
+import { createHash, randomUUID } from 'node:crypto';
+import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
+import { applyChange } from '../../crdt/changes.ts';
+import { plainCopy } from '../../crdt/draft.ts';
+import { type AppId, asClusterId, asDigest, asInstanceId, asNodeId, type Digest, type NodeId } from '../../crdt/ids.ts';
+import { readView } from '../../crdt/read.ts';
+import type { DesiredDoc, Role } from '../../crdt/schema.ts';
+import type { AppView, DesiredView } from '../../crdt/view.ts';
+import { slotsOf } from '../../node/core/placement.ts';
+import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
+import type {
+  Log,
+  LogLine,
+  MemberView,
+  NodeService,
+  ObservedView,
+  RecordedEvent,
+  StagedDroplet,
+  StageRequest,
+} from '../../node/ports.ts';
+
+export const tokenOf = (role: Role): string =>
+  `peer_${createHash('sha256').update(`the ${role} of the tests`).digest('hex')}`;
+const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
+
+export const NODE_MEMORY_BYTES = 1024 ** 3;
+
+export class StagingFailure extends Error {
+  override readonly name = 'StagingError';
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class MemoryNode implements NodeService {
+  readonly cluster = asClusterId('0123456789abcdef0123456789abcdef');
+  readonly self: NodeService['self'];
+  /** State that a new instance takes, by slot and release version. */
+  fate: (slot: Slot, version: number) => { state: InstanceState; reason?: string } = () => ({ state: 'ready' });
+  /** Runs after the source was read; throw to fail the staging. */
+  onStage: (request: StageRequest, sourceBytes: number) => Promise<void> | void = (request) =>
+    request.onLine('-----> Sample buildpack');
+  processes: Record<string, string> = { web: './start' };
+  /** Set to make the next calls fail with it. */
+  failWrites: Error | undefined;
+  readonly writes: { changes: NamedChange[]; by: string }[] = [];
+  readonly staged: StageRequest['app'][] = [];
+  readonly shutdowns: { leave: boolean }[] = [];
+  readonly logged: LogLine[] = [];
+  readonly recorded: RecordedEvent[] = [];
+  onShutdown: () => void = () => {};
+  #doc: DesiredDoc;
+  #view: DesiredView;
+  #nodes: { id: NodeId; name: string; status: MemberView['status']; instances: InstanceReport[] }[] = [];
+  #listeners = new Set<() => void>();
+  #lineListeners = new Set<(line: LogLine) => void>();
+  #counter = 0;
+
+  constructor(options: { nodes?: string[]; pid?: number; dataDir?: string } = {}) {
+    const names = options.nodes ?? ['alpha', 'beta'];
+    this.#doc = {
+      schemaVersion: 1,
+      cluster: { id: this.cluster, name: 'tests', domain: 'localhost', createdAtMs: 0 },
+      nodes: {},
+      users: {},
+      invites: {},
+      apps: {},
+      routes: {},
+      removedNodes: {},
+    };
+    const author = { by: 'tests', atMs: 1_700_000_000_000 };
+    for (const name of names) {
+      const id = asNodeId(`12D3KooW${name}`);
+      this.#nodes.push({ id, name, status: 'alive', instances: [] });
+      this.#apply({ change: 'admitNode', node: id, name }, author);
+    }
+    for (const role of ['admin', 'developer', 'viewer'] as const) {
+      this.#apply({ change: 'addUser', name: `the-${role}`, role, tokenHash: hashOf(tokenOf(role)) }, author);
+    }
+    this.#view = readView(this.#doc);
+    this.self = {
+      id: this.#nodes[0]!.id,
+      name: names[0]!,
+      version: '0.0.0-test',
+      pid: options.pid ?? process.pid,
+      dataDir: options.dataDir ?? '/nowhere',
+    };
+  }
+
+  #apply(change: NamedChange, author: ChangeAuthor): void {
+    applyChange(this.#doc, change, author);
+  }
+
+  view(): DesiredView {
+    return this.#view;
+  }
+
+  observed(): ObservedView {
+    return {
+      members: this.#nodes.map((node) => ({
+        id: node.id,
+        name: node.name,
+        status: node.status,
+        draining: this.#view.nodes.get(node.id)?.draining ?? false,
+        report: this.#reportOf(node),
+        reportAgeMs: 5,
+      })),
+    };
+  }
+
+  #reportOf(node: { id: NodeId; name: string; instances: InstanceReport[] }): Report {
+    return {
+      node: node.id,
+      incarnation: 1,
+      sequence: 1,
+      name: node.name,
+      status: 'alive',
+      version: '0.0.0-test',
+      addresses: [`/ip4/10.0.0.1/tcp/7601/p2p/${node.id}`],
+      link: '10.0.0.1:7602',
+      api: '127.0.0.1:7600',
+      http: '10.0.0.1:8080',
+      arch: 'x64',
+      stacks: ['debian12'],
+      runtimes: ['process'],
+      labels: {},
+      memoryBytes: NODE_MEMORY_BYTES,
+      load: 0.25,
+      instances: node.instances,
+      droplets: [],
+      heads: [],
+    };
+  }
+
+  async write(changes: NamedChange[], by: string): Promise<{ heldBy: NodeId[] }> {
+    if (this.failWrites !== undefined) throw this.failWrites;
+    const before = this.#doc;
+    this.#doc = plainCopy(before) as DesiredDoc;
+    try {
+      for (const change of changes) this.#apply(change, { by, atMs: Date.now() });
+    } catch (error) {
+      this.#doc = before;
+      throw error;
+    }
+    this.writes.push({ changes, by });
+    this.#view = readView(this.#doc);
+    this.reconcile();
+    return { heldBy: this.#nodes.map((node) => node.id) };
+  }
+
+  /** Fills every slot at once, and tells the listeners in a later turn, as the real one does. */
+  reconcile(): void {
+    const wanted = new Map<string, { app: AppView; slot: Slot }>();
+    for (const app of this.#view.apps.values()) {
+      for (const slot of slotsOf(app)) wanted.set(`${slot.app}/${slot.process}/${slot.index}`, { app, slot });
+    }
+    for (const node of this.#nodes) {
+      node.instances = node.instances.filter((instance) => {
+        const app = wanted.get(`${instance.app}/${instance.process}/${instance.index}`)?.app;
+        return instance.release === app?.release?.id && instance.restartCount >= (app?.restartCount ?? 0);
+      });
+    }
+    for (const { app, slot } of wanted.values()) {
+      const filled = this.#nodes.some((node) =>
+        node.instances.some((one) => one.app === slot.app && one.process === slot.process && one.index === slot.index),
+      );
+      if (!filled) this.#start(app, slot);
+    }
+    this.changed();
+  }
+
+  #start(app: AppView, slot: Slot): void {
+    const alive = this.#nodes.filter((node) => node.status === 'alive');
+    const node = alive[slot.index % alive.length];
+    if (node === undefined || app.memoryBytes > NODE_MEMORY_BYTES) return;
+    const fate = this.fate(slot, app.release!.version);
+    this.#counter++;
+    node.instances.push({
+      id: asInstanceId(`${node.name}-1-${this.#counter}`),
+      app: app.id,
+      process: slot.process,
+      index: slot.index,
+      release: app.release!.id,
+      restartCount: app.restartCount,
+      state: fate.state,
+      sinceMs: 10,
+      crashes: fate.state === 'crashed' ? 3 : 0,
+      memoryBytes: app.memoryBytes,
+      port: 30_000 + this.#counter,
+      ...(fate.reason === undefined ? {} : { reason: fate.reason }),
+    });
+  }
+
+  changed(): void {
+    setImmediate(() => {
+      for (const listener of this.#listeners) listener();
+    });
+  }
+
+  /** Every instance of the app, to be edited in place; call changed() afterwards. */
+  instances(app: AppId): InstanceReport[] {
+    return this.#nodes.flatMap((node) => node.instances.filter((instance) => instance.app === app));
+  }
+
+  setStatus(name: string, status: MemberView['status']): void {
+    for (const node of this.#nodes) if (node.name === name) node.status = status;
+    this.changed();
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  listenersCount(): number {
+    return this.#listeners.size + this.#lineListeners.size;
+  }
+
+  async stage(request: StageRequest): Promise<StagedDroplet> {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    for await (const chunk of request.source) {
+      hash.update(chunk);
+      bytes += chunk.length;
+    }
+    await this.onStage(request, bytes);
+    this.staged.push(request.app);
+    return {
+      digest: asDigest(`sha256:${hash.digest('hex')}`),
+      sizeBytes: bytes,
+      stack: 'debian12',
+      buildpack: request.buildpacks[0] ?? 'sample',
+      processes: { ...this.processes },
+    };
+  }
+
+  async replicateDroplet(_digest: Digest): Promise<NodeId[]> {
+    return this.#nodes.map((node) => node.id);
+  }
+
+  async createInvite(options: { ttlMs: number; uses: number }, by: string) {
+    const expiresAtMs = Date.now() + options.ttlMs;
+    await this.write(
+      [{ change: 'createInvite', id: randomUUID(), secretHash: hashOf('x'), expiresAtMs, usesMax: options.uses }],
+      by,
+    );
+    return { invite: `peer-invite-${options.uses}`, expiresAtMs };
+  }
+
+  say(app: AppId, text: string): void {
+    const line: LogLine = {
+      atMs: 1_700_000_000_000,
+      app,
+      source: 'APP',
+      process: 'web',
+      index: 0,
+      node: this.self.id,
+      stream: 'out',
+      text,
+    };
+    this.logged.push(line);
+    for (const listener of this.#lineListeners) listener(line);
+  }
+
+  async *logs(app: AppId, options: { lines: number; follow: boolean; signal: AbortSignal }): AsyncGenerator<LogLine> {
+    const own = this.logged.filter((line) => line.app === app);
+    yield* own.slice(Math.max(0, own.length - options.lines));
+    if (!options.follow) return;
+    const waiting: LogLine[] = [];
+    let wake = () => {};
+    const listener = (line: LogLine) => {
+      if (line.app === app) waiting.push(line);
+      wake();
+    };
+    this.#lineListeners.add(listener);
+    try {
+      while (!options.signal.aborted) {
+        const line = waiting.shift();
+        if (line !== undefined) yield line;
+        else {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+            options.signal.addEventListener('abort', () => resolve(), { once: true });
+          });
+        }
+      }
+    } finally {
+      this.#lineListeners.delete(listener);
+    }
+  }
+
+  async *events(options: { app?: AppId; lines: number }): AsyncGenerator<RecordedEvent> {
+    const own = this.recorded.filter((event) => options.app === undefined || event.app === options.app);
+    yield* own.slice(Math.max(0, own.length - options.lines));
+  }
+
+  async restartSlot(slot: Slot): Promise<void> {
+    for (const node of this.#nodes) {
+      node.instances = node.instances.filter(
+        (one) => one.app !== slot.app || one.process !== slot.process || one.index !== slot.index,
+      );
+    }
+    this.reconcile();
+  }
+
+  async shutdown(options: { leave: boolean }): Promise<void> {
+    this.shutdowns.push(options);
+    this.onShutdown();
+  }
+}
+
+/** A log that remembers. */
+export function memoryLog(): Log & { entries: { level: string; event: string; fields: object }[] } {
+  const entries: { level: string; event: string; fields: object }[] = [];
+  const at =
+    (level: string) =>
+    (event: string, fields: object = {}) => {
+      entries.push({ level, event, fields });
+    };
+  return { entries, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { nodeNameOf, parseListen, parseStartOptions } from '../../node/options.ts';
+
+describe('start options', () => {
+  it('need nothing but a data directory', () => {
+    expect(parseStartOptions({ dataDir: '/var/lib/peer' })).toEqual({
+      dataDir: '/var/lib/peer',
+      name: expect.stringMatching(/^[a-z0-9-]+$/),
+      listen: '0.0.0.0:7601',
+      link: '0.0.0.0:7602',
+      api: '127.0.0.1:7600',
+      http: '0.0.0.0:8080',
+      runtime: 'auto',
+      domain: 'localhost',
+      labels: {},
+      insecureProcessRuntime: false,
+    });
+  });
+
+  const bad: [input: unknown, message: string][] = [
+    [{}, 'dataDir is missing'],
+    [{ dataDir: 'relative' }, 'dataDir should be an absolute path'],
+    [{ dataDir: '/d', listen: '7600' }, 'listen should be HOST:PORT, for example 127.0.0.1:7600'],
+    [{ dataDir: '/d', http: '0.0.0.0:70000' }, 'http should be HOST:PORT, for example 127.0.0.1:7600'],
+    [{ dataDir: '/d', runtime: 'vm' }, 'runtime should be auto, docker or process'],
+    [{ dataDir: '/d', memoryBytes: 5 }, 'memoryBytes should be at least 16M'],
+    [{ dataDir: '/d', colour: 'red' }, 'colour is not an option'],
+    ['text', 'options should be an object'],
+  ];
+  it.each(bad)('refuse %j: %s', (input, message) => {
+    expect(() => parseStartOptions(input)).toThrow(message);
+  });
+
+  it('take a name from the host', () => {
+    expect(nodeNameOf('Kitchen-Pi.local')).toBe('kitchen-pi');
+    expect(nodeNameOf('__')).toBe('node');
+  });
+
+  it('take addresses of both families', () => {
+    expect(parseListen('[::1]:7600')).toEqual({ host: '::1', port: 7600 });
+    expect(parseListen('localhost:0')).toEqual({ host: 'localhost', port: 0 });
+    expect(parseListen('::1:7600')).toBeUndefined();
+  });
+});
