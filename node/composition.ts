@@ -1,0 +1,390 @@
+// The composition root: makes the parts of one node, wires them together, starts and stops them in order. Decides nothing.
+
+import { arch, availableParallelism, loadavg, totalmem } from 'node:os';
+import type { AppId, NodeId } from '../crdt/ids.ts';
+import { reachableAt } from './addresses.ts';
+import { Agent } from './agent.ts';
+import { startApi } from './api/server.ts';
+import { createBlobStore } from './blobs/store.ts';
+import { ClusterReader } from './cluster-reader.ts';
+import { openClusterState } from './cluster-state.ts';
+import { initialState } from './core/state.ts';
+import type { Report } from './core/types.ts';
+import { DataDir } from './data-dir.ts';
+import { EventLog } from './event-log.ts';
+import { createGossip } from './gossip/gossip.ts';
+import { checkReport } from './gossip/messages.ts';
+import { Housekeeping } from './housekeeping.ts';
+import { loadOrCreateIdentity } from './identity.ts';
+import { answerJoin } from './joining.ts';
+import { type NodeOptions, parseListen } from './options.ts';
+import type { Log } from './ports.ts';
+import { Replicator } from './replicator.ts';
+import { startRouter } from './router/handle.ts';
+import { prepareIsolation } from './runtime/isolation.ts';
+import { createLogStore } from './runtime/logs.ts';
+import { createProcessRuntime } from './runtime/process.ts';
+import { createSandbox } from './runtime/sandbox.ts';
+import { Service } from './service.ts';
+import { hostStack } from './staging/stack.ts';
+import { createStager } from './staging/stager.ts';
+import { VERSION } from './version.ts';
+
+export type RunningNode = {
+  /** Begins the shutdown; harmless when it has begun. */
+  stop(options: { keepInstances: boolean }): Promise<void>;
+  /** Resolves when everything is closed. */
+  stopped: Promise<void>;
+};
+
+/** The node asks for something that this build or machine does not have. Nothing was started. */
+class StartError extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Share of the machine's memory that instances may take unless --memory says otherwise; the rest is the system's. */
+const MEMORY_SHARE = 0.75;
+const LOAD_INTERVAL_MS = 10_000;
+const REPORT_REQUEST_TIMEOUT_MS = 2_000;
+/** A removed node is told of it before the connection to it is closed. */
+const REMOVAL_NOTICE_MS = 300;
+const INSTANCES_STOP_TIMEOUT_MS = 15_000;
+const DRAIN_TIMEOUT_MS = 120_000;
+
+export async function startNode(options: NodeOptions, log: Log): Promise<RunningNode> {
+  if (options.runtime === 'docker') {
+    throw new StartError(
+      'runtime_unavailable',
+      'this version runs apps in its own sandbox only: start with --runtime process',
+    );
+  }
+  const dataDir = await DataDir.lock(options.dataDir);
+  const closers: (() => Promise<unknown> | unknown)[] = [() => dataDir.release()];
+  try {
+    return await compose(dataDir, options, log, closers);
+  } catch (error) {
+    for (const close of closers.reverse()) await Promise.resolve(close()).catch(() => {});
+    throw error;
+  }
+}
+
+async function compose(
+  dataDir: DataDir,
+  options: NodeOptions,
+  log: Log,
+  closers: (() => Promise<unknown> | unknown)[],
+): Promise<RunningNode> {
+  const nowMs = () => performance.now();
+  const identity = await loadOrCreateIdentity(dataDir.path);
+  const self = identity.nodeId;
+  const { store, cluster, psk, operatorToken, addresses } = await openClusterState(dataDir, options, identity, log);
+  closers.push(() => store.close());
+  const view = () => store.view();
+  if (view().removedNodes.has(self)) {
+    throw new StartError(
+      'node_removed',
+      'this node was removed from the cluster: join again with an invite and a fresh --data-dir',
+    );
+  }
+  const incarnation = await dataDir.nextIncarnation();
+  const stack = hostStack();
+
+  const blobs = await createBlobStore({ dir: dataDir.file('blobs') });
+  const logs = createLogStore({ dataDir: dataDir.path, nodeId: self, log });
+  const isolation = await prepareIsolation({
+    dataDir: dataDir.path,
+    nodeId: self,
+    log,
+    insecure: options.insecureProcessRuntime,
+  });
+  const stager = await createStager({ dataDir: dataDir.path, sandbox: createSandbox(isolation), blobs, log, stack });
+  const runtime = await createProcessRuntime({ isolation, stack, blobPath: (digest) => blobs.path(digest), logs, log });
+
+  const router = await startRouter({ nodeId: self, tls: identity.tls, http: options.http, link: options.link, log });
+  closers.push(() => router.close());
+  const { listen, advertise } = options;
+  const { privateKey } = identity;
+  const gossip = await createGossip({
+    identity: { nodeId: self, privateKey },
+    clusterId: cluster,
+    psk: Buffer.from(psk, 'hex'),
+    listen,
+    ...(advertise === undefined ? {} : { advertise }),
+    dataDir: dataDir.path,
+    blobs,
+    desired: store,
+    log,
+  });
+
+  const events = new EventLog(self, () => Date.now());
+  let ownReport: Report | undefined;
+  const aliveOthers = (): NodeId[] =>
+    agent
+      .observed(ownReport)
+      .members.filter((member) => member.id !== self && member.status === 'alive')
+      .map((member) => member.id);
+  const replicator = new Replicator({ store, gossip, log, aliveOthers });
+  const reader = new ClusterReader({ gossip, logs, events, aliveOthers });
+
+  await gossip.start();
+  closers.push(() => gossip.stop());
+  const api = { address: '' };
+  const state = initialState({
+    self: {
+      node: self,
+      name: view().nodes.get(self)?.name ?? options.name,
+      version: VERSION,
+      addresses: gossip.addresses(),
+      link: reachableAt(router.link, advertise),
+      api: api.address,
+      http: reachableAt(router.http, advertise),
+      arch: arch(),
+      stacks: [stack],
+      runtimes: [runtime.kind],
+      labels: options.labels,
+      memoryBytes: options.memoryBytes ?? Math.floor(totalmem() * MEMORY_SHARE),
+    },
+    incarnation,
+    nowMs: nowMs(),
+    droplets: blobs.list(),
+  });
+  const failRelease = async (app: AppId, release: never, reason: string): Promise<void> => {
+    try {
+      const author = { by: `node ${state.self.name}`, atMs: Date.now() };
+      await replicator.write([{ change: 'failRelease', app, release, reason }], author);
+    } catch (error) {
+      log.warn('release.fail_not_written', { app, release, error });
+    }
+  };
+  const agent = new Agent({
+    state,
+    log,
+    nowMs,
+    onStep: () => service.notifyChanged(),
+    actors: {
+      startInstance: (spec) => runtime.start(spec),
+      stopInstance: (id, reason) => runtime.stop(id, reason),
+      fetchDroplet: ({ digest, sizeBytes, holders }) => {
+        gossip.fetchBlob(digest, { sizeBytesMax: sizeBytes, holders }).catch((error: Error) => {
+          log.warn('droplet.fetch_failed', { digest, error });
+          agent.post({ type: 'dropletFetchFailed', digest, reason: error.message });
+        });
+      },
+      probe: (node, timeoutMs) => {
+        void gossip.probe(node, timeoutMs).then((result) => {
+          if (result === 'ok') agent.post({ type: 'probeSucceeded', node });
+          else agent.post({ type: 'probeFailed', node, reason: result });
+        });
+      },
+      publishReport: (report) => {
+        ownReport = report;
+        gossip.publishReport(report);
+      },
+      publishMembership: (message) => gossip.publishMembership(message),
+      setRoutes: (table) => router.setTable(table),
+      syncDesired: (node) => {
+        gossip.syncDesired(node).catch((error) => log.debug('desired.sync_failed', { node, error }));
+      },
+      failRelease: ({ app, release, reason }) => void failRelease(app, release as never, reason),
+      recordEvent: (event) => {
+        events.record(event);
+        log.info(event.name, { message: event.message });
+        if (event.app !== undefined && event.slot !== undefined) tellAppLog(event.app, event.message);
+      },
+    },
+  });
+  const tellAppLog = (app: AppId, text: string): void => logs.append({ app, source: 'CELL', stream: 'out', text });
+
+  const service = new Service({
+    self: { id: self, name: state.self.name, version: VERSION, pid: process.pid, dataDir: dataDir.path },
+    cluster,
+    psk,
+    blobs,
+    gossip,
+    log,
+    reader,
+    replicator,
+    stager: {
+      stage: (request) =>
+        stager.stage({
+          ...request,
+          onLine: (text) => {
+            logs.append({ app: request.app.id, source: 'STG', stream: 'out', text });
+            request.onLine(text);
+          },
+        }),
+    },
+    view,
+    observed: () => agent.observed(ownReport),
+    ownReport: () => ownReport,
+    restartSlotHere: (slot) => agent.post({ type: 'restartSlot', slot }),
+    shutdown: ({ leave }) => void (leave ? drainAndLeave() : stop({ keepInstances: false })),
+  });
+
+  // ---------------------------------------------------------------- events into the mailbox
+  runtime.onEvent((event) => agent.post(event));
+  blobs.onChange(() => agent.post({ type: 'dropletsHeld', digests: blobs.list() }));
+  const takeReport = (report: Report): void => {
+    gossip.learnAddresses(report.node, report.addresses);
+    agent.post({ type: 'reportReceived', report });
+  };
+  gossip.on({
+    connected: (node) => {
+      agent.post({ type: 'connected', node });
+      void askForReport(node);
+    },
+    disconnected: (node) => agent.post({ type: 'disconnected', node }),
+    report: takeReport,
+    membership: (message) => agent.post({ type: 'membershipReceived', message }),
+    changes: () => {},
+  });
+  gossip.handle('report.get', async () => ownReport);
+  // Gossip reaches a new neighbour only once both have exchanged subscriptions; asking is at once.
+  const askForReport = async (node: NodeId): Promise<void> => {
+    try {
+      const reply = await gossip.request(node, 'report.get', {}, { timeoutMs: REPORT_REQUEST_TIMEOUT_MS });
+      const checked = checkReport(reply);
+      if (checked.ok && checked.value.node === node) takeReport(checked.value);
+    } catch (error) {
+      log.debug('report.request_failed', { node, error });
+    }
+  };
+  const housekeeping = new Housekeeping({
+    view,
+    blobs,
+    nowMs,
+    log,
+    appGone: async (app) => {
+      await logs.remove(app);
+      await stager.removeCache(app);
+    },
+  });
+  const admit = (): void => {
+    gossip.setAdmitted(
+      new Map([...view().nodes.keys()].filter((node) => node !== self).map((node) => [node, { addresses: [] }])),
+    );
+  };
+  let removedCount = view().removedNodes.size;
+  const desiredChanged = (): void => {
+    const now = view();
+    agent.post({ type: 'desiredChanged', view: now, heads: store.heads() });
+    if (now.removedNodes.size > removedCount) setTimeout(admit, REMOVAL_NOTICE_MS);
+    else admit();
+    removedCount = now.removedNodes.size;
+    housekeeping.desiredChanged();
+    if (now.removedNodes.has(self)) {
+      log.error('node.removed', { message: 'this node was removed from the cluster; it stops its instances and ends' });
+      void stop({ keepInstances: false });
+    }
+  };
+  store.onChange(desiredChanged);
+  router.onJoin(async (request, from) => {
+    const known = agent.observed(ownReport).members.filter((member) => member.report !== undefined);
+    return answerJoin(
+      {
+        view,
+        write: (changes, by) => service.write(changes, by),
+        snapshot: () => store.snapshot(),
+        addresses: () => Object.fromEntries(known.map((member) => [member.id, member.report!.addresses])),
+      },
+      request,
+      from,
+    );
+  });
+
+  // ---------------------------------------------------------------- start
+  // The core ignores connections of nodes that it does not know to be admitted: the view comes first.
+  agent.post({ type: 'desiredChanged', view: view(), heads: store.heads() });
+  admit();
+  for (const [node, list] of addresses) gossip.learnAddresses(node, list);
+  const apiHost = parseListen(options.api)?.host ?? '';
+  const isLoopback = apiHost === 'localhost' || apiHost === '::1' || apiHost.startsWith('127.');
+  const server = await startApi({
+    service,
+    listen: options.api,
+    ...(isLoopback ? {} : { tls: identity.tls }),
+    log,
+  });
+  closers.push(() => server.close());
+  state.self = { ...state.self, api: server.address };
+  agent.post({ type: 'instancesAdopted', instances: await runtime.adopt() });
+  const measure = (): void =>
+    agent.post({ type: 'resourcesMeasured', load: (loadavg()[0] ?? 0) / availableParallelism() });
+  const measuring = setInterval(measure, LOAD_INTERVAL_MS);
+  await dataDir.writeNodeFile({
+    id: self,
+    name: state.self.name,
+    pid: process.pid,
+    api: server.address,
+    http: router.http,
+    link: router.link,
+    listen: boundListen(gossip.addresses()[0], listen),
+    token: operatorToken,
+  });
+  log.info('node.ready', { name: state.self.name, id: self, api: server.address, http: router.http });
+
+  // ---------------------------------------------------------------- stop
+  let stopping: Promise<void> | undefined;
+  const { promise: stopped, resolve: resolveStopped } = Promise.withResolvers<void>();
+  const shutDown = async (keepInstances: boolean): Promise<void> => {
+    log.info('node.stopping', { keepInstances });
+    agent.post({ type: 'leave', keepInstances });
+    clearInterval(measuring);
+    housekeeping.stop();
+    if (!keepInstances) await until(() => !agent.hasLiveInstances(), INSTANCES_STOP_TIMEOUT_MS);
+    await server.close();
+    await stager.close();
+    await runtime.close({ keepInstances });
+    agent.stop();
+    await router.close();
+    await gossip.stop();
+    await store.close();
+    await dataDir.release();
+    log.info('node.stopped');
+  };
+  const stop = (how: { keepInstances: boolean }): Promise<void> => {
+    stopping ??= shutDown(how.keepInstances)
+      .catch((error) => log.error('node.stop_failed', { error }))
+      .finally(resolveStopped);
+    return stopping;
+  };
+  /** Replacements first, then the farewell: nobody misses an instance of this node. */
+  const drainAndLeave = async (): Promise<void> => {
+    const by = `node ${state.self.name}`;
+    try {
+      if (view().nodes.size > 1) {
+        await service.write([{ change: 'setDraining', node: self, draining: true }], by);
+        const isEmpty = await until(() => !agent.hasLiveInstances(), DRAIN_TIMEOUT_MS);
+        if (!isEmpty)
+          log.warn('node.drain_incomplete', { message: 'some instances found no other node; they stop now' });
+        await service.write([{ change: 'removeNode', node: self }], by);
+      }
+    } catch (error) {
+      log.error('node.leave_failed', { error });
+    }
+    await stop({ keepInstances: false });
+  };
+  return { stop, stopped };
+}
+
+/** `HOST:PORT` of the listener: the host that was asked for, with the port that was chosen. */
+function boundListen(address: string | undefined, asked: string): string {
+  const port = /\/tcp\/(\d+)/.exec(address ?? '')?.[1];
+  return port === undefined ? asked : asked.replace(/:\d+$/, `:${port}`);
+}
+
+const POLL_MS = 50;
+
+/** Whether the condition came to hold within the time. */
+async function until(condition: () => boolean, timeoutMs: number): Promise<boolean> {
+  const endMs = performance.now() + timeoutMs;
+  while (!condition()) {
+    if (performance.now() >= endMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  return true;
+}

@@ -1,0 +1,30 @@
+// The daemon's process: reads its options, starts the node, and ends it on signals. The parts are wired in composition.ts.
+
+import { startNode } from './composition.ts';
+import { createLog } from './log.ts';
+import { parseStartOptions } from './options.ts';
+
+const log = createLog((line) => process.stderr.write(line));
+
+/** One clear line, then status 1: nothing was left half done. */
+function fail(error: unknown): never {
+  const { message, code } = error as { message?: string; code?: string };
+  process.stderr.write(`peer: ${message ?? String(error)}${code === undefined ? '' : ` (${code})`}\n`);
+  process.exit(1);
+}
+
+let node: Awaited<ReturnType<typeof startNode>>;
+try {
+  node = await startNode(parseStartOptions(JSON.parse(process.argv[2] ?? '{}')), log);
+} catch (error) {
+  fail(error);
+}
+
+// Ctrl-C ends the node and its instances. TERM ends the daemon alone, as a service manager does for an upgrade: what runs
+// is adopted by the next start.
+process.once('SIGINT', () => void node.stop({ keepInstances: false }));
+process.once('SIGTERM', () => void node.stop({ keepInstances: true }));
+process.once('SIGHUP', () => void node.stop({ keepInstances: true }));
+
+await node.stopped;
+process.exit(0);

@@ -1,0 +1,190 @@
+// What the API may ask of this node (port NodeService), put together from the parts. Holds no state of its own beyond the
+// list of listeners.
+
+import type { NamedChange } from '../crdt/change.ts';
+import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } from '../crdt/ids.ts';
+import type { DesiredView } from '../crdt/view.ts';
+import type { ClusterReader } from './cluster-reader.ts';
+import { rendezvousWeight } from './core/hash.ts';
+import { slotKey } from './core/state.ts';
+import type { Report, Slot } from './core/types.ts';
+import { encodeInvite, INVITE_NODES_MAX, newInviteSecret } from './invite.ts';
+import type { BlobStore, Gossip, Log, LogLine, NodeService, ObservedView, RecordedEvent, Stager } from './ports.ts';
+import type { Replicator } from './replicator.ts';
+
+/** Copies of a droplet that a release waits for, this node's included; all nodes in a smaller cluster. */
+const DROPLET_HOLDERS_WANTED = 3;
+const HOLD_BLOB_TIMEOUT_MS = 300_000;
+const RESTART_SLOT_TIMEOUT_MS = 5_000;
+/** Listeners hear of changes at most this often. */
+const CHANGE_GAP_MS = 20;
+
+/** The droplet could not be copied to enough nodes. Nothing was released; pushing again is safe. */
+export class ReplicationError extends Error {
+  readonly code = 'droplet_not_replicated';
+}
+
+export type ServiceParts = {
+  self: NodeService['self'];
+  cluster: string;
+  psk: string;
+  blobs: BlobStore;
+  gossip: Gossip;
+  log: Log;
+  reader: ClusterReader;
+  replicator: Replicator;
+  stager: Stager;
+  view(): DesiredView;
+  observed(): ObservedView;
+  ownReport(): Report | undefined;
+  restartSlotHere(slot: Slot): void;
+  shutdown(options: { leave: boolean }): void;
+};
+
+export class Service implements NodeService {
+  readonly self: NodeService['self'];
+  readonly cluster: ClusterId;
+  readonly #parts: ServiceParts;
+  readonly #listeners = new Set<() => void>();
+  #notifying: NodeJS.Timeout | undefined;
+
+  constructor(parts: ServiceParts) {
+    this.#parts = parts;
+    this.self = parts.self;
+    this.cluster = asClusterId(parts.cluster);
+    parts.gossip.handle('blob.hold', (payload, from) => this.#holdBlob(payload, from));
+    parts.gossip.handle('slot.restart', async (payload) => parts.restartSlotHere(parseSlot(payload)));
+  }
+
+  view(): DesiredView {
+    return this.#parts.view();
+  }
+
+  observed(): ObservedView {
+    return this.#parts.observed();
+  }
+
+  write(changes: NamedChange[], by: string): Promise<{ heldBy: NodeId[] }> {
+    return this.#parts.replicator.write(changes, { by, atMs: Date.now() });
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Called by the composition root whenever anything changed. */
+  notifyChanged(): void {
+    if (this.#listeners.size === 0 || this.#notifying !== undefined) return;
+    this.#notifying = setTimeout(() => {
+      this.#notifying = undefined;
+      for (const listener of [...this.#listeners]) listener();
+    }, CHANGE_GAP_MS);
+  }
+
+  stage: NodeService['stage'] = (request) => this.#parts.stager.stage(request);
+
+  async replicateDroplet(digest: Digest): Promise<NodeId[]> {
+    const { blobs, gossip, log } = this.#parts;
+    const payload = { digest, sizeBytes: blobs.sizeBytes(digest) };
+    const wanted = Math.min(DROPLET_HOLDERS_WANTED, this.#aliveOthers().length + 1);
+    const holders: NodeId[] = [this.self.id];
+    const failures: string[] = [];
+    // The order spreads droplets over the nodes; those that fail make room for the next.
+    const waiting = this.#aliveOthers().sort((a, b) => rendezvousWeight(digest, b) - rendezvousWeight(digest, a));
+    while (holders.length < wanted && waiting.length > 0) {
+      const asked = waiting.splice(0, wanted - holders.length);
+      const answers = await Promise.allSettled(
+        asked.map((node) => gossip.request(node, 'blob.hold', payload, { timeoutMs: HOLD_BLOB_TIMEOUT_MS })),
+      );
+      for (const [index, answer] of answers.entries()) {
+        const node = asked[index]!;
+        if (answer.status === 'fulfilled') holders.push(node);
+        else failures.push(`${this.#nameOf(node)}: ${(answer.reason as Error).message}`);
+      }
+    }
+    const stillWanted = Math.min(wanted, this.#aliveOthers().length + 1);
+    if (holders.length < stillWanted) {
+      throw new ReplicationError(
+        `the droplet reached ${holders.length} of ${stillWanted} nodes (${failures.join('; ')}): see peer nodes, then push again`,
+      );
+    }
+    if (failures.length > 0) log.warn('droplet.replication_retried', { digest, failures });
+    return holders;
+  }
+
+  async createInvite(
+    options: { ttlMs: number; uses: number },
+    by: string,
+  ): Promise<{ invite: string; expiresAtMs: number }> {
+    const { id, secret, secretHash } = newInviteSecret();
+    const expiresAtMs = Date.now() + options.ttlMs;
+    await this.write([{ change: 'createInvite', id, secretHash, expiresAtMs, usesMax: options.uses }], by);
+    const nodes: { id: NodeId; link: string }[] = [];
+    for (const member of this.observed().members) {
+      if (member.report === undefined || member.status !== 'alive') continue;
+      const entry = { id: member.id, link: member.report.link };
+      if (member.id === this.self.id) nodes.unshift(entry);
+      else nodes.push(entry);
+    }
+    const { cluster, psk } = this.#parts;
+    const invite = encodeInvite({ cluster, psk, id, secret, nodes: nodes.slice(0, INVITE_NODES_MAX) });
+    return { invite, expiresAtMs };
+  }
+
+  logs(app: AppId, options: { lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<LogLine> {
+    return this.#parts.reader.logs(app, options);
+  }
+
+  events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent> {
+    return this.#parts.reader.events(options);
+  }
+
+  async restartSlot(slot: Slot): Promise<void> {
+    const key = slotKey(slot);
+    const owners = this.observed().members.filter(
+      (member) =>
+        (member.status === 'alive' || member.status === 'suspect') &&
+        member.report?.instances.some((instance) => slotKey(instance) === key && instance.state !== 'stopping'),
+    );
+    await Promise.all(
+      owners.map(async ({ id }) => {
+        if (id === this.self.id) this.#parts.restartSlotHere(slot);
+        else await this.#parts.gossip.request(id, 'slot.restart', slot, { timeoutMs: RESTART_SLOT_TIMEOUT_MS });
+      }),
+    );
+  }
+
+  async shutdown(options: { leave: boolean }): Promise<void> {
+    this.#parts.shutdown(options);
+  }
+
+  #aliveOthers(): NodeId[] {
+    const { members } = this.observed();
+    return members.filter((one) => one.id !== this.self.id && one.status === 'alive').map((one) => one.id);
+  }
+
+  #nameOf(node: NodeId): string {
+    return this.view().nodes.get(node)?.name ?? node;
+  }
+
+  async #holdBlob(payload: unknown, from: NodeId): Promise<{ held: true }> {
+    const { digest, sizeBytes } = (payload ?? {}) as { digest?: unknown; sizeBytes?: unknown };
+    if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest))
+      throw new Error('digest should be sha256:…');
+    if (typeof sizeBytes !== 'number' || !(sizeBytes >= 0)) throw new Error('sizeBytes should be a number');
+    const { blobs, gossip } = this.#parts;
+    if (!blobs.has(digest as Digest)) {
+      await gossip.fetchBlob(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from] });
+    }
+    return { held: true };
+  }
+}
+
+function parseSlot(payload: unknown): Slot {
+  const { app, process, index } = (payload ?? {}) as Record<string, unknown>;
+  if (typeof app !== 'string' || typeof process !== 'string' || typeof index !== 'number') {
+    throw new Error('a slot should have app, process and index');
+  }
+  return { app: app as AppId, process, index };
+}

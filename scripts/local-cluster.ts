@@ -1,0 +1,282 @@
+// A cluster of real daemons on this machine, driven through the command line as a user would, for the demo, the benchmarks
+// and the end-to-end tests. Owns a temporary folder and every process in it; stop() leaves neither behind.
+
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { get as httpGet, type IncomingHttpHeaders } from 'node:http';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { killAll, processesOfNode } from './processes.ts';
+
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const PEER = join(ROOT, 'scripts', 'peer');
+
+export type LocalNode = {
+  name: string;
+  dataDir: string;
+  /** Undefined for the machine's own network. */
+  namespace: string | undefined;
+  id: string;
+  pid: number;
+  api: string;
+  http: string;
+  link: string;
+  listen: string;
+  token: string;
+};
+
+export type Ran = { code: number; stdout: string; stderr: string };
+export type Response = { status: number; body: string; headers: IncomingHttpHeaders };
+
+export type StartOptions = {
+  name: string;
+  join?: string;
+  /** Host that every listener binds; loopback unless the node has a namespace of its own. */
+  host?: string;
+  namespace?: string;
+  args?: string[];
+};
+
+export class LocalCluster {
+  readonly folder: string;
+  readonly nodes: LocalNode[] = [];
+  readonly #env: NodeJS.ProcessEnv;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+    const { PEER_API: _, PEER_TOKEN: __, ...env } = process.env;
+    this.#env = { ...env, XDG_CONFIG_HOME: join(folder, 'config'), NO_COLOR: '1' };
+  }
+
+  static async create(): Promise<LocalCluster> {
+    return new LocalCluster(await mkdtemp(join(tmpdir(), 'peer-')));
+  }
+
+  /** A cluster of `count` nodes, named node-1…, all joined. */
+  static async start(count: number, args: string[] = []): Promise<LocalCluster> {
+    const cluster = await LocalCluster.create();
+    try {
+      await cluster.startNode({ name: 'node-1', args });
+      if (count > 1) {
+        const invite = await cluster.invite(count - 1);
+        for (let i = 2; i <= count; i++) await cluster.startNode({ name: `node-${i}`, join: invite, args });
+      }
+      await cluster.waitForAlive(count);
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+    return cluster;
+  }
+
+  async invite(uses: number): Promise<string> {
+    const { invite } = await this.json<{ invite: string }>(this.nodes[0]!, ['invite', '--uses', String(uses)]);
+    return invite;
+  }
+
+  async startNode(options: StartOptions): Promise<LocalNode> {
+    const { name, join: invite, namespace } = options;
+    const host = options.host ?? '127.0.0.1';
+    const dataDir = join(this.folder, name);
+    const any = `${host}:0`;
+    const args = ['start', '--detach', '--data-dir', dataDir, '--name', name];
+    args.push('--listen', any, '--link', any, '--http', any, '--api', '127.0.0.1:0');
+    if (invite !== undefined) args.push('--join', invite);
+    args.push(...(options.args ?? []));
+    await this.#start(args, namespace);
+    return this.#remember({ name, dataDir, namespace });
+  }
+
+  /** Starts a node's daemon again on its data directory, with no other option. */
+  async restartNode(node: LocalNode): Promise<LocalNode> {
+    await this.#start(['start', '--detach', '--data-dir', node.dataDir], node.namespace);
+    return this.#remember(node);
+  }
+
+  /** Ends the daemon, its router and its instances at once, as a power cut would. */
+  async killNode(node: LocalNode): Promise<void> {
+    killAll(await processesOfNode(node.pid, node.dataDir));
+  }
+
+  /** Ends the daemon alone; its instances run on. */
+  killDaemon(node: LocalNode): void {
+    killAll([node.pid]);
+  }
+
+  async processesOf(node: LocalNode): Promise<number[]> {
+    return processesOfNode(node.pid, node.dataDir);
+  }
+
+  peer(node: LocalNode, args: string[], options: { input?: string; timeoutMs?: number } = {}): Promise<Ran> {
+    const env = { ...this.#env, PEER_API: node.api, PEER_TOKEN: node.token };
+    return this.#run(args, { env, namespace: node.namespace, ...options });
+  }
+
+  /** Runs a command with --json and returns its document; fails with what the command said. */
+  async json<T>(node: LocalNode, args: string[], options: { timeoutMs?: number } = {}): Promise<T> {
+    const ran = await this.peer(node, [...args, '--json'], options);
+    if (ran.code !== 0) throw new Error(`peer ${args.join(' ')}: exit ${ran.code}\n${ran.stdout}${ran.stderr}`);
+    return JSON.parse(ran.stdout) as T;
+  }
+
+  /** GET through a node's router. Fails when there is no HTTP answer at all. */
+  get(node: LocalNode, host: string, path = '/', timeoutMs = 10_000): Promise<Response> {
+    const [address, port] = splitAddress(node.http);
+    return get({ address, port, host, path, timeoutMs });
+  }
+
+  async waitForAlive(count: number): Promise<void> {
+    for (const node of this.nodes) {
+      await waitFor(`${node.name} to see ${count} nodes alive`, 15_000, async () => {
+        const nodes = await this.json<{ status: string }[]>(node, ['nodes']);
+        return nodes.filter((one) => one.status === 'alive').length === count;
+      });
+    }
+  }
+
+  /** Ends every process of the cluster and removes its folder. */
+  async stop(): Promise<void> {
+    for (const node of this.nodes) await this.killNode(node);
+    for (const node of this.nodes) {
+      await waitFor(`the processes of ${node.name} to end`, 10_000, async () => {
+        const left = await processesOfNode(node.pid, node.dataDir);
+        killAll(left);
+        return left.length === 0;
+      });
+    }
+    await removeCgroups(this.nodes);
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  }
+
+  async #start(args: string[], namespace: string | undefined): Promise<void> {
+    const ran = await this.#run(args, { env: this.#env, namespace, timeoutMs: 60_000 });
+    if (ran.code !== 0) throw new Error(`peer ${args.join(' ')}: exit ${ran.code}\n${ran.stderr}`);
+  }
+
+  async #remember(at: Pick<LocalNode, 'name' | 'dataDir' | 'namespace'>): Promise<LocalNode> {
+    const file = JSON.parse(await readFile(join(at.dataDir, 'node.json'), 'utf8')) as Omit<
+      LocalNode,
+      'dataDir' | 'namespace'
+    >;
+    const node = { ...file, name: at.name, dataDir: at.dataDir, namespace: at.namespace };
+    const index = this.nodes.findIndex((one) => one.name === at.name);
+    if (index === -1) this.nodes.push(node);
+    else this.nodes[index] = node;
+    return node;
+  }
+
+  #run(
+    args: string[],
+    options: { env: NodeJS.ProcessEnv; namespace?: string | undefined; input?: string; timeoutMs?: number },
+  ): Promise<Ran> {
+    const command = options.namespace === undefined ? [PEER, ...args] : inNamespace(options.namespace, [PEER, ...args]);
+    return run(command, options);
+  }
+}
+
+/** nsenter keeps the cgroup mounts, which `ip netns exec` would hide. */
+export const inNamespace = (namespace: string, command: string[]): string[] => [
+  'nsenter',
+  `--net=/run/netns/${namespace}`,
+  '--',
+  ...command,
+];
+
+/** Runs a command to its end; a time-out kills it and is an error. */
+export function run(
+  command: string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string; timeoutMs?: number } = {},
+): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    const [program, ...args] = command;
+    const child = spawn(program!, args, { env: options.env, cwd: options.cwd, stdio: ['pipe', 'pipe', 'pipe'] });
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      reject(new Error(`no end within the time: ${command.join(' ')}\n${stdout}${stderr}`));
+    }, options.timeoutMs ?? 120_000);
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout += chunk;
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk;
+    });
+    child.on('error', reject);
+    child.stdin.on('error', () => {});
+    child.stdin.end(options.input ?? '');
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      resolve({ code: code ?? -1, stdout, stderr });
+    });
+  });
+}
+
+export function get(options: {
+  address: string;
+  port: number;
+  host: string;
+  path: string;
+  timeoutMs: number;
+}): Promise<Response> {
+  const { address, port, host, path, timeoutMs } = options;
+  return new Promise((resolve, reject) => {
+    const request = httpGet(
+      { host: address, port, path, headers: { host }, timeout: timeoutMs, agent: false },
+      (response) => {
+        let body = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => {
+          body += chunk;
+        });
+        response.on('error', reject);
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body, headers: response.headers }));
+      },
+    );
+    request.on('timeout', () => request.destroy(new Error(`no answer within ${timeoutMs} ms`)));
+    request.on('error', reject);
+  });
+}
+
+/** Waits for a condition that can be observed; asks every 20 ms, fails at the deadline naming what it waited for. */
+export async function waitFor(
+  what: string,
+  deadlineMs: number,
+  condition: () => Promise<boolean> | boolean,
+): Promise<void> {
+  const endMs = performance.now() + deadlineMs;
+  let last: unknown;
+  while (performance.now() < endMs) {
+    try {
+      if (await condition()) return;
+      last = undefined;
+    } catch (error) {
+      last = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`waited ${deadlineMs} ms for ${what}`, { cause: last });
+}
+
+export function splitAddress(address: string): [host: string, port: number] {
+  const text = address.replace(/^https?:\/\//, '');
+  const colon = text.lastIndexOf(':');
+  return [text.slice(0, colon).replace(/^\[|\]$/g, ''), Number(text.slice(colon + 1))];
+}
+
+/** Control groups of instances that were killed with their daemon stay as empty folders; the next daemon would remove them. */
+async function removeCgroups(nodes: readonly LocalNode[]): Promise<void> {
+  for (const node of nodes) {
+    const folders = await run([
+      'find',
+      '/sys/fs/cgroup',
+      '-depth',
+      '-type',
+      'd',
+      '-path',
+      `*peer*${node.id.slice(-8)}*`,
+    ]);
+    for (const folder of folders.stdout.split('\n').filter((line) => line !== '')) await run(['rmdir', folder]);
+  }
+}

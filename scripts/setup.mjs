@@ -1,0 +1,73 @@
+// Sets this checkout up: npm packages (the pinned Node among them), then the system packages that Peer and its tests use.
+// Plain JavaScript without dependencies, because it runs first, on whatever Node the machine has. Does nothing when all is there.
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Program to look for → the Debian package that has it, and what it is for. */
+const SYSTEM = [
+  { program: 'bwrap', package: 'bubblewrap', use: 'the sandbox that apps are staged and run in' },
+  { program: 'pasta', package: 'passt', use: "instances' own networks" },
+  { program: 'git', package: 'git', use: 'buildpacks from git' },
+  { program: 'ip', package: 'iproute2', use: 'the test hosts' },
+  { program: 'tc', package: 'iproute2', use: 'the test hosts' },
+  { program: 'python3', package: 'python3', use: 'the python buildpack' },
+];
+
+const say = (text) => process.stderr.write(`setup: ${text}\n`);
+
+function fail(text) {
+  say(text);
+  process.exit(1);
+}
+
+function run(command, args, options = {}) {
+  const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], ...options });
+  return result.status === 0;
+}
+
+function installNpmPackages() {
+  const lock = readFileSync(join(root, 'package-lock.json'), 'utf8');
+  const mark = join(root, 'node_modules', '.peer-setup');
+  const isCurrent = existsSync(mark) && readFileSync(mark, 'utf8') === lock;
+  if (isCurrent && existsSync(join(root, 'node_modules', '.bin', 'node'))) return;
+  say('installing npm packages (once)…');
+  if (!run('npm', ['ci', '--no-audit', '--no-fund'])) fail('npm ci failed: see above; it needs the npm registry');
+  if (!existsSync(join(root, 'node_modules', '.bin', 'node'))) {
+    fail(`there is no pinned Node for ${process.platform}-${process.arch}: Peer runs on linux-x64 and linux-arm64`);
+  }
+  writeFileSync(mark, lock);
+}
+
+const has = (program) =>
+  (process.env.PATH ?? '')
+    .split(':')
+    .concat('/usr/sbin', '/sbin')
+    .some((folder) => folder !== '' && existsSync(join(folder, program)));
+
+function installSystemPackages() {
+  const missing = SYSTEM.filter(({ program }) => !has(program));
+  if (missing.length === 0) return;
+  const packages = [...new Set(missing.map((one) => one.package))];
+  const isDebian = existsSync('/etc/debian_version') && has('apt-get');
+  if (!isDebian || process.getuid() !== 0) {
+    const uses = missing.map((one) => `${one.program} (${one.use})`).join(', ');
+    const how = isDebian
+      ? `sudo apt-get install -y ${packages.join(' ')}`
+      : `install the packages of your system that have them (on Debian: ${packages.join(' ')})`;
+    fail(`missing on this machine: ${uses}. Install and run this again: ${how}`);
+  }
+  say(`installing ${packages.join(', ')} from Debian (once)…`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  run('apt-get', ['update', '-qq'], { env });
+  if (!run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { env })) {
+    fail(`apt-get could not install ${packages.join(' ')}: see above`);
+  }
+}
+
+installNpmPackages();
+installSystemPackages();
