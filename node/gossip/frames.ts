@@ -20,6 +20,9 @@ export class StreamReader {
   readonly #chunks: Uint8Array[] = [];
   #bufferedBytes = 0;
   #ended = false;
+  #resuming = false;
+  /** What the read in progress waits for; it may be more than the read-ahead. */
+  #neededBytes = 0;
   #failure: unknown;
   #wake: (() => void) | undefined;
 
@@ -94,18 +97,23 @@ export class StreamReader {
 
   /** Waits until that many bytes are here or none will come any more. */
   async #atLeast(bytes: number, { signal, timeoutMs }: WaitOptions): Promise<void> {
-    while (this.#bufferedBytes < bytes) {
-      if (this.#failure !== undefined) throw closed(this.#failure);
-      if (this.#ended) return;
-      signal?.throwIfAborted();
-      this.#resume();
-      if (this.#bufferedBytes >= bytes || this.#ended) continue;
-      await waitFor(
-        (wake) => {
-          this.#wake = wake;
-        },
-        { signal, timeoutMs },
-      );
+    this.#neededBytes = bytes;
+    try {
+      while (this.#bufferedBytes < bytes) {
+        if (this.#failure !== undefined) throw closed(this.#failure);
+        if (this.#ended) return;
+        signal?.throwIfAborted();
+        this.#resume();
+        if (this.#bufferedBytes >= bytes || this.#ended) continue;
+        await waitFor(
+          (wake) => {
+            this.#wake = wake;
+          },
+          { signal, timeoutMs },
+        );
+      }
+    } finally {
+      this.#neededBytes = 0;
     }
   }
 
@@ -114,19 +122,27 @@ export class StreamReader {
       this.#chunks.push(chunk);
       this.#bufferedBytes += chunk.byteLength;
     }
-    if (this.#wake === undefined && this.#bufferedBytes >= READ_AHEAD_BYTES && this.#stream.readStatus === 'readable') {
-      this.#stream.pause();
-    }
+    this.#pauseIfAhead();
     this.#notify();
+  }
+
+  #pauseIfAhead(): void {
+    if (this.#resuming || this.#bufferedBytes < Math.max(READ_AHEAD_BYTES, this.#neededBytes)) return;
+    if (this.#stream.readStatus === 'readable') this.#stream.pause();
   }
 
   #resume(): void {
     if (this.#stream.readStatus !== 'paused') return;
+    // resume() hands over what was held back and then opens the window again, even if it was paused anew in between;
+    // so the next pause has to wait until it returns, or the window would grow without end.
+    this.#resuming = true;
     try {
       this.#stream.resume();
     } catch {
       // The connection has gone: what had arrived was handed over first, and the window update has nobody to go to.
     }
+    this.#resuming = false;
+    this.#pauseIfAhead();
   }
 
   #finish(): void {

@@ -36,7 +36,16 @@ export class TestNode {
   /** `+id` and `-id`, as they were told. */
   readonly connections: string[] = [];
 
-  constructor(gossip: Gossip, parts: { identity: Identity; desired: SetSource; blobs: FolderBlobStore; log: ReturnType<typeof collectingLog>; dataDir: string }) {
+  constructor(
+    gossip: Gossip,
+    parts: {
+      identity: Identity;
+      desired: SetSource;
+      blobs: FolderBlobStore;
+      log: ReturnType<typeof collectingLog>;
+      dataDir: string;
+    },
+  ) {
     this.gossip = gossip;
     this.id = gossip.self;
     this.identity = parts.identity;
@@ -58,7 +67,9 @@ export class TestNode {
   }
 
   admit(...others: TestNode[]): void {
-    this.gossip.setAdmitted(new Map([...others, this].map((node) => [node.id, { addresses: node.gossip.addresses() }])));
+    this.gossip.setAdmitted(
+      new Map([...others, this].map((node) => [node.id, { addresses: node.gossip.addresses() }])),
+    );
   }
 }
 
@@ -67,13 +78,25 @@ export class TestCluster {
   readonly #nodes: TestNode[] = [];
   readonly #dirs: string[] = [];
 
-  async node(options: Partial<Pick<GossipOptions, 'psk' | 'listen' | 'identity' | 'dataDir' | 'advertise'>> = {}): Promise<TestNode> {
+  async node(
+    options: Partial<Pick<GossipOptions, 'psk' | 'listen' | 'identity' | 'dataDir' | 'advertise'>> = {},
+  ): Promise<TestNode> {
     const dataDir = options.dataDir ?? this.folder();
     const identity = options.identity ?? (await newIdentity());
     const desired = new SetSource();
     const blobs = new FolderBlobStore(dataDir);
     const log = collectingLog();
-    const gossip = await createGossip({ clusterId: CLUSTER, psk: PSK, listen: '127.0.0.1:0', ...options, identity, dataDir, blobs, desired, log });
+    const gossip = await createGossip({
+      clusterId: CLUSTER,
+      psk: PSK,
+      listen: '127.0.0.1:0',
+      ...options,
+      identity,
+      dataDir,
+      blobs,
+      desired,
+      log,
+    });
     const node = new TestNode(gossip, { identity, desired, blobs, log, dataDir });
     this.#nodes.push(node);
     await gossip.start();
@@ -101,7 +124,9 @@ export class TestCluster {
 }
 
 export async function allConnected(nodes: TestNode[]): Promise<void> {
-  await expect.poll(() => nodes.map((node) => node.gossip.connected().length), { timeout: 20_000, interval: 20 }).toEqual(nodes.map(() => nodes.length - 1));
+  await expect
+    .poll(() => nodes.map((node) => node.gossip.connected().length), { timeout: 20_000, interval: 20 })
+    .toEqual(nodes.map(() => nodes.length - 1));
 }
 
 export function reportOf(node: NodeId, sequence: number, extra: Partial<Report> = {}): Report {

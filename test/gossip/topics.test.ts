@@ -1,13 +1,205 @@
-import { afterEach, expect, test } from 'vitest';
-import { reportOf, TestCluster } from './cluster.ts';
+import { afterEach, describe, expect, test } from 'vitest';
+import { asInstanceId } from '../../crdt/ids.ts';
+import type { Report } from '../../node/core/types.ts';
+import { CHANGES_BYTES_MAX, REPORT_BYTES_MAX } from '../../node/gossip/limits.ts';
+import { allConnected, reportOf, TestCluster, type TestNode } from './cluster.ts';
+import { type RawPeer, rawPeer } from './raw-peer.ts';
 
 const cluster = new TestCluster();
-afterEach(() => cluster.close());
+const raws: RawPeer[] = [];
+afterEach(async () => {
+  await Promise.all(raws.splice(0).map((raw) => raw.stop()));
+  await cluster.close();
+});
 const within = { timeout: 10_000, interval: 10 };
+const sequences = (node: TestNode): number[] => node.reports.map((report) => report.sequence);
 
-test('a report reaches every other node once', async () => {
-  const [a, b, c] = await cluster.connected(3);
-  a!.gossip.publishReport(reportOf(a!.id, 1));
-  await expect.poll(() => [b!.reports.length, c!.reports.length], within).toEqual([1, 1]);
-  expect(a!.reports).toEqual([]);
+describe('topics', () => {
+  test('a report reaches every other node once, and not its author', async () => {
+    const [a, b, c] = await cluster.connected(3);
+    a!.gossip.publishReport(reportOf(a!.id, 1));
+    await expect.poll(() => [sequences(b!), sequences(c!)], within).toEqual([[1], [1]]);
+    a!.gossip.publishReport(reportOf(a!.id, 2));
+    await expect
+      .poll(() => [sequences(b!), sequences(c!)], within)
+      .toEqual([
+        [1, 2],
+        [1, 2],
+      ]);
+    expect(a!.reports).toEqual([]);
+  });
+
+  test('a report arrives as it was sent, with fields of a newer version', async () => {
+    const [a, b] = await cluster.connected(2);
+    const report = {
+      ...reportOf(a!.id, 1, { labels: { zone: 'cellar' }, load: 0.25, heads: ['ab'], droplets: [] }),
+      instances: [
+        {
+          id: asInstanceId('i-1-1'),
+          app: 'app',
+          process: 'web',
+          index: 0,
+          release: 'r',
+          restartCount: 0,
+          state: 'ready',
+          sinceMs: 12.5,
+          crashes: 0,
+          memoryBytes: 1024,
+          port: 61_000,
+          warmth: 'new',
+        },
+      ],
+      colour: 'new',
+    } as unknown as Report;
+    a!.gossip.publishReport(report);
+    await expect.poll(() => b!.reports, within).toEqual([report]);
+  });
+
+  test('a node that connects later is told the newest report at once', async () => {
+    const [a, b] = await cluster.connected(2);
+    a!.gossip.publishReport(reportOf(a!.id, 7));
+    const late = await cluster.node();
+    for (const node of [a!, b!, late]) node.admit(a!, b!, late);
+    await expect.poll(() => sequences(late), within).toEqual([7]);
+  });
+
+  test('an older report is dropped, a new incarnation begins anew', async () => {
+    const [a, b] = await cluster.connected(2);
+    for (const [incarnation, sequence] of [
+      [2, 5],
+      [2, 5],
+      [2, 4],
+      [1, 9],
+      [2, 6],
+      [3, 1],
+    ] as const)
+      a!.gossip.publishReport(reportOf(a!.id, sequence, { incarnation }));
+    await expect
+      .poll(() => b!.reports.map((report) => [report.incarnation, report.sequence]), within)
+      .toEqual([
+        [2, 5],
+        [2, 6],
+        [3, 1],
+      ]);
+  });
+
+  test('membership messages and changes arrive with their author', async () => {
+    const [a, b, c] = await cluster.connected(3);
+    a!.gossip.publishMembership({ kind: 'suspect', node: c!.id, incarnation: 3, from: a!.id, evidence: 'refused' });
+    a!.gossip.publishChanges([Uint8Array.of(1, 2), Uint8Array.of(3)]);
+    await expect
+      .poll(() => b!.membership, within)
+      .toEqual([{ kind: 'suspect', node: c!.id, incarnation: 3, from: a!.id, evidence: 'refused' }]);
+    await expect
+      .poll(() => b!.changes, within)
+      .toEqual([{ changes: [Uint8Array.of(1, 2), Uint8Array.of(3)], from: a!.id }]);
+  });
+
+  test('a change too large for gossip travels by anti-entropy', async () => {
+    const [a, b] = await cluster.connected(2);
+    a!.desired.items.add('large');
+    a!.gossip.publishChanges([new Uint8Array(CHANGES_BYTES_MAX)]);
+    await expect.poll(() => [...b!.desired.items], within).toEqual(['large']);
+    expect(b!.changes).toEqual([]);
+  });
+
+  test('a report larger than the bound is refused to its author', async () => {
+    const [a] = await cluster.connected(2);
+    const droplets = Array.from(
+      { length: 4_000 },
+      (_, index) => `sha256:${String(index).padStart(64, '0')}`,
+    ) as unknown as Report['droplets'];
+    expect(() => a!.gossip.publishReport(reportOf(a!.id, 1, { droplets }))).toThrow(/at most/);
+  });
+});
+
+describe('what an admitted node that lies or is broken publishes', () => {
+  async function withLiar(): Promise<{
+    a: TestNode;
+    b: TestNode;
+    liar: RawPeer;
+    send(topic: 'reports' | 'membership' | 'changes', data: Uint8Array | object): Promise<void>;
+  }> {
+    const [a, b] = [await cluster.node(), await cluster.node()];
+    const liar = await rawPeer();
+    raws.push(liar);
+    const admitted = new Map([a, b].map((node) => [node.id, { addresses: node.gossip.addresses() }]));
+    for (const node of [a, b]) node.gossip.setAdmitted(new Map([...admitted, [liar.id, { addresses: [] }]]));
+    await allConnected([a, b]);
+    await liar.connect(a);
+    await liar.joinTopics(a);
+    return {
+      a,
+      b,
+      liar,
+      async send(topic, data) {
+        await liar.host.services.pubsub.publish(
+          liar.topics[topic],
+          data instanceof Uint8Array ? data : new TextEncoder().encode(JSON.stringify(data)),
+        );
+      },
+    };
+  }
+
+  test('is believed only in its own name, and travels on when it is true', async () => {
+    const { a, b, liar, send } = await withLiar();
+    await send('reports', reportOf(b.id, 99));
+    await send('membership', { kind: 'dead', node: b.id, incarnation: 1, from: b.id });
+    await send('reports', reportOf(liar.id, 1));
+    await expect.poll(() => [a.reports.length, b.reports.length], within).toEqual([1, 1]);
+    expect([a, b].map((node) => node.reports[0]!.node)).toEqual([liar.id, liar.id]);
+    expect([...a.membership, ...b.membership]).toEqual([]);
+    expect([a.rejected('report_forged'), a.rejected('membership_forged')]).toEqual([true, true]);
+    // Refused at the first honest node, it never came to the second.
+    expect([b.rejected('report_forged'), b.rejected('membership_forged')]).toEqual([false, false]);
+  });
+
+  test.each([
+    ['bytes that are not text', 'reports', Uint8Array.of(0xff, 0xfe, 0x00), 'report_invalid'],
+    ['text that is not JSON', 'reports', new TextEncoder().encode('{"node":'), 'report_invalid'],
+    ['JSON that is not a report', 'reports', { node: 1 }, 'report_invalid'],
+    ['a negative sequence', 'reports', { ...reportOf('x' as never, -1) }, 'report_invalid'],
+    ['a report beyond the size bound', 'reports', new Uint8Array(REPORT_BYTES_MAX + 1).fill(32), 'report_invalid'],
+    [
+      'a membership message of no known kind',
+      'membership',
+      { kind: 'zombie', node: 'n', incarnation: 1, from: 'n' },
+      'membership_invalid',
+    ],
+    ['changes cut off', 'changes', Uint8Array.of(0, 0, 0, 9, 1), 'changes_invalid'],
+    ['no changes', 'changes', new Uint8Array(0), 'changes_invalid'],
+  ] as const)('%s: refused, and the node lives on', async (_, topic, data, kind) => {
+    const { a, b, send } = await withLiar();
+    await send(topic, data);
+    await expect.poll(() => a.rejected(kind), within).toBe(true);
+    expect([...a.reports, ...a.membership, ...a.changes]).toEqual([]);
+    b.gossip.publishReport(reportOf(b.id, 1));
+    await expect.poll(() => sequences(a), within).toEqual([1]);
+  });
+
+  test('beyond the frame bound: the stream ends, and honest gossip flows again', async () => {
+    const { a, b, liar, send } = await withLiar();
+    await send('reports', new Uint8Array(5 * 1024 * 1024));
+    b.gossip.publishReport(reportOf(b.id, 1));
+    await expect.poll(() => sequences(a), within).toEqual([1]);
+    expect(a.gossip.connected()).toContain(liar.id);
+    expect(a.log.lines.filter((line) => line.level === 'error')).toEqual([]);
+  });
+
+  test('a flood of bad messages costs one line of log', async () => {
+    const { a, send } = await withLiar();
+    for (let index = 0; index < 200; index += 1) await send('reports', { bad: index });
+    await send('membership', { bad: true });
+    await expect.poll(() => a.rejected('membership_invalid'), within).toBe(true);
+    expect(a.log.lines.filter((line) => line.fields.kind === 'report_invalid')).toHaveLength(1);
+  });
+
+  test('once it is removed, what it signed is ignored from whomever it comes', async () => {
+    const { a, b, liar, send } = await withLiar();
+    b.gossip.setAdmitted(new Map([[a.id, { addresses: [] }]]));
+    await send('reports', reportOf(liar.id, 1));
+    await expect.poll(() => sequences(a), within).toEqual([1]);
+    await expect.poll(() => b.rejected('author_not_admitted'), within).toBe(true);
+    expect(b.reports).toEqual([]);
+  });
 });

@@ -8,7 +8,8 @@ import type { Digest } from '../../crdt/ids.ts';
 import type { SyncSession, SyncSource } from '../../node/gossip/sync.ts';
 import type { BlobStore, Log } from '../../node/ports.ts';
 
-export const digestOf = (bytes: Uint8Array): Digest => `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
+export const digestOf = (bytes: Uint8Array): Digest =>
+  `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
 
 /** Keeps the promises of the port that gossip relies on: verified before visible, nothing left behind on failure. */
 export class FolderBlobStore implements BlobStore {
@@ -40,7 +41,10 @@ export class FolderBlobStore implements BlobStore {
     return digest;
   }
 
-  async put(source: AsyncIterable<Uint8Array>, options: { sizeBytesMax: number; expected?: Digest }): Promise<{ digest: Digest; sizeBytes: number }> {
+  async put(
+    source: AsyncIterable<Uint8Array>,
+    options: { sizeBytesMax: number; expected?: Digest },
+  ): Promise<{ digest: Digest; sizeBytes: number }> {
     this.puts += 1;
     const temporary = join(this.#dir, `tmp-${this.puts}`);
     const hash = createHash('sha256');
@@ -58,7 +62,8 @@ export class FolderBlobStore implements BlobStore {
         await file.close();
       }
       const digest = `sha256:${hash.digest('hex')}` as Digest;
-      if (options.expected !== undefined && options.expected !== digest) throw Object.assign(new Error('the digest differs'), { code: 'corrupt' });
+      if (options.expected !== undefined && options.expected !== digest)
+        throw Object.assign(new Error('the digest differs'), { code: 'corrupt' });
       await rename(temporary, this.path(digest));
       return { digest, sizeBytes };
     } catch (error) {
@@ -74,7 +79,13 @@ export class SetSource implements SyncSource {
   sessions = 0;
 
   heads(): string[] {
-    return this.items.size === 0 ? [] : [createHash('sha256').update([...this.items].sort().join('\n')).digest('hex')];
+    return this.items.size === 0
+      ? []
+      : [
+          createHash('sha256')
+            .update([...this.items].sort().join('\n'))
+            .digest('hex'),
+        ];
   }
 
   has(heads: string[]): boolean {

@@ -1,0 +1,157 @@
+import { readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { startChild } from './child-process.ts';
+import { allConnected, TestCluster } from './cluster.ts';
+import { pausableRelay } from './pausable-relay.ts';
+import { rawPeer } from './raw-peer.ts';
+
+const cluster = new TestCluster();
+const cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  await Promise.all(cleanups.splice(0).map((end) => end()));
+  await cluster.close();
+});
+const within = { timeout: 10_000, interval: 10 };
+/** Reset or closed, either is an end. */
+const gone = (socket: Socket): Promise<void> =>
+  new Promise((resolve) => {
+    socket.on('error', () => undefined).on('close', () => resolve());
+  });
+const portOf = (address: string): number => Number(address.split('/')[4]);
+
+describe('connections', () => {
+  test('every admitted node gets connected to every other, each told once, also when all dial at once', async () => {
+    const nodes = await cluster.connected(5);
+    for (const node of nodes) {
+      const others = nodes.filter((other) => other !== node).map((other) => `+${other.id}`);
+      expect([...node.connections].sort()).toEqual(others.sort());
+    }
+  });
+
+  test('a node that only one side admits stays out, without a single connected', async () => {
+    const [a, b] = [await cluster.node(), await cluster.node()];
+    a.admit(b);
+    await expect.poll(() => b.rejected('inbound_not_admitted'), within).toBe(true);
+    expect(a.gossip.connected()).toEqual([]);
+    expect(b.gossip.connected()).toEqual([]);
+    expect([...a.connections, ...b.connections]).toEqual([]);
+    b.admit(a);
+    await allConnected([a, b]);
+  });
+
+  test('a removed node is disconnected before setAdmitted returns, and gets no further', async () => {
+    const [a, b, c] = await cluster.connected(3);
+    a!.admit(b!);
+    expect(a!.gossip.connected()).toEqual([b!.id]);
+    expect(a!.connections.at(-1)).toBe(`-${c!.id}`);
+    await expect.poll(() => c!.gossip.connected(), within).toEqual([b!.id]);
+    await expect(c!.gossip.request(a!.id, 'any', null, { timeoutMs: 2_000 })).rejects.toMatchObject({
+      code: expect.stringMatching(/unreachable|timeout|closed/),
+    });
+    expect(a!.gossip.connected()).toEqual([b!.id]);
+  });
+
+  test('a stranger with the right private-network key gets nowhere', async () => {
+    const [a] = await cluster.connected(2);
+    const stranger = await rawPeer();
+    cleanups.push(stranger.stop);
+    await stranger.connect(a!).catch(() => undefined);
+    await expect.poll(() => a!.rejected('inbound_not_admitted'), within).toBe(true);
+    await expect.poll(() => stranger.host.getConnections().length, within).toBe(0);
+    expect(a!.gossip.connected()).toHaveLength(1);
+  });
+
+  test('the wrong private-network key gets nowhere, even with an admitted identity', async () => {
+    const node = await cluster.node();
+    const other = await cluster.node({ psk: new Uint8Array(32).fill(9) });
+    node.admit(other);
+    other.admit(node);
+    await expect(other.gossip.request(node.id, 'any', null, { timeoutMs: 2_000 })).rejects.toMatchObject({
+      code: expect.stringMatching(/unreachable|timeout/),
+    });
+    expect(await other.gossip.probe(node.id, 1_000)).not.toBe('ok');
+    expect(node.gossip.connected()).toEqual([]);
+  });
+
+  test('garbage on the port is shed: the connections end, the node lives on, its memory does not grow with them', async () => {
+    const [a, b] = await cluster.connected(2);
+    const port = portOf(a!.gossip.addresses()[0]!);
+    const before = process.memoryUsage().rss;
+    const garbage = Buffer.alloc(64 * 1024, 'GET / HTTP/1.1\r\n');
+    const closed = Array.from({ length: 60 }, async () => {
+      const socket = connect(port, '127.0.0.1');
+      const write = (): void => {
+        while (!socket.destroyed && socket.write(garbage));
+      };
+      socket.on('drain', write).on('connect', write);
+      await gone(socket);
+    });
+    await Promise.all(closed);
+    expect(process.memoryUsage().rss - before).toBeLessThan(100 * 1024 * 1024);
+    expect(await b!.gossip.probe(a!.id, 2_000)).toBe('ok');
+    expect(a!.connections).toEqual([`+${b!.id}`]);
+  });
+
+  test('connections that say nothing are ended, too', async () => {
+    const node = await cluster.node();
+    const socket = connect(portOf(node.gossip.addresses()[0]!), '127.0.0.1');
+    socket.resume();
+    await gone(socket);
+  });
+
+  test('a killed node is noticed within 200 ms', async () => {
+    const node = await cluster.node();
+    const child = await startChild([node]);
+    cleanups.push(child.end);
+    node.gossip.setAdmitted(new Map([[child.id, { addresses: child.addresses }]]));
+    await expect.poll(() => node.gossip.connected(), within).toEqual([child.id]);
+    const killedMs = performance.now();
+    child.process.kill('SIGKILL');
+    await expect.poll(() => node.connections.at(-1), { timeout: 5_000, interval: 2 }).toBe(`-${child.id}`);
+    expect(performance.now() - killedMs).toBeLessThan(200);
+  });
+
+  test('a lost connection is made again at once', async () => {
+    const [a, b] = await cluster.connected(2);
+    const startedMs = performance.now();
+    // Removing and admitting again is the shortest way to cut the wire.
+    a!.gossip.setAdmitted(new Map());
+    a!.admit(b!);
+    await expect.poll(() => [a!.connections.at(-1), b!.connections.at(-1)], within).toEqual([`+${b!.id}`, `+${a!.id}`]);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
+    expect(b!.connections).toEqual([`+${a!.id}`, `-${a!.id}`, `+${a!.id}`]);
+  });
+
+  test('a restarted node finds the others by itself, from the addresses on its disk', async () => {
+    const [a, b] = [await cluster.node(), await cluster.node()];
+    a.admit(b);
+    b.admit(a);
+    await allConnected([a, b]);
+    await a.gossip.stop();
+    expect(JSON.parse(readFileSync(join(a.dataDir, 'peers.json'), 'utf8'))).toEqual({
+      nodes: { [b.id]: [b.gossip.addresses()[0]!.split('/p2p/')[0]] },
+    });
+    const again = await cluster.node({ identity: a.identity, dataDir: a.dataDir });
+    again.gossip.setAdmitted(new Map([[b.id, { addresses: [] }]]));
+    await expect.poll(() => again.gossip.connected(), within).toEqual([b.id]);
+    await expect.poll(() => b.gossip.connected(), within).toEqual([a.id]);
+  });
+
+  test('a node that listens again under the same identity while the old connection still hangs is taken, without a flap', async () => {
+    const [a, b] = [await cluster.node(), await cluster.node()];
+    const relay = await pausableRelay(portOf(b.gossip.addresses()[0]!));
+    cleanups.push(relay.close);
+    const twin = await rawPeer({ identity: a.identity });
+    cleanups.push(twin.stop);
+    b.gossip.setAdmitted(new Map([[a.id, { addresses: [] }]]));
+    a.gossip.setAdmitted(new Map([[b.id, { addresses: [`/ip4/127.0.0.1/tcp/${relay.port}`] }]]));
+    await expect.poll(() => b.gossip.connected(), within).toEqual([a.id]);
+    relay.pause();
+    await twin.connect(b);
+    expect(b.gossip.connected()).toEqual([a.id]);
+    expect(b.connections).toEqual([`+${a.id}`]);
+    expect(twin.host.getConnections()).toHaveLength(1);
+  });
+});

@@ -1,0 +1,60 @@
+// A libp2p host without our rules, for playing a node that misbehaves: it says whatever bytes a test wants.
+
+import { peerIdFromString } from '@libp2p/peer-id';
+import { multiaddr } from '@multiformats/multiaddr';
+import type { NodeId } from '../../crdt/ids.ts';
+import { createHost, type Host } from '../../node/gossip/host.ts';
+import { type TopicNames, topicNames } from '../../node/gossip/topics.ts';
+import { CLUSTER, type Identity, newIdentity, PSK, type TestNode } from './cluster.ts';
+
+export type RawPeer = {
+  id: NodeId;
+  host: Host;
+  topics: TopicNames;
+  connect(node: TestNode): Promise<void>;
+  joinTopics(node: TestNode): Promise<void>;
+  stop(): Promise<void>;
+};
+
+export async function rawPeer(options: { psk?: Uint8Array; identity?: Identity } = {}): Promise<RawPeer> {
+  const identity = options.identity ?? (await newIdentity());
+  const topics = topicNames(CLUSTER);
+  const host = await createHost({
+    privateKey: identity.privateKey,
+    clusterId: CLUSTER,
+    psk: options.psk ?? PSK,
+    listen: { ip: '127.0.0.1', port: 0 },
+    gater: { denyDialMultiaddr: () => false },
+    topics: Object.values(topics),
+    advertised: () => [],
+    discovery: false,
+  });
+  await host.start();
+  return {
+    id: identity.nodeId,
+    host,
+    topics,
+    async connect(node) {
+      await host.dial(
+        node.gossip.addresses().map((address) => multiaddr(address)),
+        { signal: AbortSignal.timeout(5_000) },
+      );
+    },
+    /** Waits until what it publishes reaches the node. */
+    async joinTopics(node) {
+      for (const topic of Object.values(topics)) host.services.pubsub.subscribe(topic);
+      const streams = host.services.pubsub as unknown as { streamsOutbound: Map<string, unknown> };
+      const deadline = Date.now() + 10_000;
+      while (
+        !streams.streamsOutbound.has(node.id) ||
+        !host.services.pubsub.getSubscribers(topics.reports).some((peer) => peer.equals(peerIdFromString(node.id)))
+      ) {
+        if (Date.now() > deadline) throw new Error('the node did not join the topics');
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+    async stop() {
+      await host.stop();
+    },
+  };
+}
