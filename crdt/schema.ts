@@ -3,6 +3,10 @@
 // Readers tolerate missing and unknown fields, because nodes of different versions share one document. Keys are chosen so
 // that concurrent edits on two sides of a partition merge instead of overwriting each other: things people name (apps) are
 // keyed by random id, and claims (routes, invite uses) are sets.
+//
+// Two maps created apart under one key do NOT merge: Automerge keeps one and hides the other. So a map is only ever
+// created together with its parent, or under a key that is random or of one writer; and every map of the root exists from
+// the first change on. Text is stored as Automerge's ImmutableString: one value, not one element per character.
 
 /** Raised only when a reader of the older version could no longer understand the document at all. */
 export const SCHEMA_VERSION = 1;
@@ -16,23 +20,27 @@ export type PartitionMode = 'serve' | 'fence';
 export type DesiredDoc = {
   schemaVersion: number;
   cluster: { id: string; name: string; domain: string; createdAtMs: number };
-  /** Keyed by node id. A removed node stays as a tombstone, so that it can never come back by a merge. */
+  /** Keyed by node id. */
   nodes: Record<string, NodeDoc>;
-  /** Keyed by user name. */
+  /**
+   * Tombstones, node id to time of removal. Apart from `nodes`, where an admission made at the same time on another side
+   * would hide a mark: a removed node can never come back by a merge.
+   */
+  removedNodes: Record<string, number>;
+  /** Keyed by user name; the operator of a node by the node's id, as two nodes may be given one name apart. */
   users: Record<string, UserDoc>;
   /** Keyed by invite id. */
   invites: Record<string, InviteDoc>;
   /** Keyed by app id. */
   apps: Record<string, AppDoc>;
-  /** Keyed by `host/path`, then by the claiming app's id: two claims made apart both survive, the view picks one. */
-  routes: Record<string, Record<string, RouteClaimDoc>>;
+  /** Keyed by `host/path`, a space, and the claiming app's id: two claims made apart both survive, the view picks one. */
+  routes: Record<string, RouteClaimDoc>;
 };
 
 export type NodeDoc = {
   name: string;
   admittedAtMs: number;
   admittedBy: string;
-  removedAtMs?: number;
   draining?: boolean;
   /** Set with `peer nodes label`; merged over the labels given to `peer start`. */
   labels?: Record<string, string>;
@@ -41,7 +49,8 @@ export type NodeDoc = {
 export type UserDoc = {
   role: Role;
   tokenHash: string;
-  createdAtMs: number /** Set for the operator of one node. */;
+  createdAtMs: number;
+  /** Set for the operator of one node. */
   node?: string;
 };
 
@@ -69,7 +78,7 @@ export type AppDoc = {
   strategy: Strategy;
   partition: PartitionMode;
   maxUnavailable: number;
-  /** Raised by `peer restart`: every instance started for a smaller value is replaced, one after the other. */
+  /** An Automerge counter. Raised by `peer restart`: every instance started for a smaller value is replaced, one after the other. */
   restartCount: number;
   /** The release that should run. A failed one is skipped by the view, which falls back to the last good one. */
   currentRelease?: string;

@@ -1,0 +1,118 @@
+// The message of an Automerge change: who made which named changes, as compact JSON that anyone may read. It names things,
+// and never holds a value of the environment, a command or a hash. The messages together are the audit log.
+
+import type { ChangeAuthor, NamedChange } from './change.ts';
+import { checkedRoute } from './checks.ts';
+import { oneLine, REASON_LENGTH_MAX } from './limits.ts';
+import type { DesiredView } from './view.ts';
+
+/** One named change as the history shows it: its name, the app or node it was about, and what people may see of it. */
+export type HistoryChange = {
+  change: string;
+  app?: string;
+  /** Of the app or node, as it was named at the time. */
+  name?: string;
+  [detail: string]: unknown;
+};
+
+export type HistoryEntry = {
+  /** Automerge's hash of the change; names a point in the history. */
+  hash: string;
+  by: string;
+  atMs: number;
+  changes: HistoryChange[];
+};
+
+/** Longer lists of names are cut, so that a message stays small. */
+const NAMES_SHOWN_MAX = 50;
+const AUTHOR_LENGTH_MAX = 200;
+/** A longer one was not written by this program, and is not parsed. */
+const MESSAGE_LENGTH_MAX = 256 * 1024;
+
+export function auditMessage(author: ChangeAuthor, changes: HistoryChange[]): string {
+  return JSON.stringify({ by: oneLine(author.by, AUTHOR_LENGTH_MAX), atMs: author.atMs, changes });
+}
+
+/** What stands in the message of a change; tolerant, since other versions write messages too. */
+export function readAuditMessage(meta: { hash: string; message: string | null; time: number }): HistoryEntry {
+  const entry: HistoryEntry = { hash: meta.hash, by: 'unknown', atMs: meta.time * 1000, changes: [] };
+  if (meta.message === null || meta.message.length > MESSAGE_LENGTH_MAX) return entry;
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(meta.message);
+  } catch {
+    return entry;
+  }
+  if (typeof parsed !== 'object' || parsed === null) return entry;
+  const { by, atMs, changes } = parsed as Record<string, unknown>;
+  if (typeof by === 'string') entry.by = by;
+  if (typeof atMs === 'number' && Number.isFinite(atMs)) entry.atMs = atMs;
+  if (Array.isArray(changes)) {
+    entry.changes = changes.filter((one): one is HistoryChange => typeof one?.change === 'string');
+  }
+  return entry;
+}
+
+/** `view` is the one that the change was validated against. */
+export function describeChange(change: NamedChange, view: DesiredView): HistoryChange {
+  const appName = 'app' in change ? view.apps.get(change.app)?.name : undefined;
+  const nodeName = 'node' in change ? view.nodes.get(change.node)?.name : undefined;
+  return {
+    change: change.change,
+    ...('app' in change && { app: change.app }),
+    ...('node' in change && { node: change.node }),
+    ...((appName ?? nodeName) !== undefined && { name: appName ?? nodeName }),
+    ...details(change, view),
+  };
+}
+
+/** Lists exactly what is shown, so that a field added to a change stays out of the log until someone decides otherwise. */
+function details(change: NamedChange, view: DesiredView): Record<string, unknown> {
+  switch (change.change) {
+    case 'admitNode':
+      return { name: change.name, invite: change.invite };
+    case 'setDraining':
+      return { draining: change.draining };
+    case 'labelNode':
+      return { labels: shown(Object.keys(change.labels)) };
+    case 'addUser':
+      return { user: change.name, role: change.role };
+    case 'removeUser':
+      return { user: change.name };
+    case 'createInvite':
+      return { invite: change.id, usesMax: change.usesMax, expiresAtMs: change.expiresAtMs };
+    case 'createApp':
+      return { name: change.name, routes: shown(change.routes.map(checkedRoute)), env: shown(Object.keys(change.env)) };
+    case 'configureApp':
+      return { settings: { ...change.settings, health: change.settings.health?.kind } };
+    case 'addRelease':
+      return { release: change.release.id, description: oneLine(change.release.description, REASON_LENGTH_MAX) };
+    case 'failRelease':
+      return { release: change.release, reason: oneLine(change.reason, REASON_LENGTH_MAX) };
+    case 'rollback': {
+      const to = view.apps.get(change.app)?.releases.find((release) => release.id === change.to);
+      return { release: change.release, to: change.to, toVersion: to?.version };
+    }
+    case 'setEnv':
+      return { set: shown(Object.keys(change.set)), unset: shown(change.unset) };
+    case 'scaleApp':
+      return { scale: change.scale };
+    case 'setStopped':
+      return { stopped: change.stopped };
+    case 'mapRoute':
+    case 'unmapRoute':
+      return { route: checkedRoute(change.route) };
+    case 'removeNode':
+    case 'restartApp':
+    case 'deleteApp':
+      return {};
+  }
+}
+
+const shown = (names: readonly string[]): string[] =>
+  names.length <= NAMES_SHOWN_MAX
+    ? [...names].sort()
+    : [...names]
+        .sort()
+        .slice(0, NAMES_SHOWN_MAX)
+        .concat(`and ${names.length - NAMES_SHOWN_MAX} more`);

@@ -1,0 +1,180 @@
+// The rules for what may stand in the desired state: names, ranges, bounds and defaults. Pure, and free of Automerge, so
+// that the API and the CLI can check early with the same rules. Never looks at a document.
+//
+// Every `…Problem` function answers undefined when the value is fine, else one clause that fits after "NAME: ".
+
+const MiB = 1024 ** 2;
+const GiB = 1024 ** 3;
+const TiB = 1024 ** 4;
+
+export const NAME_LENGTH_MAX = 63;
+/** App, user and node names: a lower-case DNS label, because app names become host names. */
+export const NAME_PATTERN = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+/** Ids are made by programs. No space: the key of a route claim is `route id`. */
+export const ID_PATTERN = /^[A-Za-z0-9._:-]{1,128}$/;
+export const PROCESS_TYPE_PATTERN = /^[A-Za-z0-9_-]{1,63}$/;
+export const ENV_KEY_PATTERN = /^[A-Za-z_][A-Za-z0-9_]{0,254}$/;
+export const DIGEST_PATTERN = /^sha256:[0-9a-f]{64}$/;
+export const TOKEN_HASH_PATTERN = /^[A-Za-z0-9:+/=_$.,-]{8,256}$/;
+export const LABEL_KEY_PATTERN = /^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/;
+export const LABEL_VALUE_PATTERN = /^[\x20-\x7e]{0,128}$/;
+
+export const INSTANCES_MAX = 100;
+export const PROCESS_TYPES_MAX = 20;
+export const COMMAND_BYTES_MAX = 16 * 1024;
+/** A web process that nobody scaled. */
+export const WEB_INSTANCES_DEFAULT = 1;
+
+export const MEMORY_BYTES_MIN = 16 * MiB;
+export const MEMORY_BYTES_MAX = 64 * GiB;
+export const MEMORY_BYTES_DEFAULT = 256 * MiB;
+export const DISK_BYTES_MIN = 16 * MiB;
+export const DISK_BYTES_MAX = TiB;
+export const DISK_BYTES_DEFAULT = GiB;
+
+export const ENV_VALUE_BYTES_MAX = 64 * 1024;
+/** Keys and values of one app together; every release carries a copy. */
+export const ENV_TOTAL_BYTES_MAX = 256 * 1024;
+export const ENV_KEYS_MAX = 1000;
+
+export const ROUTES_PER_APP_MAX = 100;
+export const ROUTE_HOST_LENGTH_MAX = 253;
+export const ROUTE_PATH_LENGTH_MAX = 255;
+
+export const HEALTH_TIMEOUT_MS_MIN = 1_000;
+/** Cloud Foundry's longest start-up time. */
+export const HEALTH_TIMEOUT_MS_MAX = 180_000;
+export const HEALTH_TIMEOUT_MS_DEFAULT = 60_000;
+export const HEALTH_KIND_DEFAULT = 'port';
+export const HEALTH_PATH_DEFAULT = '/';
+
+export const MAX_UNAVAILABLE_MIN = 1;
+export const MAX_UNAVAILABLE_MAX = INSTANCES_MAX;
+export const MAX_UNAVAILABLE_DEFAULT = 1;
+export const STRATEGY_DEFAULT = 'rolling';
+export const PARTITION_DEFAULT = 'serve';
+
+/** Releases of one app that can be rolled back to; the droplets of older ones are collected. */
+export const RELEASES_KEPT_MAX = 10;
+export const DROPLET_BYTES_MAX = 64 * GiB;
+/** Descriptions and reasons are written by programs: cut, not rejected. */
+export const DESCRIPTION_LENGTH_MAX = 200;
+export const REASON_LENGTH_MAX = 500;
+
+export const APPS_MAX = 2000;
+export const NODES_MAX = 1000;
+export const USERS_MAX = 1000;
+export const INVITES_MAX = 200;
+export const INVITE_USES_MAX = 1000;
+/** An expired invite is kept this long, so that a late joiner is told that it expired, not that it is unknown. */
+export const INVITE_KEPT_MS = 24 * 60 * 60 * 1000;
+export const LABELS_PER_NODE_MAX = 50;
+
+export const HEALTH_KINDS = ['port', 'http', 'process'] as const;
+export const STRATEGIES = ['rolling', 'recreate'] as const;
+export const PARTITION_MODES = ['serve', 'fence'] as const;
+export const ROLES = ['admin', 'developer', 'viewer'] as const;
+
+/** Assigning to this key of a plain object would change its prototype instead. */
+const KEY_RESERVED = '__proto__';
+
+const encoder = new TextEncoder();
+export const byteLength = (text: string): number => encoder.encode(text).length;
+
+/** Cut to one line of at most `lengthMax` characters. */
+export const oneLine = (text: string, lengthMax: number): string => {
+  const line = text.replace(/\s+/g, ' ').trim();
+  return line.length <= lengthMax ? line : `${line.slice(0, lengthMax - 1)}…`;
+};
+
+export function nameProblem(name: unknown): string | undefined {
+  if (typeof name === 'string' && NAME_PATTERN.test(name)) return undefined;
+  return `must be 1 to ${NAME_LENGTH_MAX} lower-case letters, digits or dashes, with a letter or digit at both ends`;
+}
+
+export function idProblem(id: unknown): string | undefined {
+  if (typeof id === 'string' && ID_PATTERN.test(id) && id !== KEY_RESERVED) return undefined;
+  return 'must be an id of 1 to 128 letters, digits, dots, colons, dashes or underscores';
+}
+
+export function processTypeProblem(type: unknown): string | undefined {
+  if (typeof type === 'string' && PROCESS_TYPE_PATTERN.test(type) && type !== KEY_RESERVED) return undefined;
+  return 'must be 1 to 63 letters, digits, dashes or underscores, such as web or worker';
+}
+
+export function envKeyProblem(key: unknown): string | undefined {
+  if (typeof key === 'string' && ENV_KEY_PATTERN.test(key) && key !== KEY_RESERVED) return undefined;
+  return 'must be letters, digits or underscores, not beginning with a digit';
+}
+
+export function envValueProblem(value: unknown): string | undefined {
+  if (typeof value !== 'string') return 'must be text';
+  // execve ends an environment entry at the first NUL.
+  if (value.includes('\0')) return 'must not contain a NUL character';
+  if (byteLength(value) > ENV_VALUE_BYTES_MAX) return `must be at most ${ENV_VALUE_BYTES_MAX / 1024} KiB`;
+  return undefined;
+}
+
+/** Of the whole environment, once its keys and values are fine. */
+export function envTotalProblem(env: Readonly<Record<string, string>>): string | undefined {
+  const entries = Object.entries(env);
+  if (entries.length > ENV_KEYS_MAX) return `holds ${entries.length} variables; at most ${ENV_KEYS_MAX} are allowed`;
+  const totalBytes = entries.reduce((sum, [key, value]) => sum + byteLength(key) + byteLength(value), 0);
+  if (totalBytes <= ENV_TOTAL_BYTES_MAX) return undefined;
+  return `holds ${totalBytes} bytes; at most ${ENV_TOTAL_BYTES_MAX / 1024} KiB are allowed`;
+}
+
+export function integerProblem(value: unknown, range: { min: number; max: number }): string | undefined {
+  if (Number.isSafeInteger(value) && (value as number) >= range.min && (value as number) <= range.max) return undefined;
+  return `must be a whole number from ${range.min} to ${range.max}`;
+}
+
+export function choiceProblem(value: unknown, choices: readonly string[]): string | undefined {
+  return choices.includes(value as string) ? undefined : `must be one of ${choices.join(', ')}`;
+}
+
+/** An invite that nobody needs to hear about any more: dropped when the next one is made. */
+export const isStaleInvite = (invite: { expiresAtMs: number }, nowMs: number): boolean =>
+  invite.expiresAtMs + INVITE_KEPT_MS <= nowMs;
+
+export function domainProblem(domain: unknown): string | undefined {
+  return typeof domain === 'string' && isHost(domain) ? undefined : 'must be a DNS name such as apps.example.org';
+}
+
+const isHost = (host: string): boolean =>
+  host.length <= ROUTE_HOST_LENGTH_MAX && host.split('.').every((label) => NAME_PATTERN.test(label));
+
+/** `/` alone, or segments of what may stand in a URL path unescaped or as %XX, none empty, `.` or `..`. */
+const PATH_PATTERN = /^(?:\/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+$/;
+
+export function healthPathProblem(path: unknown): string | undefined {
+  if (typeof path === 'string' && path.length <= ROUTE_PATH_LENGTH_MAX && /^\/[\x21-\x7e]*$/.test(path)) {
+    return undefined;
+  }
+  return `must begin with / and hold at most ${ROUTE_PATH_LENGTH_MAX} printable characters`;
+}
+
+/**
+ * The one way a route is written: `host` or `host/path`, the host in lower case, possibly `*.` in front, no slash at the
+ * end. Paths keep their case. Answers the problem instead when it is not a route.
+ */
+export function normaliseRoute(text: unknown): { route: string } | { problem: string } {
+  if (typeof text !== 'string' || text === '') return { problem: 'must be HOST or HOST/PATH' };
+  if (text.length > ROUTE_HOST_LENGTH_MAX + ROUTE_PATH_LENGTH_MAX) return { problem: 'is too long' };
+  if (text.includes('://')) return { problem: 'must be HOST or HOST/PATH, without http://' };
+  const slash = text.indexOf('/');
+  const host = (slash < 0 ? text : text.slice(0, slash)).toLowerCase();
+  const path = slash < 0 ? '' : text.slice(slash).replace(/\/$/, '');
+  if (host.includes(':')) return { problem: 'must be HOST or HOST/PATH, without a port' };
+  if (!isHost(host.startsWith('*.') ? host.slice(2) : host)) {
+    return { problem: 'must begin with a DNS name such as app.example.org, or *. and a DNS name' };
+  }
+  if (path !== '') {
+    const segments = path.slice(1).split('/');
+    const escapes = segments.some((segment) => segment === '.' || segment === '..');
+    if (!PATH_PATTERN.test(path) || path.length > ROUTE_PATH_LENGTH_MAX || escapes) {
+      return { problem: `has a path that is not made of plain, non-empty segments such as /api/v1` };
+    }
+  }
+  return { route: host + path };
+}

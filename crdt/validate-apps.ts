@@ -1,0 +1,268 @@
+// Whether a named change of an app is allowed on top of a view. Part of validateChange; changes nothing.
+
+import type { AppSettings, NamedChange, NewRelease } from './change.ts';
+import {
+  checkBoolean,
+  checkChoice,
+  checkEnv,
+  checkEnvKey,
+  checkedRoute,
+  checkId,
+  checkInteger,
+  checkName,
+  checkText,
+  isRecord,
+  quote,
+} from './checks.ts';
+import { ChangeRejected } from './errors.ts';
+import type { AppId, ReleaseId } from './ids.ts';
+import {
+  APPS_MAX,
+  byteLength,
+  COMMAND_BYTES_MAX,
+  DIGEST_PATTERN,
+  DISK_BYTES_MAX,
+  DISK_BYTES_MIN,
+  DROPLET_BYTES_MAX,
+  HEALTH_KINDS,
+  HEALTH_TIMEOUT_MS_MAX,
+  HEALTH_TIMEOUT_MS_MIN,
+  healthPathProblem,
+  INSTANCES_MAX,
+  MAX_UNAVAILABLE_MAX,
+  MAX_UNAVAILABLE_MIN,
+  MEMORY_BYTES_MAX,
+  MEMORY_BYTES_MIN,
+  PARTITION_MODES,
+  PROCESS_TYPES_MAX,
+  processTypeProblem,
+  ROUTES_PER_APP_MAX,
+  STRATEGIES,
+} from './limits.ts';
+import type { AppView, DesiredView } from './view.ts';
+
+type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
+
+const TEXT_LENGTH_MAX = 2000;
+
+/** One rule for each change of an app. */
+export const appRules = {
+  createApp: validateNewApp,
+  configureApp: (view: DesiredView, change: Of<'configureApp'>): void => {
+    knownApp(view, change.app);
+    checkSettings(change.settings);
+  },
+  addRelease: (view: DesiredView, change: Of<'addRelease'>): void =>
+    checkRelease(knownApp(view, change.app), change.release),
+  failRelease: (view: DesiredView, change: Of<'failRelease'>): void => {
+    knownRelease(knownApp(view, change.app), change.release);
+    checkText('reason', change.reason, Number.MAX_SAFE_INTEGER);
+  },
+  rollback: (view: DesiredView, change: Of<'rollback'>): void => validateRollback(knownApp(view, change.app), change),
+  setEnv: (view: DesiredView, change: Of<'setEnv'>): void => validateEnv(knownApp(view, change.app), change),
+  scaleApp: (view: DesiredView, change: Of<'scaleApp'>): void => checkScale(change.scale, knownApp(view, change.app)),
+  setStopped: (view: DesiredView, change: Of<'setStopped'>): void => {
+    knownApp(view, change.app);
+    checkBoolean('stopped', change.stopped);
+  },
+  restartApp: (view: DesiredView, change: Of<'restartApp'>): void => {
+    knownApp(view, change.app);
+  },
+  deleteApp: (view: DesiredView, change: Of<'deleteApp'>): void => {
+    knownApp(view, change.app);
+  },
+  mapRoute: validateMapping,
+  unmapRoute: validateUnmapping,
+};
+
+function knownApp(view: DesiredView, id: AppId): AppView {
+  const app = view.apps.get(id);
+  if (app !== undefined) return app;
+  throw new ChangeRejected('app_unknown', `App ${quote(id)} does not exist; see \`peer apps\` for those that do.`);
+}
+
+function knownRelease(app: AppView, id: ReleaseId): void {
+  if (app.releases.some((release) => release.id === id)) return;
+  throw new ChangeRejected(
+    'release_unknown',
+    `${app.name} has no release ${quote(id)}, or it is too old to be kept; see \`peer releases ${app.name}\`.`,
+  );
+}
+
+/** A new release needs an id that no release of the app has. */
+function freshRelease(app: AppView, id: ReleaseId): void {
+  checkId('release', id);
+  if (!app.releases.some((release) => release.id === id)) return;
+  throw new ChangeRejected(
+    'release_exists',
+    `${app.name} has a release ${id} already; make the new one under another id.`,
+  );
+}
+
+function validateNewApp(view: DesiredView, change: Of<'createApp'>): void {
+  checkId('app', change.app);
+  checkName('app name', change.name);
+  const namesake = [...view.apps.values()].some((app) => app.name === change.name);
+  if (namesake || view.apps.has(change.app)) {
+    throw new ChangeRejected('app_exists', `There is an app ${change.name} already; choose another name with --name.`);
+  }
+  if (view.apps.size >= APPS_MAX) {
+    throw new ChangeRejected(
+      'limit_reached',
+      `The cluster holds ${APPS_MAX} apps, the most there may be; delete some.`,
+    );
+  }
+  checkSettings(change.settings);
+  checkScale(change.scale, undefined);
+  checkEnv(change.env);
+  checkBoolean('stopped', change.stopped);
+  if (!Array.isArray(change.routes)) throw new ChangeRejected('invalid_route', 'routes: must be a list.');
+  const routes = new Set(change.routes.map(checkedRoute));
+  for (const route of routes) freeRoute(view, route, change.app);
+  checkRouteCount(change.name, routes.size);
+}
+
+function checkSettings(settings: AppSettings): void {
+  if (!isRecord(settings)) throw new ChangeRejected('invalid_value', 'settings: must be an object.');
+  const { memoryBytes, diskBytes, maxUnavailable, strategy, partition, health } = settings;
+  if (memoryBytes !== undefined) {
+    checkInteger('memory (bytes)', memoryBytes, { min: MEMORY_BYTES_MIN, max: MEMORY_BYTES_MAX });
+  }
+  if (diskBytes !== undefined) checkInteger('disk (bytes)', diskBytes, { min: DISK_BYTES_MIN, max: DISK_BYTES_MAX });
+  if (maxUnavailable !== undefined) {
+    checkInteger('max unavailable', maxUnavailable, { min: MAX_UNAVAILABLE_MIN, max: MAX_UNAVAILABLE_MAX });
+  }
+  if (strategy !== undefined) checkChoice('strategy', strategy, STRATEGIES);
+  if (partition !== undefined) checkChoice('partition', partition, PARTITION_MODES);
+  if (health === undefined) return;
+  if (!isRecord(health)) throw new ChangeRejected('invalid_value', 'health: must be an object.');
+  checkChoice('health', health.kind, HEALTH_KINDS);
+  checkInteger('health timeout (ms)', health.timeoutMs, { min: HEALTH_TIMEOUT_MS_MIN, max: HEALTH_TIMEOUT_MS_MAX });
+  const problem = health.path === undefined ? undefined : healthPathProblem(health.path);
+  if (problem !== undefined)
+    throw new ChangeRejected('invalid_value', `health path ${quote(health.path)}: ${problem}.`);
+}
+
+/** A process type that the app's release does not have cannot be scaled up; down to 0 it can, to clean up. */
+function checkScale(scale: Record<string, number>, app: AppView | undefined): void {
+  if (!isRecord(scale)) throw new ChangeRejected('invalid_value', 'scale: must be pairs of process type and number.');
+  for (const [type, count] of Object.entries(scale)) {
+    checkProcessType(type);
+    checkInteger(`${type} instances`, count, { min: 0, max: INSTANCES_MAX });
+    const types = Object.keys(app?.release?.processes ?? {});
+    if (count > 0 && types.length > 0 && !types.includes(type)) {
+      throw new ChangeRejected(
+        'process_unknown',
+        `${app?.name} has no process ${type}; it has ${types.join(', ')}. Add ${type} to its Procfile and push again.`,
+      );
+    }
+  }
+  const types = new Set([...Object.keys(app?.scale ?? {}), ...Object.keys(scale)]);
+  if (types.size > PROCESS_TYPES_MAX) {
+    throw new ChangeRejected('limit_reached', `scale: at most ${PROCESS_TYPES_MAX} process types are allowed.`);
+  }
+}
+
+function checkProcessType(type: unknown): void {
+  const problem = processTypeProblem(type);
+  if (problem !== undefined) throw new ChangeRejected('invalid_name', `process type ${quote(type)}: ${problem}.`);
+}
+
+function checkRelease(app: AppView, release: NewRelease): void {
+  if (!isRecord(release)) throw new ChangeRejected('invalid_value', 'release: must be an object.');
+  freshRelease(app, release.id);
+  checkText('description', release.description, Number.MAX_SAFE_INTEGER);
+  checkText('buildpack', release.buildpack, TEXT_LENGTH_MAX);
+  if (!isRecord(release.droplet)) throw new ChangeRejected('invalid_value', 'droplet: must be an object.');
+  if (typeof release.droplet.digest !== 'string' || !DIGEST_PATTERN.test(release.droplet.digest)) {
+    throw new ChangeRejected('invalid_value', 'droplet digest: must be sha256: and 64 hexadecimal digits.');
+  }
+  checkInteger('droplet size (bytes)', release.droplet.sizeBytes, { min: 0, max: DROPLET_BYTES_MAX });
+  checkText('droplet stack', release.droplet.stack, TEXT_LENGTH_MAX);
+  if (!isRecord(release.processes)) {
+    throw new ChangeRejected('invalid_value', 'processes: must be pairs of process type and command.');
+  }
+  const processes = Object.entries(release.processes);
+  if (processes.length > PROCESS_TYPES_MAX) {
+    throw new ChangeRejected('limit_reached', `processes: at most ${PROCESS_TYPES_MAX} process types are allowed.`);
+  }
+  for (const [type, command] of processes) {
+    checkProcessType(type);
+    if (typeof command !== 'string' || command.trim() === '' || command.includes('\0')) {
+      throw new ChangeRejected('invalid_value', `process ${type}: must have a start command.`);
+    }
+    if (byteLength(command) > COMMAND_BYTES_MAX) {
+      throw new ChangeRejected(
+        'too_large',
+        `process ${type}: its command must be at most ${COMMAND_BYTES_MAX / 1024} KiB; put it in a script.`,
+      );
+    }
+  }
+}
+
+function validateRollback(app: AppView, change: Of<'rollback'>): void {
+  if (app.release === undefined || app.releases.length < 2) {
+    throw new ChangeRejected(
+      'nothing_to_roll_back',
+      `${app.name} has ${app.release === undefined ? 'no release' : 'only one release'}, so there is nothing to go back to.`,
+    );
+  }
+  knownRelease(app, change.to);
+  if (change.to === app.release.id) {
+    throw new ChangeRejected(
+      'nothing_to_roll_back',
+      `${app.name} runs v${app.release.version} already; choose another from \`peer releases ${app.name}\`.`,
+    );
+  }
+  freshRelease(app, change.release);
+}
+
+function validateEnv(app: AppView, change: Of<'setEnv'>): void {
+  checkEnv(change.set);
+  if (!Array.isArray(change.unset)) throw new ChangeRejected('invalid_env', 'unset: must be a list of names.');
+  for (const key of change.unset) {
+    checkEnvKey(key);
+    if (Object.hasOwn(change.set, key)) {
+      throw new ChangeRejected('invalid_env', `env ${key}: cannot be set and unset at once.`);
+    }
+  }
+  const kept = Object.entries(app.env).filter(([key]) => !change.unset.includes(key));
+  checkEnv({ ...Object.fromEntries(kept), ...change.set });
+  freshRelease(app, change.release);
+}
+
+function validateMapping(view: DesiredView, change: Of<'mapRoute'>): void {
+  const app = knownApp(view, change.app);
+  const route = checkedRoute(change.route);
+  freeRoute(view, route, app.id);
+  checkRouteCount(app.name, app.routes.includes(route) ? app.routes.length : app.routes.length + 1);
+}
+
+function freeRoute(view: DesiredView, route: string, app: AppId): void {
+  const holder = view.routes.get(route);
+  if (holder === undefined || holder === app) return;
+  const name = view.apps.get(holder)?.name ?? holder;
+  throw new ChangeRejected(
+    'route_taken',
+    `Route ${route} belongs to ${name}; choose another, or free it with \`peer unmap ${name} ${route}\`.`,
+  );
+}
+
+function checkRouteCount(app: string, count: number): void {
+  if (count <= ROUTES_PER_APP_MAX) return;
+  throw new ChangeRejected(
+    'limit_reached',
+    `${app} would have ${count} routes; at most ${ROUTES_PER_APP_MAX} are allowed. Use a *. route, or unmap some.`,
+  );
+}
+
+function validateUnmapping(view: DesiredView, change: Of<'unmapRoute'>): void {
+  const app = knownApp(view, change.app);
+  const route = checkedRoute(change.route);
+  const lost = view.conflicts.some((one) => one.kind === 'route' && one.route === route && one.loser === app.id);
+  if (app.routes.includes(route) || lost) return;
+  throw new ChangeRejected(
+    'route_unknown',
+    `${app.name} has no route ${route}; it has ${app.routes.join(', ') || 'none'}.`,
+  );
+}

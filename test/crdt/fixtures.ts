@@ -1,0 +1,93 @@
+// Small documents and named changes for the tests of crdt/. Everything is deterministic: ids and writers are counted.
+
+import type { AppSettings, ChangeAuthor, NamedChange } from '../../crdt/change.ts';
+import { DesiredDocument } from '../../crdt/document.ts';
+import { type AppId, asAppId, asClusterId, asDigest, asNodeId, asReleaseId, type ReleaseId } from '../../crdt/ids.ts';
+import type { DesiredView } from '../../crdt/view.ts';
+
+export const clusterId = asClusterId('c1'.repeat(16));
+export const alice: ChangeAuthor = { by: 'alice', atMs: 1_000_000 };
+export const at = (atMs: number): ChangeAuthor => ({ by: 'alice', atMs });
+export const tokenHash = 'ab'.repeat(32);
+
+/** A writer's id for replica number `index`. */
+export const actor = (index: number): string => index.toString(16).padStart(32, '0');
+
+let actorsGiven = 0x1000;
+export const newActor = (): string => actor(actorsGiven++);
+
+export const newCluster = { clusterId, name: 'test', domain: 'localhost', author: alice };
+
+export const node = (index: number) => asNodeId(`12D3KooWnode${index}`);
+export const app = (index: number): AppId => asAppId(`app-${index}`);
+export const release = (index: number): ReleaseId => asReleaseId(`release-${index}`);
+export const digest = (index: number) => asDigest(`sha256:${index.toString(16).padStart(64, '0')}`);
+
+export const admitNode = (index: number): NamedChange => ({
+  change: 'admitNode',
+  node: node(index),
+  name: `n${index}`,
+  operatorTokenHash: tokenHash,
+});
+
+export const createApp = (
+  index: number,
+  more: { name?: string; settings?: AppSettings; env?: Record<string, string>; routes?: string[] } = {},
+): NamedChange => ({
+  change: 'createApp',
+  app: app(index),
+  name: more.name ?? `app${index}`,
+  settings: more.settings ?? {},
+  scale: {},
+  env: more.env ?? {},
+  routes: more.routes ?? [],
+  stopped: false,
+});
+
+export const addRelease = (
+  appIndex: number,
+  releaseIndex: number,
+  processes: Record<string, string> = { web: 'node server.js' },
+): NamedChange => ({
+  change: 'addRelease',
+  app: app(appIndex),
+  release: {
+    id: release(releaseIndex),
+    description: 'push',
+    droplet: { digest: digest(releaseIndex), sizeBytes: 1000, stack: 'peer-1' },
+    buildpack: 'node',
+    processes,
+  },
+});
+
+/** A document to which the changes have been written one after the other. */
+export function documentWith(changes: readonly NamedChange[], author: ChangeAuthor = alice): DesiredDocument {
+  return writeAll(DesiredDocument.create(newCluster, actor(1)), changes, author);
+}
+
+export function writeAll(
+  document: DesiredDocument,
+  changes: readonly NamedChange[],
+  author: ChangeAuthor = alice,
+): DesiredDocument {
+  return changes.reduce((current, change) => current.write([change], author)?.next ?? current, document);
+}
+
+/** Another replica, with a writer's id of its own. */
+export const replicaOf = (document: DesiredDocument, index: number): DesiredDocument =>
+  DesiredDocument.load(document.save(), { actor: actor(index), clusterId });
+
+/** All that one has and the other has not, delivered. */
+export const merged = (into: DesiredDocument, from: DesiredDocument): DesiredDocument =>
+  into.receive(changesOf(from)).next;
+
+export const changesOf = (document: DesiredDocument): Uint8Array[] => document.changesSince([]);
+
+/** As plain data, maps as lists of entries, so that the order in them counts in a comparison. */
+export const plain = (view: DesiredView): unknown =>
+  JSON.parse(
+    JSON.stringify(view, (_key, value: unknown) => {
+      if (value instanceof Map) return [...value];
+      return value instanceof Set ? [...value] : value;
+    }),
+  );
