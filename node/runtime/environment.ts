@@ -1,0 +1,72 @@
+// Decides the environment of an instance: what the platform tells it, then the app's own variables. Pure.
+
+import type { InstanceSpec } from '../core/types.ts';
+
+/** Open files an instance may have; told to it in VCAP_APPLICATION. */
+export const INSTANCE_FILES_MAX = 16_384;
+
+/** There is one organization and one space; apps that look for them find these. */
+const ORGANIZATION = { id: '00000000-0000-4000-8000-000000000001', name: 'peer' };
+const SPACE = { id: '00000000-0000-4000-8000-000000000002', name: 'default' };
+
+const MIB = 1024 * 1024;
+
+export type InstancePlace = {
+  port: number;
+  /** Address the app should listen on. */
+  host: string;
+  /** Folder that holds the droplet's `app` and `tmp`, as the app sees it. */
+  home: string;
+  /** Folder with the daemon's own Node, as the app sees it: last on the path, so that a droplet's own comes first. */
+  nodeBin: string;
+};
+
+export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): Record<string, string> {
+  const port = String(place.port);
+  const memoryMiB = Math.floor(spec.memoryBytes / MIB);
+  const platform: Record<string, string> = {
+    HOME: `${place.home}/app`,
+    TMPDIR: `${place.home}/tmp`,
+    USER: 'vcap',
+    LANG: 'C.UTF-8',
+    PATH: `/usr/local/bin:/usr/bin:/bin:${place.nodeBin}`,
+    HOST: place.host,
+    MEMORY_LIMIT: `${memoryMiB}m`,
+    VCAP_SERVICES: '{}',
+  };
+  // What names this very instance: an app's own variables never stand in its place.
+  const identity: Record<string, string> = {
+    PORT: port,
+    INSTANCE_INDEX: String(spec.index),
+    CF_INSTANCE_INDEX: String(spec.index),
+    CF_INSTANCE_GUID: spec.id,
+    CF_INSTANCE_IP: place.host,
+    CF_INSTANCE_INTERNAL_IP: place.host,
+    CF_INSTANCE_PORT: port,
+    CF_INSTANCE_ADDR: `${place.host}:${port}`,
+    CF_INSTANCE_PORTS: JSON.stringify([{ external: place.port, internal: place.port }]),
+    VCAP_APP_HOST: place.host,
+    VCAP_APP_PORT: port,
+    VCAP_APPLICATION: JSON.stringify({
+      application_id: spec.app.id,
+      application_name: spec.app.name,
+      application_uris: spec.uris,
+      application_version: spec.release.id,
+      name: spec.app.name,
+      uris: spec.uris,
+      version: spec.release.id,
+      limits: { mem: memoryMiB, disk: Math.floor(spec.diskBytes / MIB), fds: INSTANCE_FILES_MAX },
+      process_id: `${spec.app.id}/${spec.process}`,
+      process_type: spec.process,
+      instance_id: spec.id,
+      instance_index: spec.index,
+      host: place.host,
+      port: place.port,
+      space_id: SPACE.id,
+      space_name: SPACE.name,
+      organization_id: ORGANIZATION.id,
+      organization_name: ORGANIZATION.name,
+    }),
+  };
+  return { ...platform, ...spec.env, ...identity };
+}

@@ -1,0 +1,28 @@
+// How the runtime fails at its edges: every code, and the error that carries it. Decides nothing.
+
+/**
+ * - `sandbox_missing`, `sandbox_unusable`: nothing was started; a retry is of no use until the machine is changed.
+ * - `no_free_port`, `no_free_user`: nothing was started; a retry may succeed once other instances have ended.
+ * - `droplet_missing`, `droplet_unpack_failed`: the instance was not launched and its folder is removed.
+ * - `spawn_failed`: the operating system refused a process; a retry may succeed.
+ * - `invalid_name`: a bug or a hostile name; nothing was touched.
+ */
+export type RuntimeErrorCode =
+  | 'sandbox_missing'
+  | 'sandbox_unusable'
+  | 'no_free_port'
+  | 'no_free_user'
+  | 'droplet_missing'
+  | 'droplet_unpack_failed'
+  | 'spawn_failed'
+  | 'invalid_name';
+
+export class RuntimeError extends Error {
+  readonly code: RuntimeErrorCode;
+
+  constructor(code: RuntimeErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'RuntimeError';
+    this.code = code;
+  }
+}

@@ -1,0 +1,71 @@
+// Words why an instance ended, for people: one line. Pure.
+
+import { constants } from 'node:os';
+
+const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name.slice(3)]));
+
+/** `64 MiB`, `1.5 GiB`; exact sizes stay exact. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `60 s`, `0.5 s`. */
+export function formatSeconds(ms: number): string {
+  return `${Math.round(ms / 100) / 10} s`;
+}
+
+/** The signal behind a shell's exit status of 128 + n, without `SIG`; undefined for a plain status. */
+export function signalOfStatus(status: number): string | undefined {
+  return status > 128 ? SIGNAL_NAMES.get(status - 128) : undefined;
+}
+
+export type Ending = {
+  /** Set when the runtime ended it on purpose. */
+  stopReason: string | undefined;
+  /** Undefined: it vanished without leaving one. */
+  status: number | undefined;
+  outOfMemory: boolean;
+  memoryBytes: number;
+  diskBytes: number;
+};
+
+export function endingReason(ending: Ending): string {
+  if (ending.stopReason !== undefined) return ending.stopReason;
+  if (ending.outOfMemory && ending.status !== 0) return `out of memory (limit ${formatBytes(ending.memoryBytes)})`;
+  if (ending.status === undefined) return 'its supervising process was killed from outside';
+  const signal = signalOfStatus(ending.status);
+  if (signal === 'XFSZ') return `disk limit of ${formatBytes(ending.diskBytes)} exceeded by a single file`;
+  return signal === undefined ? `exited with status ${ending.status}` : `killed by signal ${signal}`;
+}
+
+export type NeverHealthy = {
+  kind: 'port' | 'http' | 'process';
+  path: string;
+  port: number;
+  timeoutMs: number;
+  /** What the last probe answered. */
+  lastProblem: string;
+  /** Ports that its processes listen on. */
+  listening: readonly number[];
+  lastLines: readonly string[];
+};
+
+export function neverHealthyReason(found: NeverHealthy): string {
+  const within = `within ${formatSeconds(found.timeoutMs)}`;
+  const listens = found.listening.includes(found.port);
+  const others = found.listening.filter((port) => port !== found.port);
+  const instead = !listens && others.length > 0 ? ` (it listens on ${others.join(', ')} instead)` : '';
+  const what =
+    found.kind === 'http' && listens
+      ? `GET ${found.path} on PORT ${found.port} did not succeed ${within} (${found.lastProblem})`
+      : `did not listen on PORT ${found.port} ${within}${instead}`;
+  const lines = found.lastLines.length > 0 ? `; last lines: ${found.lastLines.join(' | ')}` : '';
+  return `${what}${lines}`;
+}

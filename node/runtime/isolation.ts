@@ -1,0 +1,118 @@
+// Finds out, once at start-up, how this machine can isolate what it runs, and proves it by running something. Refuses
+// rather than running code with less isolation than was asked for.
+
+import { constants } from 'node:fs';
+import { access, mkdir, readdir, readlink, realpath, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { NodeId } from '../../crdt/ids.ts';
+import type { Log } from '../ports.ts';
+import { etcVisible, type HostView } from './bwrap.ts';
+import { findControlGroups } from './cgroup.ts';
+import { type Isolation, RUN_GROUP_PREFIX, removeGroups, scratchFolder } from './confinement.ts';
+import { RuntimeError } from './errors.ts';
+import { runAttached } from './run.ts';
+import { UserPool } from './users.ts';
+
+export type IsolationOptions = {
+  dataDir: string;
+  nodeId: NodeId;
+  log: Log;
+  /** Runs everything unprotected, as the daemon's own user. */
+  insecure?: boolean;
+  /** Folders to look for bubblewrap in. */
+  searchPath?: readonly string[];
+};
+
+/** The end of a node's id differs between nodes; its start does not. */
+const NODE_SUFFIX_LENGTH = 12;
+const PROBE_TIMEOUT_MS = 10_000;
+export async function prepareIsolation(options: IsolationOptions): Promise<Isolation> {
+  const { dataDir, nodeId, log } = options;
+  const suffix = nodeId.slice(-NODE_SUFFIX_LENGTH).replace(/[^A-Za-z0-9]/g, '');
+  const insecure = options.insecure === true;
+  const bwrap = insecure ? undefined : await findProgram('bwrap', options.searchPath ?? defaultSearchPath());
+  if (bwrap === undefined && !insecure) {
+    throw new RuntimeError(
+      'sandbox_missing',
+      'bubblewrap (bwrap) is not installed, so apps cannot be isolated: install it (Debian: apt-get install bubblewrap), or pass --insecure-process-runtime to run apps unprotected',
+    );
+  }
+  const found = await findControlGroups(suffix);
+  const isolation: Isolation = {
+    dataDir,
+    bwrap,
+    host: await readHost(),
+    groups: found.groups,
+    users: new UserPool(nodeId),
+    ownUsers: bwrap !== undefined && process.getuid?.() === 0,
+    log,
+  };
+  await rm(scratchFolder(isolation), { recursive: true, force: true });
+  await mkdir(scratchFolder(isolation), { recursive: true, mode: 0o700 });
+  if (found.groups === undefined) log.warn('runtime.no_control_groups', { reason: found.reason });
+  else await removeGroups(found.groups, (name) => name.startsWith(RUN_GROUP_PREFIX));
+  if (insecure) log.error('runtime.insecure', { message: 'apps run without a sandbox and as the user of the daemon' });
+  else await prove(isolation);
+  return isolation;
+}
+
+async function prove(isolation: Isolation): Promise<void> {
+  let output = '';
+  const result = await runAttached(isolation, {
+    name: 'probe',
+    uid: isolation.users.stagingUid,
+    argv: ['true'],
+    cwd: '/',
+    env: { PATH: '/usr/bin:/bin' },
+    binds: [],
+    memoryBytes: 64 * 1024 * 1024,
+    pidsMax: 16,
+    timeoutMs: PROBE_TIMEOUT_MS,
+    outputBytesMax: 4096,
+    onOutput: (chunk) => {
+      output += chunk.toString();
+    },
+  });
+  if (result.code === 0) return;
+  const problem = output.trim().split('\n').at(-1) ?? '';
+  throw new RuntimeError(
+    'sandbox_unusable',
+    `bubblewrap is installed but cannot make a sandbox here (${problem === '' ? `status ${result.code}` : problem}): allow this user to make namespaces, run the daemon as root, or pass --insecure-process-runtime to run apps unprotected`,
+  );
+}
+
+async function readHost(): Promise<HostView> {
+  const links: HostView['links'][number][] = [];
+  const folders: string[] = [];
+  for (const name of (await readdir('/')).filter((entry) => /^(bin|sbin|lib|lib\d+|libx32)$/.test(entry)).sort()) {
+    const path = `/${name}`;
+    const target = await readlink(path).catch(() => undefined);
+    if (target === undefined) folders.push(path);
+    else links.push({ path, target });
+  }
+  return {
+    links,
+    folders,
+    etc: etcVisible(await readdir('/etc')),
+    nodeBin: dirname(await realpath(process.execPath)),
+  };
+}
+
+/** Paths to look for programs in, also when the daemon was started with a poor environment. */
+function defaultSearchPath(): string[] {
+  return [...(process.env.PATH ?? '').split(':'), '/usr/bin', '/usr/local/bin', '/bin'].filter((path) =>
+    path.startsWith('/'),
+  );
+}
+
+async function findProgram(name: string, searchPath: readonly string[]): Promise<string | undefined> {
+  for (const folder of searchPath) {
+    const path = join(folder, name);
+    const found = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return path;
+  }
+  return undefined;
+}

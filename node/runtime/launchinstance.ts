@@ -1,0 +1,160 @@
+// Launches one instance: its folder, its droplet, its control group, its sandbox. What comes after is watched elsewhere.
+
+import { spawn } from 'node:child_process';
+import { close as closeCallback, constants, open as openCallback } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import { promisify } from 'node:util';
+import type { Digest } from '../../crdt/ids.ts';
+import type { InstanceSpec } from '../core/types.ts';
+import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
+import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
+import { INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
+import { RuntimeError } from './errors.ts';
+import { formatBytes } from './exits.ts';
+import { type Descriptors, InstanceFolder, type InstanceRecord } from './folder.ts';
+import { encodeLoad, LOAD_FD, SHELL, SHIM, startCommand } from './launch.ts';
+import { runAttached } from './run.ts';
+
+const open = promisify(openCallback);
+const close = promisify(closeCallback);
+
+/** Processes and threads of one instance. */
+export const INSTANCE_PIDS_MAX = 512;
+const UNPACK_TIMEOUT_MS = 5 * 60_000;
+const UNPACK_MEMORY_BYTES = 512 * 1024 * 1024;
+const UNPACK_PIDS_MAX = 16;
+const UNPACK_OUTPUT_BYTES_MAX = 4 * 1024;
+
+/** Stops reading at the limit, so that a small droplet that unpacks to something huge cannot fill the disk. */
+const UNPACK = 'gzip -dc | head -c "$1" | tar -xf - && mkdir -p app logs tmp';
+
+export type LaunchOptions = {
+  isolation: Isolation;
+  folder: InstanceFolder;
+  record: InstanceRecord;
+  spec: InstanceSpec;
+  blobPath: (digest: Digest) => string;
+  signal: AbortSignal;
+};
+
+export type Launched = { descriptors: Descriptors; shim: number };
+
+/** Makes the folder ready to launch in. Fails with RuntimeError; the caller removes what is there. */
+export async function prepareInstance(options: LaunchOptions): Promise<void> {
+  const { isolation, folder, record } = options;
+  const owner = isolation.ownUsers ? record.uid : undefined;
+  await folder.create(owner);
+  const steps = await Promise.allSettled([
+    unpack(options),
+    folder.makeFifos(owner),
+    folder.writeRecord(record),
+    writeAccounts(folder.accounts, sandboxUser(isolation, record.uid), record.app.name),
+    isolation.groups?.create(record.id, { memoryBytes: record.memoryBytes, pidsMax: INSTANCE_PIDS_MAX }),
+  ]);
+  // Only when all have ended: the caller removes what they made.
+  const failed = steps.find((step) => step.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+}
+
+export async function launchInstance(options: LaunchOptions): Promise<Launched> {
+  const { isolation, folder, record, spec } = options;
+  const confined = isolation.bwrap !== undefined;
+  const home = confined ? SANDBOX_HOME : folder.home;
+  const command = confinedCommand(isolation, {
+    user: sandboxUser(isolation, record.uid),
+    hostname: record.app.name,
+    accounts: folder.accounts,
+    binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
+    links: [{ path: '/app', target: `${SANDBOX_HOME}/app`.slice(1) }],
+    memoryBytes: record.memoryBytes,
+    limits: { pidsMax: INSTANCE_PIDS_MAX, filesMax: INSTANCE_FILES_MAX, fileBytesMax: record.diskBytes },
+  });
+  const env = instanceEnvironment(spec, {
+    port: record.port,
+    host: '127.0.0.1',
+    home,
+    nodeBin: confined ? SANDBOX_NODE_BIN : isolation.host.nodeBin,
+  });
+  const groups = isolation.groups?.open(record.id).folders ?? [];
+  const descriptors = await folder.openReaders();
+  const writers = await folder.openWriters();
+  try {
+    const shim = await spawnShim({
+      argv: [folder.path, String(groups.length), ...groups, ...command],
+      stdio: writers,
+      load: encodeLoad({ cwd: `${home}/app`, argv: startCommand(spec.command), env }),
+    });
+    return { descriptors, shim };
+  } catch (error) {
+    await InstanceFolder.closeReaders(descriptors);
+    throw error;
+  } finally {
+    await writers.close();
+  }
+}
+
+function spawnShim(options: { argv: string[]; stdio: { out: number; err: number }; load: Buffer }): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(SHELL, ['-c', SHIM, 'peer', ...options.argv], {
+      cwd: '/',
+      // Nothing of the app's environment: the shim and bubblewrap may run as root.
+      env: { PATH: '/usr/bin:/bin' },
+      // A session of its own, so that it outlives the daemon and the daemon's terminal.
+      detached: true,
+      stdio: ['ignore', options.stdio.out, options.stdio.err, 'pipe'],
+    });
+    child.once('error', (error) =>
+      reject(new RuntimeError('spawn_failed', `could not start a process: ${error.message}`, { cause: error })),
+    );
+    child.once('spawn', () => {
+      child.unref();
+      const load = child.stdio[LOAD_FD] as Duplex;
+      // The shim may have ended already; its exit status says why.
+      load.on('error', () => {});
+      load.end(options.load);
+      resolve(child.pid!);
+    });
+  });
+}
+
+async function unpack(options: LaunchOptions): Promise<void> {
+  const { isolation, folder, record, spec } = options;
+  const droplet = await openDroplet(options);
+  let problem = '';
+  try {
+    const result = await runAttached(isolation, {
+      name: `unpack-${record.id.replace(/[^A-Za-z0-9-]/g, '-')}`,
+      uid: record.uid,
+      argv: ['/bin/sh', '-c', UNPACK, 'unpack', String(record.diskBytes)],
+      cwd: SANDBOX_HOME,
+      env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+      binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
+      memoryBytes: UNPACK_MEMORY_BYTES,
+      pidsMax: UNPACK_PIDS_MAX,
+      timeoutMs: UNPACK_TIMEOUT_MS,
+      stdin: droplet,
+      outputBytesMax: UNPACK_OUTPUT_BYTES_MAX,
+      onOutput: (chunk) => {
+        problem += chunk.toString();
+      },
+      signal: options.signal,
+    });
+    if (result.code === 0) return;
+    const detail = /Unexpected EOF/i.test(problem)
+      ? `it is damaged, or larger than the disk limit of ${formatBytes(spec.diskBytes)}`
+      : (problem.trim().split('\n')[0] ?? '') || `status ${result.code ?? result.signal}`;
+    throw new RuntimeError('droplet_unpack_failed', `could not unpack the droplet: ${detail}`);
+  } finally {
+    await close(droplet);
+  }
+}
+
+async function openDroplet({ spec, blobPath }: LaunchOptions): Promise<number> {
+  try {
+    return await open(blobPath(spec.droplet.digest), constants.O_RDONLY);
+  } catch (error) {
+    throw new RuntimeError('droplet_missing', `this node does not hold the droplet ${spec.droplet.digest}`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,36 @@
+// The Sandbox port: commands of staging, run to their end as the node's staging user. Never runs instances.
+
+import { spawn } from 'node:child_process';
+import type { Sandbox } from '../ports.ts';
+import type { Isolation } from './confinement.ts';
+import { RuntimeError } from './errors.ts';
+import { runAttached } from './run.ts';
+
+export function createSandbox(isolation: Isolation): Sandbox {
+  const uid = isolation.users.stagingUid;
+  return {
+    run: (run) => runAttached(isolation, { ...run, uid }),
+    async giveTo(path) {
+      if (isolation.ownUsers) await changeOwner(path, uid);
+    },
+  };
+}
+
+/** Not followed: a link inside could point at anything on the machine. */
+function changeOwner(path: string, uid: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('chown', ['-RhP', '--', `${uid}:${uid}`, path], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let problem = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      problem = `${problem}${chunk}`.slice(0, 1000);
+    });
+    child.once('error', (error) =>
+      reject(new RuntimeError('spawn_failed', `could not start chown: ${error.message}`, { cause: error })),
+    );
+    child.once('close', (code) => {
+      if (code === 0) resolve();
+      else
+        reject(new RuntimeError('sandbox_unusable', `could not give ${path} to the staging user: ${problem.trim()}`));
+    });
+  });
+}

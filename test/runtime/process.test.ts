@@ -1,0 +1,171 @@
+// The process runtime: the contract, then what only it promises about its sandbox.
+
+import { mkdtemp, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { asNodeId } from '../../crdt/ids.ts';
+import type { Log } from '../../node/ports.ts';
+import { findControlGroups } from '../../node/runtime/cgroup.ts';
+import { prepareIsolation } from '../../node/runtime/isolation.ts';
+import { createLogStore } from '../../node/runtime/logs.ts';
+import { createProcessRuntime } from '../../node/runtime/process.ts';
+import { DropletShelf } from './droplet.ts';
+import { describeRuntime, Opened, type RuntimeHarness, SERVER, shell, specOf } from './runtime.contract.ts';
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+type ProcessHarness = RuntimeHarness & { dataDir: string };
+
+async function makeHarness(): Promise<ProcessHarness> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'peer-runtime-'));
+  const nodeId = asNodeId(`test${Math.random().toString(36).slice(2, 14)}`);
+  const shelf = new DropletShelf(join(dataDir, 'blobs'));
+  const stores: { close(): Promise<void> }[] = [];
+  return {
+    dataDir,
+    async open() {
+      const isolation = await prepareIsolation({ dataDir, nodeId, log: silent });
+      const logs = createLogStore({ dataDir, nodeId, log: silent });
+      stores.push(logs);
+      const runtime = await createProcessRuntime({
+        isolation,
+        stack: 'test',
+        blobPath: (digest) => shelf.path(digest),
+        logs,
+        log: silent,
+        diskSampleMs: 200,
+        readyProbeMs: 200,
+      });
+      return { runtime, logs };
+    },
+    droplet: (files) => shelf.add(files),
+    async checkNothingLeft() {
+      await expect.poll(() => processesNaming(dataDir), { timeout: 5_000 }).toEqual([]);
+      expect(await readdir(join(dataDir, 'instances'))).toEqual([]);
+      expect(await readdir(join(dataDir, 'sandbox'))).toEqual([]);
+      const { groups } = await findControlGroups(nodeId.slice(-12));
+      expect(await groups?.list()).toEqual([]);
+    },
+    async dispose() {
+      for (const store of stores) await store.close();
+      await rm(dataDir, { recursive: true, force: true });
+      for (const folder of ['memory/', 'pids/', 'cpu/', '']) {
+        await rmdir(`/sys/fs/cgroup/${folder}peer/${nodeId.slice(-12)}`).catch(() => {});
+      }
+    },
+  };
+}
+
+/** Command lines of processes whose arguments hold the text. */
+async function processesNaming(text: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+  return lines.filter((line) => line.includes(text));
+}
+
+describeRuntime('process runtime', makeHarness);
+
+describe('process runtime › sandbox', () => {
+  let harness: ProcessHarness;
+  let node: Opened;
+  let port: number;
+
+  beforeEach(async () => {
+    harness = await makeHarness();
+    await writeFile(join(harness.dataDir, 'secret'), 'the cluster key', { mode: 0o644 });
+    node = new Opened(await harness.open());
+    const spec = specOf(await harness.droplet({ 'app/server.js': SERVER }), { env: { TOKEN: 'hush-hush' } });
+    node.runtime.start(spec);
+    port = await node.ready(spec.id);
+  });
+  afterEach(async () => {
+    await node.runtime.close({ keepInstances: false });
+    await harness.checkNothingLeft();
+    await harness.dispose();
+  });
+
+  it.each([
+    ['the data directory', (dir: string) => `cat ${dir}/secret`],
+    ["root's home", () => 'ls /root'],
+    ["the machine's password file", () => 'cat /etc/shadow'],
+    ['the log of the machine', () => 'ls /var/log'],
+    ['sockets of services', () => 'ls /run'],
+  ])('hides %s', async (_, command) => {
+    const { status, err } = await shell(port, command(harness.dataDir));
+    expect(status).not.toBe(0);
+    expect(err).toMatch(/No such file|Permission denied/);
+  });
+
+  it.each([
+    ['/usr', 'touch /usr/x'],
+    ['the root', 'touch /x'],
+    ['/etc', 'touch /etc/x'],
+    ['the Node it was given', 'touch /opt/peer/node/bin/x'],
+    ['kernel settings', 'echo x >/proc/sys/kernel/hostname'],
+  ])('does not let it write to %s', async (_, command) => {
+    const { status, err } = await shell(port, command);
+    expect(status).not.toBe(0);
+    expect(err).toMatch(/Read-only|Permission denied/);
+  });
+
+  it('lets it write to its home, /tmp, and /dev/shm', async () => {
+    const { status, err } = await shell(
+      port,
+      'for f in ~/a /app/b $TMPDIR/c /tmp/d /var/tmp/e /dev/shm/f; do echo x >$f || exit 1; done; test "$(cat ~/b)" = x',
+    );
+    expect(err).toBe('');
+    expect(status).toBe(0);
+  });
+
+  it('lets it open /dev/stdout and /dev/stderr anew', async () => {
+    const spec = specOf(await harness.droplet({}), { command: 'echo one >/dev/stdout; echo two >>/dev/stderr' });
+    node.runtime.start(spec);
+    await node.exitReason(spec.id);
+    expect((await node.lines(spec)).sort()).toEqual(['one', 'two']);
+  });
+
+  it('shows it only its own processes, and as a user without powers', async () => {
+    const { out } = await shell(
+      port,
+      'ls /proc | grep -c "^[0-9]"; whoami; grep -E "^(CapEff|CapBnd|NoNewPrivs)" /proc/self/status; kill -9 1 || echo refused',
+    );
+    const [processes, user, effective, bound, noNew, refused] = out.trim().split('\n');
+    expect(Number(processes)).toBeLessThan(10);
+    expect([user, effective, bound, noNew, refused]).toEqual([
+      'vcap',
+      'CapEff:\t0000000000000000',
+      'CapBnd:\t0000000000000000',
+      'NoNewPrivs:\t1',
+      'refused',
+    ]);
+  });
+
+  it('keeps its environment out of the command lines and files of the machine', async () => {
+    expect(await processesNaming('hush-hush')).toEqual([]);
+    const [instance] = await readdir(join(harness.dataDir, 'instances'));
+    const record = join(harness.dataDir, 'instances', instance!, 'instance.json');
+    expect(await readFile(record, 'utf8')).not.toContain('hush-hush');
+    expect((await stat(record)).mode & 0o777).toBe(0o600);
+  });
+
+  it('gives two instances different users', async () => {
+    const other = specOf(await harness.droplet({ 'app/server.js': SERVER }));
+    node.runtime.start(other);
+    const otherPort = await node.ready(other.id);
+    const uids = await Promise.all([port, otherPort].map(async (at) => (await shell(at, 'id -u')).out));
+    expect(uids[0]).not.toBe(uids[1]);
+  });
+});
+
+describe('process runtime › set-up', () => {
+  it('refuses without bubblewrap, and says what to do', async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), 'peer-runtime-'));
+    const options = { dataDir, nodeId: asNodeId('test-without'), log: silent, searchPath: ['/nonexistent'] };
+    await expect(prepareIsolation(options)).rejects.toMatchObject({
+      code: 'sandbox_missing',
+      message: expect.stringMatching(/install it .* or pass --insecure-process-runtime/),
+    });
+    await rm(dataDir, { recursive: true });
+  });
+});

@@ -1,0 +1,387 @@
+// What every Runtime guarantees, as tests that run against each implementation. A harness makes the runtime and droplets.
+
+import { randomUUID } from 'node:crypto';
+import { request } from 'node:http';
+import { afterEach, describe, expect, it } from 'vitest';
+import { asAppId, asInstanceId, asReleaseId, type Digest, type InstanceId } from '../../crdt/ids.ts';
+import type { InstanceSpec } from '../../node/core/types.ts';
+import type { LogLine, LogStore, Runtime, RuntimeEvent } from '../../node/ports.ts';
+
+export type RuntimeHarness = {
+  /** A new runtime on the harness's data directory; the one before it has been closed. */
+  open(): Promise<{ runtime: Runtime; logs: LogStore }>;
+  droplet(files: Record<string, string>): Promise<Digest>;
+  /** Fails when a process, a control group or a folder is left over. */
+  checkNothingLeft(): Promise<void>;
+  dispose(): Promise<void>;
+};
+
+const MIB = 1024 * 1024;
+const WAIT = { timeout: 20_000, interval: 20 };
+
+/** Answers every request with what the query asks for; says when it got TERM. */
+export const SERVER = `
+const http = require('node:http');
+const { spawn, spawnSync } = require('node:child_process');
+console.log('hello from out');
+console.error('hello from err');
+http.createServer((req, res) => {
+  const url = new URL(req.url, 'http://app');
+  if (url.pathname === '/env') return res.end(JSON.stringify(process.env));
+  if (url.pathname === '/sh') {
+    const done = spawnSync('bash', ['-c', url.searchParams.get('c')], { encoding: 'utf8' });
+    return res.end(JSON.stringify({ status: done.status, out: done.stdout, err: done.stderr }));
+  }
+  if (url.pathname === '/log') { console.log(url.searchParams.get('text')); return res.end(); }
+  if (url.pathname === '/exit') { res.end(); process.stdout.write(url.searchParams.get('last') ?? ''); setImmediate(() => process.exit(Number(url.searchParams.get('status')))); return; }
+  if (url.pathname === '/eat') { const kept = []; const eat = () => { kept.push(Buffer.alloc(8 << 20, 1)); setImmediate(eat); }; eat(); return res.end(); }
+  if (url.pathname === '/child') { const child = spawn('sleep', ['1000'], { detached: true, stdio: 'ignore' }); return res.end(String(child.pid)); }
+  if (url.pathname === '/deaf') { setInterval(() => {}, 1000); server.close(); server.closeAllConnections(); return; }
+  res.end('hello');
+}).listen(process.env.PORT, '127.0.0.1', function () { globalThis.server = this; });
+process.on('SIGTERM', () => { console.log('got TERM'); setTimeout(() => { console.log('done'); process.exit(0); }, 50); });
+`;
+
+export class Opened {
+  readonly runtime: Runtime;
+  readonly logs: LogStore;
+  readonly events: RuntimeEvent[] = [];
+
+  constructor(opened: { runtime: Runtime; logs: LogStore }) {
+    this.runtime = opened.runtime;
+    this.logs = opened.logs;
+    opened.runtime.onEvent((event) => this.events.push(event));
+  }
+
+  of(id: InstanceId): RuntimeEvent[] {
+    return this.events.filter((event) => event.id === id);
+  }
+
+  port(id: InstanceId): number {
+    const launched = this.of(id).find((event) => event.type === 'instanceLaunched');
+    return (launched as { port: number }).port;
+  }
+
+  async ready(id: InstanceId): Promise<number> {
+    await expect
+      .poll(() => this.of(id).find((event) => event.type !== 'instanceLaunched'), WAIT)
+      .toEqual({ type: 'instanceReady', id });
+    return this.port(id);
+  }
+
+  async exitReason(id: InstanceId): Promise<string> {
+    await expect.poll(() => this.of(id).at(-1)?.type, WAIT).toBe('instanceExited');
+    return (this.of(id).at(-1) as { reason: string }).reason;
+  }
+
+  async lines(spec: InstanceSpec, source: LogLine['source'] = 'APP'): Promise<string[]> {
+    const lines = await this.logs.tail(spec.app.id, 10_000);
+    return lines.filter((line) => line.source === source).map((line) => line.text);
+  }
+}
+
+export function get(port: number, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const call = request({ host: '127.0.0.1', port, path, agent: false }, (response) => {
+      let body = '';
+      response.on('data', (chunk: Buffer) => {
+        body += chunk.toString();
+      });
+      response.on('end', () => resolve(body));
+      response.on('error', reject);
+    });
+    call.on('error', reject);
+    call.end();
+  });
+}
+
+export type ShellAnswer = { status: number; out: string; err: string };
+
+/** Runs a command inside an instance of SERVER. */
+export async function shell(port: number, command: string): Promise<ShellAnswer> {
+  return JSON.parse(await get(port, `/sh?c=${encodeURIComponent(command)}`));
+}
+
+export function specOf(droplet: Digest, changes: Partial<InstanceSpec> = {}): InstanceSpec {
+  return {
+    id: asInstanceId(`i-${randomUUID()}`),
+    app: { id: asAppId(randomUUID()), name: 'shop' },
+    process: 'web',
+    index: 0,
+    release: { id: asReleaseId(randomUUID()), version: 3 },
+    restartCount: 0,
+    droplet: { digest: droplet, sizeBytes: 0, stack: 'test' },
+    command: 'node server.js',
+    env: {},
+    memoryBytes: 256 * MIB,
+    diskBytes: 256 * MIB,
+    health: { kind: 'port', path: '/', timeoutMs: 15_000 },
+    uris: ['shop.localhost'],
+    ...changes,
+  };
+}
+
+export function describeRuntime(name: string, makeHarness: () => Promise<RuntimeHarness>): void {
+  describe(name, () => {
+    let harness: RuntimeHarness;
+    let opened: Opened | undefined;
+
+    async function open(): Promise<Opened> {
+      harness ??= await makeHarness();
+      opened = new Opened(await harness.open());
+      return opened;
+    }
+    async function start(
+      changes: Partial<InstanceSpec> = {},
+      files: Record<string, string> = {},
+    ): Promise<InstanceSpec> {
+      const spec = specOf(await harness.droplet({ 'app/server.js': SERVER, ...files }), changes);
+      opened!.runtime.start(spec);
+      return spec;
+    }
+
+    afterEach(async () => {
+      await opened?.runtime.close({ keepInstances: false });
+      opened = undefined;
+      await harness?.checkNothingLeft();
+      await harness?.dispose();
+      harness = undefined as never;
+    });
+
+    it('launches an instance, says when it is ready, and it answers', async () => {
+      const node = await open();
+      const spec = await start();
+      const port = await node.ready(spec.id);
+      expect(await get(port, '/')).toBe('hello');
+      expect(node.of(spec.id)).toEqual([
+        { type: 'instanceLaunched', id: spec.id, port },
+        { type: 'instanceReady', id: spec.id },
+      ]);
+    });
+
+    it('gives an instance its environment, which the app adds to but cannot replace', async () => {
+      const node = await open();
+      const spec = await start({ env: { GREETING: "it's\nfine $HOME", PORT: '1', VCAP_APPLICATION: 'no' }, index: 2 });
+      const port = await node.ready(spec.id);
+      const env = JSON.parse(await get(port, '/env'));
+      expect(env).toMatchObject({
+        GREETING: "it's\nfine $HOME",
+        PORT: String(port),
+        CF_INSTANCE_INDEX: '2',
+        MEMORY_LIMIT: '256m',
+      });
+      expect(JSON.parse(env.VCAP_APPLICATION)).toMatchObject({ application_name: 'shop', instance_id: spec.id });
+      expect(env.CF_INSTANCE_GUID).toBe(spec.id);
+    });
+
+    it('sources profile scripts in order before the command, which runs in the app folder', async () => {
+      const node = await open();
+      const spec = await start(
+        {
+          command: 'echo "$TRAIL in $(pwd) is $HOME" && sleep 0.05',
+          health: { kind: 'process', path: '/', timeoutMs: 1000 },
+        },
+        {
+          'profile.d/a.sh': 'export TRAIL="$TRAIL outer"',
+          'app/.profile.d/b.sh': 'export TRAIL="$TRAIL inner"',
+          'app/.profile': 'export TRAIL="$TRAIL profile"',
+        },
+      );
+      expect(await node.exitReason(spec.id)).toBe('exited with status 0');
+      const [line] = await node.lines(spec);
+      expect(line).toMatch(/^ outer inner profile in (\S+) is \1$/);
+    });
+
+    it('keeps what an instance writes, also a last line without an end', async () => {
+      const node = await open();
+      const spec = await start();
+      const port = await node.ready(spec.id);
+      await get(port, '/exit?status=3&last=no%20newline');
+      expect(await node.exitReason(spec.id)).toBe('exited with status 3');
+      const lines = await node.logs.tail(spec.app.id, 100);
+      const said = lines.filter((line) => line.source === 'APP').map(({ stream, text }) => `${stream} ${text}`);
+      expect(said.sort()).toEqual(['err hello from err', 'out hello from out', 'out no newline']);
+      expect(lines.at(-1)).toMatchObject({ source: 'CELL', text: 'Instance web.0 ended: exited with status 3' });
+    });
+
+    it('asks an instance to end and keeps what it says meanwhile', async () => {
+      const node = await open();
+      // The shell in front must not end before the app has finished.
+      const spec = await start({ command: 'cd . ; node server.js ; exit $?' });
+      await node.ready(spec.id);
+      node.runtime.stop(spec.id, 'scaled down');
+      node.runtime.stop(spec.id, 'again');
+      expect(await node.exitReason(spec.id)).toBe('scaled down');
+      expect((await node.lines(spec)).slice(-2)).toEqual(['got TERM', 'done']);
+      expect(node.of(spec.id).filter((event) => event.type === 'instanceExited')).toHaveLength(1);
+    });
+
+    it('ends an instance that ignores TERM, and its children, within 11 s', async () => {
+      const node = await open();
+      const spec = await start({
+        command:
+          "trap '' TERM; (trap '' TERM; while true; do sleep 0.2; done) & exec node -e \"process.on('SIGTERM',()=>{});require('net').createServer().listen(process.env.PORT)\"",
+      });
+      await node.ready(spec.id);
+      const startMs = performance.now();
+      node.runtime.stop(spec.id, 'stopped');
+      await node.exitReason(spec.id);
+      const tookMs = performance.now() - startMs;
+      expect(tookMs).toBeGreaterThan(9_500);
+      expect(tookMs).toBeLessThan(11_000);
+    });
+
+    it('stops an instance that is not launched yet', async () => {
+      const node = await open();
+      const spec = await start();
+      node.runtime.stop(spec.id, 'not wanted any more');
+      expect(await node.exitReason(spec.id)).toBe('not wanted any more');
+    });
+
+    it.each([
+      ['exits with a status', 'exit 7', 'exited with status 7'],
+      ['is killed', 'kill -SEGV $$', 'killed by signal SEGV'],
+      ['cannot be found', 'no-such-program', 'exited with status 127'],
+    ])('says why when an app %s', async (_, command, reason) => {
+      const node = await open();
+      const spec = await start({ command });
+      expect(await node.exitReason(spec.id)).toBe(reason);
+    });
+
+    it('says what is wrong when the droplet is missing or damaged', async () => {
+      const node = await open();
+      const spec = specOf(`sha256:${'0'.repeat(64)}` as Digest);
+      node.runtime.start(spec);
+      expect(await node.exitReason(spec.id)).toMatch(/does not hold the droplet sha256:0+/);
+    });
+
+    it('ends an app that listens on another port, and names both', async () => {
+      const node = await open();
+      const spec = await start({
+        command:
+          "echo starting; exec node -e \"require('http').createServer().listen(0,'127.0.0.1',function(){console.log('at '+this.address().port)})\"",
+        health: { kind: 'port', path: '/', timeoutMs: 1_500 },
+      });
+      const reason = await node.exitReason(spec.id);
+      const at = (await node.lines(spec))[1]!.replace('at ', '');
+      expect(reason).toBe(
+        `did not listen on PORT ${node.port(spec.id)} within 1.5 s (it listens on ${at} instead); last lines: starting | at ${at}`,
+      );
+    });
+
+    it('ends an app whose health page keeps failing', async () => {
+      const node = await open();
+      const spec = await start({
+        command:
+          'exec node -e "require(\'http\').createServer((q,r)=>{r.statusCode=500;r.end()}).listen(process.env.PORT)"',
+        health: { kind: 'http', path: '/up', timeoutMs: 1_000 },
+      });
+      expect(await node.exitReason(spec.id)).toMatch(
+        /^GET \/up on PORT \d+ did not succeed within 1 s \(GET \/up answered 500\)/,
+      );
+    });
+
+    it('tells when a ready instance stops answering', async () => {
+      const node = await open();
+      const spec = await start();
+      const port = await node.ready(spec.id);
+      await get(port, '/deaf').catch(() => {});
+      await expect
+        .poll(() => node.of(spec.id).at(-1), WAIT)
+        .toEqual({ type: 'instanceUnhealthy', id: spec.id, reason: `nothing listens on port ${port}` });
+    });
+
+    it('ends only the instance that runs out of memory', async () => {
+      const node = await open();
+      const greedy = await start({ memoryBytes: 96 * MIB });
+      const modest = await start();
+      const greedyPort = await node.ready(greedy.id);
+      const modestPort = await node.ready(modest.id);
+      await get(greedyPort, '/eat').catch(() => {});
+      expect(await node.exitReason(greedy.id)).toBe('out of memory (limit 96 MiB)');
+      expect(await get(modestPort, '/')).toBe('hello');
+    });
+
+    it('ends an instance that fills its disk', async () => {
+      const node = await open();
+      const spec = await start({
+        diskBytes: 8 * MIB,
+        command: 'for i in 1 2 3; do head -c 4000000 /dev/zero >"$TMPDIR/$i"; done; sleep 1000',
+        health: { kind: 'process', path: '/', timeoutMs: 1_000 },
+      });
+      expect(await node.exitReason(spec.id)).toMatch(/^disk limit of 8 MiB exceeded: it used 11\.\d MiB$/);
+    });
+
+    it('bounds a fork bomb', async () => {
+      const node = await open();
+      const bomb = await start({
+        command: 'bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 1000',
+        health: { kind: 'process', path: '/', timeoutMs: 1_000 },
+      });
+      const bystander = await start();
+      const port = await node.ready(bystander.id);
+      expect(await get(port, '/')).toBe('hello');
+      node.runtime.stop(bomb.id, 'enough');
+      await node.exitReason(bomb.id);
+    });
+
+    it('leaves nothing of an instance behind when its main process ends', async () => {
+      const node = await open();
+      const spec = await start();
+      const port = await node.ready(spec.id);
+      await get(port, '/child');
+      await get(port, '/exit?status=0');
+      expect(await node.exitReason(spec.id)).toBe('exited with status 0');
+      // afterEach checks that the detached child has gone.
+    });
+
+    it('adopts what an earlier daemon left running, with its logs and its end', async () => {
+      const first = await open();
+      const spec = await start({ restartCount: 4 });
+      const port = await first.ready(spec.id);
+      await first.runtime.close({ keepInstances: true });
+      await get(port, '/log?text=said%20to%20nobody');
+
+      const second = await open();
+      expect(await second.runtime.adopt()).toEqual([
+        {
+          id: spec.id,
+          app: spec.app.id,
+          process: 'web',
+          index: 0,
+          release: spec.release.id,
+          restartCount: 4,
+          memoryBytes: spec.memoryBytes,
+          port,
+        },
+      ]);
+      await expect.poll(() => second.of(spec.id), WAIT).toEqual([{ type: 'instanceReady', id: spec.id }]);
+      await expect.poll(() => second.lines(spec), WAIT).toContain('said to nobody');
+      expect(await get(port, '/')).toBe('hello');
+      await get(port, '/exit?status=9');
+      expect(await second.exitReason(spec.id)).toBe('exited with status 9');
+    });
+
+    it('learns the end and the last words of an instance that ended while no daemon ran', async () => {
+      const first = await open();
+      const spec = await start();
+      const port = await first.ready(spec.id);
+      await first.runtime.close({ keepInstances: true });
+      await get(port, '/exit?status=5&last=goodbye');
+      await expect.poll(() => get(port, '/').catch(() => 'gone'), WAIT).toBe('gone');
+
+      const second = await open();
+      await second.runtime.adopt();
+      expect(await second.exitReason(spec.id)).toBe('exited with status 5');
+      expect(await second.lines(spec)).toContain('goodbye');
+    });
+
+    it('stops everything when it is closed without keeping instances', async () => {
+      const node = await open();
+      const specs = [await start(), await start()];
+      for (const spec of specs) await node.ready(spec.id);
+      await node.runtime.close({ keepInstances: false });
+      for (const spec of specs) expect(node.of(spec.id).at(-1)?.type).toBe('instanceExited');
+    });
+  });
+}
