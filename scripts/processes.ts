@@ -7,7 +7,7 @@ type Process = { pid: number; parent: number; command: string };
 
 /** The daemon, everything started by it, and every instance that runs from its data directory, also adopted ones. */
 export async function processesOfNode(daemonPid: number, dataDir: string): Promise<number[]> {
-  const all = await processes();
+  const all = await processTable();
   const chosen = new Set<number>();
   for (const one of all) {
     if (one.pid === daemonPid || one.command.includes(`${dataDir}/`)) chosen.add(one.pid);
@@ -40,7 +40,7 @@ export async function isRunning(pid: number): Promise<boolean> {
   return (await processOf(pid)) !== undefined;
 }
 
-async function processes(): Promise<Process[]> {
+export async function processTable(): Promise<Process[]> {
   const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const found = await Promise.all(names.map((name) => processOf(Number(name))));
   return found.filter((one) => one !== undefined);

@@ -1,0 +1,36 @@
+// Figures: what a benchmark reports, and the statistics of its samples. Measures nothing.
+
+export type Figure = {
+  name: string;
+  value: number;
+  unit: string;
+  /** What it may be at most; null when there is no bound. */
+  bound: number | null;
+  /** Null when there is no bound. */
+  held: boolean | null;
+  samples?: number[];
+};
+
+export type Bench = (args: string[], say: (text: string) => void) => Promise<Figure[]>;
+
+export function figure(
+  name: string,
+  value: number,
+  unit: string,
+  options: { atMost?: number; samples?: readonly number[] } = {},
+): Figure {
+  const bound = options.atMost ?? null;
+  const rounded = Math.round(value * 100) / 100;
+  const result: Figure = { name, value: rounded, unit, bound, held: bound === null ? null : rounded <= bound };
+  if (options.samples !== undefined) result.samples = options.samples.map((sample) => Math.round(sample * 100) / 100);
+  return result;
+}
+
+/** The middle sample, or the mean of the middle two; NaN for none. */
+export function median(samples: readonly number[]): number {
+  const sorted = samples.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+export const worst = (samples: readonly number[]): number => Math.max(...samples);
