@@ -192,7 +192,10 @@ async function compose(
       failRelease: ({ app, release, reason }) => void failRelease(app, release as never, reason),
       recordEvent: (event) => {
         events.record(event);
-        log.info(event.name, { message: event.message });
+        log.info(event.name, {
+          message: event.message,
+          ...(event.instance === undefined ? {} : { instance: event.instance }),
+        });
         if (event.app !== undefined && event.slot !== undefined) tellAppLog(event.app, event.message);
       },
     },

@@ -10,7 +10,7 @@ export async function processesOfNode(daemonPid: number, dataDir: string): Promi
   const all = await processTable();
   const chosen = new Set<number>();
   for (const one of all) {
-    if (one.pid === daemonPid || one.command.includes(`${dataDir}/`)) chosen.add(one.pid);
+    if (one.pid === daemonPid || mentions(one.command, dataDir)) chosen.add(one.pid);
   }
   // Grows until no child is missing; the table is a few hundred rows.
   for (let grown = true; grown; ) {
@@ -23,6 +23,12 @@ export async function processesOfNode(daemonPid: number, dataDir: string): Promi
   }
   chosen.delete(process.pid);
   return [...chosen];
+}
+
+/** Whether the path itself, or one below it, stands in the command: not a longer name that begins with it. */
+function mentions(command: string, path: string): boolean {
+  const at = command.indexOf(path);
+  return at !== -1 && /^(["/ ]|$)/.test(command.slice(at + path.length));
 }
 
 /** Ends all of them with SIGKILL, at once. Those that have gone meanwhile do not matter. */

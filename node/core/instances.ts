@@ -53,7 +53,9 @@ export function onExited(state: CoreState, id: InstanceId, reason: string, nowMs
   changed(state);
   if (instance.state === 'stopping') {
     state.local.delete(id);
-    effects.push(record('instance.stopped', state, instance, `has stopped on ${state.self.name}`));
+    effects.push(
+      record('instance.stopped', state, instance, `has stopped on ${state.self.name}: ${instance.reason ?? reason}`),
+    );
     return;
   }
   const ranForMs = nowMs - instance.stateSinceMs;

@@ -270,6 +270,7 @@ export function stop(
     return;
   }
   instance.state = 'stopping';
+  instance.reason = reason;
   instance.stateSinceMs = nowMs;
   effects.push({ type: 'stopInstance', id: instance.id, reason });
 }
