@@ -146,6 +146,6 @@ function parentFolders(paths: readonly string[]): string[] {
     const parts = path.split('/').filter((part) => part !== '');
     for (let depth = 1; depth < parts.length; depth++) folders.add(`/${parts.slice(0, depth).join('/')}`);
   }
-  const present = /^\/(usr|etc|proc|dev|tmp|var|bin|sbin|lib\w*)(\/|$)/;
+  const present = /^\/(usr|proc|dev|bin|sbin|lib\w*)(\/|$)|^\/(etc|tmp|var|var\/tmp)$/;
   return [...folders].filter((folder) => !present.test(folder)).sort();
 }

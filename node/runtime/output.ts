@@ -8,7 +8,7 @@ import { LineSplitter } from './lines.ts';
 /** How much of an instance's output is taken per second; more makes it wait, like a slow terminal. */
 export const OUTPUT_BYTES_PER_SECOND_MAX = 8 * 1024 * 1024;
 /** Short lines cost as much as long ones. */
-export const OUTPUT_LINES_PER_SECOND_MAX = 50_000;
+export const OUTPUT_LINES_PER_SECOND_MAX = 100_000;
 /** Lines handled before other work of the daemon gets its turn. */
 const LINES_PER_TURN = 1_000;
 const PACE_WINDOW_MS = 100;

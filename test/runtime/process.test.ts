@@ -1,85 +1,30 @@
 // The process runtime: the contract, then what only it promises about its sandbox.
 
-import { mkdtemp, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
-import type { Log } from '../../node/ports.ts';
-import { findControlGroups } from '../../node/runtime/cgroup.ts';
 import { prepareIsolation } from '../../node/runtime/isolation.ts';
-import { createLogStore } from '../../node/runtime/logs.ts';
-import { createProcessRuntime } from '../../node/runtime/process.ts';
-import { DropletShelf } from './droplet.ts';
-import { describeRuntime, Opened, type RuntimeHarness, SERVER, shell, specOf } from './runtime.contract.ts';
+import { type ProcessHarness, processesNaming, processHarness, silent } from './harness.ts';
+import { describeRuntime, Opened, SERVER, shell, specOf } from './runtime.contract.ts';
 
-const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
-
-type ProcessHarness = RuntimeHarness & { dataDir: string };
-
-async function makeHarness(): Promise<ProcessHarness> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'peer-runtime-'));
-  const nodeId = asNodeId(`test${Math.random().toString(36).slice(2, 14)}`);
-  const shelf = new DropletShelf(join(dataDir, 'blobs'));
-  const stores: { close(): Promise<void> }[] = [];
-  return {
-    dataDir,
-    async open() {
-      const isolation = await prepareIsolation({ dataDir, nodeId, log: silent });
-      const logs = createLogStore({ dataDir, nodeId, log: silent });
-      stores.push(logs);
-      const runtime = await createProcessRuntime({
-        isolation,
-        stack: 'test',
-        blobPath: (digest) => shelf.path(digest),
-        logs,
-        log: silent,
-        diskSampleMs: 200,
-        readyProbeMs: 200,
-      });
-      return { runtime, logs };
-    },
-    droplet: (files) => shelf.add(files),
-    async checkNothingLeft() {
-      await expect.poll(() => processesNaming(dataDir), { timeout: 5_000 }).toEqual([]);
-      expect(await readdir(join(dataDir, 'instances'))).toEqual([]);
-      expect(await readdir(join(dataDir, 'sandbox'))).toEqual([]);
-      const { groups } = await findControlGroups(nodeId.slice(-12));
-      expect(await groups?.list()).toEqual([]);
-    },
-    async dispose() {
-      for (const store of stores) await store.close();
-      await rm(dataDir, { recursive: true, force: true });
-      for (const folder of ['memory/', 'pids/', 'cpu/', '']) {
-        await rmdir(`/sys/fs/cgroup/${folder}peer/${nodeId.slice(-12)}`).catch(() => {});
-      }
-    },
-  };
-}
-
-/** Command lines of processes whose arguments hold the text. */
-async function processesNaming(text: string): Promise<string[]> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
-  return lines.filter((line) => line.includes(text));
-}
-
-describeRuntime('process runtime', makeHarness);
+describeRuntime('process runtime', processHarness);
 
 describe('process runtime › sandbox', () => {
   let harness: ProcessHarness;
   let node: Opened;
   let port: number;
 
-  beforeEach(async () => {
-    harness = await makeHarness();
+  beforeAll(async () => {
+    harness = await processHarness();
     await writeFile(join(harness.dataDir, 'secret'), 'the cluster key', { mode: 0o644 });
     node = new Opened(await harness.open());
     const spec = specOf(await harness.droplet({ 'app/server.js': SERVER }), { env: { TOKEN: 'hush-hush' } });
     node.runtime.start(spec);
     port = await node.ready(spec.id);
   });
-  afterEach(async () => {
+  afterAll(async () => {
     await node.runtime.close({ keepInstances: false });
     await harness.checkNothingLeft();
     await harness.dispose();
@@ -167,5 +112,39 @@ describe('process runtime › set-up', () => {
       message: expect.stringMatching(/install it .* or pass --insecure-process-runtime/),
     });
     await rm(dataDir, { recursive: true });
+  });
+});
+
+describe('process runtime › without writable control groups', () => {
+  it('ends an instance that takes more memory than it may, by sampling', async () => {
+    const harness = await processHarness({ groups: false });
+    const node = new Opened(await harness.open());
+    const spec = specOf(await harness.droplet({ 'app/server.js': SERVER }), {
+      command: 'exec node -e "const kept=[]; setInterval(() => kept.push(Buffer.alloc(4<<20, 1)), 20)"',
+      memoryBytes: 128 * 1024 * 1024,
+      health: { kind: 'process', path: '/', timeoutMs: 1_000 },
+    });
+    node.runtime.start(spec);
+    expect(await node.exitReason(spec.id)).toBe('out of memory (limit 128 MiB)');
+    await node.runtime.close({ keepInstances: false });
+    await harness.checkNothingLeft();
+    await harness.dispose();
+  });
+});
+
+describe('process runtime › insecure', () => {
+  it('runs apps without a sandbox when told to, and still ends all they started', async () => {
+    const harness = await processHarness({ insecure: true });
+    const node = new Opened(await harness.open());
+    const spec = specOf(await harness.droplet({ 'app/server.js': SERVER }), { command: 'sleep 1000 & node server.js' });
+    node.runtime.start(spec);
+    const port = await node.ready(spec.id);
+    const { out } = await shell(port, 'echo $HOME; ls');
+    expect(out).toBe(`${harness.dataDir}/instances/${spec.id}/home/app\nserver.js\n`);
+    node.runtime.stop(spec.id, 'over');
+    expect(await node.exitReason(spec.id)).toBe('over');
+    expect(await node.lines(spec)).toContain('done');
+    await harness.checkNothingLeft();
+    await harness.dispose();
   });
 });

@@ -1,0 +1,87 @@
+// What the tests of node/runtime share: a data directory with a node of its own, cleaned up with all that was made for it.
+
+import { mkdtemp, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { asNodeId, type NodeId } from '../../crdt/ids.ts';
+import type { Log } from '../../node/ports.ts';
+import { findControlGroups } from '../../node/runtime/cgroup.ts';
+import type { Isolation } from '../../node/runtime/confinement.ts';
+import { prepareIsolation } from '../../node/runtime/isolation.ts';
+import { createLogStore, type PacedLogStore } from '../../node/runtime/logs.ts';
+import { createProcessRuntime, type ProcessRuntimeOptions } from '../../node/runtime/process.ts';
+import { DropletShelf } from './droplet.ts';
+import type { RuntimeHarness } from './runtime.contract.ts';
+
+export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+export type TestNode = { dataDir: string; nodeId: NodeId; dispose(): Promise<void> };
+
+export async function testNode(): Promise<TestNode> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'peer-runtime-'));
+  const nodeId = asNodeId(`test${Math.random().toString(36).slice(2, 14).padEnd(12, '0')}`);
+  return {
+    dataDir,
+    nodeId,
+    async dispose() {
+      await rm(dataDir, { recursive: true, force: true });
+      for (const controller of ['memory/', 'pids/', 'cpu/', '']) {
+        await rmdir(`/sys/fs/cgroup/${controller}peer/${nodeId.slice(-12)}`).catch(() => {});
+      }
+    },
+  };
+}
+
+/** Waits until no process, control group or folder of the node's sandboxes is there. */
+export async function checkNothingLeft({ dataDir, nodeId }: TestNode): Promise<void> {
+  await expect.poll(() => processesNaming(dataDir), { timeout: 5_000 }).toEqual([]);
+  expect(await readdir(join(dataDir, 'instances')).catch(() => [])).toEqual([]);
+  expect(await readdir(join(dataDir, 'sandbox'))).toEqual([]);
+  const { groups } = await findControlGroups(nodeId.slice(-12));
+  expect((await groups?.list()) ?? []).toEqual([]);
+}
+
+/** Command lines of processes of the machine that hold the text. */
+export async function processesNaming(text: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+  return lines.filter((line) => line.includes(text));
+}
+
+export type ProcessHarness = RuntimeHarness & { dataDir: string };
+
+export async function processHarness(
+  options: { insecure?: boolean; groups?: false; runtime?: Partial<ProcessRuntimeOptions> } = {},
+): Promise<ProcessHarness> {
+  const node = await testNode();
+  const { dataDir, nodeId } = node;
+  const shelf = new DropletShelf(join(dataDir, 'blobs'));
+  const stores: PacedLogStore[] = [];
+  return {
+    dataDir,
+    async open() {
+      const found = await prepareIsolation({ dataDir, nodeId, log: silent, insecure: options.insecure });
+      const isolation: Isolation = options.groups === false ? { ...found, groups: undefined } : found;
+      const logs = createLogStore({ dataDir, nodeId, log: silent });
+      stores.push(logs);
+      const runtime = await createProcessRuntime({
+        isolation,
+        stack: 'test',
+        blobPath: (digest) => shelf.path(digest),
+        logs,
+        log: silent,
+        diskSampleMs: 200,
+        readyProbeMs: 200,
+        ...options.runtime,
+      });
+      return { runtime, logs };
+    },
+    droplet: (files) => shelf.add(files),
+    checkNothingLeft: () => checkNothingLeft(node),
+    async dispose() {
+      for (const store of stores) await store.close();
+      await node.dispose();
+    },
+  };
+}
