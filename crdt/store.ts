@@ -266,18 +266,21 @@ export class DesiredStore {
         },
         fail: reject,
       });
-      this.#drained ??= this.#drain().finally(() => {
-        this.#drained = undefined;
-      });
+      this.#drained ??= this.#drain();
     });
   }
 
   async #drain(): Promise<void> {
-    // What is asked for in this turn shares an fsync.
-    await nextTurn();
-    while (this.#waiting.length > 0) {
-      await this.#commitBatch();
-      await this.#foldIfDue();
+    try {
+      // What is asked for in this turn shares an fsync.
+      await nextTurn();
+      while (this.#waiting.length > 0) {
+        await this.#commitBatch();
+        await this.#foldIfDue();
+      }
+    } finally {
+      // In the same step as the last look at the queue: what is queued after it starts another drain.
+      this.#drained = undefined;
     }
   }
 

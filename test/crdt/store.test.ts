@@ -401,6 +401,16 @@ describe('closing', () => {
   });
 });
 
+it('forgets no write, whenever it comes', async () => {
+  const store = await create([createApp(1)]);
+  for (let ticks = 0; ticks < 40; ticks++) {
+    await store.write([scale(ticks + 1)], alice);
+    for (let tick = 0; tick < ticks; tick++) await null;
+    await store.write([scale(ticks + 50)], alice);
+  }
+  expect(store.view().apps.get(app(1))?.scale.web).toBe(89);
+});
+
 it('takes only so many writes at once', async () => {
   const store = await create([createApp(1)]);
   const results = await Promise.allSettled(Array.from({ length: 1100 }, () => store.write([scale(2)], alice)));
