@@ -15,6 +15,8 @@ export type ConnectionEvents = {
   disconnected(node: NodeId, wasConnected: boolean, livedMs: number): void;
   /** For every connection, also a second one to the same node. */
   opened(node: NodeId, connection: Connection): void;
+  /** One of several connections closed; what was under way on it is lost. */
+  replaced(node: NodeId): void;
 };
 
 /** Who may connect. Consulted by libp2p before every dial and after every key exchange. */
@@ -128,6 +130,7 @@ export class Connections {
     if (live.connections.length > 0) {
       // Gossip streams that ran over the closed one are opened on the other.
       this.refresh(node);
+      this.#events.replaced(node);
       return;
     }
     this.#live.delete(node);

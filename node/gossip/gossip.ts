@@ -1,7 +1,7 @@
 // The node-to-node control plane behind the port `Gossip`: wires the libp2p host to topics, requests, anti-entropy, blobs
 // and probes. Holds no decision of its own beyond what happens when a connection opens.
 
-import type { Connection, PeerInfo, PrivateKey, Stream } from '@libp2p/interface';
+import type { Connection, PrivateKey, Stream } from '@libp2p/interface';
 import type { ClusterId, NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
 import type { BlobStore, Gossip, GossipListener, Log } from '../ports.ts';
@@ -11,8 +11,9 @@ import { BlobClient } from './blob-client.ts';
 import { BlobServer } from './blob-server.ts';
 import { Connections, Gate } from './connections.ts';
 import { Dialer } from './dialer.ts';
+import { LanDiscovery, wantsDiscovery } from './discovery.ts';
 import { GossipError, reasonOf } from './errors.ts';
-import { createHost, type Host, wantsDiscovery } from './host.ts';
+import { createHost, type Host, silent } from './host.ts';
 import * as limits from './limits.ts';
 import { checkMembership, checkReport } from './messages.ts';
 import { Prober } from './probe.ts';
@@ -51,19 +52,22 @@ export async function createGossip(options: GossipOptions): Promise<Gossip> {
   const listen = await parseListen(options.listen);
   const rejections = createRejections(options.log);
   const gate = new Gate(rejections);
-  const names = topicNames(options.clusterId);
   const bound: ListenAddress = { ...listen };
+  const addresses = (): string[] =>
+    bound.port === 0
+      ? []
+      : advertisedAddresses(bound, { advertise: options.advertise }).map(
+          (address) => `${address}/p2p/${options.identity.nodeId}`,
+        );
   const host = await createHost({
     privateKey: options.identity.privateKey,
-    clusterId: options.clusterId,
     psk: options.psk,
     listen,
     gater: gate.gater,
-    topics: Object.values(names),
-    advertised: () => (bound.port === 0 ? [] : advertisedAddresses(bound, { advertise: options.advertise })),
-    discovery: options.discovery ?? wantsDiscovery(listen),
+    topics: Object.values(topicNames(options.clusterId)),
+    advertised: addresses,
   });
-  return new LibP2PGossip({ options, host, gate, rejections, bound });
+  return new LibP2PGossip({ options, host, gate, rejections, bound, addresses });
 }
 
 class LibP2PGossip implements Gossip {
@@ -74,6 +78,8 @@ class LibP2PGossip implements Gossip {
   readonly #gate: Gate;
   /** The port is set once the listener is up. */
   readonly #bound: ListenAddress;
+  readonly #addresses: () => string[];
+  readonly #discovery: LanDiscovery;
   readonly #book: AddressBook;
   readonly #connections: Connections;
   readonly #dialer: Dialer;
@@ -92,7 +98,14 @@ class LibP2PGossip implements Gossip {
   #ownReport: Report | undefined;
   #started = false;
 
-  constructor(parts: { options: GossipOptions; host: Host; gate: Gate; rejections: Rejections; bound: ListenAddress }) {
+  constructor(parts: {
+    options: GossipOptions;
+    host: Host;
+    gate: Gate;
+    rejections: Rejections;
+    bound: ListenAddress;
+    addresses: () => string[];
+  }) {
     const { options, host, gate, rejections } = parts;
     const { blobs, clusterId, log } = options;
     this.self = options.identity.nodeId;
@@ -101,6 +114,14 @@ class LibP2PGossip implements Gossip {
     this.#host = host;
     this.#gate = gate;
     this.#bound = parts.bound;
+    this.#addresses = parts.addresses;
+    this.#discovery = new LanDiscovery({
+      clusterId,
+      addresses: parts.addresses,
+      logger: silent,
+      log,
+      found: (node, addresses) => this.#onDiscovered(node as NodeId, addresses),
+    });
     this.#book = new AddressBook(options.dataDir, log);
     this.#connections = new Connections({
       self: this.self,
@@ -108,6 +129,7 @@ class LibP2PGossip implements Gossip {
       gate,
       events: {
         opened: (node, connection) => this.#onOpened(node, connection),
+        replaced: (node) => this.#greet(node),
         connected: (node) => this.#onConnected(node),
         disconnected: (node, wasConnected, livedMs) => this.#onDisconnected(node, wasConnected, livedMs),
       },
@@ -144,10 +166,7 @@ class LibP2PGossip implements Gossip {
   }
 
   addresses(): string[] {
-    if (this.#bound.port === 0 || !this.#started) return [];
-    return advertisedAddresses(this.#bound, { advertise: this.#options.advertise }).map(
-      (address) => `${address}/p2p/${this.self}`,
-    );
+    return this.#started ? this.#addresses() : [];
   }
 
   async start(): Promise<void> {
@@ -163,7 +182,6 @@ class LibP2PGossip implements Gossip {
     this.#server.handle(TELL_MEMBERSHIP, async (payload, from) =>
       this.#topics.receiveMembership(checkMembership(payload), from),
     );
-    this.#host.addEventListener('peer:discovery', (event: CustomEvent<PeerInfo>) => this.#onDiscovered(event.detail));
     this.#host.addEventListener('transport:listening', (event) => {
       this.#bound.port = Number(
         event.detail
@@ -183,6 +201,7 @@ class LibP2PGossip implements Gossip {
     this.#started = true;
     this.#topics.start();
     this.#dialer.start();
+    if (this.#options.discovery ?? wantsDiscovery(this.#bound)) await this.#discovery.start();
     this.#watch = setInterval(() => this.#watchGossip(), limits.GOSSIP_WATCH_INTERVAL_MS);
     this.#log.info('gossip.started', { addresses: this.addresses() });
   }
@@ -192,6 +211,7 @@ class LibP2PGossip implements Gossip {
     this.#stopping.abort(new GossipError('closed', 'this node is stopping'));
     clearInterval(this.#watch);
     this.#dialer.stop();
+    await this.#discovery.stop();
     await this.#host.stop();
     await this.#book.flush();
     this.#log.info('gossip.stopped', {});
@@ -287,6 +307,11 @@ class LibP2PGossip implements Gossip {
       direction: connection.direction,
       address: connection.remoteAddr.toString(),
     });
+    this.#greet(node);
+  }
+
+  /** What the two must know of each other, whatever was lost before. */
+  #greet(node: NodeId): void {
     // One side is enough; what it learns goes both ways.
     if (this.self < node) void this.#syncSoon(node);
     if (this.#ownReport !== undefined) this.#tellNode(node, TELL_REPORT, this.#ownReport);
@@ -317,12 +342,13 @@ class LibP2PGossip implements Gossip {
     this.#tell((listener) => listener.disconnected(node));
   }
 
-  /** Anyone on the network can announce anything: only addresses of admitted nodes are kept, and the key exchange decides. */
-  #onDiscovered({ id, multiaddrs }: PeerInfo): void {
-    const node = id.toString() as NodeId;
+  #onDiscovered(node: NodeId, addresses: string[]): void {
     if (!this.#gate.admits(node)) return;
-    const addresses = multiaddrs.map((address) => address.toString()).filter((address) => !isLoopbackAddress(address));
-    this.#dialer.learn(node, addresses, 'discovered');
+    this.#dialer.learn(
+      node,
+      addresses.filter((address) => !isLoopbackAddress(address)),
+      'discovered',
+    );
   }
 
   async #syncSoon(node: NodeId): Promise<void> {

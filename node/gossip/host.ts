@@ -1,7 +1,6 @@
 // Builds the libp2p host: TCP, private-network key, noise, yamux, identify, ping and gossipsub, each with its bounds.
 // Configuration only; who may connect and what is said is decided elsewhere.
 
-import { createHash } from 'node:crypto';
 import { type GossipSub, gossipsub } from '@chainsafe/libp2p-gossipsub';
 import { noise } from '@chainsafe/libp2p-noise';
 import { yamux } from '@chainsafe/libp2p-yamux';
@@ -12,8 +11,7 @@ import { preSharedKey } from '@libp2p/pnet';
 import { tcp } from '@libp2p/tcp';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
-import type { ClusterId } from '../../crdt/ids.ts';
-import { isLoopback, type ListenAddress, toMultiaddr } from './addresses.ts';
+import { type ListenAddress, toMultiaddr } from './addresses.ts';
 import * as limits from './limits.ts';
 
 export type HostServices = { identify: Identify; ping: Ping; pubsub: GossipSub };
@@ -21,14 +19,12 @@ export type Host = Libp2p<HostServices>;
 
 export type HostOptions = {
   privateKey: PrivateKey;
-  clusterId: ClusterId;
   psk: string | Uint8Array;
   listen: ListenAddress;
   gater: ConnectionGater;
   topics: string[];
-  /** What to tell others, without the peer id; asked whenever it is needed. */
+  /** What to tell others, with the peer id; asked whenever it is needed. */
   advertised: () => string[];
-  discovery: boolean;
 };
 
 /** Not started yet. */
@@ -81,7 +77,6 @@ export async function createHost(options: HostOptions): Promise<Host> {
     },
     // The core probes neighbours itself; a second judge with other time-outs would only contradict it.
     connectionMonitor: { enabled: false },
-    peerDiscovery: options.discovery ? [await lanDiscovery(options.clusterId)] : [],
     services: {
       identify: identify({ maxInboundStreams: 4, maxOutboundStreams: 4 }),
       ping: ping({ maxInboundStreams: limits.PROBE_STREAMS_MAX, maxOutboundStreams: limits.PROBE_STREAMS_MAX }),
@@ -132,16 +127,6 @@ export function swarmKey(psk: string | Uint8Array): Uint8Array {
   return new TextEncoder().encode(text.replaceAll('\r', ''));
 }
 
-/** Nothing is announced where nobody else could hear it. */
-export const wantsDiscovery = (listen: ListenAddress): boolean => !isLoopback(listen.ip);
-
-/** Announces and finds nodes of this cluster on the local network. What it finds is only a hint, see address-book.ts. */
-async function lanDiscovery(clusterId: ClusterId) {
-  const { mdns } = await import('@libp2p/mdns');
-  const tag = createHash('sha256').update(`peer lan discovery ${clusterId}`).digest('hex').slice(0, 8);
-  return mdns({ serviceTag: `_peer-${tag}._udp.local`, interval: limits.DISCOVERY_INTERVAL_MS });
-}
-
 // libp2p's own log would cost a formatter per stream; what matters is logged by its users.
 const nothing: Logger = Object.assign(() => undefined, {
   error: () => undefined,
@@ -149,4 +134,4 @@ const nothing: Logger = Object.assign(() => undefined, {
   enabled: false,
   newScope: () => nothing,
 });
-const silent: ComponentLogger = { forComponent: () => nothing };
+export const silent: ComponentLogger = { forComponent: () => nothing };

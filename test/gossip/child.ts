@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NodeId } from '../../crdt/ids.ts';
 import { createGossip } from '../../node/gossip/gossip.ts';
-import { CLUSTER, newIdentity, PSK, reportOf } from './cluster.ts';
+import { CLUSTER, newIdentity, PSK, reportOf } from './fixtures.ts';
 import { collectingLog, FolderBlobStore, SetSource } from './twins.ts';
 
 type Argument = {

@@ -3,24 +3,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { generateKeyPair } from '@libp2p/crypto/keys';
-import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import { expect } from 'vitest';
-import { asClusterId, type NodeId } from '../../crdt/ids.ts';
+import type { NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../../node/core/types.ts';
 import { createGossip, type GossipOptions } from '../../node/gossip/gossip.ts';
 import type { Gossip } from '../../node/ports.ts';
+import { CLUSTER, type Identity, newIdentity, PSK } from './fixtures.ts';
 import { collectingLog, FolderBlobStore, SetSource } from './twins.ts';
-
-export const CLUSTER = asClusterId('0123456789abcdef0123456789abcdef');
-export const PSK = new Uint8Array(32).fill(7);
-
-export type Identity = GossipOptions['identity'];
-
-export async function newIdentity(): Promise<Identity> {
-  const privateKey = await generateKeyPair('Ed25519');
-  return { nodeId: peerIdFromPrivateKey(privateKey).toString() as NodeId, privateKey };
-}
 
 export class TestNode {
   readonly gossip: Gossip;
@@ -79,7 +68,7 @@ export class TestCluster {
   readonly #dirs: string[] = [];
 
   async node(
-    options: Partial<Pick<GossipOptions, 'psk' | 'listen' | 'identity' | 'dataDir' | 'advertise'>> = {},
+    options: Partial<Pick<GossipOptions, 'psk' | 'listen' | 'identity' | 'dataDir' | 'advertise' | 'desired'>> = {},
   ): Promise<TestNode> {
     const dataDir = options.dataDir ?? this.folder();
     const identity = options.identity ?? (await newIdentity());
@@ -90,11 +79,11 @@ export class TestCluster {
       clusterId: CLUSTER,
       psk: PSK,
       listen: '127.0.0.1:0',
+      desired,
       ...options,
       identity,
       dataDir,
       blobs,
-      desired,
       log,
     });
     const node = new TestNode(gossip, { identity, desired, blobs, log, dataDir });
@@ -127,29 +116,4 @@ export async function allConnected(nodes: TestNode[]): Promise<void> {
   await expect
     .poll(() => nodes.map((node) => node.gossip.connected().length), { timeout: 20_000, interval: 20 })
     .toEqual(nodes.map(() => nodes.length - 1));
-}
-
-export function reportOf(node: NodeId, sequence: number, extra: Partial<Report> = {}): Report {
-  return {
-    node,
-    incarnation: 1,
-    sequence,
-    name: 'n',
-    status: 'alive',
-    version: '0',
-    addresses: [],
-    link: '',
-    api: '',
-    http: '',
-    arch: 'x64',
-    stacks: [],
-    runtimes: [],
-    labels: {},
-    memoryBytes: 1,
-    load: 0,
-    instances: [],
-    droplets: [],
-    heads: [],
-    ...extra,
-  };
 }

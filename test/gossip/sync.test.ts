@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { allConnected, CLUSTER, TestCluster, type TestNode } from './cluster.ts';
+import { allConnected, TestCluster, type TestNode } from './cluster.ts';
+import { CLUSTER } from './fixtures.ts';
 import { rawPeer } from './raw-peer.ts';
 
 const cluster = new TestCluster();
