@@ -19,6 +19,7 @@ import { loadOrCreateIdentity } from './identity.ts';
 import { answerJoin } from './joining.ts';
 import { type NodeOptions, parseListen } from './options.ts';
 import type { Log } from './ports.ts';
+import { rememberOptions } from './remembered-options.ts';
 import { Replicator } from './replicator.ts';
 import { startRouter } from './router/handle.ts';
 import { prepareIsolation } from './runtime/isolation.ts';
@@ -318,16 +319,14 @@ async function compose(
   const measure = (): void =>
     agent.post({ type: 'resourcesMeasured', load: (loadavg()[0] ?? 0) / availableParallelism() });
   const measuring = setInterval(measure, LOAD_INTERVAL_MS);
-  await dataDir.writeNodeFile({
-    id: self,
-    name: state.self.name,
-    pid: process.pid,
+  const bound = {
     api: server.address,
     http: router.http,
     link: router.link,
     listen: boundListen(gossip.addresses()[0], listen),
-    token: operatorToken,
-  });
+  };
+  await rememberOptions(options, bound);
+  await dataDir.writeNodeFile({ id: self, name: state.self.name, pid: process.pid, ...bound, token: operatorToken });
   log.info('node.ready', { name: state.self.name, id: self, api: server.address, http: router.http });
 
   // ---------------------------------------------------------------- stop

@@ -3,6 +3,7 @@
 import { startNode } from './composition.ts';
 import { createLog } from './log.ts';
 import { parseStartOptions } from './options.ts';
+import { recallOptions } from './remembered-options.ts';
 
 const log = createLog((line) => process.stderr.write(line));
 
@@ -15,7 +16,9 @@ function fail(error: unknown): never {
 
 let node: Awaited<ReturnType<typeof startNode>>;
 try {
-  node = await startNode(parseStartOptions(JSON.parse(process.argv[2] ?? '{}')), log);
+  const given = JSON.parse(process.argv[2] ?? '{}') as { dataDir?: unknown };
+  const remembered = typeof given.dataDir === 'string' ? await recallOptions(given.dataDir) : {};
+  node = await startNode(parseStartOptions(given, remembered), log);
 } catch (error) {
   fail(error);
 }

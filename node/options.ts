@@ -121,20 +121,28 @@ const schema = v.strictObject(
         : 'should be an object',
 );
 
-/** Validates and completes what the CLI passed. Fails with OptionsError. */
-export function parseStartOptions(input: unknown): NodeOptions {
-  const parsed = v.safeParse(schema, input);
-  if (!parsed.success) {
-    const [issue] = parsed.issues;
-    throw new OptionsError(`${v.getDotPath(issue) ?? 'options'} ${issue.message}`);
-  }
+/**
+ * Validates what the CLI passed and completes it: what is given wins, then what the last start on the data directory
+ * remembered, then the defaults. An invite is never remembered. Fails with OptionsError.
+ */
+export function parseStartOptions(input: unknown, remembered: Partial<StartOptions> = {}): NodeOptions {
+  const given = validated(input);
+  const { join: _, ...earlier } = remembered;
   return {
     ...START_DEFAULTS,
     name: nodeNameOf(hostname()),
     labels: {},
     insecureProcessRuntime: false,
-    ...parsed.output,
+    ...validated({ ...earlier, dataDir: given.dataDir }),
+    ...given,
   };
+}
+
+function validated(input: unknown): StartOptions {
+  const parsed = v.safeParse(schema, input);
+  if (parsed.success) return parsed.output;
+  const [issue] = parsed.issues;
+  throw new OptionsError(`${v.getDotPath(issue) ?? 'options'} ${issue.message}`);
 }
 
 /** A host's name as a node's name: its first label, in the characters a name may have. */
