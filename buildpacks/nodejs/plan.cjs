@@ -54,7 +54,9 @@ const startCommand = () => {
   if (has('server.js')) return 'node server.js';
   const main = typeof manifest.main === 'string' && manifest.main !== '' ? manifest.main : 'index.js';
   // A main that is made by the build script is not there yet.
-  return has(main) || has(`${main}.js`) || hasBuild ? `node ${quoted(main)}` : undefined;
+  return has(main) || has(`${main}.js`) || hasBuild
+    ? `node ${/^[\w./-]+$/.test(main) ? main : quoted(main)}`
+    : undefined;
 };
 const start = startCommand();
 mkdirSync(join(build, '.peer'), { recursive: true });

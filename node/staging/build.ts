@@ -3,39 +3,13 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
-import { fileURLToPath } from 'node:url';
-import type { Bind, BlobStore, Sandbox, SandboxResult, StagedDroplet, StageRequest } from '../ports.ts';
+import type { Bind, StagedDroplet, StageRequest } from '../ports.ts';
 import { type BuildpackSpec, cacheKey, resolveFolder } from './buildpack.ts';
-import type { Caches } from './cache.ts';
-import { buildEnvironment } from './environment.ts';
+import { packDroplet } from './droplet.ts';
 import { StagingError } from './errors.ts';
-import { createLineSplitter } from './lines.ts';
+import { type BuildContext, INSIDE, type Job, lastShown, print, runSandbox } from './job.ts';
 import { configVarsScript, mergeProcesses, parseProcfile, parseRelease, type Release } from './processes.ts';
 import { readResult, type Workspace, writeEnvDir } from './workspace.ts';
-
-export type BuildLimits = {
-  timeLimitMs: number;
-  memoryBytes: number;
-  pidsMax: number;
-  /** Printed by one run; the rest is cut with a notice, and the build goes on. */
-  outputBytesMax: number;
-  dropletBytesMax: number;
-};
-
-export type BuildContext = {
-  sandbox: Sandbox;
-  blobs: BlobStore;
-  caches: Caches;
-  /** Folder of the built-in buildpacks, and the order in which they are asked. */
-  builtinDir: string;
-  detectOrder: readonly string[];
-  stack: string;
-  /** Folders that no buildpack may come from. */
-  forbiddenDirs: readonly string[];
-  daemonEnv: NodeJS.ProcessEnv;
-  limits: BuildLimits;
-};
 
 /** Exit statuses of runner.sh. */
 const UNPACK_FAILED = 221;
@@ -44,35 +18,6 @@ const COMPILE_FAILED = 223;
 const RELEASE_FAILED = 224;
 const GIT_MISSING = 226;
 
-const LAST_LINES_MAX = 10;
-/** Of the last line that is shown within the error's message. */
-const SHOWN_CHARS_MAX = 200;
-const PACK_ERRORS_BYTES_MAX = 2_000;
-
-/** Where a build sees what; the app where it will also be found when it runs, since builds write absolute paths. */
-const INSIDE = {
-  app: '/app',
-  cache: '/cache',
-  scratch: '/scratch',
-  result: '/result',
-  droplet: '/droplet',
-  hostPacks: '/packs',
-  builtins: '/opt/peer/buildpacks',
-  runner: '/opt/peer/stage.sh',
-} as const;
-const runnerPath = fileURLToPath(new URL('runner.sh', import.meta.url));
-
-type Job = {
-  context: BuildContext;
-  request: StageRequest;
-  workspace: Workspace;
-  id: string;
-  deadlineMs: number;
-  signal: AbortSignal;
-  /** The end of what was printed. */
-  lastLines: string[];
-};
-
 export const build = async (
   context: BuildContext,
   options: { request: StageRequest; packs: BuildpackSpec[]; workspace: Workspace; id: string; signal: AbortSignal },
@@ -80,7 +25,7 @@ export const build = async (
   const { request, workspace } = options;
   const job: Job = { ...options, context, deadlineMs: performance.now() + context.limits.timeLimitMs, lastLines: [] };
   await writeEnvDir(workspace, request.env);
-  await context.sandbox.giveTo(workspace.shared);
+  await Promise.all([workspace.app, workspace.scratch, workspace.result].map((path) => context.sandbox.giveTo(path)));
 
   const packs: BuildpackSpec[] =
     options.packs.length > 0
@@ -223,189 +168,4 @@ const processesOf = async (job: Job, release: Release): Promise<Record<string, s
   for (const line of procfile.ignoredLines)
     print(job, ` !     Procfile line ${line} is ignored: it does not read \`type: command\``);
   return mergeProcesses({ release: release.processes, procfile: procfile.processes, command: job.request.command });
-};
-
-/** Streams the droplet from the sandbox into the blob store; neither is ever whole in memory. */
-const packDroplet = async (job: Job): Promise<{ digest: StagedDroplet['digest']; sizeBytes: number }> => {
-  const { blobs, limits } = job.context;
-  const stopPacking = new AbortController();
-  const bytes = new PassThrough();
-  let complaints = '';
-  const stored = blobs.put(bytes, { sizeBytesMax: limits.dropletBytesMax });
-  // Without a reader the pack would wait for ever.
-  stored.catch(() => stopPacking.abort());
-  try {
-    const result = await runSandbox(job, {
-      step: 'pack',
-      argv: ['pack', INSIDE.droplet],
-      binds: [
-        { from: job.workspace.droplet, to: INSIDE.droplet, writable: false },
-        { from: job.workspace.app, to: `${INSIDE.droplet}/app`, writable: false },
-      ],
-      signal: stopPacking.signal,
-      // One more than allowed, so that the blob store sees a droplet that is too large, and refuses it.
-      outputBytesMax: limits.dropletBytesMax + PACK_ERRORS_BYTES_MAX + 1,
-      onOutput: (chunk, stream) => {
-        if (stream === 'err') complaints = (complaints + chunk.toString('utf8')).slice(0, PACK_ERRORS_BYTES_MAX);
-        else if (!bytes.write(chunk)) return writable(bytes, stopPacking.signal);
-      },
-    });
-    if (result.code === 0 && !result.truncated) {
-      bytes.end();
-      return await stored;
-    }
-    throw new StagingError(
-      'droplet_failed',
-      `the droplet could not be packed: ${complaints.trim().split('\n').at(-1) || `exit status ${result.code}`}; push again`,
-    );
-  } catch (error) {
-    const packing = error instanceof StagingError ? error : undefined;
-    bytes.destroy(packing ?? new Error('packing ended'));
-    const storing = await stored.then(
-      () => undefined,
-      (cause: unknown) => cause as { code?: string } & Error,
-    );
-    if (storing?.code === 'too_large') {
-      throw new StagingError(
-        'too_large',
-        `the droplet is larger than ${Math.floor(limits.dropletBytesMax / 1024 / 1024)} MiB: leave out what the app does not need`,
-        { cause: storing },
-      );
-    }
-    if (storing?.code === 'disk_full') {
-      throw new StagingError(
-        'disk_full',
-        'no space left on this node for the droplet: free some disk space, or push to another node',
-        { cause: storing },
-      );
-    }
-    // A failure of the store ends the pack, which then only says that it was stopped.
-    throw storing && packing?.code === 'aborted' && !job.signal.aborted ? storing : error;
-  }
-};
-
-const writable = (stream: PassThrough, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const done = (): void => {
-      stream.off('drain', done).off('close', done);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    if (signal.aborted || stream.destroyed) return resolve();
-    stream.once('drain', done).once('close', done);
-    signal.addEventListener('abort', done, { once: true });
-  });
-
-type Run = {
-  step: 'fetch' | 'build' | 'pack';
-  argv: string[];
-  binds: Bind[];
-  signal?: AbortSignal;
-  outputBytesMax?: number;
-  onOutput?: (chunk: Buffer, stream: 'out' | 'err') => void | Promise<void>;
-};
-
-/** One run with what every run has in common; fails when it was stopped, ran out of time or out of memory. */
-const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => {
-  const { context, workspace } = job;
-  const { limits } = context;
-  const timeoutMs = Math.max(1, Math.ceil(job.deadlineMs - performance.now()));
-  const build = buildEnvironment({
-    daemonEnv: context.daemonEnv,
-    stack: context.stack,
-    home: `${INSIDE.scratch}/home`,
-    tmp: `${INSIDE.scratch}/tmp`,
-  });
-  const output = lineOutput(job);
-  const result = await context.sandbox.run({
-    name: `stage-${job.id}-${run.step}`,
-    argv: ['/bin/bash', INSIDE.runner, ...run.argv],
-    cwd: INSIDE.scratch,
-    env: {
-      ...build.env,
-      PEER_APP: INSIDE.app,
-      PEER_CACHE: INSIDE.cache,
-      PEER_SCRATCH: INSIDE.scratch,
-      PEER_RESULT: INSIDE.result,
-      PEER_BUILTINS: INSIDE.builtins,
-    },
-    binds: [
-      { from: workspace.scratch, to: INSIDE.scratch, writable: true },
-      { from: workspace.app, to: INSIDE.app, writable: true },
-      { from: workspace.result, to: INSIDE.result, writable: true },
-      { from: runnerPath, to: INSIDE.runner, writable: false },
-      ...build.binds,
-      ...run.binds,
-    ],
-    memoryBytes: limits.memoryBytes,
-    pidsMax: limits.pidsMax,
-    timeoutMs,
-    onOutput: run.onOutput ?? output.push,
-    outputBytesMax: run.outputBytesMax ?? limits.outputBytesMax,
-    signal: run.signal ? AbortSignal.any([job.signal, run.signal]) : job.signal,
-  });
-  output.end(result.truncated && run.onOutput === undefined);
-  if (result.aborted) {
-    throw job.signal.reason instanceof StagingError
-      ? job.signal.reason
-      : new StagingError('aborted', 'staging was stopped');
-  }
-  if (result.timedOut) {
-    throw new StagingError(
-      'time_limit',
-      `staging did not end within ${Math.round(limits.timeLimitMs / 1000)} s and was stopped: ${lastShown(job)}; make the build shorter`,
-      { lastLines: job.lastLines },
-    );
-  }
-  if (result.outOfMemory && result.code !== 0) {
-    throw new StagingError(
-      'out_of_memory',
-      `the build needed more than the ${Math.floor(limits.memoryBytes / 1024 / 1024)} MiB it may use: make it smaller, or build before the push`,
-      { lastLines: job.lastLines },
-    );
-  }
-  return result;
-};
-
-/** The run's output as lines, its two streams apart so that half lines never mix. */
-const lineOutput = (
-  job: Job,
-): { push: (chunk: Buffer, stream: 'out' | 'err') => void; end: (truncated: boolean) => void } => {
-  const out = createLineSplitter((text) => print(job, text));
-  const err = createLineSplitter((text) => print(job, text));
-  return {
-    push: (chunk, stream) => (stream === 'out' ? out : err).push(chunk),
-    end: (truncated) => {
-      out.end();
-      err.end();
-      if (truncated) {
-        print(
-          job,
-          ` !     The build printed more than ${Math.floor(job.context.limits.outputBytesMax / 1024 / 1024)} MiB; the rest is not shown`,
-        );
-      }
-    },
-  };
-};
-
-const print = (job: Job, text: string): void => {
-  if (text.trim() !== '') {
-    job.lastLines.push(text);
-    if (job.lastLines.length > LAST_LINES_MAX) job.lastLines.shift();
-  }
-  job.request.onLine(text);
-};
-
-/** The last line printed, short and without colours, for within a message. */
-const lastShown = (job: Job): string => {
-  const line =
-    job.lastLines
-      .at(-1)
-      ?.replace(/\u001b\[[0-9;]*m/g, '')
-      .trim() ?? '';
-  return line === ''
-    ? 'it printed nothing'
-    : line.length > SHOWN_CHARS_MAX
-      ? `${line.slice(0, SHOWN_CHARS_MAX)}…`
-      : line;
 };

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { AppId } from '../../crdt/ids.ts';
 import type { BlobStore, Log, Sandbox, StagedDroplet, StageRequest, Stager } from '../ports.ts';
-import { type BuildLimits, build } from './build.ts';
 import { BUILDPACKS_MAX, parseBuildpackSpec } from './buildpack.ts';
 import { type CacheLimits, createCaches } from './cache.ts';
 import { StagingError } from './errors.ts';
+import type { BuildContext, BuildLimits } from './job.ts';
 import { hostStack } from './stack.ts';
 import { createTurns } from './turns.ts';
 import { receiveUpload, type UploadLimits } from './upload.ts';
@@ -92,7 +92,7 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
   const turns = createTurns(limits);
   const closing = new AbortController();
   const running = new Set<Promise<unknown>>();
-  const context = {
+  const context: BuildContext = {
     sandbox: options.sandbox,
     blobs: options.blobs,
     caches,
@@ -131,6 +131,8 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
         onWait: () => request.onLine('-----> Waiting for other stagings on this node'),
       });
       try {
+        // Loaded with the first staging: it brings a YAML parser along.
+        const { build } = await import('./build.ts');
         const droplet = await build(context, { request, packs, workspace, id, signal });
         if (await caches.trim(request.app.id)) request.onLine(' !     The build cache grew too large and was dropped');
         return droplet;

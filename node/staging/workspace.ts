@@ -9,13 +9,12 @@ import { join } from 'node:path';
 export type Workspace = {
   /** Removed as a whole at the end. */
   root: string;
-  /** What the build may write to: the three folders that follow. The sandbox shows each, and never this folder itself. */
-  shared: string;
+  /** What the build may write to. The sandbox shows each of the three and no folder above, so none can be exchanged for a link. */
   app: string;
   scratch: string;
   result: string;
   upload: string;
-  /** The rest of the droplet, which only the stager writes; its `app` is a place to mount the app at. */
+  /** The droplet's root, which only the stager writes, but for `app` in it. */
   droplet: string;
 };
 
@@ -24,16 +23,14 @@ const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const RESULT_BYTES_MAX = 256 * 1024;
 
 export const createWorkspace = async (root: string): Promise<Workspace> => {
-  const shared = join(root, 'shared');
-  const app = join(shared, 'app');
-  const scratch = join(shared, 'scratch');
-  const result = join(shared, 'result');
+  const scratch = join(root, 'scratch');
+  const result = join(root, 'result');
   const droplet = join(root, 'droplet');
   await mkdir(root, { recursive: true, mode: 0o700 });
-  for (const dir of [shared, app, scratch, result, droplet]) await mkdir(dir, { mode: 0o755 });
+  for (const dir of [scratch, result, droplet]) await mkdir(dir, { mode: 0o755 });
   for (const dir of ['env', 'home', 'tmp', 'packs']) await mkdir(join(scratch, dir));
   for (const dir of ['app', 'logs', 'tmp', 'profile.d']) await mkdir(join(droplet, dir));
-  return { root, shared, app, scratch, result, upload: join(scratch, 'source.tgz'), droplet };
+  return { root, app: join(droplet, 'app'), scratch, result, upload: join(scratch, 'source.tgz'), droplet };
 };
 
 /** ENV_DIR of the buildpack API: one file per config var. */

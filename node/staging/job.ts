@@ -1,0 +1,170 @@
+// What the steps of one staging share, and how one step runs in the sandbox: its folders, environment, limits and output.
+// Fails when the run was stopped, ran out of time or out of memory; what its exit status means is for the step to say.
+
+import { fileURLToPath } from 'node:url';
+import type { Bind, BlobStore, Sandbox, SandboxResult, StageRequest } from '../ports.ts';
+import type { Caches } from './cache.ts';
+import { buildEnvironment } from './environment.ts';
+import { StagingError } from './errors.ts';
+import { createLineSplitter } from './lines.ts';
+import type { Workspace } from './workspace.ts';
+
+export type BuildLimits = {
+  timeLimitMs: number;
+  memoryBytes: number;
+  pidsMax: number;
+  /** Printed by one run; the rest is cut with a notice, and the build goes on. */
+  outputBytesMax: number;
+  dropletBytesMax: number;
+};
+
+export type BuildContext = {
+  sandbox: Sandbox;
+  blobs: BlobStore;
+  caches: Caches;
+  /** Folder of the built-in buildpacks, and the order in which they are asked. */
+  builtinDir: string;
+  detectOrder: readonly string[];
+  stack: string;
+  /** Folders that no buildpack may come from. */
+  forbiddenDirs: readonly string[];
+  daemonEnv: NodeJS.ProcessEnv;
+  limits: BuildLimits;
+};
+
+const LAST_LINES_MAX = 10;
+/** Of the last line that is shown within the error's message. */
+const SHOWN_CHARS_MAX = 200;
+const COLOURS = /\u001b\[[0-9;]*m/g;
+
+/** Where a build sees what; the app where it will also be found when it runs, since builds write absolute paths. */
+export const INSIDE = {
+  app: '/app',
+  cache: '/cache',
+  scratch: '/scratch',
+  result: '/result',
+  droplet: '/droplet',
+  hostPacks: '/packs',
+  builtins: '/opt/peer/buildpacks',
+  runner: '/opt/peer/stage.sh',
+} as const;
+const runnerPath = fileURLToPath(new URL('runner.sh', import.meta.url));
+
+export type Job = {
+  context: BuildContext;
+  request: StageRequest;
+  workspace: Workspace;
+  id: string;
+  deadlineMs: number;
+  signal: AbortSignal;
+  /** The end of what was printed. */
+  lastLines: string[];
+};
+
+export type Run = {
+  step: 'fetch' | 'build' | 'pack';
+  argv: string[];
+  binds: Bind[];
+  signal?: AbortSignal;
+  outputBytesMax?: number;
+  onOutput?: (chunk: Buffer, stream: 'out' | 'err') => void | Promise<void>;
+};
+
+/** One run with what every run has in common; fails when it was stopped, ran out of time or out of memory. */
+export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => {
+  const { context, workspace } = job;
+  const { limits } = context;
+  const timeoutMs = Math.max(1, Math.ceil(job.deadlineMs - performance.now()));
+  const build = buildEnvironment({
+    daemonEnv: context.daemonEnv,
+    stack: context.stack,
+    home: `${INSIDE.scratch}/home`,
+    tmp: `${INSIDE.scratch}/tmp`,
+  });
+  const output = lineOutput(job);
+  const result = await context.sandbox.run({
+    name: `stage-${job.id}-${run.step}`,
+    argv: ['/bin/bash', INSIDE.runner, ...run.argv],
+    cwd: INSIDE.scratch,
+    env: {
+      ...build.env,
+      PEER_APP: INSIDE.app,
+      PEER_CACHE: INSIDE.cache,
+      PEER_SCRATCH: INSIDE.scratch,
+      PEER_RESULT: INSIDE.result,
+      PEER_BUILTINS: INSIDE.builtins,
+    },
+    binds: [
+      { from: workspace.scratch, to: INSIDE.scratch, writable: true },
+      { from: workspace.app, to: INSIDE.app, writable: true },
+      { from: workspace.result, to: INSIDE.result, writable: true },
+      { from: runnerPath, to: INSIDE.runner, writable: false },
+      ...build.binds,
+      ...run.binds,
+    ],
+    memoryBytes: limits.memoryBytes,
+    pidsMax: limits.pidsMax,
+    timeoutMs,
+    onOutput: run.onOutput ?? output.push,
+    outputBytesMax: run.outputBytesMax ?? limits.outputBytesMax,
+    signal: run.signal ? AbortSignal.any([job.signal, run.signal]) : job.signal,
+  });
+  output.end(result.truncated && run.onOutput === undefined);
+  if (result.aborted) {
+    throw job.signal.reason instanceof StagingError
+      ? job.signal.reason
+      : new StagingError('aborted', 'staging was stopped');
+  }
+  if (result.timedOut) {
+    throw new StagingError(
+      'time_limit',
+      `staging did not end within ${Math.round(limits.timeLimitMs / 1000)} s and was stopped: ${lastShown(job)}; make the build shorter`,
+      { lastLines: job.lastLines },
+    );
+  }
+  if (result.outOfMemory && result.code !== 0) {
+    throw new StagingError(
+      'out_of_memory',
+      `the build needed more than the ${Math.floor(limits.memoryBytes / 1024 / 1024)} MiB it may use: make it smaller, or build before the push`,
+      { lastLines: job.lastLines },
+    );
+  }
+  return result;
+};
+
+/** The run's output as lines, its two streams apart so that half lines never mix. */
+const lineOutput = (
+  job: Job,
+): { push: (chunk: Buffer, stream: 'out' | 'err') => void; end: (truncated: boolean) => void } => {
+  const out = createLineSplitter((text) => print(job, text));
+  const err = createLineSplitter((text) => print(job, text));
+  return {
+    push: (chunk, stream) => (stream === 'out' ? out : err).push(chunk),
+    end: (truncated) => {
+      out.end();
+      err.end();
+      if (truncated) {
+        print(
+          job,
+          ` !     The build printed more than ${Math.floor(job.context.limits.outputBytesMax / 1024 / 1024)} MiB; the rest is not shown`,
+        );
+      }
+    },
+  };
+};
+
+export const print = (job: Job, text: string): void => {
+  if (text.trim() !== '') {
+    job.lastLines.push(text);
+    if (job.lastLines.length > LAST_LINES_MAX) job.lastLines.shift();
+  }
+  job.request.onLine(text);
+};
+
+/** The line that says most, short and without colours, for within a message: a buildpack's own complaint, an error, or the last one. */
+export const lastShown = (job: Job): string => {
+  const lines = job.lastLines.map((line) => line.replace(COLOURS, '').trim()).reverse();
+  const said = lines.find((line) => line.startsWith('! ')) ?? lines.find((line) => /\berror\b/i.test(line)) ?? lines[0];
+  const line = said?.replace(/^!\s+/, '') ?? 'it printed nothing';
+  return line.length > SHOWN_CHARS_MAX ? `${line.slice(0, SHOWN_CHARS_MAX)}…` : line;
+};

@@ -1,0 +1,535 @@
+// Staging as a whole, on a real sandbox: the classic buildpack API case by case, and what happens when something goes wrong.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { asAppId } from '../../crdt/ids.ts';
+import { createHarness, failureOf, type Harness, request, sampleApp, tarOf } from './harness.ts';
+
+const MIB = 1024 * 1024;
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await createHarness();
+});
+afterAll(async () => {
+  await harness.close();
+});
+
+/** A folder with one file, which no built-in buildpack recognises. */
+const app = (files: Record<string, string> = {}): string => harness.folder({ 'readme.txt': 'hello', ...files });
+const web = (command: string): string => `echo 'default_process_types: { web: "${command}" }'`;
+
+describe('detect', () => {
+  /** A stager whose built-in buildpacks are these, asked in their order. */
+  const detecting = async (packs: Record<string, { detect?: string; compile?: string; executable?: boolean }>) => {
+    const files: Record<string, string> = {};
+    for (const [name, { detect = 'exit 1', compile = 'exit 0', executable = true }] of Object.entries(packs)) {
+      files[`${name}/bin/detect${executable ? '*' : ''}`] = `#!/bin/bash\n${detect}\n`;
+      files[`${name}/bin/compile*`] = `#!/bin/bash\n${compile}\n`;
+      files[`${name}/bin/release*`] = `#!/bin/bash\n${web(name)}\n`;
+    }
+    return harness.stager({ builtinDir: harness.folder(files), detectOrder: Object.keys(packs) });
+  };
+
+  it('fails by name when no buildpack matches', async () => {
+    const stager = await detecting({ one: {}, two: {} });
+    const failure = await failureOf(stager.stage(request(app())));
+    expect(failure).toMatchObject({ code: 'no_buildpack', message: expect.stringContaining('one, two') });
+  });
+
+  it('takes the first in order when two match', async () => {
+    const stager = await detecting({ one: {}, two: { detect: 'echo Two' }, three: { detect: 'echo Three' } });
+    const asked = request(app());
+    expect(await stager.stage(asked)).toMatchObject({ buildpack: 'two', processes: { web: 'two' } });
+    expect(asked.lines).toContain('-----> Detected: Two');
+  });
+
+  it('warns about a detect that is not executable, and asks the next', async () => {
+    const stager = await detecting({ one: { detect: 'exit 0', executable: false }, two: { detect: 'exit 0' } });
+    const asked = request(app());
+    expect(await stager.stage(asked)).toMatchObject({ buildpack: 'two' });
+    expect(asked.lines.join('\n')).toMatch(/buildpack one is skipped: its bin\/detect is not executable/);
+  });
+
+  it('is given the app', async () => {
+    const stager = await detecting({ one: { detect: '[ -f "$1/marker" ]' } });
+    expect(await stager.stage(request(app({ marker: '' })))).toMatchObject({ buildpack: 'one' });
+    expect((await failureOf(stager.stage(request(app())))).code).toBe('no_buildpack');
+  });
+
+  it('is not asked of a buildpack that was named', async () => {
+    const pack = harness.pack({ detect: 'exit 1', release: web('named') });
+    const stager = await harness.stager();
+    expect(await stager.stage(request(app(), { buildpacks: [pack] }))).toMatchObject({
+      buildpack: pack,
+      processes: { web: 'named' },
+    });
+  });
+});
+
+describe('compile', () => {
+  const staged = async (
+    scripts: Parameters<Harness['pack']>[0],
+    options: Parameters<typeof request>[1] = {},
+    files = {},
+  ) => {
+    const asked = request(app(files), { buildpacks: [harness.pack({ release: web('x'), ...scripts })], ...options });
+    const droplet = await (await harness.stager()).stage(asked);
+    return { ...asked, droplet, content: harness.unpack(droplet.digest) };
+  };
+
+  it('builds in the app folder, and what it makes is in the droplet', async () => {
+    const { content, droplet } = await staged({
+      compile: 'echo built >"$1/made"; mkdir "$1/sub"; echo x >"$1/sub/y"; chmod +x "$1/made"',
+    });
+    expect(content.files()).toEqual(['app/made', 'app/readme.txt', 'app/sub/y', 'staging_info.json']);
+    expect(JSON.parse(content.read('staging_info.json'))).toEqual({
+      buildpack: droplet.buildpack,
+      processes: { web: 'x' },
+    });
+    for (const folder of ['app', 'logs', 'tmp', 'profile.d']) expect(existsSync(join(content.path, folder))).toBe(true);
+  });
+
+  it('that exits 1 fails by name, with the end of what it printed', async () => {
+    const pack = harness.pack({ compile: 'echo one; echo "no rule to make target" >&2; exit 1' });
+    const failure = await failureOf((await harness.stager()).stage(request(app(), { buildpacks: [pack] })));
+    expect(failure.code).toBe('compile_failed');
+    expect(failure.message).toMatch(/exit status 1.*no rule to make target/);
+    expect(failure.lastLines).toEqual(expect.arrayContaining(['one', 'no rule to make target']));
+  });
+
+  it('of the sample buildpack that fails, fails', async () => {
+    const asked = request(sampleApp('compile-fails'), { buildpacks: [sampleApp('buildpacks/compile-fails')] });
+    expect((await failureOf((await harness.stager()).stage(asked))).code).toBe('compile_failed');
+  });
+
+  it('finds config vars in ENV_DIR, and not in its environment', async () => {
+    const compile = 'cat "$3/SECRET" "$3/EMPTY" >"$1/seen"; ls "$3" >"$1/names"; env >"$1/env"';
+    const { content } = await staged(
+      { compile },
+      { env: { SECRET: 'a\nb "c"', EMPTY: '', '../escape': 'x', 'a/b': 'x' } },
+    );
+    expect(content.read('app/seen')).toBe('a\nb "c"');
+    expect(content.read('app/names').trim().split('\n').sort()).toEqual(['EMPTY', 'SECRET']);
+    expect(content.read('app/env')).not.toContain('SECRET');
+  });
+
+  it('is told the stack, and has a home, a language and a path', async () => {
+    const { content, droplet } = await staged({
+      compile: 'env >"$1/env"; touch "$HOME/x" "$TMPDIR/y" && id -u >"$1/uid"',
+    });
+    const env = content.read('app/env');
+    for (const line of [`STACK=${droplet.stack}`, `CF_STACK=${droplet.stack}`, 'LANG=C.UTF-8'])
+      expect(env.split('\n')).toContain(line);
+    expect(env).toMatch(/^PATH=\/opt\/peer\/node\/bin:/m);
+    expect(content.read('app/uid').trim()).not.toBe('0');
+  });
+
+  it('runs in the folder of its buildpack, which it may write to', async () => {
+    const { content } = await staged({
+      compile: 'cat data/file >"$1/seen"; echo changed >data/file',
+      files: { 'data/file': 'from the pack' },
+    });
+    expect(content.read('app/seen')).toBe('from the pack');
+  });
+
+  it('cannot see the node: no data directory, no other user, no cluster secrets', async () => {
+    const { content } = await staged({
+      compile: `ls ${harness.dataDir} >"$1/seen" 2>&1; ls /root /home >>"$1/seen" 2>&1; cat /etc/shadow >>"$1/seen" 2>&1; true`,
+    });
+    expect(content.read('app/seen')).not.toMatch(/^(blobs|staging|staging-cache)$|root:/m);
+  });
+
+  it('prints live', async () => {
+    const stager = await harness.stager();
+    const gate = join(harness.dir, 'never-there');
+    const seen: string[] = [];
+    const stop = new AbortController();
+    const pack = harness.pack({ compile: `echo first; while [ ! -e ${gate} ]; do sleep 0.05; done` });
+    const staging = stager.stage(
+      request(app(), { buildpacks: [pack], signal: stop.signal, onLine: (text) => void seen.push(text) }),
+    );
+    staging.catch(() => {});
+    await expect.poll(() => seen, { timeout: 20_000 }).toContain('first');
+    stop.abort();
+    expect((await failureOf(staging)).code).toBe('aborted');
+  });
+
+  it('keeps file names in UTF-8, executable bits and links', async () => {
+    const folder = app({ 'caf\u00e9/\u65e5\u672c\u8a9e.txt': 'ja', 'run*': '#!/bin/sh\n' });
+    symlinkSync('run', join(folder, 'link'));
+    const pack = harness.pack({
+      compile: 'cat "$1/caf\u00e9/\u65e5\u672c\u8a9e.txt"; [ -x "$1/run" ] && [ -L "$1/link" ]',
+      release: web('x'),
+    });
+    const droplet = await (await harness.stager()).stage(request(folder, { buildpacks: [pack] }));
+    const content = harness.unpack(droplet.digest);
+    expect(content.read('app/caf\u00e9/\u65e5\u672c\u8a9e.txt')).toBe('ja');
+    expect(
+      execFileSync('stat', ['-c', '%A', join(content.path, 'app/run'), join(content.path, 'app/link')], {
+        encoding: 'utf8',
+      }),
+    ).toBe('-rwxr-xr-x\nlrwxrwxrwx\n');
+  });
+
+  it('leaves a droplet that can be packed, whatever modes it sets', async () => {
+    const { content } = await staged({
+      compile:
+        'mkdir -p "$1/closed/in" && echo x >"$1/closed/in/file" && chmod 0 "$1/closed/in/file" "$1/closed/in" "$1/closed"',
+    });
+    expect(content.read('app/closed/in/file')).toBe('x\n');
+  });
+});
+
+describe('release', () => {
+  it.each([
+    ['exits 1', 'echo why >&2; exit 1', 'release_failed'],
+    ['prints no YAML', 'echo [', 'release_not_yaml'],
+    ['prints a list', 'echo "- a"', 'release_not_yaml'],
+  ])('that %s fails by name', async (_name, release, code) => {
+    const pack = harness.pack({ release });
+    const failure = await failureOf((await harness.stager()).stage(request(app(), { buildpacks: [pack] })));
+    expect(failure).toMatchObject({ code, message: expect.stringContaining(pack) });
+  });
+
+  it.each<[string, string | undefined, string | undefined, object]>([
+    ['no release, but a Procfile', undefined, 'web: mine', { web: 'mine' }],
+    ['a Procfile over the release', web('theirs'), 'web: mine', { web: 'mine' }],
+    ['a Procfile with a worker only', web('theirs'), 'worker: mine', { web: 'theirs', worker: 'mine' }],
+    ['an empty release, but a Procfile', 'echo "--- {}"', 'web: mine', { web: 'mine' }],
+  ])('with %s', async (_name, release, procfile, processes) => {
+    const files = procfile === undefined ? {} : { Procfile: procfile };
+    const asked = request(app(files as Record<string, string>), { buildpacks: [harness.pack({ release })] });
+    expect(await (await harness.stager()).stage(asked)).toMatchObject({ processes });
+  });
+
+  it('that names nothing, without a Procfile, has no start command, unless the push gives one', async () => {
+    const stager = await harness.stager();
+    const buildpacks = [harness.pack({ release: 'echo "--- {}"' })];
+    expect((await failureOf(stager.stage(request(app(), { buildpacks })))).code).toBe('no_start_command');
+    expect(await stager.stage(request(app(), { buildpacks, command: 'mine' }))).toMatchObject({
+      processes: { web: 'mine' },
+    });
+    expect(
+      await stager.stage(request(app({ Procfile: 'web: theirs' }), { buildpacks, command: 'mine' })),
+    ).toMatchObject({ processes: { web: 'mine' } });
+  });
+
+  it('with a Procfile that is a YAML list fails', async () => {
+    const asked = request(app({ Procfile: '- web: x\n' }), { buildpacks: [harness.pack({ release: web('x') })] });
+    expect((await failureOf((await harness.stager()).stage(asked))).code).toBe('procfile_invalid');
+  });
+
+  it('with a Procfile that is a link out of the app reads nothing of the node', async () => {
+    const pack = harness.pack({ compile: 'ln -s /etc/shadow "$1/Procfile"', release: web('x') });
+    const asked = request(app(), { buildpacks: [pack] });
+    expect(await (await harness.stager()).stage(asked)).toMatchObject({ processes: { web: 'x' } });
+  });
+
+  it('that sets config vars makes a profile script that comes before those of the app', async () => {
+    const pack = harness.pack({
+      compile:
+        'mkdir "$1/.profile.d"; echo "order=\\"\\$order .profile.d(\\$FROM_PACK)\\"" >"$1/.profile.d/x.sh"; echo "order=\\"\\$order .profile\\"" >"$1/.profile"',
+      release: `echo '{ default_process_types: { web: x }, config_vars: { FROM_PACK: "va lue" } }'`,
+    });
+    const droplet = await (await harness.stager()).stage(request(app(), { buildpacks: [pack] }));
+    const { path } = harness.unpack(droplet.digest);
+    // The order in which the runtime sources them.
+    const script = 'for s in ../profile.d/* .profile.d/*.sh .profile; do . "./$s"; done; echo "$order"';
+    expect(execFileSync('bash', ['--norc', '-c', script], { cwd: join(path, 'app'), encoding: 'utf8' }).trim()).toBe(
+      '.profile.d(va lue) .profile',
+    );
+  });
+});
+
+describe('several buildpacks', () => {
+  it('run in order on one folder; what one exports the next one sees; the last release wins', async () => {
+    const first = harness.pack({
+      compile:
+        'echo "export FROM_FIRST=\\"it works\\"; export PATH=\\"/first/bin:\\$PATH\\"" >export; echo 1 >>"$1/order"',
+      release: web('first'),
+    });
+    const second = harness.pack({
+      compile: 'echo "2 $FROM_FIRST $(cut -d: -f1 <<<"$PATH")" >>"$1/order"',
+      release: web('second'),
+    });
+    const third = harness.pack({ compile: 'echo 3 >>"$1/order"' });
+    const asked = request(app(), { buildpacks: [first, second, third] });
+    const droplet = await (await harness.stager()).stage(asked);
+    expect(droplet).toMatchObject({ buildpack: [first, second, third].join(', '), processes: { web: 'second' } });
+    expect(harness.unpack(droplet.digest).read('app/order')).toBe('1\n2 it works /first/bin\n3\n');
+  });
+
+  it('name the one that fails', async () => {
+    const good = harness.pack({});
+    const bad = harness.pack({ compile: 'exit 7' });
+    const failure = await failureOf((await harness.stager()).stage(request(app(), { buildpacks: [good, bad] })));
+    expect(failure).toMatchObject({
+      code: 'compile_failed',
+      message: expect.stringContaining(`${bad}: compile failed (exit status 7)`),
+    });
+  });
+
+  it('fail when an export ends the build', async () => {
+    const asked = request(app(), {
+      buildpacks: [harness.pack({ compile: 'echo "exit 3" >export' }), harness.pack({})],
+    });
+    expect((await failureOf((await harness.stager()).stage(asked))).code).toBe('compile_failed');
+  });
+
+  it.each([[['no-such-pack']], [['/no/such/folder']], [Array.from({ length: 9 }, () => 'nodejs')]])(
+    'that are unknown or too many are refused: %j',
+    async (buildpacks) => {
+      expect((await failureOf((await harness.stager()).stage(request(app(), { buildpacks })))).code).toBe(
+        'buildpack_unknown',
+      );
+    },
+  );
+
+  it('never come from the folders of the node', async () => {
+    const folder = join(harness.dataDir, 'secret');
+    mkdirSync(join(folder, 'bin'), { recursive: true });
+    execFileSync('touch', [join(folder, 'bin/compile')]);
+    expect((await failureOf((await harness.stager()).stage(request(app(), { buildpacks: [folder] })))).code).toBe(
+      'buildpack_unknown',
+    );
+  });
+});
+
+describe('cache', () => {
+  const counting = () =>
+    harness.pack({
+      compile: 'n=$(cat "$2/n" 2>/dev/null || echo 0); echo $((n + 1)) | tee "$2/n" >"$1/n"',
+      release: web('x'),
+    });
+  const id = (name: string) => asAppId(name);
+
+  it('of the first staging is seen by the second, of the same app and buildpack only', async () => {
+    const stager = await harness.stager();
+    const [pack, other] = [counting(), counting()];
+    const staging = async (name: string, buildpack: string): Promise<string> => {
+      const droplet = await stager.stage(request(app(), { app: { id: id(name), name }, buildpacks: [buildpack] }));
+      return harness.unpack(droplet.digest).read('app/n').trim();
+    };
+    expect(await staging('a', pack)).toBe('1');
+    expect(await staging('a', pack)).toBe('2');
+    expect(await staging('b', pack)).toBe('1');
+    expect(await staging('a', other)).toBe('1');
+    await stager.removeCache(id('a'));
+    expect(await staging('a', pack)).toBe('1');
+  });
+
+  it('that grows over its bound is dropped, and said so', async () => {
+    const stager = await harness.stager({ limits: { appBytesMax: MIB } });
+    const pack = harness.pack({ compile: 'ls "$2"; head -c 2000000 /dev/urandom >"$2/big"', release: web('x') });
+    const [first, second] = [1, 2].map(() =>
+      request(app(), { app: { id: id('big'), name: 'big' }, buildpacks: [pack] }),
+    );
+    await stager.stage(first!);
+    expect(first!.lines.at(-1)).toMatch(/cache grew too large/);
+    await stager.stage(second!);
+    expect(second!.lines).not.toContain('big');
+  });
+
+  it('is kept for the apps staged last', async () => {
+    const stager = await harness.stager({ limits: { appsMax: 2 } });
+    const pack = counting();
+    for (const name of ['first', 'second', 'third']) {
+      await stager.stage(request(app(), { app: { id: id(name), name }, buildpacks: [pack] }));
+    }
+    expect(readdirSync(join(harness.dataDir, 'staging-cache')).sort()).toEqual(['second', 'third']);
+  });
+});
+
+describe('buildpack from git', () => {
+  let server: Server;
+  let base: string;
+  beforeAll(async () => {
+    const repository = harness.pack({ compile: 'echo main >"$1/branch"', release: web('x') });
+    const git = (...args: string[]) =>
+      execFileSync('git', [
+        '-c',
+        'user.name=t',
+        '-c',
+        'user.email=t@example.org',
+        '-c',
+        'init.defaultBranch=main',
+        '-C',
+        repository,
+        ...args,
+      ]);
+    git('init', '-q');
+    git('add', '.');
+    git('commit', '-qm', 'one');
+    git('checkout', '-qb', 'feature/x');
+    execFileSync('sed', ['-i', 's/main/feature/', join(repository, 'bin/compile')]);
+    git('commit', '-qam', 'two');
+    git('checkout', '-q', 'main');
+    server = createServer((socket) => {
+      socket.on('error', () => {});
+      const daemon = spawn('git', ['daemon', '--inetd', '--export-all', repository], {
+        stdio: ['pipe', 'pipe', 'ignore'],
+        env: { ...process.env, GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: 'safe.directory', GIT_CONFIG_VALUE_0: '*' },
+      });
+      socket.pipe(daemon.stdin).on('error', () => {});
+      daemon.stdout.pipe(socket);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    base = `git://127.0.0.1:${(server.address() as AddressInfo).port}${repository}`;
+  });
+  afterAll(() => new Promise<void>((resolve) => server.close(() => resolve())));
+
+  it.each([
+    ['its default branch', '', 'main\n'],
+    ['the branch that is named', '#feature/x', 'feature\n'],
+  ])('is fetched at %s', async (_name, ref, branch) => {
+    const droplet = await (await harness.stager()).stage(request(app(), { buildpacks: [base + ref] }));
+    expect(harness.unpack(droplet.digest).read('app/branch')).toBe(branch);
+    expect(droplet.buildpack).toBe(base + ref);
+  });
+
+  it.each([
+    ['a ref that does not exist', () => `${base}#no-such-branch`],
+    ['a repository that does not exist', () => `${base}-missing`],
+    ['a host that does not answer', () => 'http://127.0.0.1:1/pack'],
+  ])('fails cleanly for %s', async (_name, url) => {
+    const failure = await failureOf((await harness.stager()).stage(request(app(), { buildpacks: [url()] })));
+    expect(failure).toMatchObject({ code: 'buildpack_fetch_failed', message: expect.stringContaining(url()) });
+    expect(failure.message).not.toContain('\n');
+    expect(harness.leftovers()).toEqual([]);
+  });
+});
+
+describe('limits', () => {
+  it('end an endless compile, with all it started', async () => {
+    const stager = await harness.stager({ limits: { timeLimitMs: 1_000 } });
+    const marker = `sleep-${process.pid}-${Date.now()}`;
+    const pack = harness.pack({
+      compile: `echo going; (exec -a ${marker} sleep 1000) & setsid bash -c 'exec -a ${marker} sleep 1000' & while :; do sleep 1; done`,
+    });
+    const failure = await failureOf(stager.stage(request(app(), { buildpacks: [pack] })));
+    expect(failure).toMatchObject({ code: 'time_limit', message: expect.stringContaining('going') });
+    expect(running(marker)).toBe(0);
+    expect(harness.leftovers()).toEqual([]);
+  });
+
+  it('end a compile that is stopped', async () => {
+    const stop = new AbortController();
+    const marker = `sleep-${process.pid}-${Date.now()}`;
+    const pack = harness.pack({ compile: `exec -a ${marker} sleep 1000` });
+    const staging = (await harness.stager()).stage(request(app(), { buildpacks: [pack], signal: stop.signal }));
+    staging.catch(() => {});
+    await expect.poll(() => running(marker), { timeout: 20_000 }).toBeGreaterThan(0);
+    stop.abort();
+    expect((await failureOf(staging)).code).toBe('aborted');
+    expect(running(marker)).toBe(0);
+    expect(harness.leftovers()).toEqual([]);
+  });
+
+  it('cut endless output, say so, and keep memory flat', async () => {
+    const stager = await harness.stager({ limits: { outputBytesMax: 5 * MIB } });
+    const pack = harness.pack({
+      compile: 'yes "a line of output that is printed again and again" | head -c 20000000; head -c 20000000 /dev/zero',
+      release: web('x'),
+    });
+    let lines = 0;
+    let longest = 0;
+    let last = '';
+    await stager.stage(
+      request(app(), {
+        buildpacks: [pack],
+        onLine: (text) => {
+          lines++;
+          longest = Math.max(longest, text.length);
+          last = text;
+        },
+      }),
+    );
+    expect(last).toMatch(/printed more than 5 MiB/);
+    expect(lines).toBeLessThan(120_000);
+    expect(longest).toBeLessThanOrEqual(16 * 1024 + 1);
+  });
+
+  it('end a build that takes too much memory', async () => {
+    const stager = await harness.stager({ limits: { memoryBytes: 64 * MIB } });
+    const pack = harness.pack({ compile: `exec /usr/bin/perl -e '$x = "a" x 300000000; sleep 60'` });
+    expect((await failureOf(stager.stage(request(app(), { buildpacks: [pack] })))).code).toBe('out_of_memory');
+  });
+
+  it('refuse a droplet that is too large', async () => {
+    const stager = await harness.stager({ limits: { dropletBytesMax: MIB } });
+    const pack = harness.pack({ compile: 'head -c 3000000 /dev/urandom >"$1/big"', release: web('x') });
+    const failure = await failureOf(stager.stage(request(app(), { buildpacks: [pack] })));
+    expect(failure).toMatchObject({ code: 'too_large', message: expect.stringContaining('droplet') });
+    expect(harness.leftovers()).toEqual([]);
+  });
+
+  it('end a staging when the disk runs low', async () => {
+    const stager = await harness.stager({ limits: { diskFreeBytesMin: Number.MAX_SAFE_INTEGER } });
+    expect((await failureOf(stager.stage(request(app(), { buildpacks: ['procfile'] })))).code).toBe('disk_full');
+  });
+
+  it('refuse an upload that is bad, before anything runs', async () => {
+    const stager = await harness.stager();
+    expect((await failureOf(stager.stage(request(Buffer.from('no archive'))))).code).toBe('bad_archive');
+    expect((await failureOf(stager.stage(request(tarOf(harness.folder({})))))).code).toBe('empty_folder');
+    expect(harness.leftovers()).toEqual([]);
+  });
+
+  it('let a few run at a time and refuse what is too many', async () => {
+    const stager = await harness.stager({ limits: { runningMax: 1, waitingMax: 1 } });
+    const stop = new AbortController();
+    const pack = harness.pack({ compile: 'sleep 1000' });
+    const [first, second] = [1, 2].map(() => request(app(), { buildpacks: [pack], signal: stop.signal }));
+    const stagings = [first!, second!].map((asked) => stager.stage(asked));
+    for (const staging of stagings) staging.catch(() => {});
+    await expect
+      .poll(() => [...first!.lines, ...second!.lines], { timeout: 20_000 })
+      .toContain('-----> Waiting for other stagings on this node');
+    expect((await failureOf(stager.stage(request(app(), { buildpacks: [pack] })))).code).toBe('busy');
+    stop.abort();
+    for (const staging of stagings) expect((await failureOf(staging)).code).toBe('aborted');
+  });
+
+  it('clear what an earlier daemon left, and stop all at close', async () => {
+    mkdirSync(join(harness.dataDir, 'staging', 'old', 'x'), { recursive: true });
+    const stager = await harness.stager();
+    expect(harness.leftovers()).toEqual([]);
+    const asked = request(app(), { buildpacks: [harness.pack({ compile: 'echo started; sleep 1000' })] });
+    const staging = stager.stage(asked);
+    staging.catch(() => {});
+    await expect.poll(() => asked.lines, { timeout: 20_000 }).toContain('started');
+    await stager.close();
+    expect((await failureOf(staging)).code).toBe('aborted');
+    expect(harness.leftovers()).toEqual([]);
+  });
+});
+
+describe('droplet', () => {
+  it('is the same for the same input, whoever stages it and when', async () => {
+    const stager = await harness.stager();
+    const pack = harness.pack({
+      compile: 'for i in $(seq 50); do echo $i >"$1/file-$i"; done; ln "$1/file-1" "$1/hard"',
+      release: web('x'),
+    });
+    const folder = app({ 'b/c': 'x', 'a/d': 'y' });
+    const first = await stager.stage(request(folder, { buildpacks: [pack] }));
+    execFileSync('find', [folder, '-exec', 'touch', '-d', '2001-01-01', '{}', '+']);
+    expect(await stager.stage(request(folder, { buildpacks: [pack] }))).toEqual(first);
+  });
+});
+
+/** Processes of this name on the machine, those in sandboxes included. */
+const running = (name: string): number =>
+  readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith(name);
+      } catch {
+        return false;
+      }
+    }).length;
