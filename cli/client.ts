@@ -1,0 +1,68 @@
+// The API as the commands use it: typed calls, event streams, and failures as CliError. Renders nothing.
+
+import type { Readable } from 'node:stream';
+import { hc } from 'hono/client';
+import type { Api } from '../node/api/api.ts';
+import type { ErrorBody } from '../node/api/errors.ts';
+import type { Connection } from './connection.ts';
+import { CliError } from './errors.ts';
+import { readEvents, type StreamEvent } from './event-reader.ts';
+import { send } from './transport.ts';
+
+export type Client = {
+  readonly url: string;
+  /** Typed by the API itself: `answer(client.v1.apps.$get())`. */
+  readonly v1: ReturnType<typeof hc<Api>>['v1'];
+  /** An event stream, as it comes. */
+  stream<E extends StreamEvent>(path: string, options?: StreamOptions): AsyncIterable<E>;
+};
+
+export type StreamOptions = {
+  method?: string;
+  headers?: Record<string, string>;
+  body?: Readable;
+  signal?: AbortSignal;
+};
+
+export function createClient({ url, token, fingerprint }: Connection): Client {
+  const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const fetchNode = (input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> =>
+    send(
+      String(input),
+      {
+        ...(init.method === undefined ? {} : { method: init.method }),
+        headers: { ...Object.fromEntries(new Headers(init.headers)), ...authorization },
+        ...(typeof init.body === 'string' ? { body: init.body } : {}),
+      },
+      fingerprint,
+    );
+  return {
+    url,
+    v1: hc<Api>(url, { fetch: fetchNode as typeof fetch }).v1,
+    async *stream<E extends StreamEvent>(path: string, options: StreamOptions = {}) {
+      const headers = { ...options.headers, ...authorization };
+      const response = await send(url + path, { ...options, headers }, fingerprint);
+      if (!response.ok) throw await failureIn(response);
+      yield* readEvents<E>(response.body!);
+    },
+  };
+}
+
+type Answer = { ok: boolean; status: number; json(): Promise<unknown>; text(): Promise<string> };
+
+/** The JSON of an answer; fails with what the API says is wrong. */
+export async function answer<A extends Answer>(pending: Promise<A>): Promise<Awaited<ReturnType<A['json']>>> {
+  const response = await pending;
+  if (!response.ok) throw await failureIn(response);
+  return (await response.json()) as Awaited<ReturnType<A['json']>>;
+}
+
+async function failureIn(response: Answer): Promise<CliError> {
+  const text = await response.text();
+  try {
+    const { error } = JSON.parse(text) as ErrorBody;
+    return new CliError(error.code, error.message);
+  } catch {
+    return new CliError('bad_answer', `the answer (HTTP ${response.status}) is not from a Peer node: check --api`);
+  }
+}

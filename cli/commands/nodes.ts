@@ -1,0 +1,88 @@
+// peer nodes, and what can be done to a node.
+
+import type { NodeShape } from '../../node/api/shapes.ts';
+import { answer } from '../client.ts';
+import type { Context } from '../context.ts';
+import { UsageError } from '../errors.ts';
+import { formatBytes } from '../format.ts';
+import type { Output } from '../output.ts';
+import { closest } from '../suggest.ts';
+import { renderTable } from '../table.ts';
+import { parsePairs } from '../values.ts';
+
+const ACTIONS = ['drain', 'undrain', 'remove', 'label'];
+
+export async function run({ args, client, output }: Context): Promise<void> {
+  const [action, name, ...labels] = args;
+  if (action === undefined) {
+    const nodes = await answer((await client()).v1.nodes.$get());
+    output.result(nodes, () => nodesTable(nodes, output));
+    return;
+  }
+  if (!ACTIONS.includes(action)) {
+    const meant = closest(action, ACTIONS);
+    const hint = meant === undefined ? `it is one of ${ACTIONS.join(', ')}` : `did you mean ${meant}?`;
+    throw new UsageError(`peer nodes has no action ${action}: ${hint}`);
+  }
+  if (name === undefined) throw new UsageError(`NAME is missing: peer nodes ${action} NAME`);
+  if (action !== 'label' && labels.length > 0) throw new UsageError(`too many arguments: peer nodes ${action} NAME`);
+  if (action === 'label') {
+    if (labels.length === 0) throw new UsageError('K=V is missing: peer nodes label NAME K=V…; K= removes a label');
+    const json = { labels: parsePairs(labels, 'label') };
+    const written = await answer((await client()).v1.nodes[':name'].labels.$post({ param: { name }, json }));
+    output.result({ node: name, ...json, ...written }, () => `${name} is labelled`);
+    return;
+  }
+  const node = (await client()).v1.nodes[':name'];
+  const param = { name };
+  if (action === 'drain') {
+    const written = await answer(node.drain.$post({ param }));
+    output.result(
+      { node: name, draining: true, ...written },
+      () => `${name} is draining: peer nodes shows how far it is`,
+    );
+  } else if (action === 'undrain') {
+    const written = await answer(node.undrain.$post({ param }));
+    output.result({ node: name, draining: false, ...written }, () => `${name} takes instances again`);
+  } else {
+    const written = await answer(node.$delete({ param }));
+    output.result({ node: name, removed: true, ...written }, () => `${name} is removed, and refused from now on`);
+  }
+}
+
+export function nodesTable(nodes: readonly NodeShape[], { colours, width }: Pick<Output, 'colours' | 'width'>): string {
+  const statusOf = (node: NodeShape) => (node.draining ? `${node.status}, draining` : node.status);
+  return renderTable<NodeShape>(
+    [
+      { title: 'NAME', cell: (node) => node.name },
+      {
+        title: 'STATUS',
+        cell: statusOf,
+        paint: (text, node) => {
+          if (node.status === 'alive') return node.draining ? colours.yellow(text) : colours.green(text);
+          return node.status === 'suspect' ? colours.yellow(text) : colours.red(text);
+        },
+      },
+      { title: 'RUNTIMES', cell: (node) => node.runtimes.join(','), importance: 2 },
+      { title: 'INSTANCES', cell: (node) => String(node.instances), align: 'right' },
+      {
+        title: 'MEMORY',
+        cell: (node) => `${formatBytes(node.memoryUsedBytes)}/${formatBytes(node.memoryBytes)}`,
+        align: 'right',
+        importance: 4,
+      },
+      { title: 'ADDRESS', cell: (node) => node.address, importance: 5 },
+      {
+        title: 'LABELS',
+        cell: (node) =>
+          Object.entries(node.labels)
+            .map(([key, value]) => `${key}=${value}`)
+            .join(','),
+        importance: 1,
+      },
+      { title: 'ID', cell: (node) => node.id, importance: 0 },
+    ],
+    nodes,
+    width,
+  );
+}

@@ -1,0 +1,25 @@
+// peer scale: how many instances of each process, and how much memory each has.
+
+import { answer } from '../client.ts';
+import { type Context, textOption } from '../context.ts';
+import { UsageError } from '../errors.ts';
+import { followRollout } from '../rollout.ts';
+import { rolloutText } from '../rollout-result.ts';
+import { parseName, parseScale, parseSize } from '../values.ts';
+
+export async function run({ args, client, options, output }: Context): Promise<void> {
+  const [app, ...counts] = args;
+  const name = parseName(app!, 'app');
+  const memory = textOption(options, 'memory');
+  if (counts.length === 0 && memory === undefined) {
+    throw new UsageError('N is missing: peer scale APP [web=]N … [--memory M]');
+  }
+  const json = {
+    ...(counts.length === 0 ? {} : { scale: parseScale(counts) }),
+    ...(memory === undefined ? {} : { memoryBytes: parseSize(memory, '--memory') }),
+  };
+  const connected = await client();
+  await answer(connected.v1.apps[':name'].scale.$post({ param: { name }, json }));
+  const result = await followRollout(connected, output, name);
+  output.result(result, () => rolloutText(result));
+}

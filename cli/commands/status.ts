@@ -1,0 +1,26 @@
+// peer status: the node that answers, and its cluster in a few lines.
+
+import { answer } from '../client.ts';
+import type { Context } from '../context.ts';
+
+export async function run({ client, output }: Context): Promise<void> {
+  const status = await answer((await client()).v1.status.$get());
+  output.result(status, () => {
+    const { node, cluster, user, members, instances, conflicts } = status;
+    const counts = (of: Record<string, number>) =>
+      Object.entries(of)
+        .filter(([, count]) => count > 0)
+        .map(([state, count]) => `${count} ${state}`)
+        .join(', ') || 'none';
+    const lines = [
+      `node       ${node.name} (${node.id}), version ${node.version}, pid ${node.pid}`,
+      `cluster    ${cluster.name === '' ? cluster.id : cluster.name}, domain ${cluster.domain}`,
+      `you        ${user.name}, ${user.role}`,
+      `nodes      ${counts(members)}`,
+      `apps       ${status.apps}`,
+      `instances  ${counts(instances)}`,
+    ];
+    for (const conflict of conflicts) lines.push(output.colours.yellow(`conflict   ${conflict}`));
+    return lines.join('\n');
+  });
+}

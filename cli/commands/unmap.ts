@@ -1,0 +1,11 @@
+// peer unmap: an app loses a route.
+
+import { answer } from '../client.ts';
+import type { Context } from '../context.ts';
+
+export async function run({ args, client, output }: Context): Promise<void> {
+  const [name, route] = args as [string, string];
+  const { unmap } = (await client()).v1.apps[':name'].routes;
+  const unmapped = await answer(unmap.$post({ param: { name }, json: { route } }));
+  output.result(unmapped, () => `${unmapped.route} leads to ${unmapped.app} no more`);
+}

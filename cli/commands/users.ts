@@ -1,0 +1,48 @@
+// peer users: who may use the cluster. A new user's token is printed once, alone on stdout.
+
+import type { UserShape } from '../../node/api/shapes.ts';
+import { answer } from '../client.ts';
+import { type Context, textOption } from '../context.ts';
+import { UsageError } from '../errors.ts';
+import { formatTime } from '../format.ts';
+import { renderTable } from '../table.ts';
+import { parseChoice, parseName } from '../values.ts';
+
+export async function run({ args, client, options, output }: Context): Promise<void> {
+  const [action, given] = args;
+  const role = textOption(options, 'role');
+  if (role !== undefined && action !== 'add') throw new UsageError('--role belongs to peer users add NAME --role R');
+  if (action === undefined) {
+    const users = await answer((await client()).v1.users.$get());
+    output.result(users, () =>
+      renderTable<UserShape>(
+        [
+          { title: 'NAME', cell: (user) => user.name },
+          { title: 'ROLE', cell: (user) => user.role },
+          { title: 'OPERATOR OF', cell: (user) => user.node ?? '', importance: 1 },
+          { title: 'SINCE', cell: (user) => formatTime(user.createdAtMs), importance: 0 },
+        ],
+        users,
+        output.width,
+      ),
+    );
+    return;
+  }
+  if (action !== 'add' && action !== 'remove') {
+    throw new UsageError(`peer users has no action ${action}: it is add or remove`);
+  }
+  if (given === undefined) {
+    throw new UsageError(`NAME is missing: peer users ${action} NAME${action === 'add' ? ' --role R' : ''}`);
+  }
+  if (action === 'remove') {
+    const written = await answer((await client()).v1.users[':name'].$delete({ param: { name: given } }));
+    output.result({ name: given, removed: true, ...written }, () => `${given} is removed`);
+    return;
+  }
+  const name = parseName(given, 'user');
+  if (role === undefined) throw new UsageError('--role is missing: admin, developer or viewer');
+  const json = { name, role: parseChoice(role, '--role', ['admin', 'developer', 'viewer']) };
+  const added = await answer((await client()).v1.users.$post({ json }));
+  output.result(added, () => added.token);
+  if (!output.json) output.note(`the token of ${name}, shown only now; they log in with: peer login URL --token TOKEN`);
+}

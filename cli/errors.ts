@@ -1,0 +1,20 @@
+// How a command fails: one line for people, a code for scripts, an exit status. 1: it failed; 2: it was used wrongly.
+
+export class CliError extends Error {
+  readonly code: string;
+  readonly exitStatus: 1 | 2 = 1;
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'CliError';
+    this.code = code;
+  }
+}
+
+/** Found before anything was asked of a node. */
+export class UsageError extends CliError {
+  override readonly exitStatus = 2;
+  constructor(message: string) {
+    super('usage', message);
+    this.name = 'UsageError';
+  }
+}

@@ -1,0 +1,186 @@
+// From the command line to a command with its arguments and options, or a UsageError with a suggestion. cac registers,
+// parses and prints help; what it is too lenient about is checked here. Runs nothing.
+
+import { type CAC, cac } from 'cac';
+import { COMMANDS, type CommandSpec, GLOBAL_OPTIONS, nameOf, type OptionSpec } from './commands.ts';
+import { UsageError } from './errors.ts';
+import { closest } from './suggest.ts';
+
+export type Options = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
+
+/** `help`: it has been printed. */
+export type Parsed = { kind: 'run'; command: CommandSpec; args: string[]; options: Options } | { kind: 'help' };
+
+/** cac turns what looks like a number into one, and 007 into 7. No argument can hold a NUL, so one behind it prevents that. */
+const NUMBER_GUARD = '\u0000';
+
+export function parse(argv: readonly string[]): Parsed {
+  const cli = register();
+  if (argv.length === 0) {
+    cli.outputHelp();
+    return { kind: 'help' };
+  }
+  const guarded = argv.map((argument) => (isNumberLike(argument) ? argument + NUMBER_GUARD : argument));
+  const parsed = cli.parse(['node', 'peer', ...guarded], { run: false });
+  const words = parsed.args.map(unguard);
+  const given = Object.entries(parsed.options).filter(([name]) => name !== '--');
+  if (parsed.options.help === true) {
+    if (cli.matchedCommand === undefined && words[0] !== undefined) throw unknownCommand(words[0]);
+    return { kind: 'help' };
+  }
+  const spec = COMMANDS.find((command) => nameOf(command) === cli.matchedCommandName);
+  const matched = cli.matchedCommand;
+  if (spec === undefined || matched === undefined) {
+    if (words[0] !== undefined) throw unknownCommand(words[0]);
+    throw new UsageError(`there is no command in: peer ${argv.join(' ')}; see peer --help`);
+  }
+  const args = [...words, ...(parsed.options['--'] as string[]).map(unguard)];
+  const known = [...spec.options, ...GLOBAL_OPTIONS];
+  const options: Record<string, string | boolean | readonly string[]> = {};
+  for (const [name, value] of given) {
+    const option = known.findLast((candidate) => namesOf(candidate).includes(name));
+    if (option === undefined) {
+      if (name === 'help' || name === 'h') continue;
+      throw unknownOption(name, argv, known, nameOf(spec));
+    }
+    const read = readOption(name, value, known, nameOf(spec));
+    // cac forgets what stood before the --no-x.
+    const isBoth = read === false && argv.some((one) => one.split('=')[0] === `--${kebabCase(name)}`);
+    if (isBoth) throw new UsageError(`--${kebabCase(name)} and --no-${kebabCase(name)} exclude each other`);
+    if (read !== undefined) options[name] = read;
+  }
+  checkArgs(spec, matched.args, args);
+  return { kind: 'run', command: spec, args, options };
+}
+
+export function register(): CAC {
+  const cli = cac('peer');
+  for (const { flags, summary } of GLOBAL_OPTIONS) cli.option(flags, summary);
+  for (const { usage, summary, options } of COMMANDS) {
+    const command = cli.command(usage, summary);
+    for (const option of options) command.option(option.flags, option.summary);
+  }
+  cli.usage('COMMAND [options]');
+  cli.help((sections) => helpText(sections, cli.matchedCommandName));
+  return cli;
+}
+
+type HelpSection = { title?: string; body: string };
+
+/** cac's help in the notation of people, without its repetitions. */
+function helpText(sections: HelpSection[], command: string | undefined): HelpSection[] {
+  const spec = COMMANDS.find((candidate) => nameOf(candidate) === command);
+  const [, ...rest] = sections.filter(({ title }) => title === undefined || !title.startsWith('For more info'));
+  const heading =
+    spec === undefined ? 'peer: a platform-as-a-service without a master' : `peer ${command}: ${spec.summary}`;
+  const tidied = rest.map(({ title, body }) => {
+    if (title === 'Usage' && spec !== undefined) return { title, body: `  $ peer ${usageOf(spec)} [options]` };
+    if (title === 'Commands') return { title, body: commandsHelp() };
+    // A command's own --api stands before the global one.
+    const own = /^ {2}--api <HOST:PORT>/m.test(body);
+    const lines = body.split('\n').filter((line) => !own || !/^ {2}--api <URL>/.test(line));
+    return { ...(title === undefined ? {} : { title }), body: lines.map(withoutDefault).join('\n') };
+  });
+  const more = spec === undefined ? [{ body: 'See peer COMMAND --help for the options of a command.' }] : [];
+  return [{ body: heading }, ...tidied, ...more];
+}
+
+const withoutDefault = (line: string): string => line.replace(/ \(default: true\)$/, '').trimEnd();
+
+function commandsHelp(): string {
+  const width = Math.max(...COMMANDS.map((command) => usageOf(command).length));
+  return COMMANDS.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`).join('\n');
+}
+
+/** In camel case, without the dashes: `data-dir <D>` → `dataDir`. */
+export function namesOf(option: OptionSpec): string[] {
+  return option.flags
+    .replace(/[<[].*$/, '')
+    .split(',')
+    .map((flag) => camelCase(flag.trim().replace(/^-+/, '').replace(/^no-/, '')));
+}
+
+function readOption(
+  name: string,
+  value: unknown,
+  known: readonly OptionSpec[],
+  command: string,
+): string | boolean | readonly string[] | undefined {
+  const declared = known.filter((option) => namesOf(option).includes(name));
+  const takesValue = declared.find((option) => option.flags.includes('<'));
+  const isNegated = declared.some((option) => option.flags.startsWith('--no-'));
+  const flag = `--${kebabCase(name)}`;
+  const values: unknown[] = Array.isArray(value) ? value : [value];
+  if (takesValue === undefined) {
+    const [first] = values;
+    // cac gives `true` for a --no-x that is absent, and the last of several wins.
+    if (values.every((one) => typeof one === 'boolean'))
+      return first === true && isNegated ? undefined : (first as boolean);
+    throw new UsageError(`${flag} takes no value: see peer ${command} --help`);
+  }
+  const texts = values.filter((one) => typeof one === 'string').map(unguard);
+  if (isNegated && values.includes(false)) {
+    if (texts.length > 0) throw new UsageError(`${flag} and --no-${kebabCase(name)} exclude each other`);
+    return false;
+  }
+  if (isNegated && texts.length === 0 && values.length === 1) return undefined;
+  if (texts.length !== values.length) {
+    throw new UsageError(`${flag} needs a value; one that begins with a dash is written ${flag}=VALUE`);
+  }
+  if (takesValue.many) return texts;
+  if (texts.length > 1) throw new UsageError(`${flag} was given ${texts.length} times: give it once`);
+  return texts[0]!;
+}
+
+function checkArgs(
+  spec: CommandSpec,
+  declared: readonly { required: boolean; value: string; variadic: boolean }[],
+  args: readonly string[],
+): void {
+  const missing = declared.filter(({ required }) => required)[args.length];
+  const usage = `peer ${usageOf(spec)}`;
+  if (missing !== undefined) throw new UsageError(`${missing.value.toUpperCase()} is missing: ${usage}`);
+  if (declared.some(({ variadic }) => variadic) || args.length <= declared.length) return;
+  throw new UsageError(`${JSON.stringify(args[declared.length])} is one argument too many: ${usage}`);
+}
+
+/** As people write it: `scale APP [COUNTS…]`. */
+export function usageOf(spec: CommandSpec): string {
+  return spec.usage
+    .replace(/[<[](\.\.\.)?([a-z]+)[>\]]/g, (whole, dots: string | undefined, word: string) => {
+      const name = word.toUpperCase() + (dots === undefined ? '' : '…');
+      return whole.startsWith('<') ? name : `[${name}]`;
+    })
+    .trim();
+}
+
+function unknownCommand(word: string): UsageError {
+  const meant = closest(word, COMMANDS.map(nameOf));
+  const hint = meant === undefined ? 'see peer --help' : `did you mean peer ${meant}?`;
+  return new UsageError(`there is no command ${word}: ${hint}`);
+}
+
+function unknownOption(
+  name: string,
+  argv: readonly string[],
+  known: readonly OptionSpec[],
+  command: string,
+): UsageError {
+  const written = argv.find((argument) => camelCase(argument.replace(/^-+(no-)?/, '').replace(/[=.].*$/, '')) === name);
+  const flag = (written ?? (name.length === 1 ? `-${name}` : `--${kebabCase(name)}`)).replace(/=.*$/, '');
+  const flags = known.flatMap((option) => option.flags.match(/--[a-z-]+/g) ?? []);
+  const meant = closest(flag, flags);
+  const hint = meant === undefined ? `see peer ${command} --help` : `did you mean ${meant}?`;
+  return new UsageError(`peer ${command} has no option ${flag}: ${hint}`);
+}
+
+/** What Number would take; the value behind `--x=` counts too. */
+function isNumberLike(argument: string): boolean {
+  const value = /^--?[^=]+=(.*)$/s.exec(argument)?.[1] ?? argument;
+  return Number.isFinite(Number(value)) && !/^-\D/.test(value);
+}
+
+const unguard = (text: unknown): string => String(text).replaceAll(NUMBER_GUARD, '');
+const camelCase = (text: string): string =>
+  text.replace(/([a-z])-([a-z])/g, (_, a: string, b: string) => a + b.toUpperCase());
+export const kebabCase = (text: string): string => text.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -1,0 +1,103 @@
+// What people write as values, read: sizes, durations, names, K=V, slots. Pure; a value that is wrong is a UsageError that
+// says what it should be.
+
+import { UsageError } from './errors.ts';
+
+const UNIT_BYTES: Record<string, number> = { K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const INSTANCES_MAX = 100;
+
+/** `256M`, `1.5G`, `512MB`, `1GiB`: all in powers of 1024. */
+export function parseSize(text: string, what: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMGT])(?:i?B)?$/i.exec(text);
+  if (match === null) throw new UsageError(`${what} ${text}: should be a size such as 256M or 1G`);
+  return Math.round(Number(match[1]) * UNIT_BYTES[match[2]!.toUpperCase()]!);
+}
+
+/** `500ms`, `60s`, `5m`, `1h`, `2d`. */
+export function parseDuration(text: string, what: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
+  if (match === null) throw new UsageError(`${what} ${text}: should be a duration such as 500ms, 60s, 5m or 1h`);
+  return Math.round(Number(match[1]) * UNIT_MS[match[2]!]!);
+}
+
+export function parseWhole(text: string, what: string, range: { min: number; max: number }): number {
+  const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(number >= range.min && number <= range.max)) {
+    throw new UsageError(`${what} ${text}: should be a whole number from ${range.min} to ${range.max}`);
+  }
+  return number;
+}
+
+/** Names of apps, nodes and users. */
+export function parseName(text: string, what: string): string {
+  if (/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(text)) return text;
+  throw new UsageError(
+    `${what} ${JSON.stringify(text)}: should be up to 63 lower-case letters, digits and dashes, with no dash at either end`,
+  );
+}
+
+/** A folder's name as the name of an app. */
+export function nameOfFolder(folder: string): string {
+  const name = folder
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, 63)
+    .replace(/^-+|-+$/g, '');
+  if (name === '')
+    throw new UsageError(`the folder's name ${JSON.stringify(folder)} makes no app name: pass --name APP`);
+  return name;
+}
+
+/** `K=V`; the value may be empty, and may hold more equal signs. */
+export function parsePair(text: string, what: string): [key: string, value: string] {
+  const equals = text.indexOf('=');
+  if (equals < 1) throw new UsageError(`${what} ${JSON.stringify(text)}: should be KEY=VALUE`);
+  return [text.slice(0, equals), text.slice(equals + 1)];
+}
+
+export function parsePairs(texts: readonly string[], what: string): Record<string, string> {
+  return Object.fromEntries(texts.map((text) => parsePair(text, what)));
+}
+
+/** `3` and `web=3 worker=2`. */
+export function parseScale(texts: readonly string[]): Record<string, number> {
+  const scale: Record<string, number> = {};
+  for (const text of texts) {
+    const [process, count] = text.includes('=') ? parsePair(text, 'scale') : ['web', text];
+    scale[process] = parseWhole(count, `scale ${process}`, { min: 0, max: INSTANCES_MAX });
+  }
+  return scale;
+}
+
+/** `hello`, `hello/1` (of web) or `hello/worker/1`. */
+export function parseAppOrSlot(text: string): { app: string; slot?: { process: string; index: number } } {
+  const [app = '', ...rest] = text.split('/');
+  parseName(app, 'app');
+  if (rest.length === 0) return { app };
+  const [process, index] = rest.length === 1 ? ['web', rest[0]!] : [rest[0]!, rest[1]!];
+  if (rest.length > 2 || process === '') throw new UsageError(`${text}: should be APP, APP/INDEX or APP/PROCESS/INDEX`);
+  return { app, slot: { process, index: parseWhole(index, 'index', { min: 0, max: INSTANCES_MAX - 1 }) } };
+}
+
+/** `port`, `process`, `http` or `http:/PATH`. */
+export function parseHealth(text: string): { kind: 'port' | 'process' | 'http'; path?: string } {
+  if (text === 'port' || text === 'process' || text === 'http') return { kind: text };
+  if (text.startsWith('http:/') && !text.startsWith('http://'))
+    return { kind: 'http', path: text.slice('http:'.length) };
+  throw new UsageError(`--health ${text}: should be port, process or http:/PATH`);
+}
+
+export function parseHostPort(text: string, what: string): string {
+  const match = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(text);
+  if (match === null || Number(match[1]) > 65535) {
+    throw new UsageError(`${what} ${text}: should be HOST:PORT, for example 127.0.0.1:7600; port 0 means any free one`);
+  }
+  return text;
+}
+
+export function parseChoice<const T extends string>(text: string, what: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text);
+  if (found === undefined) throw new UsageError(`${what} ${text}: should be one of ${choices.join(', ')}`);
+  return found;
+}

@@ -1,0 +1,265 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { MemoryNode } from '../api/memory-node.ts';
+import { TestCli } from './peer.ts';
+
+let cli: TestCli;
+let folder: string;
+beforeAll(async () => {
+  cli = await TestCli.start(new MemoryNode());
+  folder = join(cli.home, 'Hello World');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'index.html'), '<h1>hello</h1>');
+});
+afterAll(() => cli.stop());
+beforeEach(async () => {
+  const { node } = cli;
+  node.fate = () => ({ state: 'ready' });
+  node.onStage = (request) => request.onLine('-----> Sample buildpack');
+  for (const app of node.view().apps.values()) await node.write([{ change: 'deleteApp', app: app.id }], 'tests');
+});
+
+describe('push', () => {
+  it('pushes a folder, prints one JSON document, and progress on stderr', async () => {
+    const ran = await cli.run(['push', folder, '--instances', '2', '--env', 'A=b=c', '--env', 'N=007', '--json']);
+    expect(ran.status).toBe(0);
+    expect(JSON.parse(ran.stdout)).toMatchObject({
+      app: 'hello-world',
+      release: 'v1',
+      droplet: expect.stringMatching(/^sha256:/),
+      buildpack: 'sample',
+      routes: ['hello-world.localhost'],
+      instances: [
+        { process: 'web', index: 0, state: 'ready' },
+        { process: 'web', index: 1, state: 'ready' },
+      ],
+    });
+    const steps = ['uploading 1 file', 'staging', '-----> Sample buildpack', 'replicating', 'releasing', 'starting'];
+    expect(ran.stderr).toMatch(new RegExp(steps.join('[^]*')));
+    expect([...cli.node.view().apps.values()][0]?.env).toEqual({ A: 'b=c', N: '007' });
+  });
+
+  it('takes every option to the API', async () => {
+    const options = [
+      '--name=shop',
+      '--instances=3',
+      '--memory=64M',
+      '--disk=128M',
+      '--route=shop.example.org/buy',
+      '--route=www.example.org',
+      '--health=http:/up',
+      '--timeout=5s',
+      '--strategy=recreate',
+      '--buildpack=static',
+      '--command=exec ./serve --port 1',
+      '--no-start',
+    ];
+    expect(await cli.json(['push', folder, ...options])).toMatchObject({
+      app: 'shop',
+      instances: [],
+      buildpack: 'static',
+    });
+    expect([...cli.node.view().apps.values()][0]).toMatchObject({
+      name: 'shop',
+      stopped: true,
+      scale: { web: 3 },
+      memoryBytes: 64 * 1024 ** 2,
+      diskBytes: 128 * 1024 ** 2,
+      routes: ['shop.example.org/buy', 'www.example.org'],
+      health: { kind: 'http', path: '/up', timeoutMs: 5_000 },
+      strategy: 'recreate',
+      release: { processes: { web: 'exec ./serve --port 1' } },
+    });
+    expect(await cli.json(['push', folder, '--name', 'bare', '--no-route'])).toMatchObject({ routes: [] });
+  });
+
+  it('fails with one line that says why, and as JSON with --json', async () => {
+    cli.node.fate = () => ({ state: 'crashed', reason: 'exited with status 3' });
+    const plain = await cli.run(['push', folder]);
+    expect(plain).toMatchObject({ status: 1, stdout: '' });
+    expect(plain.stderr.trim().split('\n').at(-1)).toBe('peer: web/0 keeps crashing on alpha: exited with status 3');
+    const json = await cli.run(['push', folder, '--name', 'other', '--json']);
+    expect(json.status).toBe(1);
+    expect(JSON.parse(json.stdout)).toEqual({
+      error: { code: 'crashed', message: 'web/0 keeps crashing on alpha: exited with status 3' },
+    });
+  });
+
+  it('refuses what is no folder, or an empty one, before it asks the node', async () => {
+    const staged = cli.node.staged.length;
+    mkdirSync(join(cli.home, 'empty', '.git'), { recursive: true });
+    expect(await cli.run(['push', join(cli.home, 'empty')])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('has no files to push'),
+    });
+    expect(await cli.run(['push', join(folder, 'index.html')])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('it is not a folder'),
+    });
+    expect(await cli.run(['push', join(cli.home, 'nowhere')])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('there is no such folder'),
+    });
+    expect(cli.node.staged).toHaveLength(staged);
+  });
+
+  it('is told when another push of the app is in progress', async () => {
+    let release = () => {};
+    cli.node.onStage = () => new Promise<void>((resolve) => (release = resolve));
+    const staged = vi.fn(cli.node.onStage);
+    cli.node.onStage = staged;
+    const first = cli.run(['push', folder, '--json']);
+    await vi.waitFor(() => expect(staged).toHaveBeenCalled(), 20_000);
+    expect(await cli.run(['push', folder])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('another push of hello-world is in progress'),
+    });
+    release();
+    expect((await first).status).toBe(0);
+  });
+});
+
+describe('apps', () => {
+  it('are listed and shown, as tables and in the JSON that others rely on', async () => {
+    await cli.json(['push', folder, '--name', 'hello', '--instances', '2']);
+    const app = await cli.json(['app', 'hello'], { role: 'viewer' });
+    expect(app).toMatchObject({ name: 'hello', release: 'v1', desired: { web: 2 }, routes: ['hello.localhost'] });
+    expect(Object.keys(app.instances[0])).toEqual(
+      expect.arrayContaining(['id', 'process', 'index', 'node', 'release', 'state', 'restarts', 'sinceMs']),
+    );
+    expect(await cli.json(['apps'])).toMatchObject([{ name: 'hello', ready: 2, desired: { web: 2 } }]);
+    const table = await cli.run(['apps']);
+    expect(table.stdout).toBe(
+      'NAME   READY  RELEASE  MEMORY  ROUTES\nhello  2/2    v1         256M  hello.localhost\n',
+    );
+    expect((await cli.run(['app', 'hello'])).stdout).toMatch(/web\/1 +ready +0s +beta +v1 +0/);
+    expect(await cli.run(['app', 'nothing'])).toMatchObject({
+      status: 1,
+      stderr: 'peer: there is no app nothing: see peer apps\n',
+    });
+  });
+
+  it('are scaled, restarted, stopped, started and deleted', async () => {
+    await cli.json(['push', folder, '--name', 'hello']);
+    expect((await cli.json(['scale', 'hello', '3'])).instances).toHaveLength(3);
+    expect((await cli.json(['scale', 'hello', 'web=1', '--memory', '32M'])).instances).toMatchObject([
+      { memoryBytes: 32 * 1024 ** 2 },
+    ]);
+    const before = (await cli.json(['app', 'hello'])).instances[0].id;
+    const one = (await cli.json(['restart', 'hello/0'])).instances[0].id;
+    expect(one).not.toBe(before);
+    expect((await cli.json(['restart', 'hello'])).instances[0].id).not.toBe(one);
+    expect((await cli.json(['stop-app', 'hello'])).instances).toEqual([]);
+    expect((await cli.json(['start-app', 'hello'])).instances).toHaveLength(1);
+    expect(await cli.json(['delete', 'hello'])).toMatchObject({ app: 'hello', deleted: true });
+    expect(await cli.json(['apps'])).toEqual([]);
+  });
+
+  it('go back to earlier releases', async () => {
+    await cli.json(['push', folder, '--name', 'hello']);
+    await cli.json(['push', folder, '--name', 'hello']);
+    expect(await cli.json(['rollback', 'hello'])).toMatchObject({ release: 'v3' });
+    expect(await cli.json(['rollback', 'hello', 'v2'])).toMatchObject({ release: 'v4' });
+    expect((await cli.json(['releases', 'hello'])).map((one: { release: string }) => one.release)).toEqual([
+      'v4',
+      'v3',
+      'v2',
+      'v1',
+    ]);
+    expect((await cli.run(['releases', 'hello'])).stdout).toMatch(/^RELEASE +STATE.*\nv4 +current/);
+  });
+
+  it('have an environment', async () => {
+    await cli.json(['push', folder, '--name', 'hello']);
+    expect(await cli.json(['env', 'set', 'hello', 'A=1', 'B=x=y'])).toMatchObject({ release: 'v2' });
+    expect((await cli.run(['env', 'hello'])).stdout).toBe('A=1\nB=x=y\n');
+    expect((await cli.run(['env', 'hello'], { role: 'viewer' })).stdout).not.toContain('x=y');
+    expect(await cli.json(['env', 'unset', 'hello', 'A'])).toMatchObject({ release: 'v3' });
+    expect(await cli.json(['env', 'hello'])).toEqual({ app: 'hello', env: { B: 'x=y' } });
+  });
+
+  it('have routes', async () => {
+    await cli.json(['push', folder, '--name', 'hello']);
+    expect(await cli.json(['map', 'hello', 'www.example.org/shop'])).toMatchObject({ route: 'www.example.org/shop' });
+    expect(await cli.json(['routes'])).toEqual([
+      { route: 'hello.localhost', app: 'hello' },
+      { route: 'www.example.org/shop', app: 'hello' },
+    ]);
+    await cli.json(['unmap', 'hello', 'www.example.org/shop']);
+    expect((await cli.run(['routes'])).stdout).toBe('ROUTE            APP\nhello.localhost  hello\n');
+  });
+});
+
+describe('logs and events', () => {
+  it('are tagged lines, or one JSON document', async () => {
+    await cli.json(['push', folder, '--name', 'hello']);
+    const [app] = cli.node.view().apps.keys();
+    cli.node.say(app!, 'first');
+    cli.node.say(app!, 'second');
+    expect((await cli.run(['logs', 'hello', '--lines', '1'])).stdout).toBe(
+      '2023-11-14T22:13:20.000Z [APP/web/0] OUT second\n',
+    );
+    expect(await cli.json(['logs', 'hello'])).toMatchObject([{ text: 'first' }, { text: 'second' }]);
+    cli.node.recorded.push({ atMs: 0, node: cli.node.self.id, name: 'member.alive', message: 'node beta is alive' });
+    expect((await cli.run(['events'])).stdout).toBe('1970-01-01T00:00:00.000Z alpha member.alive node beta is alive\n');
+    expect(await cli.json(['events', 'hello'])).toEqual([]);
+  });
+
+  it('are followed until the command is ended', async () => {
+    await cli.json(['push', folder, '--name', 'hello']);
+    const [app] = cli.node.view().apps.keys();
+    const { child, stdout } = cli.follow(['logs', 'hello', '--follow', '--lines', '0']);
+    try {
+      await vi.waitFor(() => expect(cli.node.listenersCount()).toBe(1), 20_000);
+      cli.node.say(app!, 'live');
+      await vi.waitFor(() => expect(stdout()).toBe('2023-11-14T22:13:20.000Z [APP/web/0] OUT live\n'));
+    } finally {
+      child.kill('SIGINT');
+    }
+    await vi.waitFor(() => expect(cli.node.listenersCount()).toBe(0));
+  });
+});
+
+describe('nodes and people', () => {
+  it('are listed and changed', async () => {
+    expect(await cli.json(['nodes'])).toMatchObject([
+      { name: 'alpha', status: 'alive', runtimes: ['process'], instances: 0, address: '10.0.0.1' },
+      { name: 'beta' },
+    ]);
+    await cli.json(['nodes', 'drain', 'beta']);
+    expect((await cli.run(['nodes'])).stdout).toMatch(/beta +alive, draining/);
+    await cli.json(['nodes', 'undrain', 'beta']);
+    await cli.json(['nodes', 'label', 'beta', 'zone=cellar']);
+    expect((await cli.json(['nodes']))[1].labels).toEqual({ zone: 'cellar' });
+    expect(await cli.run(['nodes', 'drian', 'beta'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('did you mean drain?'),
+    });
+  });
+
+  it('get tokens and invites, alone on stdout', async () => {
+    const added = await cli.run(['users', 'add', 'ada', '--role', 'viewer']);
+    expect(added.stdout).toMatch(/^peer_[0-9a-f]{64}\n$/);
+    const asAda = await cli.run(['status', '--json'], { env: { PEER_TOKEN: added.stdout.trim() } });
+    expect(JSON.parse(asAda.stdout)).toMatchObject({ user: { name: 'ada', role: 'viewer' } });
+    expect((await cli.json(['users'])).map((user: { name: string }) => user.name)).toContain('ada');
+    await cli.json(['users', 'remove', 'ada']);
+    expect((await cli.run(['invite', '--ttl', '5m', '--uses', '2'])).stdout).toBe('peer-invite-2\n');
+  });
+
+  it('are refused what their role may not do, in one line', async () => {
+    expect(await cli.run(['invite'], { role: 'developer' })).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: 'peer: this needs the role admin, and the-developer is a developer: ask an admin\n',
+    });
+  });
+
+  it('stop a node, and wait until it no longer answers', async () => {
+    const other = await TestCli.start(new MemoryNode({ pid: 2 ** 22 + 1 }));
+    other.node.onShutdown = () => void setImmediate(() => other.stop());
+    expect(await other.json(['stop'])).toMatchObject({ name: 'alpha', stopped: true, left: false });
+    expect(other.node.shutdowns).toEqual([{ leave: false }]);
+  });
+});
