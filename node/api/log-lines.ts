@@ -22,7 +22,10 @@ export type EventShape = {
   app: string | null;
   /** `web/0` */
   slot: string | null;
+  /** Name of the node that recorded it. */
   node: string;
+  /** Name of the node that it is about, if it is about one. */
+  subject: string | null;
   message: string;
 };
 
@@ -50,6 +53,7 @@ export function eventShape(
     app: event.app === undefined ? null : (names.apps.get(event.app) ?? event.app),
     slot: slot ?? null,
     node: names.nodes.get(event.node) ?? event.node,
+    subject: event.subject === undefined ? null : (names.nodes.get(event.subject) ?? event.subject),
     message: event.message,
   };
 }

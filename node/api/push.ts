@@ -35,6 +35,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
       sink.send({ type: 'step', step: 'staging', detail: `${bytes} bytes of source` });
     }),
     buildpacks: options.buildpacks ?? [],
+    ...(options.command === undefined ? {} : { command: options.command }),
     env: { ...existing?.env, ...options.env },
     onLine: (text) => sink.send({ type: 'line', text }, { droppable: true }),
     signal: sink.signal,

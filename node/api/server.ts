@@ -51,13 +51,11 @@ export async function startApi(options: {
   const server = secure
     ? createAdaptorServer({
         fetch: app.fetch,
-        overrideGlobalObjects: false,
         createServer: createHttpsServer,
         serverOptions: { ...serverOptions, key: options.tls!.keyPem, cert: options.tls!.certPem },
       })
     : createAdaptorServer({
         fetch: app.fetch,
-        overrideGlobalObjects: false,
         createServer: createHttpServer,
         serverOptions,
       });

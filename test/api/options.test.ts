@@ -17,6 +17,17 @@ describe('start options', () => {
     });
   });
 
+  it('remember those of the last start, but no invite; what is given wins', () => {
+    const remembered = { name: 'attic', http: '127.0.0.1:9999', join: 'an invite', labels: { zone: 'attic' } };
+    expect(parseStartOptions({ dataDir: '/d', name: 'cellar' }, remembered)).toMatchObject({
+      name: 'cellar',
+      http: '127.0.0.1:9999',
+      labels: { zone: 'attic' },
+      api: '127.0.0.1:7600',
+    });
+    expect(parseStartOptions({ dataDir: '/d' }, remembered)).not.toHaveProperty('join');
+  });
+
   const bad: [input: unknown, message: string][] = [
     [{}, 'dataDir is missing'],
     [{ dataDir: 'relative' }, 'dataDir should be an absolute path'],

@@ -83,6 +83,29 @@ describe('the listener', () => {
   });
 });
 
+describe('a request over the network', () => {
+  it('may have no body, or one of a length told in advance or not', async () => {
+    const { url, node } = await start();
+    const users = `${url}/v1/users`;
+    const headers = { authorization, 'content-type': 'application/json' };
+    const body = JSON.stringify({ name: 'ada', role: 'viewer' });
+    expect((await fetch(users, { method: 'POST', headers, body })).status).toBe(200);
+    expect((await fetch(`${users}/ada`, { method: 'DELETE', headers: { authorization } })).status).toBe(200);
+    const streamed = { body: new Blob([body]).stream(), duplex: 'half' } as RequestInit;
+    expect((await fetch(users, { method: 'POST', headers, ...streamed })).status).toBe(200);
+    expect(node.view().users.has('ada')).toBe(true);
+  });
+
+  it('is refused when its body is too large, told in advance or not', async () => {
+    const { url } = await start();
+    const headers = { authorization, 'content-type': 'application/json' };
+    const large = JSON.stringify({ name: 'x'.repeat(1024 ** 2) });
+    expect((await fetch(`${url}/v1/users`, { method: 'POST', headers, body: large })).status).toBe(413);
+    const streamed = { body: new Blob([large]).stream(), duplex: 'half' } as RequestInit;
+    expect((await fetch(`${url}/v1/users`, { method: 'POST', headers, ...streamed })).status).toBe(413);
+  });
+});
+
 describe('a push over the network', () => {
   it('writes nothing when the upload is cut off', async () => {
     const { node, url } = await start();

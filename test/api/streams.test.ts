@@ -62,6 +62,7 @@ describe('logs and events', () => {
         app: 'hello',
         slot: 'web/0',
         node: 'alpha',
+        subject: null,
         message: 'hello/web/0 is ready',
       },
       { type: 'end' },
