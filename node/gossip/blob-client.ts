@@ -134,8 +134,7 @@ export class BlobClient {
 
   async #fromOne(digest: Digest, holder: NodeId, sizeBytesMax: number, signal: AbortSignal): Promise<void> {
     const opening = AbortSignal.any([signal, AbortSignal.timeout(DIAL_TIMEOUT_MS)]);
-    const connection = await this.#dialer.connectionTo(holder, opening);
-    const stream = await connection.newStream(this.#protocol, { signal: opening });
+    const stream = await this.#dialer.openStream(holder, this.#protocol, opening);
     try {
       await this.#receive(stream, digest, sizeBytesMax, signal);
     } finally {

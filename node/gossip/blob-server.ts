@@ -34,8 +34,9 @@ export class BlobServer {
       if (release === undefined) await sendHeader(stream, { refused: 'busy' }, wait);
       else if (!this.#blobs.has(digest)) await sendHeader(stream, { refused: 'blob_missing' }, wait);
       else {
-        const file = createReadStream(this.#blobs.path(digest), { highWaterMark: BLOB_CHUNK_BYTES });
         await sendHeader(stream, { sizeBytes: this.#blobs.sizeBytes(digest) }, wait);
+        // Opened by the loop that also closes it.
+        const file = createReadStream(this.#blobs.path(digest), { highWaterMark: BLOB_CHUNK_BYTES });
         for await (const chunk of file) await writeBytes(stream, chunk as Uint8Array, wait);
       }
       await stream.close({ signal: AbortSignal.timeout(BLOB_IDLE_TIMEOUT_MS) });

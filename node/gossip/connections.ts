@@ -5,7 +5,7 @@ import type { Connection, ConnectionGater, IdentifyResult, PeerId } from '@libp2
 import type { NodeId } from '../../crdt/ids.ts';
 import { GossipError } from './errors.ts';
 import type { Host } from './host.ts';
-import { CONNECTION_SETTLED_MS } from './limits.ts';
+import { CONNECTION_RETIRE_CHECKS_MAX, CONNECTION_RETIRE_INTERVAL_MS, CONNECTION_SETTLED_MS } from './limits.ts';
 import type { Rejections } from './rejections.ts';
 
 export type ConnectionEvents = {
@@ -59,6 +59,7 @@ export class Connections {
   readonly #gate: Gate;
   readonly #events: ConnectionEvents;
   readonly #live = new Map<NodeId, Live>();
+  readonly #retired = new WeakSet<Connection>();
 
   constructor(options: { self: NodeId; host: Host; gate: Gate; events: ConnectionEvents }) {
     this.#self = options.self;
@@ -82,9 +83,12 @@ export class Connections {
     return this.#live.get(node)?.answered === true;
   }
 
-  /** The newest open connection. */
-  of(node: NodeId): Connection | undefined {
-    return this.#live.get(node)?.connections.findLast((connection) => connection.status === 'open');
+  /** The newest open connection that is not about to be closed, and none of those excepted. */
+  of(node: NodeId, except?: ReadonlySet<Connection>): Connection | undefined {
+    const open = this.#live
+      .get(node)
+      ?.connections.filter((connection) => connection.status === 'open' && !except?.has(connection));
+    return open?.findLast((connection) => !this.#retired.has(connection)) ?? open?.at(-1);
   }
 
   /** Closes every connection to nodes the gate no longer admits, before it returns. */
@@ -160,7 +164,19 @@ export class Connections {
       ? (live.connections.findLast((connection) => connection.direction === 'outbound') ?? newest)
       : newest;
     for (const connection of live.connections.filter((one) => one !== keep)) {
-      void connection.close().catch((error: Error) => connection.abort(error));
+      if (simultaneous) this.#retire(connection, CONNECTION_RETIRE_CHECKS_MAX);
+      else connection.abort(new GossipError('closed', 'replaced by a newer connection'));
     }
+  }
+
+  /** Closes it once no exchange runs over it any more, or after a while. */
+  #retire(connection: Connection, checksLeft: number): void {
+    this.#retired.add(connection);
+    setTimeout(() => {
+      if (connection.status !== 'open') return;
+      const busy = connection.streams.some((stream) => stream.protocol.startsWith('/peer/'));
+      if (busy && checksLeft > 0) this.#retire(connection, checksLeft - 1);
+      else void connection.close().catch((error: Error) => connection.abort(error));
+    }, CONNECTION_RETIRE_INTERVAL_MS).unref();
   }
 }

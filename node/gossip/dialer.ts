@@ -1,7 +1,7 @@
 // Keeps this node connected: dials the nodes it should be connected to, at once when something changed and otherwise with
 // growing delays. Never decides who is admitted.
 
-import type { Connection } from '@libp2p/interface';
+import type { Connection, Stream } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../ports.ts';
@@ -10,11 +10,13 @@ import type { Connections } from './connections.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
 import {
+  CONNECTION_CLOSING_WAIT_MS,
   CONNECTION_SETTLED_MS,
   DIAL_HEAD_START_MS,
   DIAL_TIMEOUT_MS,
   REDIAL_DELAY_MAX_MS,
   REDIAL_DELAY_MIN_MS,
+  STREAM_OPEN_ATTEMPTS_MAX,
 } from './limits.ts';
 import { neighboursOf } from './neighbours.ts';
 
@@ -25,6 +27,9 @@ export function redialDelayMs(failures: number, random: number): number {
   const full = Math.min(REDIAL_DELAY_MAX_MS, REDIAL_DELAY_MIN_MS * 2 ** Math.min(failures - 1, 20));
   return full / 2 + (full / 2) * random;
 }
+
+/** The other side lives and said no: another connection would not change its mind. */
+const REFUSALS = new Set(['UnsupportedProtocolError', 'TooManyOutboundProtocolStreamsError', 'TimeoutError']);
 
 export class Dialer {
   readonly #self: NodeId;
@@ -84,11 +89,24 @@ export class Dialer {
     this.#dialSoon(node);
   }
 
-  /** A connection to the node: the live one, or a new one. Fails with `unreachable`; the cause says why. */
-  async connectionTo(node: NodeId, signal: AbortSignal): Promise<Connection> {
-    const live = this.#connections.of(node);
-    if (live !== undefined) return live;
-    return this.dial(node, signal);
+  /**
+   * A stream over the live connection to the node, or over a new one. Nothing has been sent when it fails: with
+   * `unreachable` or `timeout` when there is no connection, whose cause says why, or as the connection did.
+   */
+  async openStream(node: NodeId, protocol: string, signal: AbortSignal): Promise<Stream> {
+    const tried = new Set<Connection>();
+    for (;;) {
+      const connection = this.#connections.of(node, tried) ?? (await this.dial(node, signal));
+      try {
+        return await connection.newStream(protocol, { signal });
+      } catch (error) {
+        // One that is closing takes no streams, but may not be seen closed yet.
+        const closing = !signal.aborted && !REFUSALS.has((error as Error).name) && !tried.has(connection);
+        tried.add(connection);
+        if (!closing || tried.size >= STREAM_OPEN_ATTEMPTS_MAX) throw error;
+        if (this.#connections.of(node, tried) === undefined) await closedSoon(connection);
+      }
+    }
   }
 
   async dial(node: NodeId, signal: AbortSignal): Promise<Connection> {
@@ -138,4 +156,12 @@ export class Dialer {
     if (this.#targets.get(node) === target && this.#connections.of(node) === undefined && target.timer === undefined)
       this.#dialSoon(node);
   }
+}
+
+function closedSoon(connection: Connection): Promise<void> {
+  return new Promise((resolve) => {
+    if (connection.status !== 'open') resolve();
+    connection.addEventListener('close', () => resolve(), { once: true });
+    setTimeout(resolve, CONNECTION_CLOSING_WAIT_MS);
+  });
 }

@@ -48,6 +48,13 @@ export const REDIAL_DELAY_MAX_MS = 10_000;
 export const DIAL_HEAD_START_MS = 150;
 /** A connection that lived less than this counts as a failed dial; two younger than this are taken for simultaneous dials. */
 export const CONNECTION_SETTLED_MS = 5_000;
+/** One of two simultaneous connections is closed when nothing runs over it, looked at this often and at most so many times. */
+export const CONNECTION_RETIRE_INTERVAL_MS = 1_000;
+export const CONNECTION_RETIRE_CHECKS_MAX = 10;
+/** Connections tried for one stream: one may be closing while it is chosen. */
+export const STREAM_OPEN_ATTEMPTS_MAX = 3;
+/** How long a connection that takes no streams any more may need until it is seen closed. */
+export const CONNECTION_CLOSING_WAIT_MS = 200;
 /** Most the receiver of one stream lets the sender run ahead; larger is faster over long distances and costs memory. */
 export const STREAM_WINDOW_BYTES_MAX = 2 * MiB;
 export const STREAM_UNREAD_BYTES_MAX = 4 * MiB;
@@ -113,4 +120,6 @@ export const BLOB_BUSY_DELAY_MS = 500;
 // ---------------------------------------------------------------- probes
 
 export const PROBE_BYTES = 32;
+/** From this delay of its own timers on, a node gives the other more time before it calls it silent. */
+export const PROBE_OWN_DELAY_MS = 50;
 export const PROBE_STREAMS_MAX = 8;

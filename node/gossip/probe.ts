@@ -1,12 +1,11 @@
 // Answers one question: does that node respond right now? Replaces a connection that stopped carrying anything.
 
-import type { Connection } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Connections } from './connections.ts';
 import type { Dialer } from './dialer.ts';
 import { GossipError } from './errors.ts';
 import { StreamReader, writeBytes } from './frames.ts';
-import { PROBE_BYTES } from './limits.ts';
+import { PROBE_BYTES, PROBE_OWN_DELAY_MS } from './limits.ts';
 
 export type ProbeResult = 'ok' | 'refused' | 'timeout' | 'error';
 
@@ -33,17 +32,37 @@ export class Prober {
   }
 
   async #probe(node: NodeId, timeoutMs: number): Promise<ProbeResult> {
-    const signal = AbortSignal.timeout(timeoutMs);
-    const connection = this.#connections.of(node);
-    if (connection === undefined) return this.#knock(node, signal);
+    const deadline = fairDeadline(timeoutMs);
+    const { signal } = deadline;
+    const probed = this.#connections.of(node);
     try {
-      await echo(connection, signal, timeoutMs);
+      if (probed === undefined) return await this.#knock(node, signal);
+      await this.#echo(node, signal, 2 * timeoutMs);
       return 'ok';
     } catch (error) {
-      if (!isTimeout(error, signal)) return connection.status === 'open' ? 'error' : this.#knock(node, signal);
+      if (!isTimeout(error, signal)) {
+        return this.#connections.of(node) === undefined ? await this.#knock(node, signal) : 'error';
+      }
       // A connection cut by a partition looks alive for many minutes; a new one will show the truth at once.
-      connection.abort(new GossipError('timeout', `no answer to a probe within ${timeoutMs} ms`));
+      probed?.abort(new GossipError('timeout', `no answer to a probe within ${timeoutMs} ms`));
       return 'timeout';
+    } finally {
+      deadline.clear();
+    }
+  }
+
+  async #echo(node: NodeId, signal: AbortSignal, timeoutMs: number): Promise<void> {
+    const stream = await this.#dialer.openStream(node, PING_PROTOCOL, signal);
+    try {
+      const reader = new StreamReader(stream);
+      await writeBytes(stream, crypto.getRandomValues(new Uint8Array(PROBE_BYTES)), { signal, timeoutMs });
+      for await (const _ of reader.bytes(PROBE_BYTES, { signal, timeoutMs })) {
+        // Only that it came back matters: the connection itself is authenticated.
+      }
+      await stream.close({ signal });
+    } catch (error) {
+      stream.abort(error as Error);
+      throw error;
     }
   }
 
@@ -59,19 +78,20 @@ export class Prober {
   }
 }
 
-async function echo(connection: Connection, signal: AbortSignal, timeoutMs: number): Promise<void> {
-  const stream = await connection.newStream(PING_PROTOCOL, { signal });
-  try {
-    const reader = new StreamReader(stream);
-    await writeBytes(stream, crypto.getRandomValues(new Uint8Array(PROBE_BYTES)), { signal, timeoutMs });
-    for await (const _ of reader.bytes(PROBE_BYTES, { signal, timeoutMs })) {
-      // Only that it came back matters: the connection itself is authenticated.
-    }
-    await stream.close({ signal });
-  } catch (error) {
-    stream.abort(error as Error);
-    throw error;
-  }
+/**
+ * Aborts after timeoutMs. When this process itself was late by then, the answer may be waiting unread: it gets as much time
+ * again, once.
+ */
+function fairDeadline(timeoutMs: number): { signal: AbortSignal; clear(): void } {
+  const controller = new AbortController();
+  const dueMs = performance.now() + timeoutMs;
+  const expire = (): void => controller.abort(new GossipError('timeout', `no answer within ${timeoutMs} ms`));
+  let timer = setTimeout(() => {
+    const lateMs = performance.now() - dueMs;
+    if (lateMs < PROBE_OWN_DELAY_MS) expire();
+    else timer = setTimeout(expire, Math.min(lateMs, timeoutMs));
+  }, timeoutMs);
+  return { signal: controller.signal, clear: () => clearTimeout(timer) };
 }
 
 function isTimeout(error: unknown, signal: AbortSignal): boolean {

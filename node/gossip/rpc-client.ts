@@ -79,8 +79,7 @@ export class RpcClient {
 
   async #open(node: NodeId, request: Request, signal: AbortSignal): Promise<Stream> {
     const body = encodeJson(request, RPC_REQUEST_BYTES_MAX);
-    const connection = await this.#dialer.connectionTo(node, signal);
-    const stream = await connection.newStream(this.#protocol, { signal });
+    const stream = await this.#dialer.openStream(node, this.#protocol, signal);
     try {
       await writeFrame(stream, body, { signal, timeoutMs: RPC_FRAME_TIMEOUT_MS });
       await stream.close({ signal });

@@ -74,8 +74,7 @@ export class Sync {
     const signal = AbortSignal.timeout(SYNC_TIMEOUT_MS);
     let stream: Stream | undefined;
     try {
-      const connection = await this.#dialer.connectionTo(node, signal);
-      stream = await connection.newStream(this.#protocol, { signal });
+      stream = await this.#dialer.openStream(node, this.#protocol, signal);
       await this.#exchange(stream, { initiator: true, node, signal });
       await stream.close({ signal });
     } catch (error) {
