@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { RuntimeError } from './errors.ts';
 
 /**
- * From here up to 2^31 no distribution, systemd range or /etc/subuid default hands out ids. Several nodes on one machine
+ * systemd's table of id ranges has nothing between here and the last block, and neither have /etc/subuid's defaults. Several nodes on one machine
  * (a test cluster) get different blocks by their id.
  * @see https://systemd.io/UIDS-GIDS/
  */

@@ -3,7 +3,7 @@
 import { mkdtemp, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { asNodeId, type NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../../node/ports.ts';
 import { findControlGroups } from '../../node/runtime/cgroup.ts';
@@ -35,7 +35,7 @@ export async function testNode(): Promise<TestNode> {
 
 /** Waits until no process, control group or folder of the node's sandboxes is there. */
 export async function checkNothingLeft({ dataDir, nodeId }: TestNode): Promise<void> {
-  await expect.poll(() => processesNaming(dataDir), { timeout: 5_000 }).toEqual([]);
+  await vi.waitFor(async () => expect(await processesNaming(dataDir)).toEqual([]), { timeout: 5_000 });
   expect(await readdir(join(dataDir, 'instances')).catch(() => [])).toEqual([]);
   expect(await readdir(join(dataDir, 'sandbox'))).toEqual([]);
   const { groups } = await findControlGroups(nodeId.slice(-12));

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { request } from 'node:http';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { asAppId, asInstanceId, asReleaseId, type Digest, type InstanceId } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
 import type { LogLine, LogStore, Runtime, RuntimeEvent } from '../../node/ports.ts';
@@ -63,14 +63,13 @@ export class Opened {
   }
 
   async ready(id: InstanceId): Promise<number> {
-    await expect
-      .poll(() => this.of(id).find((event) => event.type !== 'instanceLaunched'), WAIT)
-      .toEqual({ type: 'instanceReady', id });
+    const next = () => this.of(id).find((event) => event.type !== 'instanceLaunched');
+    await vi.waitFor(() => expect(next()).toEqual({ type: 'instanceReady', id }), WAIT);
     return this.port(id);
   }
 
   async exitReason(id: InstanceId): Promise<string> {
-    await expect.poll(() => this.of(id).at(-1)?.type, WAIT).toBe('instanceExited');
+    await vi.waitFor(() => expect(this.of(id).at(-1)?.type).toBe('instanceExited'), WAIT);
     return (this.of(id).at(-1) as { reason: string }).reason;
   }
 
