@@ -23,6 +23,11 @@ export type NodeFile = {
 };
 
 const DAEMON = fileURLToPath(new URL('../node/main.ts', import.meta.url));
+/**
+ * The daemon is idle most of the time and does nothing hot in WebAssembly: compiling Automerge's module a second time, for
+ * speed, costs 40 MB that it never earns back, and a large young generation another ten.
+ */
+const DAEMON_FLAGS = ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering', '--max-semi-space-size=2'];
 const READY_POLL_MS = 50;
 /** Joining copies the desired state over a possibly slow line. */
 export const READY_TIMEOUT_MS = 120_000;
@@ -40,7 +45,7 @@ export const logPath = (dataDir: string): string => join(dataDir, 'daemon.log');
 
 /** In the foreground its words go to stderr; detached, to D/daemon.log. */
 export async function spawnDaemon(options: StartOptions, detached: boolean): Promise<ChildProcess> {
-  const args = [DAEMON, JSON.stringify(options)];
+  const args = [...DAEMON_FLAGS, DAEMON, JSON.stringify(options)];
   if (!detached) return spawn(process.execPath, args, { stdio: ['ignore', 2, 2] });
   try {
     await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
