@@ -64,7 +64,7 @@ export function onExited(state: CoreState, id: InstanceId, reason: string, nowMs
   instance.phase = 'gone';
   instance.port = undefined;
   instance.reason = reason;
-  const history = countCrash(state, instance, { wasStable, nowMs });
+  const history = countCrash(state, instance, { wasStable, reason, nowMs });
   effects.push(record('instance.crashed', state, instance, `crashed on ${state.self.name}: ${reason}`));
   judgeRelease(state, instance, history, ranForMs, reason, effects);
 }
@@ -72,7 +72,7 @@ export function onExited(state: CoreState, id: InstanceId, reason: string, nowMs
 function countCrash(
   state: CoreState,
   instance: LocalInstance,
-  options: { wasStable: boolean; nowMs: number },
+  options: { wasStable: boolean; reason: string; nowMs: number },
 ): SlotHistory {
   const key = slotKey(instance);
   const before = state.history.get(key);
@@ -85,6 +85,7 @@ function countCrash(
     crashes,
     crashesBeforeReady: instance.everReady ? beforeReady : beforeReady + 1,
     release: instance.release,
+    reason: options.reason,
     nextStartAtMs: options.nowMs + restartDelayMs(state.config, crashes),
   };
   state.history.set(key, history);

@@ -183,6 +183,7 @@ function claim(
   state.instanceCount++;
   const suffix = state.self.node.slice(-6).toLowerCase();
   const id = `${suffix}-${state.incarnation}-${state.instanceCount}` as LocalInstance['id'];
+  const history = state.history.get(slotKey(slot));
   const instance: LocalInstance = {
     id,
     ...slot,
@@ -194,7 +195,8 @@ function claim(
     phase: 'fetching',
     port: undefined,
     everReady: false,
-    reason: undefined,
+    // Until it is ready: restarts at once are too quick for anyone to see the crashed one.
+    reason: history?.release === release.id ? history.reason : undefined,
   };
   state.local.set(id, instance);
   state.reportDirty = true;

@@ -73,6 +73,8 @@ export type SlotHistory = {
   /** Crashes of `release` before it was ever ready here. */
   crashesBeforeReady: number;
   release: ReleaseId;
+  /** Why the last one ended. */
+  reason: string;
   nextStartAtMs: number;
 };
 

@@ -30,7 +30,7 @@ export type InstanceReport = {
   memoryBytes: number;
   /** Port on the node's loopback, once launched. Reached from other nodes over the link. */
   port?: number;
-  /** Why it crashed; one line. */
+  /** Why it crashed, is unhealthy or stops; while it starts, why the one before it crashed. One line. */
   reason?: string;
 };
 

@@ -123,6 +123,15 @@ describe('a crash', () => {
     expect(seconds.slice(0, 10)).toEqual([0, 0, 0, 30, 60, 120, 240, 480, 960, 960]);
   });
 
+  it('is told by the instance that follows at once, until that is ready', () => {
+    const cluster = settled(['a'], [app('hello')]);
+    cluster.crash('a', cluster.instances()[0]!.id, 'exited with status 3');
+    expect(cluster.instances()).toMatchObject([{ state: 'starting', reason: 'exited with status 3' }]);
+    cluster.run(1_000);
+    expect(cluster.instances()).toMatchObject([{ state: 'ready' }]);
+    expect(cluster.instances()[0]!.reason).toBeUndefined();
+  });
+
   it('is forgotten after five minutes of health', () => {
     const cluster = settled(['a'], [app('hello')]);
     for (let crash = 0; crash < 3; crash++) {
