@@ -1,7 +1,6 @@
 // Derives a node's id (its libp2p peer id) from a certificate or a raw Ed25519 key. Loads nothing of libp2p, because the
 // router process needs it and must stay small. Never decides whether the node may do anything.
 
-import type { PeerCertificate } from 'node:tls';
 import { asNodeId, type NodeId } from '../crdt/ids.ts';
 
 const { X509Certificate } = process.getBuiltinModule('node:crypto');
@@ -19,7 +18,7 @@ export function nodeIdOfPublicKey(key: Uint8Array): NodeId {
 }
 
 /** The id of the node that holds the certificate's key; undefined when it is no readable Ed25519 certificate. */
-export function nodeIdOfCertificate(certificate: Buffer | X509 | Pick<PeerCertificate, 'raw'>): NodeId | undefined {
+export function nodeIdOfCertificate(certificate: Buffer | X509 | { raw: Buffer }): NodeId | undefined {
   try {
     const x509 =
       certificate instanceof X509Certificate

@@ -82,6 +82,19 @@ export class LinkServer {
     }
   }
 
+  /** Accepts nothing more; resolves when no node has a request in flight. Who is still shaking hands is not waited for. */
+  close(): Promise<void> {
+    this.server.close();
+    this.server.closeIdleConnections();
+    return new Promise((resolve) => {
+      const check = () => {
+        if (this.#nodes.size === 0) resolve();
+      };
+      for (const socket of this.#nodes.keys()) socket.once('close', check);
+      check();
+    });
+  }
+
   closeConnections(): void {
     for (const socket of this.#nodes.keys()) socket.destroy();
   }

@@ -57,7 +57,9 @@ async function start(config: RouterConfig): Promise<void> {
   server = await startRouterServer(config, (request, from, timeoutMs) => joins.ask(request, from, timeoutMs));
   const { http, link } = server;
   if (isMainThread) {
-    await Promise.all(Array.from({ length: config.threads - 1 }, () => startThread({ ...config, http, link })));
+    await Promise.all(
+      Array.from({ length: config.threads - 1 }, () => startThread({ ...config, http, link, portsTaken: true })),
+    );
     // Written now, because a process that is killed writes nothing: the next start reads no TypeScript.
     setImmediate(flushCompileCache);
   }

@@ -13,6 +13,8 @@ export type RouterConfig = {
   link: string;
   /** Threads that accept; each has its own connections. */
   threads: number;
+  /** Set for further threads: the first one has taken the ports. */
+  portsTaken?: boolean;
 };
 
 export type ToRouter =

@@ -67,12 +67,18 @@ export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Repl
   discardBody(req);
 }
 
+const discarded = new WeakSet<IncomingMessage>();
+
+/** Its body is being read away; nobody may hold it back any more. */
+export const isDiscarded = (req: IncomingMessage): boolean => discarded.has(req);
+
 /**
  * Reads away what the client still sends after its answer, so that it gets to see the answer and the connection can go on;
  * for a bounded time, then the connection is closed.
  */
 export function discardBody(req: IncomingMessage): void {
   if (req.complete || req.destroyed) return;
+  discarded.add(req);
   const timer = setTimeout(() => req.destroy(), UNREAD_BODY_TIMEOUT_MS);
   req.once('close', () => clearTimeout(timer));
   req.once('end', () => clearTimeout(timer));

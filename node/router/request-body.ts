@@ -5,6 +5,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { stream } from './builtin.ts';
 import { REPLAY_BYTES_MAX } from './limits.ts';
+import { isDiscarded } from './reply.ts';
 
 export class RequestBody {
   readonly #req: IncomingMessage;
@@ -46,7 +47,7 @@ export class RequestBody {
       destroy: (error, callback) => {
         // The client's connection stays: it still gets an answer.
         if (this.#current === readable) this.#current = undefined;
-        if (!this.#ended && this.#attached) this.#req.pause();
+        if (!this.#ended && this.#attached && !isDiscarded(this.#req)) this.#req.pause();
         callback(error);
       },
     });
@@ -72,12 +73,12 @@ export class RequestBody {
   }
 
   #push(chunk: Buffer): void {
+    if (isDiscarded(this.#req)) return;
     if (this.#replay) {
       this.#replayBytes += chunk.length;
       if (this.#replayBytes > REPLAY_BYTES_MAX) this.#replay = undefined;
       else this.#replay.push(chunk);
     }
-    // Without a reader this is a body being discarded (reply.ts).
     if (this.#current && !this.#current.push(chunk)) this.#req.pause();
   }
 }

@@ -26,11 +26,11 @@ export async function startRouterServer(config: RouterConfig, askDaemon: AskDaem
   const routing = new Routing(config.nodeId, linkCredentials(config.tls));
   const publicServer = createPublicServer(routing);
   const link = new LinkServer(routing, config.tls, askDaemon);
-  const shared = config.threads > 1;
-  const linkAddress = await listen(link.server, config.link, { flag: '--link', shared });
+  const sharing = { shared: config.threads > 1, taken: config.portsTaken ?? false };
+  const linkAddress = await listen(link.server, config.link, { flag: '--link', ...sharing });
   let httpAddress: string;
   try {
-    httpAddress = await listen(publicServer, config.http, { flag: '--http', shared });
+    httpAddress = await listen(publicServer, config.http, { flag: '--http', ...sharing });
   } catch (error) {
     link.server.close();
     throw error;
@@ -43,12 +43,10 @@ export async function startRouterServer(config: RouterConfig, askDaemon: AskDaem
       link.expel();
     },
     async close() {
-      const closed = [publicServer, link.server].map((server) => new Promise((resolve) => server.close(resolve)));
+      const closed = [new Promise((resolve) => publicServer.close(resolve)), link.close()];
       publicServer.closeIdleConnections();
-      link.server.closeIdleConnections();
       const cut = setTimeout(() => {
         publicServer.closeAllConnections();
-        link.server.closeAllConnections();
         link.closeConnections();
         routing.upstreams.destroy();
       }, CLOSE_GRACE_MS);
@@ -63,13 +61,15 @@ export async function startRouterServer(config: RouterConfig, askDaemon: AskDaem
 type ListenOptions = {
   /** Named in errors. */
   flag: string;
-  /** Other threads will listen on the same port. */
+  /** Other threads listen on the same port… */
   shared: boolean;
+  /** …and one of them does already. */
+  taken: boolean;
 };
 
-async function listen(server: Server, text: string, { flag, shared }: ListenOptions): Promise<string> {
+async function listen(server: Server, text: string, { flag, shared, taken }: ListenOptions): Promise<string> {
   const address = parseAddress(text);
-  if (shared && address.port !== 0) await checkFree(text, flag);
+  if (shared && !taken && address.port !== 0) await checkFree(text, flag);
   await listening(server, text, flag, shared);
   server.on('error', () => {});
   const bound = server.address();
