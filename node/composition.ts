@@ -26,6 +26,7 @@ import { prepareIsolation } from './runtime/isolation.ts';
 import { createLogStore } from './runtime/logs.ts';
 import { createProcessRuntime } from './runtime/process.ts';
 import { createSandbox } from './runtime/sandbox.ts';
+import { raiseShield } from './runtime/shield.ts';
 import { Service } from './service.ts';
 import { hostStack } from './staging/stack.ts';
 import { createStager } from './staging/stager.ts';
@@ -102,6 +103,7 @@ async function compose(
     log,
     insecure: options.insecureProcessRuntime,
   });
+  const shield = await raiseShield({ nodeId: self, log, ownUsers: isolation.ownUsers });
   const stager = await createStager({ dataDir: dataDir.path, sandbox: createSandbox(isolation), blobs, log, stack });
   const runtime = await createProcessRuntime({ isolation, stack, blobPath: (digest) => blobs.path(digest), logs, log });
 
@@ -197,12 +199,9 @@ async function compose(
           message: event.message,
           ...(event.instance === undefined ? {} : { instance: event.instance }),
         });
-        if (event.app !== undefined && event.slot !== undefined) tellAppLog(event.app, event.message);
       },
     },
   });
-  const tellAppLog = (app: AppId, text: string): void => logs.append({ app, source: 'CELL', stream: 'out', text });
-
   const service = new Service({
     self: { id: self, name: state.self.name, version: VERSION, pid: process.pid, dataDir: dataDir.path },
     cluster,
@@ -341,10 +340,12 @@ async function compose(
     await server.close();
     await stager.close();
     await runtime.close({ keepInstances });
+    if (!keepInstances) await shield.lower();
     agent.stop();
     await router.close();
     await gossip.stop();
     await store.close();
+    await logs.close();
     await dataDir.release();
     log.info('node.stopped');
   };

@@ -11,7 +11,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Program to look for → the Debian package that has it, and what it is for. */
 const SYSTEM = [
   { program: 'bwrap', package: 'bubblewrap', use: 'the sandbox that apps are staged and run in' },
-  { program: 'pasta', package: 'passt', use: "instances' own networks" },
+  { program: 'nft', package: 'nftables', use: 'keeping what apps listen on from other hosts' },
   { program: 'git', package: 'git', use: 'buildpacks from git' },
   { program: 'ip', package: 'iproute2', use: 'the test hosts' },
   { program: 'tc', package: 'iproute2', use: 'the test hosts' },
