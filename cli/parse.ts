@@ -168,6 +168,9 @@ function unknownOption(
 ): UsageError {
   const written = argv.find((argument) => camelCase(argument.replace(/^-+(no-)?/, '').replace(/[=.].*$/, '')) === name);
   const flag = (written ?? (name.length === 1 ? `-${name}` : `--${kebabCase(name)}`)).replace(/=.*$/, '');
+  if (/^\d/.test(name)) {
+    return new UsageError(`${flag} is no option: a value that begins with a dash is written --OPTION=${flag}`);
+  }
   const flags = known.flatMap((option) => option.flags.match(/--[a-z-]+/g) ?? []);
   const meant = closest(flag, flags);
   const hint = meant === undefined ? `see peer ${command} --help` : `did you mean ${meant}?`;

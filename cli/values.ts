@@ -7,18 +7,32 @@ const UNIT_BYTES: Record<string, number> = { K: 1024, M: 1024 ** 2, G: 1024 ** 3
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const INSTANCES_MAX = 100;
 
+/** Both ends belong to it, as people write them. The node has the last word (crdt/limits.ts); a test keeps these in step. */
+export type Range = { min: string; max: string };
+export const INSTANCE_MEMORY: Range = { min: '16M', max: '64G' };
+export const INSTANCE_DISK: Range = { min: '16M', max: '1T' };
+export const HEALTH_TIMEOUT: Range = { min: '1s', max: '180s' };
+
 /** `256M`, `1.5G`, `512MB`, `1GiB`: all in powers of 1024. */
-export function parseSize(text: string, what: string): number {
+export function parseSize(text: string, what: string, range?: Range): number {
   const match = /^(\d+(?:\.\d+)?)([KMGT])(?:i?B)?$/i.exec(text);
   if (match === null) throw new UsageError(`${what} ${text}: should be a size such as 256M or 1G`);
-  return Math.round(Number(match[1]) * UNIT_BYTES[match[2]!.toUpperCase()]!);
+  const bytes = Math.round(Number(match[1]) * UNIT_BYTES[match[2]!.toUpperCase()]!);
+  if (range !== undefined && (bytes < parseSize(range.min, what) || bytes > parseSize(range.max, what))) {
+    throw new UsageError(`${what} ${text}: should be a size from ${range.min} to ${range.max}`);
+  }
+  return bytes;
 }
 
 /** `500ms`, `60s`, `5m`, `1h`, `2d`. */
-export function parseDuration(text: string, what: string): number {
+export function parseDuration(text: string, what: string, range?: Range): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
   if (match === null) throw new UsageError(`${what} ${text}: should be a duration such as 500ms, 60s, 5m or 1h`);
-  return Math.round(Number(match[1]) * UNIT_MS[match[2]!]!);
+  const ms = Math.round(Number(match[1]) * UNIT_MS[match[2]!]!);
+  if (range !== undefined && (ms < parseDuration(range.min, what) || ms > parseDuration(range.max, what))) {
+    throw new UsageError(`${what} ${text}: should be a duration from ${range.min} to ${range.max}`);
+  }
+  return ms;
 }
 
 export function parseWhole(text: string, what: string, range: { min: number; max: number }): number {

@@ -10,6 +10,9 @@ import type { Options } from '../parse.ts';
 import { createProgress } from '../progress.ts';
 import { showEvents } from '../rollout.ts';
 import {
+  HEALTH_TIMEOUT,
+  INSTANCE_DISK,
+  INSTANCE_MEMORY,
   nameOfFolder,
   parseChoice,
   parseDuration,
@@ -53,7 +56,7 @@ export async function run({ args, client, options, output }: Context): Promise<v
   const result = await showEvents(events, progress, name);
   output.result(result, () => {
     const ready = result.instances.filter(({ state }) => state === 'ready').length;
-    const where = result.routes.length === 0 ? 'no route' : result.routes.join(', ');
+    const where = result.routes.length === 0 ? 'no route' : [...result.urls, ...result.routes][0];
     return `${result.app} ${result.release}: ${ready} instance${ready === 1 ? '' : 's'} ready, ${where}`;
   });
 }
@@ -64,9 +67,9 @@ export function pushOptions(options: Options): PushOptions {
   const instances = textOption(options, 'instances');
   if (instances !== undefined) push.instances = parseWhole(instances, '--instances', { min: 0, max: INSTANCES_MAX });
   const memory = textOption(options, 'memory');
-  if (memory !== undefined) push.memoryBytes = parseSize(memory, '--memory');
+  if (memory !== undefined) push.memoryBytes = parseSize(memory, '--memory', INSTANCE_MEMORY);
   const disk = textOption(options, 'disk');
-  if (disk !== undefined) push.diskBytes = parseSize(disk, '--disk');
+  if (disk !== undefined) push.diskBytes = parseSize(disk, '--disk', INSTANCE_DISK);
   const buildpacks = textsOption(options, 'buildpack');
   if (buildpacks !== undefined) push.buildpacks = buildpacks.map(absoluteBuildpack);
   const command = textOption(options, 'command');
@@ -79,7 +82,7 @@ export function pushOptions(options: Options): PushOptions {
   const health = textOption(options, 'health');
   if (health !== undefined) push.health = parseHealth(health);
   const timeout = textOption(options, 'timeout');
-  if (timeout !== undefined) push.healthTimeoutMs = parseDuration(timeout, '--timeout');
+  if (timeout !== undefined) push.healthTimeoutMs = parseDuration(timeout, '--timeout', HEALTH_TIMEOUT);
   const strategy = textOption(options, 'strategy');
   if (strategy !== undefined) push.strategy = parseChoice(strategy, '--strategy', ['rolling', 'recreate']);
   if (options.start === false) push.start = false;

@@ -5,7 +5,7 @@ import { type Context, textOption } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { followRollout } from '../rollout.ts';
 import { rolloutText } from '../rollout-result.ts';
-import { parseName, parseScale, parseSize } from '../values.ts';
+import { INSTANCE_MEMORY, parseName, parseScale, parseSize } from '../values.ts';
 
 export async function run({ args, client, options, output }: Context): Promise<void> {
   const [app, ...counts] = args;
@@ -16,7 +16,7 @@ export async function run({ args, client, options, output }: Context): Promise<v
   }
   const json = {
     ...(counts.length === 0 ? {} : { scale: parseScale(counts) }),
-    ...(memory === undefined ? {} : { memoryBytes: parseSize(memory, '--memory') }),
+    ...(memory === undefined ? {} : { memoryBytes: parseSize(memory, '--memory', INSTANCE_MEMORY) }),
   };
   const connected = await client();
   await answer(connected.v1.apps[':name'].scale.$post({ param: { name }, json }));

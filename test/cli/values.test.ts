@@ -3,6 +3,9 @@ import { apiUrl } from '../../cli/connection.ts';
 import { formatAge, formatBytes, formatTook } from '../../cli/format.ts';
 import { formatLogLine } from '../../cli/log-format.ts';
 import {
+  HEALTH_TIMEOUT,
+  INSTANCE_DISK,
+  INSTANCE_MEMORY,
   nameOfFolder,
   parseAppOrSlot,
   parseDuration,
@@ -12,7 +15,9 @@ import {
   parsePair,
   parseScale,
   parseSize,
+  type Range,
 } from '../../cli/values.ts';
+import * as limits from '../../crdt/limits.ts';
 
 describe('values', () => {
   it.each([
@@ -33,6 +38,9 @@ describe('values', () => {
   it.each([
     [() => parseSize('256', '--memory'), '--memory 256: should be a size such as 256M or 1G'],
     [() => parseSize('-1M', '--memory'), 'should be a size'],
+    [() => parseSize('100T', '--memory', INSTANCE_MEMORY), '--memory 100T: should be a size from 16M to 64G'],
+    [() => parseSize('1K', '--disk', INSTANCE_DISK), '--disk 1K: should be a size from 16M to 1T'],
+    [() => parseDuration('1h', '--timeout', HEALTH_TIMEOUT), '--timeout 1h: should be a duration from 1s to 180s'],
     [() => parseDuration('60', '--timeout'), '--timeout 60: should be a duration'],
     [() => parseName('Hello', '--name'), '--name "Hello": should be up to 63 lower-case letters'],
     [() => parseName('-a', '--name'), 'no dash at either end'],
@@ -47,6 +55,13 @@ describe('values', () => {
     [() => apiUrl('ftp://x'), 'should begin with http:// or https://'],
   ])('are refused with what they should be (%#)', (read, message) => {
     expect(read).toThrow(expect.objectContaining({ exitStatus: 2, message: expect.stringContaining(message) }));
+  });
+
+  it('have the ranges that the node accepts', () => {
+    const ends = (range: Range, read: typeof parseSize) => [read(range.min, ''), read(range.max, '')];
+    expect(ends(INSTANCE_MEMORY, parseSize)).toEqual([limits.MEMORY_BYTES_MIN, limits.MEMORY_BYTES_MAX]);
+    expect(ends(INSTANCE_DISK, parseSize)).toEqual([limits.DISK_BYTES_MIN, limits.DISK_BYTES_MAX]);
+    expect(ends(HEALTH_TIMEOUT, parseDuration)).toEqual([limits.HEALTH_TIMEOUT_MS_MIN, limits.HEALTH_TIMEOUT_MS_MAX]);
   });
 
   it('are read as people write them', () => {
