@@ -3,6 +3,7 @@
 
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 
 /** The data directory cannot be used as it is. Nothing in it was changed. */
@@ -120,7 +121,8 @@ export class DataDir {
   /** A lock file that names its process by pid and start time, so that one left by a killed daemon is seen as such. */
   async #takeLock(): Promise<void> {
     const own = `${process.pid} ${await processStartTime(process.pid)}\n`;
-    for (let attempt = 0; attempt < 3; attempt++) {
+    const deadlineMs = performance.now() + LOCK_WAIT_MS;
+    for (let attempt = 0; attempt < LOCK_ATTEMPTS_MAX; attempt++) {
       try {
         const handle = await open(this.file('lock'), 'wx', 0o600);
         await handle.writeFile(own);
@@ -132,11 +134,16 @@ export class DataDir {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       }
       const [pid, startTime] = ((await readIfThere(this.file('lock'))) ?? '').trim().split(' ');
-      if (pid !== undefined && startTime !== undefined && (await processStartTime(Number(pid))) === startTime) {
-        throw new DataDirError(
-          'in_use',
-          `the data directory ${this.path} is in use by a running daemon (pid ${pid}): stop it with peer stop, or choose another --data-dir`,
-        );
+      const isOwner = async (): Promise<boolean> =>
+        pid !== undefined && startTime !== undefined && (await processStartTime(Number(pid))) === startTime;
+      while (await isOwner()) {
+        if (performance.now() >= deadlineMs) {
+          throw new DataDirError(
+            'in_use',
+            `the data directory ${this.path} is in use by a running daemon (pid ${pid}): stop it with peer stop, or choose another --data-dir`,
+          );
+        }
+        await sleep(LOCK_POLL_MS);
       }
       await rm(this.file('lock'), { force: true });
     }
@@ -147,18 +154,31 @@ export class DataDir {
   }
 }
 
-/** Start time in clock ticks since boot, as /proc has it; undefined when there is no such process. */
+const LOCK_ATTEMPTS_MAX = 3;
+/** A daemon that was killed needs this long to end where it held much memory or the machine is busy. */
+const LOCK_WAIT_MS = 1_000;
+const LOCK_POLL_MS = 20;
+
+/**
+ * Start time in clock ticks since boot, as /proc has it; undefined when there is no such process. One that has ended, but
+ * that its parent did not collect yet, holds nothing any more: in a container without an init it stays for ever.
+ */
 async function processStartTime(pid: number): Promise<string | undefined> {
   const stat = await readIfThere(`/proc/${pid}/stat`);
-  // Fields after the command, which may itself hold spaces and brackets; start time is field 22 of the line.
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  // Fields after the command, which may itself hold spaces and brackets: state, number of threads and start time are
+  // fields 3, 20 and 22 of the line. While other threads end, what the process holds is still held.
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const hasEnded = fields === undefined || fields[0] === 'X' || (fields[0] === 'Z' && Number(fields[17]) <= 1);
+  return hasEnded ? undefined : fields[19];
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    // ESRCH: a process that ended while its file in /proc was read.
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
     throw error;
   }
 }

@@ -4,9 +4,11 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { get as httpGet, type IncomingHttpHeaders } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { NamespaceDoor } from './namespace-door.ts';
 import { killAll, processesOfNode } from './processes.ts';
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -42,6 +44,7 @@ export class LocalCluster {
   readonly folder: string;
   readonly nodes: LocalNode[] = [];
   readonly #env: NodeJS.ProcessEnv;
+  readonly #doors = new Map<string, Promise<NamespaceDoor>>();
 
   private constructor(folder: string) {
     this.folder = folder;
@@ -88,15 +91,16 @@ export class LocalCluster {
     return this.#remember({ name, dataDir, namespace });
   }
 
-  /** Starts a node's daemon again on its data directory, with no other option. */
-  async restartNode(node: LocalNode): Promise<LocalNode> {
-    await this.#start(['start', '--detach', '--data-dir', node.dataDir], node.namespace);
+  /** Starts a node's daemon again on its data directory, with no other option unless `args` says so. */
+  async restartNode(node: LocalNode, args: string[] = []): Promise<LocalNode> {
+    await this.#start(['start', '--detach', '--data-dir', node.dataDir, ...args], node.namespace);
     return this.#remember(node);
   }
 
   /** Ends the daemon, its router and its instances at once, as a power cut would. */
-  async killNode(node: LocalNode): Promise<void> {
-    killAll(await processesOfNode(node.pid, node.dataDir));
+  async killNode(...nodes: LocalNode[]): Promise<void> {
+    const processes = await Promise.all(nodes.map((node) => processesOfNode(node.pid, node.dataDir)));
+    killAll(processes.flat());
   }
 
   /** Ends processes found before, so that finding them is not part of what is timed. */
@@ -126,15 +130,25 @@ export class LocalCluster {
   }
 
   /** GET through a node's router. Fails when there is no HTTP answer at all. */
-  get(node: LocalNode, host: string, path = '/', timeoutMs = 10_000): Promise<Response> {
+  async get(node: LocalNode, host: string, path = '/', timeoutMs = 10_000): Promise<Response> {
     const [address, port] = splitAddress(node.http);
-    return get({ address, port, host, path, timeoutMs });
+    return get({ address, port, host, path, timeoutMs, connect: await this.#way(node) });
+  }
+
+  /** GET from a node's API, without the command line: for asking again and again. */
+  async read<T>(node: LocalNode, path: string, timeoutMs = 5_000): Promise<T> {
+    const [address, port] = splitAddress(node.api);
+    const headers = { authorization: `Bearer ${node.token}` };
+    const host = node.api;
+    const response = await get({ address, port, host, path, timeoutMs, headers, connect: await this.#way(node) });
+    if (response.status !== 200) throw new Error(`${node.name}: GET ${path}: ${response.status} ${response.body}`);
+    return JSON.parse(response.body) as T;
   }
 
   async waitForAlive(count: number): Promise<void> {
     for (const node of this.nodes) {
       await waitFor(`${node.name} to see ${count} nodes alive`, 15_000, async () => {
-        const nodes = await this.json<{ status: string }[]>(node, ['nodes']);
+        const nodes = await this.read<{ status: string }[]>(node, '/v1/nodes');
         return nodes.filter((one) => one.status === 'alive').length === count;
       });
     }
@@ -142,7 +156,8 @@ export class LocalCluster {
 
   /** Ends every process of the cluster and removes its folder. */
   async stop(): Promise<void> {
-    for (const node of this.nodes) await this.killNode(node);
+    await this.killNode(...this.nodes);
+    for (const door of this.#doors.values()) await door.then((opened) => opened.close()).catch(() => {});
     for (const node of this.nodes) {
       await waitFor(`the processes of ${node.name} to end`, 10_000, async () => {
         const left = await processesOfNode(node.pid, node.dataDir);
@@ -152,6 +167,19 @@ export class LocalCluster {
     }
     await removeCgroups(this.nodes);
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  }
+
+  /** How to open connections to the node: from this process, or through a door into its namespace. */
+  async #way(node: LocalNode): Promise<Connect> {
+    const { namespace } = node;
+    if (namespace === undefined) return connectHere;
+    let door = this.#doors.get(namespace);
+    if (door === undefined) {
+      door = NamespaceDoor.open(namespace, join(this.folder, `${namespace}.sock`));
+      this.#doors.set(namespace, door);
+    }
+    const opened = await door;
+    return (address, port) => opened.connect(address, port);
   }
 
   async #start(args: string[], namespace: string | undefined): Promise<void> {
@@ -218,17 +246,23 @@ export function run(
   });
 }
 
+export type Connect = (address: string, port: number) => Socket;
+const connectHere: Connect = (host, port) => connect({ host, port });
+
 export function get(options: {
   address: string;
   port: number;
   host: string;
   path: string;
   timeoutMs: number;
+  headers?: Record<string, string>;
+  connect?: Connect;
 }): Promise<Response> {
   const { address, port, host, path, timeoutMs } = options;
+  const createConnection = () => (options.connect ?? connectHere)(address, port);
   return new Promise((resolve, reject) => {
     const request = httpGet(
-      { host: address, port, path, headers: { host }, timeout: timeoutMs, agent: false },
+      { path, headers: { ...options.headers, host }, timeout: timeoutMs, createConnection },
       (response) => {
         let body = '';
         response.setEncoding('utf8');

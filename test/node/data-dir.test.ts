@@ -1,0 +1,68 @@
+// The data directory: whose it is.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { DataDir } from '../../node/data-dir.ts';
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peer-data-dir-'));
+});
+
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const statOf = async (pid: number): Promise<string[]> => {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+};
+
+/** What a daemon with that pid would have left. */
+const leaveLock = async (pid: number): Promise<void> => {
+  await writeFile(join(folder, 'lock'), `${pid} ${(await statOf(pid))[19]}\n`);
+};
+
+describe('the lock of a data directory', () => {
+  it('keeps a second daemon out, and goes with release', async () => {
+    const first = await DataDir.lock(folder);
+    await expect(DataDir.lock(folder)).rejects.toMatchObject({ code: 'in_use' });
+    await first.release();
+    await (await DataDir.lock(folder)).release();
+  });
+
+  it('is taken over from a process that has gone', async () => {
+    await writeFile(join(folder, 'lock'), '999999999 1\n');
+    await (await DataDir.lock(folder)).release();
+  });
+
+  it('is taken over from a pid that another process has now', async () => {
+    await writeFile(join(folder, 'lock'), `${process.pid} 1\n`);
+    await (await DataDir.lock(folder)).release();
+  });
+
+  it('is taken over from a killed process that nobody has collected', async () => {
+    // `exec` leaves the child with a parent that never waits for it.
+    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      const [output] = (await once(parent.stdout, 'data')) as [Buffer];
+      const pid = Number(output.toString());
+      await vi.waitFor(async () => expect((await statOf(pid))[0]).toBe('Z'), { timeout: 5_000 });
+      await leaveLock(pid);
+      await (await DataDir.lock(folder)).release();
+    } finally {
+      parent.kill('SIGKILL');
+    }
+  });
+
+  it('is waited for while a killed daemon still ends', async () => {
+    const daemon = spawn('sleep', ['60']);
+    await leaveLock(daemon.pid!);
+    const taken = DataDir.lock(folder);
+    daemon.kill('SIGKILL');
+    await (await taken).release();
+  });
+});
