@@ -26,6 +26,8 @@ const MAILBOX_EVENTS_MAX = 20_000;
 /** A tick is asked for at least this often, so that a blocked event loop is noticed. */
 const TICK_MAX_MS = 1_000;
 
+const ageOf = (nowMs: number, atMs: number | undefined) => (atMs === undefined ? undefined : nowMs - atMs);
+
 export class Agent {
   #state: CoreState;
   readonly #actors: Actors;
@@ -70,7 +72,7 @@ export class Agent {
   }
 
   /** What this node believes of the others, itself included. */
-  observed(ownReport: Report | undefined): ObservedView {
+  observed(own: { report: Report; atMs: number } | undefined): ObservedView {
     const nowMs = this.#nowMs();
     const members: ObservedView['members'] = [];
     const view = this.#state.desired;
@@ -82,8 +84,8 @@ export class Agent {
         name: node.name,
         status: isSelf ? 'alive' : (member?.status ?? 'dead'),
         draining: node.draining,
-        report: isSelf ? ownReport : member?.report,
-        reportAgeMs: isSelf ? 0 : member?.report === undefined ? undefined : nowMs - member.reportAtMs,
+        report: isSelf ? own?.report : member?.report,
+        reportAgeMs: ageOf(nowMs, isSelf ? own?.atMs : member?.report && member.reportAtMs),
       });
     }
     return { members };

@@ -3,6 +3,7 @@
 import { arch, availableParallelism, loadavg, totalmem } from 'node:os';
 import type { AppId, NodeId } from '../crdt/ids.ts';
 import { reachableAt } from './addresses.ts';
+import { adoptInstances } from './adoption.ts';
 import { Agent } from './agent.ts';
 import { startApi } from './api/server.ts';
 import { createBlobStore } from './blobs/store.ts';
@@ -56,6 +57,7 @@ const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 const REMOVAL_NOTICE_MS = 300;
 const INSTANCES_STOP_TIMEOUT_MS = 15_000;
 const DRAIN_TIMEOUT_MS = 120_000;
+const SHUTDOWN_REPLY_MS = 100;
 
 export async function startNode(options: NodeOptions, log: Log): Promise<RunningNode> {
   if (options.runtime === 'docker') {
@@ -124,10 +126,10 @@ async function compose(
   });
 
   const events = new EventLog(self, () => Date.now());
-  let ownReport: Report | undefined;
+  let ownReport: { report: Report; atMs: number } | undefined;
+  const observed = () => agent.observed(ownReport);
   const aliveOthers = (): NodeId[] =>
-    agent
-      .observed(ownReport)
+    observed()
       .members.filter((member) => member.id !== self && member.status === 'alive')
       .map((member) => member.id);
   const replicator = new Replicator({ store, gossip, log, aliveOthers });
@@ -184,7 +186,7 @@ async function compose(
         });
       },
       publishReport: (report) => {
-        ownReport = report;
+        ownReport = { report, atMs: nowMs() };
         gossip.publishReport(report);
       },
       publishMembership: (message) => gossip.publishMembership(message),
@@ -222,14 +224,15 @@ async function compose(
         }),
     },
     view,
-    observed: () => agent.observed(ownReport),
-    ownReport: () => ownReport,
+    observed,
     restartSlotHere: (slot) => agent.post({ type: 'restartSlot', slot }),
-    shutdown: ({ leave }) => void (leave ? drainAndLeave() : stop({ keepInstances: false })),
+    // The answer to whoever asked goes out first.
+    shutdown: ({ leave }) => {
+      setTimeout(() => void (leave ? drainAndLeave() : stop({ keepInstances: false })), SHUTDOWN_REPLY_MS);
+    },
   });
 
   // ---------------------------------------------------------------- events into the mailbox
-  runtime.onEvent((event) => agent.post(event));
   blobs.onChange(() => agent.post({ type: 'dropletsHeld', digests: blobs.list() }));
   const takeReport = (report: Report): void => {
     gossip.learnAddresses(report.node, report.addresses);
@@ -245,7 +248,7 @@ async function compose(
     membership: (message) => agent.post({ type: 'membershipReceived', message }),
     changes: () => {},
   });
-  gossip.handle('report.get', async () => ownReport);
+  gossip.handle('report.get', async () => ownReport?.report);
   // Gossip reaches a new neighbour only once both have exchanged subscriptions; asking is at once.
   const askForReport = async (node: NodeId): Promise<void> => {
     try {
@@ -286,7 +289,7 @@ async function compose(
   };
   store.onChange(desiredChanged);
   router.onJoin(async (request, from) => {
-    const known = agent.observed(ownReport).members.filter((member) => member.report !== undefined);
+    const known = observed().members.filter((member) => member.report !== undefined);
     return answerJoin(
       {
         view,
@@ -314,7 +317,7 @@ async function compose(
   });
   closers.push(() => server.close());
   state.self = { ...state.self, api: server.address };
-  agent.post({ type: 'instancesAdopted', instances: await runtime.adopt() });
+  await adoptInstances(runtime, (event) => agent.post(event));
   const measure = (): void =>
     agent.post({ type: 'resourcesMeasured', load: (loadavg()[0] ?? 0) / availableParallelism() });
   const measuring = setInterval(measure, LOAD_INTERVAL_MS);
@@ -341,6 +344,7 @@ async function compose(
     await stager.close();
     await runtime.close({ keepInstances });
     if (!keepInstances) await shield.lower();
+    await isolation.groups?.close();
     agent.stop();
     await router.close();
     await gossip.stop();

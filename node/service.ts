@@ -7,7 +7,7 @@ import type { DesiredView } from '../crdt/view.ts';
 import type { ClusterReader } from './cluster-reader.ts';
 import { rendezvousWeight } from './core/hash.ts';
 import { slotKey } from './core/state.ts';
-import type { Report, Slot } from './core/types.ts';
+import type { Slot } from './core/types.ts';
 import { encodeInvite, INVITE_NODES_MAX, newInviteSecret } from './invite.ts';
 import type { BlobStore, Gossip, Log, LogLine, NodeService, ObservedView, RecordedEvent, Stager } from './ports.ts';
 import type { Replicator } from './replicator.ts';
@@ -36,7 +36,6 @@ export type ServiceParts = {
   stager: Stager;
   view(): DesiredView;
   observed(): ObservedView;
-  ownReport(): Report | undefined;
   restartSlotHere(slot: Slot): void;
   shutdown(options: { leave: boolean }): void;
 };

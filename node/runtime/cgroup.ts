@@ -15,6 +15,8 @@ export type ControlGroups = {
   open(name: string): ControlGroup;
   /** Names of the groups that are there. */
   list(): Promise<string[]>;
+  /** Removes the node's own group when no instance is left in it. */
+  close(): Promise<void>;
 };
 
 export type ControlGroup = {
@@ -140,6 +142,10 @@ class Groups implements ControlGroups {
       for (const entry of entries) if (entry.isDirectory()) names.add(entry.name);
     }
     return [...names];
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#bases.map((base) => removeFolder(base)));
   }
 }
 
