@@ -1,6 +1,4 @@
-// Every command of the CLI: how it is written, what it does in a few words, and the file that does it, loaded only when it is used.
-
-import type { Context } from './context.ts';
+// Every command of the CLI: how it is written, and what it does in a few words. What each does is in commands/.
 
 export type OptionSpec = {
   /** In cac's notation: `<X>` takes a value. */
@@ -17,7 +15,6 @@ export type CommandSpec = {
   options: readonly OptionSpec[];
   /** First words that it takes, for completion. */
   actions?: readonly string[];
-  load: () => Promise<{ run: (context: Context) => Promise<void> }>;
 };
 
 export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
@@ -50,20 +47,17 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--insecure-process-runtime', summary: 'Run apps without a sandbox where there is no bubblewrap' },
       { flags: '--detach', summary: 'Return when the node is ready' },
     ],
-    load: () => import('./commands/start.ts'),
   },
-  { usage: 'stop', summary: 'Stop the node', options: [dataDir], load: () => import('./commands/stop.ts') },
+  { usage: 'stop', summary: 'Stop the node', options: [dataDir] },
   {
     usage: 'leave',
     summary: 'Drain the node, then stop it for good',
     options: [dataDir],
-    load: () => import('./commands/leave.ts'),
   },
   {
     usage: 'status',
     summary: 'Show the node and its cluster',
     options: [],
-    load: () => import('./commands/status.ts'),
   },
   {
     usage: 'invite',
@@ -72,14 +66,12 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--ttl <TIME>', summary: 'How long it is good for (1h)' },
       { flags: '--uses <N>', summary: 'How many nodes may use it (1)' },
     ],
-    load: () => import('./commands/invite.ts'),
   },
   {
     usage: 'nodes [action] [name] [...labels]',
     summary: 'List nodes; drain|undrain|remove NAME, label NAME K=V…',
     options: [],
     actions: ['drain', 'undrain', 'remove', 'label'],
-    load: () => import('./commands/nodes.ts'),
   },
   {
     usage: 'push [dir]',
@@ -99,105 +91,89 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--strategy <S>', summary: 'rolling or recreate (rolling)' },
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],
-    load: () => import('./commands/push.ts'),
   },
-  { usage: 'apps', summary: 'List apps', options: [], load: () => import('./commands/apps.ts') },
+  { usage: 'apps', summary: 'List apps', options: [] },
   {
     usage: 'app <app>',
     summary: 'Show an app and its instances',
     options: [],
-    load: () => import('./commands/app.ts'),
   },
   {
     usage: 'scale <app> [...counts]',
     summary: 'Set the number of instances ([web=]N …), or their memory',
     options: [memory],
-    load: () => import('./commands/scale.ts'),
   },
   {
     usage: 'restart <app>',
     summary: 'Restart an app, one instance after the other; APP/INDEX restarts one',
     options: [],
-    load: () => import('./commands/restart.ts'),
   },
   {
     usage: 'stop-app <app>',
     summary: 'Stop all instances of an app',
     options: [],
-    load: () => import('./commands/stop-app.ts'),
   },
   {
     usage: 'start-app <app>',
     summary: 'Start an app that was stopped',
     options: [],
-    load: () => import('./commands/start-app.ts'),
   },
   {
     usage: 'delete <app>',
     summary: 'Delete an app, its routes and its releases',
     options: [],
-    load: () => import('./commands/delete.ts'),
   },
   {
     usage: 'releases <app>',
     summary: "List an app's releases",
     options: [],
-    load: () => import('./commands/releases.ts'),
   },
   {
     usage: 'rollback <app> [release]',
     summary: 'Go back to an earlier release (the last good one)',
     options: [],
-    load: () => import('./commands/rollback.ts'),
   },
   {
     usage: 'env [action] [app] [...variables]',
     summary: "Show an app's environment; set APP K=V…, unset APP K…",
     options: [],
     actions: ['set', 'unset'],
-    load: () => import('./commands/env.ts'),
   },
-  { usage: 'routes', summary: 'List routes', options: [], load: () => import('./commands/routes.ts') },
-  { usage: 'map <app> <route>', summary: 'Give an app a route', options: [], load: () => import('./commands/map.ts') },
+  { usage: 'routes', summary: 'List routes', options: [] },
+  { usage: 'map <app> <route>', summary: 'Give an app a route', options: [] },
   {
     usage: 'unmap <app> <route>',
     summary: 'Take a route from an app',
     options: [],
-    load: () => import('./commands/unmap.ts'),
   },
   {
     usage: 'logs <app>',
     summary: "Show an app's logs",
     options: [follow, { flags: '--lines <N>', summary: 'How many of the last lines (100)' }],
-    load: () => import('./commands/logs.ts'),
   },
   {
     usage: 'events [app]',
     summary: 'Show what happened in the cluster',
     options: [follow, { flags: '--lines <N>', summary: 'How many of the last events (100)' }],
-    load: () => import('./commands/events.ts'),
   },
   {
     usage: 'users [action] [name]',
     summary: 'List users; add NAME --role R, remove NAME',
     options: [{ flags: '--role <R>', summary: 'admin, developer or viewer' }],
     actions: ['add', 'remove'],
-    load: () => import('./commands/users.ts'),
   },
   {
     usage: 'login <url>',
     summary: 'Use the cluster behind a URL from now on',
     options: [{ flags: '--fingerprint <F>', summary: "SHA-256 fingerprint of the node's certificate" }],
-    load: () => import('./commands/login.ts'),
   },
   {
     usage: 'completions <shell>',
     summary: 'Print the completion script for bash, zsh or fish',
     options: [],
     actions: ['bash', 'zsh', 'fish'],
-    load: () => import('./commands/completions.ts'),
   },
-  { usage: 'version', summary: 'Print the version', options: [], load: () => import('./commands/version.ts') },
+  { usage: 'version', summary: 'Print the version', options: [] },
 ];
 
 export const nameOf = (command: CommandSpec): string => command.usage.split(' ')[0]!;

@@ -1,6 +1,8 @@
 // The command `peer`: parses, runs one command, and turns every failure into one line and an exit status.
 
+import { nameOf } from './commands.ts';
 import { CliError } from './errors.ts';
+import { loadCommand } from './loaders.ts';
 import { createOutput } from './output.ts';
 import { parse } from './parse.ts';
 
@@ -9,7 +11,7 @@ async function main(argv: readonly string[]): Promise<void> {
   const parsed = parse(argv);
   if (parsed.kind === 'help') return;
   const { command, args, options } = parsed;
-  const { run } = await command.load();
+  const { run } = await loadCommand(nameOf(command));
   await run({
     args,
     options,

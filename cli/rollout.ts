@@ -38,7 +38,7 @@ export async function showEvents(
           progress.line(event.text);
           break;
         case 'progress':
-          progress.update(`starting: ${event.ready}/${event.total} ready`);
+          progress.update(event.total === 0 ? 'stopping' : `starting: ${event.ready}/${event.total} ready`);
           break;
         case 'crash':
           progress.line(`${event.slot} crashed on ${event.node}: ${event.reason}`);

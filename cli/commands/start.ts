@@ -89,7 +89,8 @@ async function startDetached(start: StartOptions): Promise<NodeFile> {
     return file;
   }
   if (file === 'timeout') daemon.kill('SIGTERM');
-  const last = (await lastLogLine(start.dataDir, logStart)) ?? `see ${logPath(start.dataDir)}`;
+  const said = await lastLogLine(start.dataDir, logStart);
+  const last = said?.replace(/^peer: /, '') ?? `see ${logPath(start.dataDir)}`;
   const what =
     file === 'ended' ? 'the node did not start' : `the node was not ready after ${READY_TIMEOUT_MS / 1000} s`;
   throw new CliError('start', `${what}: ${last}`);
@@ -101,7 +102,7 @@ function exitOf(daemon: ChildProcess): Promise<{ code: number; text: string }> {
   const forward = (signal: NodeJS.Signals) => {
     asked = true;
     // Ctrl-C on a terminal reaches the daemon by itself.
-    if (signal !== 'SIGINT' || !process.stdin.isTTY) daemon.kill(signal === 'SIGINT' ? 'SIGTERM' : signal);
+    if (signal !== 'SIGINT' || !process.stdin.isTTY) daemon.kill(signal);
   };
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.on(signal, forward);

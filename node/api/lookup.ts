@@ -4,7 +4,7 @@ import { asInstanceId, asReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, NodeView, ReleaseView } from '../../crdt/view.ts';
 import { ApiError } from './errors.ts';
 import type { RolloutTarget } from './rollout-progress.ts';
-import { versionOf } from './shapes.ts';
+import { versionOf } from './shaping.ts';
 
 /** The app that owns the name; by id also one that lost its name to another. */
 export function findApp(view: DesiredView, name: string): AppView | undefined {

@@ -21,8 +21,11 @@ export type PushRequest = {
   by: string;
 };
 
-/** Sends steps, then what followRollout sends. Fails, with nothing written, when it does not come to a release. */
-export async function push(service: NodeService, request: PushRequest, sink: EventSink<PushEvent>): Promise<void> {
+/**
+ * Sends steps, then what followRollout sends, and resolves with what that resolves with. Fails, with nothing written,
+ * when it does not come to a release.
+ */
+export async function push(service: NodeService, request: PushRequest, sink: EventSink<PushEvent>): Promise<string> {
   const { name, options } = request;
   const existing = findApp(service.view(), name);
   const appId = existing?.id ?? asAppId(randomUUID());
@@ -45,7 +48,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   const holders = await service.replicateDroplet(staged.digest);
 
   sink.send({ type: 'step', step: 'releasing', detail: `held by ${holders.length} nodes` });
-  if (sink.signal.aborted) return;
+  if (sink.signal.aborted) return 'gone';
   // Staging takes long: the app may have been created or deleted meanwhile.
   const view = service.view();
   const now = findApp(view, name);
@@ -67,7 +70,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   ];
   await service.write(changes, request.by);
   sink.send({ type: 'step', step: 'starting' });
-  await followRollout(service, target, { release, replaced: undefined }, sink as EventSink<PushEvent>);
+  return followRollout(service, target, { release, replaced: undefined }, sink as EventSink<PushEvent>);
 }
 
 /** Everything that is written with the release: the whole app when it is new, else what the options change of it. */

@@ -6,7 +6,7 @@ import type { AppView, DesiredView } from '../../crdt/view.ts';
 import { type Infeasible, infeasibleReasons } from '../core/feasibility.ts';
 import { slotsOf } from '../core/placement.ts';
 import type { MemberView, ObservedView } from '../ports.ts';
-import { instancesOf, slotName } from './shapes.ts';
+import { instancesOf, slotName } from './shaping.ts';
 
 /** What is waited for. */
 export type RolloutTarget = {

@@ -6,9 +6,9 @@ import type { AppView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports.ts';
 import { oneLine } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
-import { logShape } from './log-lines.ts';
+import { lastCrashReason, lastLogLines } from './last-words.ts';
 import { type CrashedSlot, type RolloutProgress, type RolloutTarget, rolloutProgress } from './rollout-progress.ts';
-import { rolloutShape, slotName, versionOf } from './shapes.ts';
+import { rolloutShape, slotName, versionOf } from './shaping.ts';
 import type { FailedEvent, ProgressEvent } from './stream-events.ts';
 
 /** A release or a restart of which one slot crashed this often will not become ready by itself. */
@@ -21,26 +21,32 @@ const VERDICT_GRACE_MS = 10_000;
 const UNPLACEABLE_GRACE_MS = 10_000;
 /** Deadlines are looked at this often when nothing changes. */
 const CHECK_INTERVAL_MS = 500;
-/** Of the app's own last words, shown with a failure. */
-const FAILURE_LOG_LINES = 20;
-const FAILURE_LOGS_TIMEOUT_MS = 5_000;
 
-/** Sends progress as events, at the end exactly one `done` or `failed`; neither when the client has gone. */
+/**
+ * Sends progress as events, at the end exactly one `done` or `failed`; neither when the client has gone. Resolves with
+ * `done`, `gone` or the code of the failure.
+ */
 export async function followRollout(
   service: NodeService,
   app: AppId,
   target: RolloutTarget,
   sink: EventSink<ProgressEvent>,
-): Promise<void> {
+): Promise<string> {
   const outcome = await watch(service, app, target, sink);
-  if (sink.signal.aborted) return;
+  if (sink.signal.aborted) return 'gone';
   const view = service.view().apps.get(app);
   if (outcome === undefined && view !== undefined) {
-    sink.send({ type: 'done', ...rolloutShape(view, service.observed()) });
-    return;
+    sink.send({ type: 'done', ...rolloutShape(view, service) });
+    return 'done';
   }
-  if (view !== undefined) await sendLastWords(service, app, sink);
-  sink.send(outcome ?? { type: 'failed', code: 'not_found', message: 'the app was deleted meanwhile' });
+  if (view !== undefined) {
+    for (const line of await lastLogLines(service, app, sink.signal)) {
+      sink.send({ type: 'log', ...line }, { droppable: true });
+    }
+  }
+  const failure = outcome ?? failed('not_found', 'the app was deleted meanwhile');
+  sink.send(failure);
+  return failure.code;
 }
 
 /** Resolves with nothing when all is ready. */
@@ -52,19 +58,23 @@ function watch(
 ): Promise<FailedEvent | undefined> {
   return new Promise((resolve, reject) => {
     const watcher = new RolloutWatcher(service, app, target, sink);
-    const finish = (outcome: FailedEvent | undefined) => {
+    const stopWatching = () => {
       clearInterval(timer);
       stopListening();
       sink.signal.removeEventListener('abort', onGone);
-      resolve(outcome);
     };
-    const onGone = () => finish(undefined);
+    const onGone = () => {
+      stopWatching();
+      resolve(undefined);
+    };
     const look = () => {
       try {
         const verdict = watcher.look(performance.now());
-        if (verdict !== 'wait') finish(verdict);
+        if (verdict === 'wait') return;
+        stopWatching();
+        watcher.told().then(() => resolve(verdict === 'crashing' ? watcher.crashFailure() : verdict), reject);
       } catch (error) {
-        finish(undefined);
+        stopWatching();
         reject(error);
       }
     };
@@ -87,6 +97,7 @@ class RolloutWatcher {
   readonly #endedSeen = new Set<InstanceId>();
   #lastCrash: CrashedSlot | undefined;
   #reason: string | undefined;
+  #telling: Promise<void> = Promise.resolve();
   #crashLimitAtMs: number | undefined;
   #unplaceableSinceMs: number | undefined;
   #progressAtMs: number | undefined;
@@ -108,7 +119,8 @@ class RolloutWatcher {
     }
   }
 
-  look(nowMs: number): FailedEvent | undefined | 'wait' {
+  /** `crashing`: it has failed, and crashFailure() says how, once all has been told. */
+  look(nowMs: number): FailedEvent | undefined | 'wait' | 'crashing' {
     this.#progressAtMs ??= nowMs;
     const view = this.#service.view();
     const app = view.apps.get(this.#app);
@@ -145,22 +157,33 @@ class RolloutWatcher {
     this.#sink.send({ type: 'progress', ready: progress.ready, total: progress.total }, { droppable: true });
   }
 
-  #countCrashes(progress: RolloutProgress, app: AppView, nowMs: number): FailedEvent | undefined {
+  #countCrashes(progress: RolloutProgress, app: AppView, nowMs: number): 'crashing' | undefined {
     for (const crash of progress.crashed) {
       const fresh = this.#freshCrashes(crash);
-      if (crash.reason !== undefined) this.#reason = oneLine(crash.reason);
       if (fresh === 0) continue;
       const key = keyOf(crash.node, crash.slot);
       const counted = (this.#crashesCounted.get(key) ?? 0) + fresh;
       this.#crashesCounted.set(key, counted);
       this.#lastCrash = crash;
-      const reason = this.#reason ?? 'it ended';
-      this.#sink.send({ type: 'crash', slot: crash.slot, node: crash.nodeName, crashes: counted, reason });
+      this.#telling = this.#telling.then(() => this.#tell(crash, counted));
       if (counted >= CRASHES_MAX) this.#crashLimitAtMs ??= nowMs;
     }
     if (this.#crashLimitAtMs === undefined) return undefined;
     const graceMs = hasOlderGoodRelease(app) ? VERDICT_GRACE_MS : 0;
-    return nowMs - this.#crashLimitAtMs >= graceMs ? this.#crashFailure() : undefined;
+    return nowMs - this.#crashLimitAtMs >= graceMs ? 'crashing' : undefined;
+  }
+
+  async #tell(crash: CrashedSlot, crashes: number): Promise<void> {
+    const { slot, node, nodeName } = crash;
+    const known =
+      crash.reason ?? (await lastCrashReason(this.#service, { app: this.#app, slot, node }, this.#sink.signal));
+    this.#reason = known === undefined ? 'it ended' : oneLine(known);
+    this.#sink.send({ type: 'crash', slot, node: nodeName, crashes, reason: this.#reason });
+  }
+
+  /** Resolves when every crash found so far has been sent. */
+  told(): Promise<void> {
+    return this.#telling;
   }
 
   /** Crashes of the slot that were not counted yet. The node's own count starts again with a new release. */
@@ -174,12 +197,12 @@ class RolloutWatcher {
     return Math.max(byCount, isNewlyEnded ? 1 : 0);
   }
 
-  #crashFailure(): FailedEvent {
+  crashFailure(): FailedEvent {
     const crash = this.#lastCrash!;
     return failed('crashed', `${crash.slot} keeps crashing on ${crash.nodeName}: ${this.#reason ?? 'it ended'}`);
   }
 
-  #deadlines(progress: RolloutProgress, app: AppView, nowMs: number): FailedEvent | undefined {
+  #deadlines(progress: RolloutProgress, app: AppView, nowMs: number): FailedEvent | 'crashing' | undefined {
     if (progress.unplaceable.length === 0) this.#unplaceableSinceMs = undefined;
     else {
       this.#unplaceableSinceMs ??= nowMs;
@@ -189,10 +212,10 @@ class RolloutWatcher {
     }
     const quietMs = nowMs - this.#progressAtMs!;
     if (this.#lastCrash !== undefined && this.#readyMost === 0 && quietMs > app.health.timeoutMs) {
-      if (!hasOlderGoodRelease(app)) return this.#crashFailure();
+      if (!hasOlderGoodRelease(app)) return 'crashing';
     }
     if (quietMs <= app.health.timeoutMs + PROGRESS_GRACE_MS) return undefined;
-    if (this.#lastCrash !== undefined) return this.#crashFailure();
+    if (this.#lastCrash !== undefined) return 'crashing';
     return failed(
       'rollout_timeout',
       `${progress.ready} of ${progress.total} instances are ready, and nothing has changed for ${Math.round(quietMs / 1000)} s: see peer app ${app.name}`,
@@ -204,18 +227,6 @@ const keyOf = (node: NodeId, slot: string): string => `${node} ${slot}`;
 
 function hasOlderGoodRelease(app: AppView): boolean {
   return app.releases.some((release) => release.id !== app.release?.id && release.failed === undefined);
-}
-
-async function sendLastWords(service: NodeService, app: AppId, sink: EventSink<ProgressEvent>): Promise<void> {
-  const signal = AbortSignal.any([sink.signal, AbortSignal.timeout(FAILURE_LOGS_TIMEOUT_MS)]);
-  const names = new Map<NodeId, string>([...service.view().nodes].map(([id, node]) => [id, node.name]));
-  try {
-    for await (const line of service.logs(app, { lines: FAILURE_LOG_LINES, follow: false, signal })) {
-      sink.send({ type: 'log', ...logShape(line, names) }, { droppable: true });
-    }
-  } catch {
-    // The failure itself matters more than what the app said before it.
-  }
 }
 
 const failed = (code: string, message: string): FailedEvent => ({ type: 'failed', code, message: oneLine(message) });

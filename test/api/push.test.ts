@@ -18,6 +18,7 @@ describe('a push', () => {
       droplet: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
       buildpack: 'sample',
       routes: ['hello.localhost'],
+      urls: ['http://hello.localhost:8080/'],
       instances: [
         { process: 'web', index: 0, state: 'ready', release: 'v1' },
         { process: 'web', index: 1, state: 'ready', release: 'v1' },
@@ -151,6 +152,29 @@ describe('a push that fails', () => {
       message: 'web/0 keeps crashing on alpha: exited with status 1',
     });
     expect(node.listenersCount()).toBe(0);
+  });
+
+  it('finds the reason of a crash that was restarted at once', async () => {
+    const { developer, node } = testApi();
+    node.fate = () => ({ state: 'starting' });
+    const pushing = developer.push('hello');
+    await vi.waitFor(() => expect(node.view().apps.size).toBe(1));
+    const [app] = node.view().apps.keys();
+    const [instance] = node.instances(app!);
+    for (let crashes = 1; crashes <= 3; crashes++) {
+      const message = `hello/web/0 crashed on alpha: exited with status ${crashes}`;
+      node.recorded.push({ atMs: 0, node: node.self.id, app: app!, name: 'instance.crashed', slot: 'web/0', message });
+      instance!.crashes = crashes;
+      node.changed();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const { events } = await pushing;
+    expect(events.filter(({ type }) => type === 'crash').at(-1)).toMatchObject({
+      slot: 'web/0',
+      crashes: 3,
+      reason: 'exited with status 3',
+    });
+    expect(events.at(-1)).toMatchObject({ message: 'web/0 keeps crashing on alpha: exited with status 3' });
   });
 
   it('because its release was marked failed says what keeps running', async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { COMMANDS, nameOf } from '../../cli/commands.ts';
+import { loadCommand } from '../../cli/loaders.ts';
 import { parse } from '../../cli/parse.ts';
 import { closest, editDistance } from '../../cli/suggest.ts';
 import { PEER, runPeer } from './peer.ts';
@@ -61,6 +62,12 @@ describe('parsing', () => {
   ];
   it.each(wrong)('refuses %j: %s', (argv, message) => {
     expect(() => parsed(...argv)).toThrow(expect.objectContaining({ message, exitStatus: 2 }));
+  });
+});
+
+describe('commands', () => {
+  it.each(COMMANDS.map(nameOf))('%s is done by a file', async (name) => {
+    expect((await loadCommand(name)).run).toBeTypeOf('function');
   });
 });
 

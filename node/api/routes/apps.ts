@@ -12,7 +12,7 @@ import { eventStream } from '../event-stream.ts';
 import { appNamed, rolloutTarget } from '../lookup.ts';
 import { settingsOf } from '../push.ts';
 import { followRollout } from '../rollout.ts';
-import { appShape, appSummaryShape, instancesOf } from '../shapes.ts';
+import { appShape, appSummaryShape, instancesOf } from '../shaping.ts';
 import type { ProgressEvent } from '../stream-events.ts';
 import {
   createAppBody,

@@ -7,7 +7,8 @@ import { type ApiEnv, includesRole, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { appNamed } from '../lookup.ts';
-import { type EnvShape, versionOf } from '../shapes.ts';
+import type { EnvShape } from '../shapes.ts';
+import { versionOf } from '../shaping.ts';
 import { envBody, jsonBody } from '../validate.ts';
 
 export function envRoutes({ service }: ApiContext) {

@@ -4,7 +4,7 @@ import { type Context, Hono } from 'hono';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { nodeNamed } from '../lookup.ts';
-import { nodeShapes } from '../shapes.ts';
+import { nodeShapes } from '../shaping.ts';
 import { jsonBody, labelsBody } from '../validate.ts';
 
 export function nodesRoutes({ service }: ApiContext) {

@@ -5,7 +5,7 @@ import { compareText } from '../../core/state.ts';
 import { type ApiEnv, newToken, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
-import { userShape } from '../shapes.ts';
+import { userShape } from '../shaping.ts';
 import { inviteBody, jsonBody, userBody } from '../validate.ts';
 
 const INVITE_TTL_MS_DEFAULT = 60 * 60 * 1000;

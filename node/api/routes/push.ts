@@ -29,8 +29,8 @@ export function pushRoutes({ service, log }: ApiContext) {
     const startedAtMs = performance.now();
     return eventStream<PushEvent>(c.req.raw.signal, async (sink) => {
       try {
-        await push(service, { name, options, source: uploadOf(body), by }, sink);
-        log.info('api.push.ended', { app: name, by, tookMs: Math.round(performance.now() - startedAtMs) });
+        const outcome = await push(service, { name, options, source: uploadOf(body), by }, sink);
+        log.info('api.push.ended', { app: name, by, outcome, tookMs: Math.round(performance.now() - startedAtMs) });
       } catch (error) {
         const failure = failureOf(error);
         const message = failure?.message ?? reportUnexpected(log, error, `push ${name}`);

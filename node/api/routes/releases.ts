@@ -8,7 +8,7 @@ import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { appNamed, releaseNamed } from '../lookup.ts';
-import { releaseShape, versionOf } from '../shapes.ts';
+import { releaseShape, versionOf } from '../shaping.ts';
 import { jsonBody, rollbackBody } from '../validate.ts';
 
 export function releasesRoutes({ service }: ApiContext) {

@@ -6,7 +6,7 @@ import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { appNamed } from '../lookup.ts';
-import { routeShapes } from '../shapes.ts';
+import { routeShapes } from '../shaping.ts';
 import { jsonBody, routeBody } from '../validate.ts';
 
 export function appRoutesRoutes({ service }: ApiContext) {

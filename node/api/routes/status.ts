@@ -3,7 +3,7 @@
 import { Hono } from 'hono';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
-import { statusShape } from '../shapes.ts';
+import { statusShape } from '../shaping.ts';
 import { jsonBody, stopBody } from '../validate.ts';
 
 export function statusRoutes({ service, log }: ApiContext) {

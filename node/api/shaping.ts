@@ -1,0 +1,229 @@
+// How each shape that the API answers follows from the desired and the observed state. Pure.
+
+import type { NodeId } from '../../crdt/ids.ts';
+import type { AppView, Conflict, DesiredView, ReleaseView, UserView } from '../../crdt/view.ts';
+import { compareText } from '../core/state.ts';
+import type { InstanceReport } from '../core/types.ts';
+import type { MemberView, NodeService, ObservedView } from '../ports.ts';
+import type {
+  AppShape,
+  AppSummaryShape,
+  InstanceShape,
+  NodeShape,
+  ReleaseShape,
+  RolloutShape,
+  RouteShape,
+  StatusShape,
+  UserShape,
+} from './shapes.ts';
+
+/** An instance with the member that reported it. */
+export type Observed = { member: MemberView; instance: InstanceReport };
+
+export const versionOf = (release: ReleaseView): string => `v${release.version}`;
+
+/** Instances of an app on members that are not known to be gone, in the order of slots. */
+export function instancesOf(app: AppView, observed: ObservedView): Observed[] {
+  const found: Observed[] = [];
+  for (const member of observed.members) {
+    if (member.status !== 'alive' && member.status !== 'suspect') continue;
+    for (const instance of member.report?.instances ?? []) {
+      if (instance.app === app.id) found.push({ member, instance });
+    }
+  }
+  return found.sort(
+    (a, b) =>
+      compareText(a.instance.process, b.instance.process) ||
+      a.instance.index - b.instance.index ||
+      compareText(a.instance.id, b.instance.id),
+  );
+}
+
+/** Slots wanted per process type; `web: 1` where nothing was said. Before the first release only `web` is known. */
+export function desiredOf(app: AppView): Record<string, number> {
+  const processes = app.release === undefined ? ['web'] : Object.keys(app.release.processes).sort(compareText);
+  return Object.fromEntries(processes.map((process) => [process, app.scale[process] ?? (process === 'web' ? 1 : 0)]));
+}
+
+export function instanceShape({ member, instance }: Observed, app: AppView): InstanceShape {
+  const release = app.releases.find((candidate) => candidate.id === instance.release);
+  return {
+    id: instance.id,
+    process: instance.process,
+    index: instance.index,
+    node: member.name,
+    release: release === undefined ? 'unknown' : versionOf(release),
+    state: instance.state,
+    restarts: instance.crashes,
+    sinceMs: instance.sinceMs + (member.reportAgeMs ?? 0),
+    memoryBytes: instance.memoryBytes,
+    ...(instance.reason === undefined ? {} : { reason: instance.reason }),
+  };
+}
+
+export function appShape(app: AppView, observed: ObservedView): AppShape {
+  return {
+    name: app.name,
+    id: app.id,
+    release: app.release === undefined ? null : versionOf(app.release),
+    desired: desiredOf(app),
+    routes: [...app.routes],
+    instances: instancesOf(app, observed).map((found) => instanceShape(found, app)),
+    stopped: app.stopped,
+    memoryBytes: app.memoryBytes,
+    diskBytes: app.diskBytes,
+    health: { ...app.health },
+    strategy: app.strategy,
+    partition: app.partition,
+    buildpack: app.release?.buildpack ?? null,
+    createdAtMs: app.createdAtMs,
+    ownsName: app.ownsName,
+  };
+}
+
+export function appSummaryShape(app: AppView, observed: ObservedView): AppSummaryShape {
+  return {
+    name: app.name,
+    id: app.id,
+    release: app.release === undefined ? null : versionOf(app.release),
+    stopped: app.stopped,
+    desired: desiredOf(app),
+    ready: instancesOf(app, observed).filter(({ instance }) => instance.state === 'ready').length,
+    memoryBytes: app.memoryBytes,
+    routes: [...app.routes],
+    ownsName: app.ownsName,
+  };
+}
+
+export function rolloutShape(app: AppView, service: Pick<NodeService, 'self' | 'observed'>): RolloutShape {
+  const observed = service.observed();
+  const own = observed.members.find((member) => member.id === service.self.id);
+  return {
+    app: app.name,
+    release: app.release === undefined ? null : versionOf(app.release),
+    droplet: app.release?.droplet.digest ?? null,
+    buildpack: app.release?.buildpack ?? null,
+    routes: [...app.routes],
+    urls: urlsOf(app.routes, own?.report?.http),
+    instances: instancesOf(app, observed)
+      .filter(({ instance }) => instance.state !== 'stopping')
+      .map((found) => instanceShape(found, app)),
+  };
+}
+
+/** @param http `host:port` of the public listener of the node that is asked. */
+export function urlsOf(routes: readonly string[], http: string | undefined): string[] {
+  const port = http === undefined ? undefined : /:(\d+)$/.exec(http)?.[1];
+  if (port === undefined) return [];
+  return routes
+    .filter((route) => !route.startsWith('*.'))
+    .map((route) => {
+      const [host = '', ...path] = route.split('/');
+      return `http://${host}${port === '80' ? '' : `:${port}`}/${path.join('/')}`;
+    });
+}
+
+export function releaseShape(release: ReleaseView, app: AppView): ReleaseShape {
+  return {
+    release: versionOf(release),
+    id: release.id,
+    current: release.id === app.release?.id,
+    createdAtMs: release.createdAtMs,
+    createdBy: release.createdBy,
+    description: release.description,
+    droplet: release.droplet.digest,
+    sizeBytes: release.droplet.sizeBytes,
+    buildpack: release.buildpack,
+    processes: { ...release.processes },
+    failed: release.failed === undefined ? null : { ...release.failed },
+  };
+}
+
+/** Every admitted node, by name. One that was never heard of is `unknown`. */
+export function nodeShapes(view: DesiredView, observed: ObservedView): NodeShape[] {
+  const members = new Map<NodeId, MemberView>(observed.members.map((member) => [member.id, member]));
+  return [...view.nodes.values()]
+    .map((node) => {
+      const member = members.get(node.id);
+      const report = member?.report;
+      const running = (report?.instances ?? []).filter(({ state }) => state !== 'crashed');
+      return {
+        id: node.id,
+        name: node.name,
+        status: member?.status ?? ('unknown' as const),
+        draining: node.draining,
+        runtimes: report?.runtimes ?? [],
+        memoryBytes: report?.memoryBytes ?? 0,
+        memoryUsedBytes: running.reduce((sum, instance) => sum + instance.memoryBytes, 0),
+        instances: running.length,
+        address: hostOf(report?.link ?? ''),
+        http: report?.http ?? '',
+        api: report?.api ?? '',
+        link: report?.link ?? '',
+        labels: { ...report?.labels, ...node.labels },
+        version: report?.version ?? '',
+        arch: report?.arch ?? '',
+        load: report?.load ?? 0,
+      };
+    })
+    .sort((a, b) => compareText(a.name, b.name) || compareText(a.id, b.id));
+}
+
+export function statusShape(service: NodeService, user: UserView): StatusShape {
+  const view = service.view();
+  const observed = service.observed();
+  const members = { alive: 0, suspect: 0, dead: 0, left: 0 };
+  const instances = { starting: 0, ready: 0, unhealthy: 0, crashed: 0, stopping: 0 };
+  for (const member of observed.members) {
+    members[member.status]++;
+    if (member.status !== 'alive' && member.status !== 'suspect') continue;
+    for (const { state } of member.report?.instances ?? []) instances[state]++;
+  }
+  const { id, name, version, pid } = service.self;
+  return {
+    node: { id, name, version, pid },
+    cluster: { ...view.cluster },
+    user: { name: user.name, role: user.role },
+    members,
+    apps: view.apps.size,
+    instances,
+    conflicts: view.conflicts.map((conflict) => conflictLine(conflict, view)),
+  };
+}
+
+export function routeShapes(view: DesiredView): RouteShape[] {
+  return [...view.routes]
+    .map(([route, app]) => ({ route, app: view.apps.get(app)?.name ?? app }))
+    .sort((a, b) => compareText(a.route, b.route));
+}
+
+export function userShape(user: UserView, view: DesiredView): UserShape {
+  return {
+    name: user.name,
+    role: user.role,
+    createdAtMs: user.createdAtMs,
+    node: user.node === undefined ? null : (view.nodes.get(user.node)?.name ?? user.node),
+  };
+}
+
+function conflictLine(conflict: Conflict, view: DesiredView): string {
+  switch (conflict.kind) {
+    case 'route': {
+      const winner = view.apps.get(conflict.winner)?.name ?? conflict.winner;
+      const loser = view.apps.get(conflict.loser)?.name ?? conflict.loser;
+      return `route ${conflict.route} belongs to ${winner}; ${loser} claimed it too: unmap one of them`;
+    }
+    case 'appName':
+      return `two apps are called ${conflict.name}; ${conflict.loser} cannot be addressed until the other is deleted`;
+    case 'nodeName':
+      return `two nodes are called ${conflict.name}: ${conflict.winner} and ${conflict.loser}; use the ids`;
+  }
+}
+
+function hostOf(hostPort: string): string {
+  const colon = hostPort.lastIndexOf(':');
+  return colon < 0 ? hostPort : hostPort.slice(0, colon).replace(/^\[|\]$/g, '');
+}
+
+/** `web/0` */
+export const slotName = (slot: { process: string; index: number }): string => `${slot.process}/${slot.index}`;
