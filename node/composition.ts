@@ -264,6 +264,7 @@ async function compose(
     blobs,
     nowMs,
     log,
+    daemonLog: dataDir.file('daemon.log'),
     appGone: async (app) => {
       await logs.remove(app);
       await stager.removeCache(app);
