@@ -108,10 +108,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return;
     }
     onResponse();
-    this.#responded = true;
     const out = responseHeaders((controller.rawHeaders ?? []) as RawHeaders);
     amend?.(out);
     res.writeHead(status, statusText || undefined, out);
+    this.#responded = true;
     // Alone only when no body came with it: an event stream's client waits for the header.
     process.nextTick(() => {
       if (!this.#flushed && !res.destroyed) res.flushHeaders();
@@ -194,6 +194,9 @@ function failureKind(error: Error, started: unknown): FailureKind {
   if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED') return 'invalid';
   if (!started) return 'dial';
   if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') return 'timeout';
-  if (error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW') return 'malformed';
+  // undici's parser let something pass that Node will not send.
+  if (error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW' || code === 'ERR_INVALID_CHAR') {
+    return 'malformed';
+  }
   return 'ended';
 }

@@ -209,11 +209,11 @@ class ClientRequest {
       const bound = upstreams.find(({ instance }) => instance === this.#bound);
       if (bound && !routing.balancer.isSaturated(bound.instance)) return bound;
     }
-    let picked = routing.balancer.pick(upstreams, this.#tried, Date.now());
+    let picked = routing.balancer.pick(upstreams, this.#tried, performance.now());
     if (picked === undefined && this.#last?.why === 'ended') {
       // The same one again: it may only have closed an idle connection while the request was on its way.
       this.#tried?.clear();
-      picked = routing.balancer.pick(upstreams, this.#tried, Date.now());
+      picked = routing.balancer.pick(upstreams, this.#tried, performance.now());
     }
     if (picked === 'saturated') return saturated(entry.appName);
     return picked ?? this.#failure(entry.appName);
@@ -233,7 +233,11 @@ class ClientRequest {
     }
     this.#last = outcome;
     // A busy instance, or one that answers nonsense to this request, still serves others.
-    if (outcome.why !== 'busy' && outcome.why !== 'malformed') routing.balancer.fail(upstream.instance, Date.now());
+    if (outcome.why !== 'busy' && outcome.why !== 'malformed') {
+      routing.balancer.fail(upstream.instance, performance.now());
+    }
+    const { instance, app, node } = upstream;
+    routing.log.warn('upstream.failed', { app, instance, node, why: outcome.why, reason: outcome.error.message });
     this.#tried ??= new Set();
     this.#tried.add(upstream.instance);
     const mayRepeat = !outcome.sent || (this.#repeatable && outcome.why === 'ended');

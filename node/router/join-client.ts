@@ -79,7 +79,7 @@ function exchange(connection: TLSSocket, body: string, timeoutMs: number): Promi
       host: 'peer',
       headers: { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) },
     });
-    request.once('error', lost);
+    request.on('error', lost);
     request.once('response', (response: IncomingMessage) => {
       const chunks: Buffer[] = [];
       let bytes = 0;
@@ -95,7 +95,7 @@ function exchange(connection: TLSSocket, body: string, timeoutMs: number): Promi
           connection.destroy();
         } else chunks.push(chunk);
       });
-      response.once('error', lost);
+      response.on('error', lost);
       response.once('end', () =>
         resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
       );

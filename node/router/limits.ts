@@ -86,6 +86,10 @@ export const JOINS_CONCURRENT_MAX = 8;
 
 // ---------------------------------------------------------------- the process
 
+/** Lines about failing upstreams and refused nodes; what is above is counted, not written. */
+export const LOG_LINES_PER_SECOND = 2;
+export const LOG_LINES_BURST = 20;
+
 /** Requests in flight may finish for this long when the router closes. */
 export const CLOSE_GRACE_MS = 10_000;
 /** Start of the process until it listens; the first start on a slow machine compiles everything. */

@@ -24,12 +24,12 @@ import {
 } from './limits.ts';
 import { LINK_TLS_VERSION } from './link-dial.ts';
 import { LINK_PING_PATH } from './link-watch.ts';
-import { adoptUpgrade, wantsUpgrade } from './public-server.ts';
 import { discardBody } from './reply.ts';
 import { RequestBody } from './request-body.ts';
 import { PEER_INSTANCE, PEER_LINK_ERROR, readRequestHead } from './request-head.ts';
 import type { Routing } from './routing.ts';
 import { joinConnections } from './tunnel.ts';
+import { adoptUpgrade, trackResponse, wantsUpgrade } from './upgrades.ts';
 import { dialLocal } from './upstreams.ts';
 
 export const JOIN_PATH = '/join';
@@ -66,10 +66,12 @@ export class LinkServer {
     });
     this.server.maxConnections = LINK_CONNECTIONS_MAX;
     this.server.prependListener('secureConnection', (socket) => this.#greet(socket));
-    this.server.on('request', (req: IncomingMessage, res: ServerResponse) => this.#serve(req, res));
+    this.server.on('request', (req: IncomingMessage, res: ServerResponse) => {
+      trackResponse(req, res);
+      this.#serve(req, res);
+    });
     this.server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-      const { res, client } = adoptUpgrade(req, socket, head);
-      this.#serve(req, res, client);
+      adoptUpgrade(req, socket, head, (res, client) => this.#serve(req, res, client));
     });
     this.server.on('connect', (req: IncomingMessage, socket: Duplex, head: Buffer) => this.#tunnel(req, socket, head));
   }
@@ -138,6 +140,7 @@ export class LinkServer {
       // Admitted in the meantime or not: a stranger's connection ends here, the next one is judged anew.
       res.shouldKeepAlive = false;
       res.once('finish', () => socket.destroySoon());
+      this.#routing.log.warn('link.refused', { node, from: socket.remoteAddress });
       sendLinkError(req, res, 'not_admitted');
     } else if (typeof instance === 'string') this.#proxy(req, res, asInstanceId(instance), client);
     else {

@@ -54,7 +54,10 @@ function receive(message: ToRouter): void {
 }
 
 async function start(config: RouterConfig): Promise<void> {
-  server = await startRouterServer(config, (request, from, timeoutMs) => joins.ask(request, from, timeoutMs));
+  server = await startRouterServer(config, {
+    ask: (request, from, timeoutMs) => joins.ask(request, from, timeoutMs),
+    log: (line) => send({ type: 'log', ...line }),
+  });
   const { http, link } = server;
   if (isMainThread) {
     await Promise.all(

@@ -3,6 +3,7 @@
 import type { NodeId } from '../../crdt/ids.ts';
 import type { RouteTable } from '../core/types.ts';
 import type { TlsIdentity } from '../identity.ts';
+import type { LogLine } from './bounded-log.ts';
 import type { RouterErrorCode } from './errors.ts';
 
 export type RouterConfig = {
@@ -32,4 +33,4 @@ export type FromRouter =
   | { type: 'failed'; code: RouterErrorCode; message: string }
   /** Answered by joinReply or joinRefused with the same id. */
   | { type: 'join'; id: number; request: unknown; from: NodeId }
-  | { type: 'log'; level: 'info' | 'warn' | 'error'; event: string; fields: object };
+  | ({ type: 'log' } & LogLine);

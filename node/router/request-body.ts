@@ -51,6 +51,8 @@ export class RequestBody {
         callback(error);
       },
     });
+    // undici may let go of it before it destroys it.
+    readable.on('error', () => {});
     return readable;
   }
 

@@ -5,6 +5,7 @@ import type { SecureContext } from 'node:tls';
 import type { InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { RouteTable, Upstream } from '../core/types.ts';
 import { Balancer } from './balancer.ts';
+import type { BoundedLog } from './bounded-log.ts';
 import { indexRoutes, type RouteIndex } from './lookup.ts';
 import { Upstreams } from './upstreams.ts';
 
@@ -12,14 +13,16 @@ export class Routing {
   readonly self: NodeId;
   readonly balancer = new Balancer();
   readonly upstreams: Upstreams;
+  readonly log: BoundedLog;
   index: RouteIndex = new Map();
   /** Instances on this node, by id. */
   local: ReadonlyMap<InstanceId, { port: number }> = new Map();
   admitted: ReadonlySet<NodeId> = new Set();
 
-  constructor(self: NodeId, credentials: SecureContext) {
+  constructor(self: NodeId, credentials: SecureContext, log: BoundedLog) {
     this.self = self;
-    this.upstreams = new Upstreams(credentials);
+    this.log = log;
+    this.upstreams = new Upstreams(credentials, log);
   }
 
   setTable(table: RouteTable): void {

@@ -3,6 +3,7 @@
 import type { Server } from 'node:net';
 import type { RouteTable } from '../core/types.ts';
 import { formatAddress, parseAddress } from './address.ts';
+import { BoundedLog, type LogLine } from './bounded-log.ts';
 import { net } from './builtin.ts';
 import { RouterError } from './errors.ts';
 import type { AskDaemon } from './join-desk.ts';
@@ -22,10 +23,13 @@ export type RouterServer = {
 };
 
 /** Fails with RouterError; then nothing listens. */
-export async function startRouterServer(config: RouterConfig, askDaemon: AskDaemon): Promise<RouterServer> {
-  const routing = new Routing(config.nodeId, linkCredentials(config.tls));
+export async function startRouterServer(
+  config: RouterConfig,
+  daemon: { ask: AskDaemon; log: (line: LogLine) => void },
+): Promise<RouterServer> {
+  const routing = new Routing(config.nodeId, linkCredentials(config.tls), new BoundedLog(daemon.log));
   const publicServer = createPublicServer(routing);
-  const link = new LinkServer(routing, config.tls, askDaemon);
+  const link = new LinkServer(routing, config.tls, daemon.ask);
   const sharing = { shared: config.threads > 1, taken: config.portsTaken ?? false };
   const linkAddress = await listen(link.server, config.link, { flag: '--link', ...sharing });
   let httpAddress: string;
@@ -71,6 +75,7 @@ async function listen(server: Server, text: string, { flag, shared, taken }: Lis
   const address = parseAddress(text);
   if (shared && !taken && address.port !== 0) await checkFree(text, flag);
   await listening(server, text, flag, shared);
+  // A failure to accept one connection (no file descriptors left) is that client's alone.
   server.on('error', () => {});
   const bound = server.address();
   return formatAddress({ ...address, port: bound !== null && typeof bound === 'object' ? bound.port : address.port });

@@ -6,6 +6,7 @@ import type { SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import type { InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { Upstream } from '../core/types.ts';
+import type { BoundedLog } from './bounded-log.ts';
 import { net, Pool, SOCKET_OPTIONS } from './builtin.ts';
 import {
   LINK_KEEP_ALIVE_MS,
@@ -29,20 +30,22 @@ const POOL_OPTIONS = {
 
 export class Upstreams {
   readonly #credentials: SecureContext;
+  readonly #log: BoundedLog;
   /** By instance and port. */
   readonly #local = new Map<string, Pool>();
   /** By node and address. */
   readonly #links = new Map<string, Link>();
 
-  constructor(credentials: SecureContext) {
+  constructor(credentials: SecureContext, log: BoundedLog) {
     this.#credentials = credentials;
+    this.#log = log;
   }
 
   local(instance: InstanceId, port: number): Dispatcher {
     const key = localKey(instance, port);
     let pool = this.#local.get(key);
     if (!pool) {
-      pool = new Pool(`http://127.0.0.1:${port}`, {
+      pool = new Pool('http://instance', {
         ...POOL_OPTIONS,
         keepAliveTimeout: LOCAL_KEEP_ALIVE_MS,
         connect: (_options, callback) => dialLocal(port, callback),
@@ -57,7 +60,7 @@ export class Upstreams {
     const key = linkKey(node, address);
     let link = this.#links.get(key);
     if (!link) {
-      link = new Link(node, address, this.#credentials);
+      link = new Link(node, address, this.#credentials, this.#log);
       this.#links.set(key, link);
     }
     return link;
@@ -101,12 +104,12 @@ export class Link {
   readonly #sockets = new Set<Socket>();
   readonly #watch: LinkWatch;
 
-  constructor(node: NodeId, address: string, credentials: SecureContext) {
+  constructor(node: NodeId, address: string, credentials: SecureContext, log: BoundedLog) {
     this.node = node;
     const dial = (callback: (error: Error | null, socket: Socket | null) => void) =>
       dialLink({ link: address, expectedNode: node, credentials }, callback);
-    // Plain http to undici, because its own TLS would reconnect for every other Host; the connection is TLS all the same.
-    this.pool = new Pool(`http://${address}`, {
+    // The name stands for the address that is dialled. Plain http to undici, because its own TLS would reconnect for every other Host; the connection is TLS all the same.
+    this.pool = new Pool('http://link', {
       ...POOL_OPTIONS,
       keepAliveTimeout: LINK_KEEP_ALIVE_MS,
       connect: (_options, callback) =>
@@ -118,7 +121,10 @@ export class Link {
           } else callback(error ?? new Error('no connection'), null);
         }),
     });
-    this.#watch = new LinkWatch(dial, () => this.#cutSockets(`node ${node} gave no sign of life`));
+    this.#watch = new LinkWatch(dial, () => {
+      log.warn('link.silent', { node, link: address });
+      this.#cutSockets(`node ${node} gave no sign of life`);
+    });
   }
 
   begin(): void {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
+import net, { type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { asInstanceId } from '../../crdt/ids.ts';
 import { linkCredentials, openTunnel } from '../../node/router/link-dial.ts';
@@ -9,6 +9,7 @@ import {
   get,
   localInstance,
   localUpstream,
+  raw,
   remoteUpstream,
   route,
   startApp,
@@ -131,6 +132,27 @@ describe('an upgrade', () => {
   it('offer of h2c is passed over', async () => {
     expect((await upgrade(here, 'local.test', 'h2c')).status).toBe(426);
     expect((await get(here, { host: 'local.test' })).status).toBe(426);
+  });
+});
+
+describe('an upgrade on a connection that has served requests', () => {
+  const request = (more: string) => `GET / HTTP/1.1\r\nHost: plain.local.test\r\n${more}\r\n`;
+  const switching = 'GET / HTTP/1.1\r\nHost: local.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
+
+  it('comes after their answers', async () => {
+    const socket = net.connect(here.httpPort, '127.0.0.1');
+    socket.write(request(''));
+    expect(await read(socket, '0\r\n\r\n')).toContain('no websockets here');
+    socket.write(switching);
+    expect(await read(socket, 'hello')).toMatch(/^HTTP\/1\.1 101 /);
+    socket.destroy();
+  });
+
+  it('is refused while they are still on their way, and the router lives on', async () => {
+    const pid = here.handle.pid;
+    for (const before of [1, 2, 3]) await raw(here.httpPort, request('').repeat(before) + switching);
+    expect((await get(here, { host: 'plain.local.test' })).status).toBe(426);
+    expect(here.handle.pid).toBe(pid);
   });
 });
 
