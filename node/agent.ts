@@ -1,7 +1,7 @@
 // The agent: a mailbox around the core. Events go in one at a time, step() decides, effects go out to the edges. Decides
 // nothing itself.
 
-import type { NodeId } from '../crdt/ids.ts';
+import type { AppId, NodeId } from '../crdt/ids.ts';
 import type { CoreState } from './core/state.ts';
 import { step } from './core/step.ts';
 import type { ClusterEvent, Effect, Event, InstanceSpec, MembershipMessage, Report, RouteTable } from './core/types.ts';
@@ -65,9 +65,11 @@ export class Agent {
     clearTimeout(this.#timer);
   }
 
-  /** Whether instances of this node are still there, in any state but crashed. */
-  hasLiveInstances(): boolean {
-    for (const instance of this.#state.local.values()) if (instance.state !== 'crashed') return true;
+  /** Whether instances of this node, or of one app here, are still there, in any state but crashed. */
+  hasLiveInstances(app?: AppId): boolean {
+    for (const instance of this.#state.local.values()) {
+      if (instance.state !== 'crashed' && (app === undefined || instance.app === app)) return true;
+    }
     return false;
   }
 

@@ -265,6 +265,8 @@ async function compose(
     nowMs,
     log,
     daemonLog: dataDir.file('daemon.log'),
+    isRunning: (app) => agent.hasLiveInstances(app),
+    appsLogged: () => logs.apps(),
     appGone: async (app) => {
       await logs.remove(app);
       await stager.removeCache(app);

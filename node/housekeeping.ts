@@ -7,8 +7,11 @@ import type { DesiredView } from '../crdt/view.ts';
 import type { BlobStore, Log } from './ports.ts';
 
 const INTERVAL_MS = 10 * 60_000;
-/** A droplet that was only just staged or fetched may be of a release that is not written yet. */
-const BLOB_GRACE_MS = 30 * 60_000;
+/** A droplet that was only just staged or fetched may be of a release that is not written yet, and so may be its app. */
+const STAGED_GRACE_MS = 30 * 60_000;
+
+/** Instances of a deleted app write to its logs until they have ended; looked at this often while there are any. */
+const GONE_LOOK_MS = 500;
 
 /** The daemon's log is at most this long, twice: the file and the one before it. */
 const DAEMON_LOG_BYTES_MAX = 8 * 1024 * 1024;
@@ -18,18 +21,31 @@ export class Housekeeping {
   readonly #blobs: BlobStore;
   readonly #nowMs: () => number;
   readonly #log: Log;
+  readonly #isRunning: (app: AppId) => boolean;
+  readonly #appsLogged: () => Promise<AppId[]>;
   readonly #appGone: (app: AppId) => Promise<void>;
   readonly #daemonLog: string;
   #apps: Set<AppId>;
+  /** Deleted apps that still have something here. */
+  readonly #gone = new Set<AppId>();
+  #goneTimer: NodeJS.Timeout | undefined;
+  /** Since when each app with logs is in no desired state: a crash came before they were removed, or staging failed. */
+  readonly #orphans = new Map<AppId, number>();
   /** Since when each blob has been without a release. */
   readonly #unused = new Map<Digest, number>();
   readonly #timer: NodeJS.Timeout;
+  #stopped = false;
 
   constructor(options: {
     view: () => DesiredView;
     blobs: BlobStore;
     nowMs: () => number;
     log: Log;
+    /** Whether any instance of the app is left on this node. */
+    isRunning: (app: AppId) => boolean;
+    /** Apps that have logs on this node. */
+    appsLogged: () => Promise<AppId[]>;
+    /** Removes what this node keeps of the app. */
     appGone: (app: AppId) => Promise<void>;
     /** Where the daemon's output goes when it runs detached; need not exist. */
     daemonLog: string;
@@ -38,11 +54,14 @@ export class Housekeeping {
     this.#blobs = options.blobs;
     this.#nowMs = options.nowMs;
     this.#log = options.log;
+    this.#isRunning = options.isRunning;
+    this.#appsLogged = options.appsLogged;
     this.#appGone = options.appGone;
     this.#daemonLog = options.daemonLog;
     this.#apps = new Set(this.#view().apps.keys());
     this.#timer = setInterval(() => {
       void this.collectBlobs();
+      void this.collectApps();
       void this.trimDaemonLog();
     }, INTERVAL_MS);
     this.#timer.unref();
@@ -50,11 +69,36 @@ export class Housekeeping {
 
   desiredChanged(): void {
     const now = new Set(this.#view().apps.keys());
-    for (const app of this.#apps) {
-      if (now.has(app)) continue;
+    for (const app of this.#apps) if (!now.has(app)) this.#gone.add(app);
+    this.#apps = now;
+    this.removeGone();
+  }
+
+  /** What is left of deleted apps, once none of their instances is. */
+  removeGone(): void {
+    clearTimeout(this.#goneTimer);
+    for (const app of this.#gone) {
+      if (this.#isRunning(app)) continue;
+      this.#gone.delete(app);
       this.#appGone(app).catch((error) => this.#log.warn('housekeeping.app_failed', { app, error }));
     }
-    this.#apps = now;
+    if (this.#gone.size === 0 || this.#stopped) return;
+    this.#goneTimer = setTimeout(() => this.removeGone(), GONE_LOOK_MS);
+    this.#goneTimer.unref();
+  }
+
+  /** Apps that have logs here and are in no desired state; one whose first push is being staged is not yet in it. */
+  async collectApps(): Promise<void> {
+    const apps = this.#view().apps;
+    const nowMs = this.#nowMs();
+    const orphans = (await this.#appsLogged()).filter((app) => !apps.has(app));
+    for (const app of this.#orphans.keys()) if (!orphans.includes(app)) this.#orphans.delete(app);
+    for (const app of orphans) {
+      const sinceMs = this.#orphans.get(app) ?? nowMs;
+      this.#orphans.set(app, sinceMs);
+      if (nowMs - sinceMs >= STAGED_GRACE_MS) this.#gone.add(app);
+    }
+    this.removeGone();
   }
 
   async collectBlobs(): Promise<void> {
@@ -68,7 +112,7 @@ export class Housekeeping {
       }
       const sinceMs = this.#unused.get(digest) ?? nowMs;
       this.#unused.set(digest, sinceMs);
-      if (nowMs - sinceMs < BLOB_GRACE_MS) continue;
+      if (nowMs - sinceMs < STAGED_GRACE_MS) continue;
       this.#unused.delete(digest);
       try {
         await this.#blobs.remove(digest);
@@ -92,6 +136,8 @@ export class Housekeeping {
   }
 
   stop(): void {
+    this.#stopped = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#goneTimer);
   }
 }

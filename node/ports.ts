@@ -111,6 +111,8 @@ export interface LogStore {
   tail(app: AppId, lines: number): Promise<LogLine[]>;
   /** Lines of the app from now on; a reader that is too slow loses the oldest. */
   follow(app: AppId, listener: (line: LogLine) => void): () => void;
+  /** Every app that has logs on this node. */
+  apps(): Promise<AppId[]>;
   /** Deletes the app's logs. */
   remove(app: AppId): Promise<void>;
 }

@@ -1,9 +1,9 @@
 // The LogStore port: each app's recent lines on this node, in files that rotate, written in batches behind a bounded
 // buffer. Losing lines is counted and said; it never holds up the daemon's thread or grows without bound.
 
-import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AppId, NodeId } from '../../crdt/ids.ts';
+import { type AppId, asAppId, type NodeId } from '../../crdt/ids.ts';
 import type { Log, LogLine, LogStore } from '../ports.ts';
 import { RuntimeError } from './errors.ts';
 import { LOG_LINE_BYTES_MAX } from './lines.ts';
@@ -106,6 +106,11 @@ class FileLogStore implements PacedLogStore {
       follower.stop();
       log.followers.delete(follower);
     };
+  }
+
+  async apps(): Promise<AppId[]> {
+    const entries = await readdir(this.#folder, { withFileTypes: true }).catch(() => []);
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => asAppId(entry.name));
   }
 
   async remove(app: AppId): Promise<void> {

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asDigest, type Digest } from '../../crdt/ids.ts';
+import { asAppId, asDigest, type Digest } from '../../crdt/ids.ts';
 import { Housekeeping } from '../../node/housekeeping.ts';
 import type { BlobStore } from '../../node/ports.ts';
 import { app, desired, release } from '../core/little-cluster.ts';
@@ -16,10 +16,13 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-function keeper(options: { apps?: Parameters<typeof desired>[1]; held?: Digest[] } = {}) {
+type Kept = { apps?: Parameters<typeof desired>[1]; held?: Digest[]; logged?: string[] };
+
+function keeper(options: Kept = {}) {
   const held = new Set(options.held ?? []);
   const state = { nowMs: 0, view: desired([], options.apps ?? []) };
   const gone: string[] = [];
+  const running = new Set<string>();
   const blobs = {
     list: () => [...held],
     remove: async (digest: Digest) => void held.delete(digest),
@@ -29,11 +32,13 @@ function keeper(options: { apps?: Parameters<typeof desired>[1]; held?: Digest[]
     blobs,
     nowMs: () => state.nowMs,
     log,
+    isRunning: (id) => running.has(id),
+    appsLogged: async () => (options.logged ?? []).map(asAppId),
     appGone: async (id) => void gone.push(id),
     daemonLog: join(folder, 'daemon.log'),
   });
   housekeeping.stop();
-  return { housekeeping, held, state, gone };
+  return { housekeeping, held, state, gone, running };
 }
 
 describe('housekeeping', () => {
@@ -69,6 +74,28 @@ describe('housekeeping', () => {
     housekeeping.desiredChanged();
     housekeeping.desiredChanged();
     expect(gone).toEqual(['app-one']);
+  });
+
+  it('removes the logs of a deleted app only when its last instance, which writes to them, has ended', () => {
+    const { housekeeping, state, gone, running } = keeper({ apps: [app('one')] });
+    running.add('app-one');
+    state.view = desired([], []);
+    housekeeping.desiredChanged();
+    expect(gone).toEqual([]);
+    running.delete('app-one');
+    housekeeping.removeGone();
+    expect(gone).toEqual(['app-one']);
+  });
+
+  it('removes logs that no app owns after half an hour, as a crash or a failed first push leaves them', async () => {
+    const { housekeeping, state, gone } = keeper({ apps: [app('one')], logged: ['app-one', 'app-orphan'] });
+    await housekeeping.collectApps();
+    state.nowMs = 29 * 60_000;
+    await housekeeping.collectApps();
+    expect(gone).toEqual([]);
+    state.nowMs = 31 * 60_000;
+    await housekeeping.collectApps();
+    expect(gone).toEqual(['app-orphan']);
   });
 
   it('keeps the log of the daemon within its bound', async () => {

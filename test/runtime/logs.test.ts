@@ -121,7 +121,10 @@ describe('log store', () => {
 
   it('deletes the lines of an app, and starts afresh', async () => {
     say('old');
+    await logs.tail(app, 1);
+    expect(await logs.apps()).toEqual([app]);
     await logs.remove(app);
+    expect(await logs.apps()).toEqual([]);
     expect(await texts(10)).toEqual([]);
     say('new');
     expect(await texts(10)).toEqual(['new']);
