@@ -48,8 +48,11 @@ export type NamedChange =
   | { change: 'failRelease'; app: AppId; release: ReleaseId; reason: string }
   /** A new release with the droplet, processes and env of an earlier one. */
   | { change: 'rollback'; app: AppId; to: ReleaseId; release: ReleaseId }
-  /** Changes the app's env; when the app has a release, a new one with the new env is made, under the id given. */
-  | { change: 'setEnv'; app: AppId; set: Record<string, string>; unset: string[]; release: ReleaseId }
+  /**
+   * Changes the app's env. When the app has a release, a new one with the new env is made under the id given; without an id
+   * the next release carries it.
+   */
+  | { change: 'setEnv'; app: AppId; set: Record<string, string>; unset: string[]; release?: ReleaseId }
   | { change: 'scaleApp'; app: AppId; scale: Record<string, number> }
   | { change: 'setStopped'; app: AppId; stopped: boolean }
   | { change: 'restartApp'; app: AppId }

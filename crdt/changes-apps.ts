@@ -157,7 +157,7 @@ function setEnv(doc: Draft, change: Of<'setEnv'>, { author, view }: Applied): vo
   const kept = Object.entries(app.env).filter(([key]) => !change.unset.includes(key));
   const env = { ...Object.fromEntries(kept), ...change.set };
   const changed = writeEnv(appDoc, app, env);
-  if (!changed || app.release === undefined) return;
+  if (!changed || app.release === undefined || change.release === undefined) return;
   const names = [...Object.keys(change.set), ...change.unset].sort().join(', ');
   addRelease(appDoc, app, change.release, {
     ...contentOf(app.release),

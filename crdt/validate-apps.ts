@@ -228,7 +228,7 @@ function validateEnv(app: AppView, change: Of<'setEnv'>): void {
   }
   const kept = Object.entries(app.env).filter(([key]) => !change.unset.includes(key));
   checkEnv({ ...Object.fromEntries(kept), ...change.set });
-  freshRelease(app, change.release);
+  if (change.release !== undefined) freshRelease(app, change.release);
 }
 
 function validateMapping(view: DesiredView, change: Of<'mapRoute'>): void {

@@ -3,7 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { AppSettings, NamedChange } from '../../crdt/change.ts';
-import { type AppId, asAppId, asReleaseId, type ReleaseId } from '../../crdt/ids.ts';
+import { type AppId, asAppId, asReleaseId } from '../../crdt/ids.ts';
 import { HEALTH_KIND_DEFAULT, HEALTH_TIMEOUT_MS_DEFAULT, normaliseRoute } from '../../crdt/limits.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { NodeService, StagedDroplet } from '../ports.ts';
@@ -105,8 +105,8 @@ function settingChanges(
   if (Object.keys(scale).length > 0) changes.push({ change: 'scaleApp', app, scale });
   const set = Object.entries(options.env ?? {}).filter(([key, value]) => existing.env[key] !== value);
   if (set.length > 0) {
-    const id: ReleaseId = asReleaseId(randomUUID());
-    changes.push({ change: 'setEnv', app, set: Object.fromEntries(set), unset: [], release: id });
+    // Without a release of its own: the pushed one carries it, and nothing falls back to the old code with the new values.
+    changes.push({ change: 'setEnv', app, set: Object.fromEntries(set), unset: [] });
   }
   if (routes !== undefined) {
     for (const route of existing.routes) {

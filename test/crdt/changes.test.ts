@@ -261,6 +261,15 @@ describe('releases', () => {
     expect(document.write([setEnv({ A: '1' }, ['MISSING'], 3)], alice)).toBeUndefined();
   });
 
+  it('is carried by the next release when it makes none of its own', () => {
+    const { release: _, ...quiet } = setEnv({ A: '1' }) as Extract<NamedChange, { change: 'setEnv' }>;
+    const view = viewAfter(createApp(1), addRelease(1, 1), quiet, addRelease(1, 2));
+    expect(view.apps.get(app(1))?.releases.map((release) => [release.version, release.env])).toEqual([
+      [1, {}],
+      [2, { A: '1' }],
+    ]);
+  });
+
   it('bases a new env on what runs, not on a release that failed', () => {
     const view = viewAfter(createApp(1), addRelease(1, 1), addRelease(1, 2), fail(2), setEnv({ A: '1' }));
     expect(view.apps.get(app(1))?.release).toMatchObject({ version: 3, droplet: { digest: digest(1) } });
