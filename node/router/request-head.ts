@@ -49,7 +49,7 @@ export type RequestHead = {
   requestStart: boolean;
 };
 
-/** `trusted`: the other side is a router of ours, whose forwarding fields are kept. */
+/** `link`: the other side is another node's router, whose forwarding fields are kept. */
 export function readRequestHead(raw: readonly string[], from: 'client' | 'link'): RequestHead {
   const head: RequestHead = {
     host: undefined,
