@@ -3,6 +3,7 @@
 
 import type { AppId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
+import { type Considered, fillingDecision, type Recorder } from './decision.ts';
 import { type Candidate, type Infeasible, infeasibleReasons, mayKeep } from './feasibility.ts';
 import { rendezvousWeight } from './hash.ts';
 import { compareRanks, type Rank, rankOf } from './ranking.ts';
@@ -59,13 +60,14 @@ export function holdersBySlot(candidates: readonly Candidate[]): Map<string, Hol
 /**
  * @param candidates every node with a report that is not known to be dead; `freeBytes` must be its whole budget. They are
  *   sorted here, and not kept.
+ * @param record for explanations; deciding costs nothing more without it.
  */
-export function place(view: DesiredView, candidates: readonly Candidate[]): Placement {
+export function place(view: DesiredView, candidates: readonly Candidate[], record?: Recorder): Placement {
   const nodes = candidates.map((candidate) => ({ ...candidate })).sort((a, b) => compareText(a.node, b.node));
   const holders = holdersBySlot(nodes);
   const placement: Placement = { assigned: new Map(), unplaceable: new Map(), successors: new Map() };
   const apps = [...view.apps.values()].sort((a, b) => compareText(a.id, b.id));
-  const work = apps.map((app) => new AppPlacement(app, nodes, holders));
+  const work = apps.map((app) => new AppPlacement(app, nodes, holders, record));
   // Incumbents of every app come first: nothing new may take the memory of what already runs.
   for (const one of work) one.keepIncumbents();
   for (const one of work) one.fillEmptySlots(placement);
@@ -83,16 +85,18 @@ class AppPlacement {
   readonly #nodes: Candidate[];
   readonly #holders: Map<string, Holder[]>;
   readonly #slots: Slot[];
+  readonly #record: Recorder | undefined;
   readonly #owner = new Map<string, Candidate>();
   /** Slots whose owner runs the right release, ready. */
   #settledSlots = 0;
 
-  constructor(app: AppView, nodes: Candidate[], holders: Map<string, Holder[]>) {
+  constructor(app: AppView, nodes: Candidate[], holders: Map<string, Holder[]>, record: Recorder | undefined) {
     this.#app = app;
     this.#release = app.release;
     this.#nodes = nodes;
     this.#holders = holders;
     this.#slots = slotsOf(app);
+    this.#record = record;
   }
 
   keepIncumbents(): void {
@@ -103,9 +107,10 @@ class AppPlacement {
       const staying = (this.#holders.get(key) ?? []).filter((holder) => mayKeep(holder.candidate));
       let best: Holder | undefined;
       for (const holder of staying) {
-        if (best === undefined || this.#compareHolders(holder, best, release, key) < 0) best = holder;
+        if (best === undefined || compareHolders(holder, best, this.#app, release, key) < 0) best = holder;
       }
       if (best === undefined) continue;
+      this.#record?.({ slot, why: 'kept', owner: best.candidate.node }, () => this.#consider(key, release));
       this.#owner.set(key, best.candidate);
       best.candidate.freeBytes -= this.#app.memoryBytes;
       if (holderClass(best, this.#app, release) === 0) this.#settledSlots++;
@@ -120,16 +125,15 @@ class AppPlacement {
       const owner = this.#owner.get(key);
       if (owner !== undefined && !this.#needsAnotherNodeToUpgrade(key, owner, release)) continue;
       const best = this.#bestNode(key, release, owner);
+      this.#record?.(fillingDecision(slot, { owner: owner?.node, best: best?.node }), () =>
+        this.#consider(key, release),
+      );
       if (best !== undefined) {
         if (owner !== undefined) owner.freeBytes += this.#app.memoryBytes;
         this.#owner.set(key, best);
         best.freeBytes -= this.#app.memoryBytes;
       } else if (owner === undefined) {
-        const refusals = this.#nodes.map((node) => ({
-          node: node.node,
-          reasons: infeasibleReasons(node, this.#app, release),
-        }));
-        placement.unplaceable.set(key, refusals);
+        placement.unplaceable.set(key, this.#refusals(release));
       }
     }
   }
@@ -142,8 +146,8 @@ class AppPlacement {
     const release = this.#release;
     if (release === undefined || this.#slots.length < 2 || this.#settledSlots !== this.#slots.length) return;
     const counts = this.#countPerNode();
-    const last = this.#slots.at(-1)!;
-    const best = this.#bestNode(slotKey(last), release, undefined);
+    const last = slotKey(this.#slots.at(-1)!);
+    const best = this.#bestNode(last, release, undefined);
     if (best === undefined) return;
     let crowded: Candidate | undefined;
     for (const node of this.#nodes) {
@@ -152,6 +156,9 @@ class AppPlacement {
     if (crowded === undefined || (counts.get(crowded.node) ?? 0) - (counts.get(best.node) ?? 0) < 2) return;
     const moving = this.#slots.findLast((slot) => this.#owner.get(slotKey(slot)) === crowded);
     if (moving === undefined) return;
+    this.#record?.({ slot: moving, why: 'balance', owner: best.node, from: crowded.node }, () =>
+      this.#consider(last, release),
+    );
     crowded.freeBytes += this.#app.memoryBytes;
     best.freeBytes -= this.#app.memoryBytes;
     this.#owner.set(slotKey(moving), best);
@@ -163,16 +170,6 @@ class AppPlacement {
     placement.successors.set(this.#app.id, this.#rankedSuccessors(this.#release));
   }
 
-  /** Better first: right release and ready; then ready; then the most likely to be ready soon; then the emptier node. */
-  #compareHolders(a: Holder, b: Holder, release: ReleaseView, key: string): number {
-    return (
-      holderClass(a, this.#app, release) - holderClass(b, this.#app, release) ||
-      instancesOfApp(a.candidate, this.#app.id) - instancesOfApp(b.candidate, this.#app.id) ||
-      rendezvousWeight(key, b.candidate.node) - rendezvousWeight(key, a.candidate.node) ||
-      compareText(a.instance.id, b.instance.id)
-    );
-  }
-
   /** A single instance cannot be stopped before its successor runs; without room for both, the successor runs elsewhere. */
   #needsAnotherNodeToUpgrade(key: string, owner: Candidate, release: ReleaseView): boolean {
     if (this.#slots.length !== 1 || this.#app.strategy === 'recreate') return false;
@@ -182,43 +179,55 @@ class AppPlacement {
   }
 
   #bestNode(key: string, release: ReleaseView, except: Candidate | undefined): Candidate | undefined {
-    const counts = this.#countPerNode();
-    const zones = this.#countPerZone();
-    let best: { candidate: Candidate; rank: Rank } | undefined;
+    const spread = this.#spread();
+    let best: Ranked | undefined;
     for (const candidate of this.#nodes) {
       if (candidate === except || infeasibleReasons(candidate, this.#app, release).length > 0) continue;
-      const rank = rankOf(candidate, {
-        slot: key,
-        sameApp: counts.get(candidate.node) ?? 0,
-        sameZone: zones.get(zoneOf(candidate)) ?? 0,
-      });
+      const rank = rankIn(spread, candidate, key);
       if (best === undefined || compareRanks(rank, best.rank) < 0) best = { candidate, rank };
     }
     return best?.candidate;
   }
 
+  /** Every feasible node, best first. */
+  #rankedNodes(key: string, release: ReleaseView, spread: Spread): Ranked[] {
+    return this.#nodes
+      .filter((candidate) => infeasibleReasons(candidate, this.#app, release).length === 0)
+      .map((candidate) => ({ candidate, rank: rankIn(spread, candidate, key) }))
+      .sort((a, b) => compareRanks(a.rank, b.rank));
+  }
+
+  /** Every node, weighed for the slot as things stand: the feasible ones first, best first. */
+  #consider(key: string, release: ReleaseView): Considered[] {
+    const feasible = this.#rankedNodes(key, release, this.#spread()).map(
+      ({ candidate: { node, freeBytes }, rank }): Considered => ({ node, freeBytes, rank }),
+    );
+    const refused = this.#refusals(release).filter(({ reasons }) => reasons.length > 0);
+    return [...feasible, ...refused];
+  }
+
+  #refusals(release: ReleaseView): { node: NodeId; reasons: Infeasible[] }[] {
+    return this.#nodes.map((candidate) => ({
+      node: candidate.node,
+      reasons: infeasibleReasons(candidate, this.#app, release),
+    }));
+  }
+
   /** Where the app's first slots would go next, the owner of each left out. */
   #rankedSuccessors(release: ReleaseView): NodeId[] {
-    const counts = this.#countPerNode();
-    const zones = this.#countPerZone();
+    const spread = this.#spread();
     const chosen = new Set<NodeId>();
     for (const slot of this.#slots.slice(0, SUCCESSOR_SLOTS_MAX)) {
       const key = slotKey(slot);
       const owner = this.#owner.get(key);
-      const ranked = this.#nodes
-        .filter((node) => node !== owner && infeasibleReasons(node, this.#app, release).length === 0)
-        .map((node) => ({
-          node: node.node,
-          rank: rankOf(node, {
-            slot: key,
-            sameApp: counts.get(node.node) ?? 0,
-            sameZone: zones.get(zoneOf(node)) ?? 0,
-          }),
-        }))
-        .sort((a, b) => compareRanks(a.rank, b.rank));
-      for (const { node } of ranked.slice(0, SUCCESSORS_PER_SLOT)) chosen.add(node);
+      const others = this.#rankedNodes(key, release, spread).filter(({ candidate }) => candidate !== owner);
+      for (const { candidate } of others.slice(0, SUCCESSORS_PER_SLOT)) chosen.add(candidate.node);
     }
     return [...chosen];
+  }
+
+  #spread(): Spread {
+    return { nodes: this.#countPerNode(), zones: this.#countPerZone() };
   }
 
   #countPerNode(): Map<NodeId, number> {
@@ -240,6 +249,28 @@ class AppPlacement {
 /** Slots of an app for which successors are worked out: with more, every node is one anyway. */
 const SUCCESSOR_SLOTS_MAX = 8;
 const SUCCESSORS_PER_SLOT = 2;
+
+/** How many of an app's slots are on each node, and in each zone. */
+type Spread = { nodes: Map<NodeId, number>; zones: Map<string, number> };
+type Ranked = { candidate: Candidate; rank: Rank };
+
+function rankIn(spread: Spread, candidate: Candidate, key: string): Rank {
+  return rankOf(candidate, {
+    slot: key,
+    sameApp: spread.nodes.get(candidate.node) ?? 0,
+    sameZone: spread.zones.get(zoneOf(candidate)) ?? 0,
+  });
+}
+
+/** Better first: right release and ready; then ready; then the most likely to be ready soon; then the emptier node. */
+export function compareHolders(a: Holder, b: Holder, app: AppView, release: ReleaseView, key: string): number {
+  return (
+    holderClass(a, app, release) - holderClass(b, app, release) ||
+    instancesOfApp(a.candidate, app.id) - instancesOfApp(b.candidate, app.id) ||
+    rendezvousWeight(key, b.candidate.node) - rendezvousWeight(key, a.candidate.node) ||
+    compareText(a.instance.id, b.instance.id)
+  );
+}
 
 /** Lower is better. 0: right release, ready. */
 function holderClass(holder: Holder, app: AppView, release: ReleaseView): number {
