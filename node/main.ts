@@ -1,5 +1,6 @@
 // The daemon's process: reads its options, starts the node, and ends it on signals. The parts are wired in composition.ts.
 
+import { flushCompileCache } from 'node:module';
 import { startNode } from './composition.ts';
 import { createLog } from './log.ts';
 import { parseStartOptions } from './options.ts';
@@ -22,6 +23,9 @@ try {
 } catch (error) {
   fail(error);
 }
+
+// A daemon is rarely ended in the way that would keep its compiled code for the next start.
+flushCompileCache();
 
 // Ctrl-C ends the node and its instances. TERM ends the daemon alone, as a service manager does for an upgrade: what runs
 // is adopted by the next start.
