@@ -225,6 +225,7 @@ async function compose(
     },
     view,
     observed,
+    candidates: () => agent.candidates(),
     restartSlotHere: (slot) => agent.post({ type: 'restartSlot', slot }),
     // The answer to whoever asked goes out first.
     shutdown: ({ leave }) => {
@@ -277,6 +278,8 @@ async function compose(
       new Map([...view().nodes.keys()].filter((node) => node !== self).map((node) => [node, { addresses: [] }])),
     );
   };
+  /** This node removes itself: it ends when the others have that on disk. */
+  let leaving = false;
   let removedCount = view().removedNodes.size;
   const desiredChanged = (): void => {
     const now = view();
@@ -285,7 +288,7 @@ async function compose(
     else admit();
     removedCount = now.removedNodes.size;
     housekeeping.desiredChanged();
-    if (now.removedNodes.has(self)) {
+    if (now.removedNodes.has(self) && !leaving) {
       log.error('node.removed', { message: 'this node was removed from the cluster; it stops its instances and ends' });
       void stop({ keepInstances: false });
     }
@@ -371,6 +374,7 @@ async function compose(
         const isEmpty = await until(() => !agent.hasLiveInstances(), DRAIN_TIMEOUT_MS);
         if (!isEmpty)
           log.warn('node.drain_incomplete', { message: 'some instances found no other node; they stop now' });
+        leaving = true;
         await service.write([{ change: 'removeNode', node: self }], by);
       }
     } catch (error) {
