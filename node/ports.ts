@@ -4,6 +4,7 @@
 import type { NamedChange } from '../crdt/change.ts';
 import type { AppId, ClusterId, Digest, InstanceId, NodeId } from '../crdt/ids.ts';
 import type { DesiredView } from '../crdt/view.ts';
+import type { SlotExplanation, WhatIf } from './core/explain.ts';
 import type {
   AdoptedInstance,
   ClusterEvent,
@@ -107,7 +108,7 @@ export type LogLine = {
 
 export interface LogStore {
   append(line: Omit<LogLine, 'node' | 'atMs'>): void;
-  /** Last `lines` lines of the app held on this node, oldest first. */
+  /** Last `lines` lines of the app held on this node, oldest first; fewer when they are so long that no reply would hold them. */
   tail(app: AppId, lines: number): Promise<LogLine[]>;
   /** Lines of the app from now on; a reader that is too slow loses the oldest. */
   follow(app: AppId, listener: (line: LogLine) => void): () => void;
@@ -266,6 +267,10 @@ export interface NodeService {
   createInvite(options: { ttlMs: number; uses: number }, by: string): Promise<{ invite: string; expiresAtMs: number }>;
   logs(app: AppId, options: { lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<LogLine>;
   events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent>;
+  /** Why the slot is where it is, as this node's core sees the cluster now. Also of a slot that nobody asks for. */
+  explain(slot: Slot): SlotExplanation;
+  /** Where slots would go at once without the nodes, in the same view. Nothing changes. */
+  whatIf(without: NodeId[]): WhatIf;
   /** Asks the node that runs the slot to restart it. */
   restartSlot(slot: Slot): Promise<void>;
   /** leave: drain, wait for replacements, remove itself from the members. Resolves when the shutdown has begun. */

@@ -4,15 +4,15 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { LogLine } from '../ports.ts';
 
 export const LOG_TAIL_LINES_MAX = 10_000;
-/** However long the lines are, no more than this is held. */
-const TAIL_BYTES_MAX = 8 * 1024 * 1024;
+/** However long the lines are, about this much is held and answered: it has to fit into one reply to another node. */
+export const LOG_TAIL_BYTES_MAX = 4 * 1024 * 1024;
 const READ_BYTES = 64 * 1024;
 const NEWLINE = 10;
 
 /** `paths`: newest file first; missing ones are skipped. Oldest line first. */
 export async function tailLines(paths: readonly string[], lines: number): Promise<LogLine[]> {
   const newestFirst: LogLine[] = [];
-  let leftBytes = TAIL_BYTES_MAX;
+  let leftBytes = LOG_TAIL_BYTES_MAX;
   for (const path of paths) {
     if (newestFirst.length >= lines || leftBytes <= 0) break;
     const file = await open(path, 'r').catch(() => undefined);

@@ -4,6 +4,7 @@ import { appendFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type AppId, asAppId } from '../../crdt/ids.ts';
+import { RPC_REPLY_BYTES_MAX } from '../../node/gossip/limits.ts';
 import type { LogLine } from '../../node/ports.ts';
 import { LOG_LINE_BYTES_MAX } from '../../node/runtime/lines.ts';
 import { FOLLOW_LINES_MAX } from '../../node/runtime/logfollow.ts';
@@ -49,6 +50,15 @@ describe('log store', () => {
     });
     expect(await texts(10, other)).toEqual(['elsewhere']);
     expect(await texts(10, asAppId('never-seen'))).toEqual([]);
+  });
+
+  it('answers no more long lines than a reply to another node may hold, the last ones', async () => {
+    const filler = 'x'.repeat(LOG_LINE_BYTES_MAX - 10);
+    for (let line = 0; line < 400; line++) say(`${line} ${filler}`);
+    const last = await logs.tail(app, 400);
+    expect(last.at(-1)!.text).toBe(`399 ${filler}`);
+    expect(last.length).toBeGreaterThan(200);
+    expect(JSON.stringify({ kind: 'value', value: last }).length).toBeLessThan(RPC_REPLY_BYTES_MAX * 0.6);
   });
 
   it('keeps a bounded number of bounded files, and finds lines across them', async () => {
