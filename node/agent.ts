@@ -2,6 +2,8 @@
 // nothing itself.
 
 import type { AppId, NodeId } from '../crdt/ids.ts';
+import { candidatesOf } from './core/candidates.ts';
+import type { Candidate } from './core/feasibility.ts';
 import type { CoreState } from './core/state.ts';
 import { step } from './core/step.ts';
 import type { ClusterEvent, Effect, Event, InstanceSpec, MembershipMessage, Report, RouteTable } from './core/types.ts';
@@ -71,6 +73,11 @@ export class Agent {
       if (instance.state !== 'crashed' && (app === undefined || instance.app === app)) return true;
     }
     return false;
+  }
+
+  /** The nodes that placement considers now. */
+  candidates(): Candidate[] {
+    return candidatesOf(this.#state, this.#nowMs());
   }
 
   /** What this node believes of the others, itself included. */

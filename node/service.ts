@@ -5,6 +5,8 @@ import type { NamedChange } from '../crdt/change.ts';
 import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } from '../crdt/ids.ts';
 import type { DesiredView } from '../crdt/view.ts';
 import type { ClusterReader } from './cluster-reader.ts';
+import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from './core/explain.ts';
+import type { Candidate } from './core/feasibility.ts';
 import { rendezvousWeight } from './core/hash.ts';
 import { slotKey } from './core/state.ts';
 import type { Slot } from './core/types.ts';
@@ -36,6 +38,7 @@ export type ServiceParts = {
   stager: Stager;
   view(): DesiredView;
   observed(): ObservedView;
+  candidates(): Candidate[];
   restartSlotHere(slot: Slot): void;
   shutdown(options: { leave: boolean }): void;
 };
@@ -137,6 +140,14 @@ export class Service implements NodeService {
 
   events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent> {
     return this.#parts.reader.events(options);
+  }
+
+  explain(slot: Slot): SlotExplanation {
+    return explainSlot(this.#parts.view(), this.#parts.candidates(), slot);
+  }
+
+  whatIf(without: NodeId[]): WhatIf {
+    return whatIf(this.#parts.view(), this.#parts.candidates(), without);
   }
 
   async restartSlot(slot: Slot): Promise<void> {

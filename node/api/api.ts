@@ -8,6 +8,7 @@ import type { ApiContext } from './context.ts';
 import { ApiError, type ErrorBody, failureOf, reportUnexpected } from './errors.ts';
 import { appsRoutes } from './routes/apps.ts';
 import { envRoutes } from './routes/env.ts';
+import { explanationsRoutes } from './routes/explanations.ts';
 import { linesRoutes } from './routes/lines.ts';
 import { nodesRoutes } from './routes/nodes.ts';
 import { peopleRoutes } from './routes/people.ts';
@@ -48,7 +49,8 @@ export function createApi(context: ApiContext) {
     .route('/', envRoutes(context))
     .route('/', appRoutesRoutes(context))
     .route('/', pushRoutes(context))
-    .route('/', linesRoutes(context));
+    .route('/', linesRoutes(context))
+    .route('/', explanationsRoutes(context));
 
   routed.notFound((c) =>
     c.json<ErrorBody>({ error: { code: 'not_found', message: `there is no ${c.req.method} ${c.req.path}` } }, 404),

@@ -1,6 +1,10 @@
 // What the API answers: the JSON shapes. Types only; scripts and other people's tests rely on the field names.
 
 import type { HealthKind, PartitionMode, Role, Strategy } from '../../crdt/schema.ts';
+import type { Decision } from '../core/decision.ts';
+import type { Unwanted } from '../core/explain.ts';
+import type { Infeasible } from '../core/feasibility.ts';
+import type { Rank } from '../core/ranking.ts';
 import type { InstanceState, MemberStatus } from '../core/types.ts';
 
 export type NodeShape = {
@@ -121,4 +125,46 @@ export type RolloutShape = {
   /** The routes as they are reached through the node that answers. */
   urls: string[];
   instances: InstanceShape[];
+};
+
+/** Why a slot is where it is. Nodes are named. */
+export type WhyShape = {
+  app: string;
+  process: string;
+  index: number;
+  decision: Decision['why'] | 'unwanted';
+  /** Why the app does not ask for the slot. */
+  because: Unwanted | null;
+  owner: string | null;
+  /** The node that the slot moves away from. */
+  from: string | null;
+  holders: HolderShape[];
+  /** Every admitted node, in the order of the ranking; the owner is left out when it keeps the slot without comparison. */
+  nodes: NodeVerdictShape[];
+  /** Nodes that fetch the droplet ahead of time, best first. */
+  successors: string[];
+};
+
+/** `current`: runs what the app wants now; `mayStay`: its node may go on running it. */
+export type HolderShape = InstanceShape & { current: boolean; mayStay: boolean };
+
+export type NodeVerdictShape =
+  | { node: string; verdict: 'feasible'; rank: Rank; freeBytes: number }
+  | { node: string; verdict: 'infeasible'; reasons: Infeasible[] }
+  /** Placement does not consider it at all. */
+  | { node: string; verdict: 'absent'; status: MemberStatus | 'unknown' };
+
+export type WhatIfShape = {
+  without: string[];
+  moves: {
+    app: string;
+    process: string;
+    index: number;
+    from: string | null;
+    to: string | null;
+    /** Why each node that is left cannot take it; empty when one can. */
+    refusals: { node: string; reasons: Infeasible[] }[];
+  }[];
+  /** Memory promised to the slots of each node; `afterBytes` is null for those left out. */
+  nodes: { node: string; budgetBytes: number; beforeBytes: number; afterBytes: number | null }[];
 };

@@ -45,7 +45,10 @@ export function desiredOf(app: AppView): Record<string, number> {
   return Object.fromEntries(processes.map((process) => [process, app.scale[process] ?? (process === 'web' ? 1 : 0)]));
 }
 
-export function instanceShape({ member, instance }: Observed, app: AppView): InstanceShape {
+export function instanceShape(
+  { member, instance }: { member: Pick<MemberView, 'name' | 'reportAgeMs'>; instance: InstanceReport },
+  app: AppView,
+): InstanceShape {
   const release = app.releases.find((candidate) => candidate.id === instance.release);
   return {
     id: instance.id,

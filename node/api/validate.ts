@@ -12,6 +12,8 @@ const INVITE_TTL_MS_MIN = 1_000;
 const INVITE_TTL_MS_MAX = 30 * 24 * 60 * 60 * 1000;
 const BUILDPACKS_MAX = 10;
 const BUILDPACK_CHARS_MAX = 1_000;
+/** Nodes left out of one what-if. */
+const NODES_WITHOUT_MAX = 100;
 
 const object = <E extends v.ObjectEntries>(entries: E) => v.strictObject(entries, objectMessage);
 
@@ -139,6 +141,24 @@ const linesText = v.optional(
 );
 export const logsQuery = object({ lines: linesText, follow: flag });
 export const eventsQuery = object({ lines: linesText, follow: flag, app: v.optional(v.string()) });
+export const whyQuery = object({
+  process: v.optional(ruled(limits.processTypeProblem)),
+  index: v.pipe(
+    v.string(),
+    v.regex(/^\d{1,9}$/, `should be a whole number from 0 to ${limits.INSTANCES_MAX - 1}`),
+    v.check(
+      (text) => Number(text) < limits.INSTANCES_MAX,
+      `should be a whole number from 0 to ${limits.INSTANCES_MAX - 1}`,
+    ),
+  ),
+});
+/** `without` may be repeated. */
+export const whatIfQuery = object({
+  without: v.union(
+    [v.string(), v.pipe(v.array(v.string()), v.maxLength(NODES_WITHOUT_MAX, `should be at most ${NODES_WITHOUT_MAX}`))],
+    'should name a node, or several',
+  ),
+});
 export const rolloutQuery = object({ release: v.optional(v.string()), replaced: v.optional(v.string()) });
 
 /** Parses, or fails with a line such as `scale.web: should be a whole number from 0 to 100`. */

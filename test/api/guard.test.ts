@@ -38,6 +38,8 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'POST /v1/apps/:name/push': 'developer',
   'GET /v1/apps/:name/logs': 'viewer',
   'GET /v1/events': 'viewer',
+  'GET /v1/apps/:name/why': 'viewer',
+  'GET /v1/what-if': 'viewer',
 };
 
 const LOWER_ROLE: Partial<Record<Role, Role>> = { admin: 'developer', developer: 'viewer' };

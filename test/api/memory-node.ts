@@ -9,6 +9,8 @@ import { type AppId, asClusterId, asDigest, asInstanceId, asNodeId, type Digest,
 import { readView } from '../../crdt/read.ts';
 import type { DesiredDoc, Role } from '../../crdt/schema.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
+import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from '../../node/core/explain.ts';
+import type { Candidate } from '../../node/core/feasibility.ts';
 import { slotsOf } from '../../node/core/placement.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
 import type {
@@ -297,6 +299,23 @@ export class MemoryNode implements NodeService {
   async *events(options: { app?: AppId; lines: number }): AsyncGenerator<RecordedEvent> {
     const own = this.recorded.filter((event) => options.app === undefined || event.app === options.app);
     yield* own.slice(Math.max(0, own.length - options.lines));
+  }
+
+  /** What the real rules say of this scripted cluster. */
+  explain(slot: Slot): SlotExplanation {
+    return explainSlot(this.#view, this.#candidates(), slot);
+  }
+
+  whatIf(without: NodeId[]): WhatIf {
+    return whatIf(this.#view, this.#candidates(), without);
+  }
+
+  #candidates(): Candidate[] {
+    return this.observed().members.flatMap(({ id, status, draining, report }) =>
+      report === undefined || status === 'dead' || status === 'left'
+        ? []
+        : [{ node: id, status, draining, report, labels: {}, freeBytes: report.memoryBytes }],
+    );
   }
 
   async restartSlot(slot: Slot): Promise<void> {

@@ -1,0 +1,137 @@
+// Explanations: why a slot is where it is, and where slots would go without some nodes. Runs placement and writes down what
+// it says; decides nothing itself.
+
+import type { NodeId } from '../../crdt/ids.ts';
+import type { AppView, DesiredView } from '../../crdt/view.ts';
+import type { Considered, Decision } from './decision.ts';
+import { type Candidate, type Infeasible, mayKeep } from './feasibility.ts';
+import { compareHolders, holdersBySlot, isCurrent, place, slotsOf } from './placement.ts';
+import { compareText, slotKey } from './state.ts';
+import type { InstanceReport, Slot } from './types.ts';
+
+export type SlotExplanation = {
+  slot: Slot;
+  /** `unwanted`: the app does not ask for the slot, for the reason given. */
+  decision: Decision | { slot: Slot; why: 'unwanted'; because: Unwanted };
+  /** Who runs a copy now, stopping ones left out; the one that placement prefers first. */
+  holders: HolderExplanation[];
+  /**
+   * Every candidate: feasible ones first, best first, as the decision saw them, so that the first is the one chosen (for
+   * `balance`, ranked for the app's last slot). For `kept`: who would take the slot next, its owner left out.
+   */
+  considered: Considered[];
+  /** Admitted nodes that placement does not consider: dead, or never heard of. */
+  absent: NodeId[];
+  /** Nodes that fetch the app's droplet ahead of time, best first. */
+  successors: NodeId[];
+};
+
+export type Unwanted = 'noApp' | 'noRelease' | 'stopped' | 'noProcess' | 'scale';
+
+export type HolderExplanation = {
+  node: NodeId;
+  instance: InstanceReport;
+  /** Runs the release and the restart that the app wants. */
+  current: boolean;
+  /** The node may go on running it: neither draining nor leaving. */
+  mayStay: boolean;
+};
+
+export type WhatIf = {
+  without: NodeId[];
+  /** Slots that another node would fill, in the order of apps and slots. */
+  moves: SlotMove[];
+  /** Every candidate, sorted by id: the memory of the slots assigned to it. Undefined: without the node. */
+  nodes: { node: NodeId; budgetBytes: number; beforeBytes: number; afterBytes: number | undefined }[];
+};
+
+/** `from` is undefined when nobody could fill the slot before, `to` when nobody could then. */
+export type SlotMove = {
+  slot: Slot;
+  from: NodeId | undefined;
+  to: NodeId | undefined;
+  /** Of every node that is left, why it cannot; empty when there is a `to`. */
+  refusals: { node: NodeId; reasons: Infeasible[] }[];
+};
+
+/** @param candidates as place() takes them. */
+export function explainSlot(view: DesiredView, candidates: readonly Candidate[], slot: Slot): SlotExplanation {
+  const key = slotKey(slot);
+  const told: { decision?: Decision; consider?: () => Considered[]; considered: Considered[] } = { considered: [] };
+  const placement = place(view, candidates, (decision, consider) => {
+    if (slotKey(decision.slot) !== key) return;
+    told.decision = decision;
+    told.consider = consider;
+    // A holder that keeps its slot was compared with nobody.
+    told.considered = decision.why === 'kept' ? [] : consider();
+  });
+  const decision = told.decision ?? { slot, why: 'unwanted', because: unwantedBecause(view, slot) };
+  const considered =
+    decision.why === 'kept' && told.consider !== undefined
+      ? told.consider().filter(({ node }) => node !== decision.owner)
+      : told.considered;
+  const present = new Set(candidates.map(({ node }) => node));
+  return {
+    slot,
+    decision,
+    holders: holdersOf(view.apps.get(slot.app), candidates, key),
+    considered,
+    absent: [...view.nodes.keys()].filter((node) => !present.has(node)).sort(compareText),
+    successors: placement.successors.get(slot.app) ?? [],
+  };
+}
+
+function unwantedBecause(view: DesiredView, slot: Slot): Unwanted {
+  const app = view.apps.get(slot.app);
+  if (app === undefined) return 'noApp';
+  if (app.release === undefined) return 'noRelease';
+  if (app.stopped) return 'stopped';
+  return Object.hasOwn(app.release.processes, slot.process) ? 'scale' : 'noProcess';
+}
+
+function holdersOf(app: AppView | undefined, candidates: readonly Candidate[], key: string): HolderExplanation[] {
+  const release = app?.release;
+  if (app === undefined || release === undefined) return [];
+  const holders = [...(holdersBySlot(candidates).get(key) ?? [])];
+  return holders
+    .sort(
+      (a, b) => Number(mayKeep(b.candidate)) - Number(mayKeep(a.candidate)) || compareHolders(a, b, app, release, key),
+    )
+    .map(({ candidate, instance }) => ({
+      node: candidate.node,
+      instance,
+      current: isCurrent(instance, app, release),
+      mayStay: mayKeep(candidate),
+    }));
+}
+
+/** What would follow at once if the nodes were gone. Slots that only then even out over the rest are not foreseen. */
+export function whatIf(view: DesiredView, candidates: readonly Candidate[], without: readonly NodeId[]): WhatIf {
+  const gone = new Set(without);
+  const left = candidates.filter(({ node }) => !gone.has(node));
+  const before = place(view, candidates);
+  const after = place(view, left);
+  const moves: SlotMove[] = [];
+  const bytes = { before: new Map<NodeId, number>(), after: new Map<NodeId, number>() };
+  for (const app of [...view.apps.values()].sort((a, b) => compareText(a.name, b.name) || compareText(a.id, b.id))) {
+    for (const slot of slotsOf(app)) {
+      const key = slotKey(slot);
+      const from = before.assigned.get(key);
+      const to = after.assigned.get(key);
+      if (from !== undefined) bytes.before.set(from, (bytes.before.get(from) ?? 0) + app.memoryBytes);
+      if (to !== undefined) bytes.after.set(to, (bytes.after.get(to) ?? 0) + app.memoryBytes);
+      if (from !== to) moves.push({ slot, from, to, refusals: after.unplaceable.get(key) ?? [] });
+    }
+  }
+  const nodes = [...candidates].sort((a, b) => compareText(a.node, b.node));
+  return {
+    without: [...gone],
+    moves,
+    nodes: nodes.map(({ node, freeBytes }) => ({
+      node,
+      budgetBytes: freeBytes,
+      beforeBytes: bytes.before.get(node) ?? 0,
+      afterBytes: gone.has(node) ? undefined : (bytes.after.get(node) ?? 0),
+    })),
+  };
+}
