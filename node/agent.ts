@@ -80,6 +80,17 @@ export class Agent {
     return candidatesOf(this.#state, this.#nowMs());
   }
 
+  /** Other members that are not known to be dead. In the first moments after a start nobody is known to be anything. */
+  mayBeAlive(): NodeId[] {
+    const { desired, members, self, settled } = this.#state;
+    return [...(desired?.nodes.keys() ?? [])].filter((node) => {
+      if (node === self.node) return false;
+      const member = members.get(node);
+      if (member?.report === undefined) return !settled;
+      return member.status === 'alive' || member.status === 'suspect';
+    });
+  }
+
   /** What this node believes of the others, itself included. */
   observed(own: { report: Report; atMs: number } | undefined): ObservedView {
     const nowMs = this.#nowMs();

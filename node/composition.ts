@@ -132,7 +132,7 @@ async function compose(
     observed()
       .members.filter((member) => member.id !== self && member.status === 'alive')
       .map((member) => member.id);
-  const replicator = new Replicator({ store, gossip, log, aliveOthers });
+  const replicator = new Replicator({ store, gossip, log, others: () => agent.mayBeAlive() });
   const reader = new ClusterReader({ gossip, logs, events, aliveOthers });
 
   await gossip.start();

@@ -27,20 +27,21 @@ export class NotReplicatedError extends Error {
 
 const HOLD_TIMEOUT_MS = 2_000;
 const ACKNOWLEDGE_TIMEOUT_MS = 6_000;
-const HOLD_ATTEMPTS_MAX = 3;
+/** Before members that failed are asked again: what made them fail may end with the verdict that they are dead. */
+const HOLD_RETRY_MS = 100;
 
 export class Replicator {
   readonly #store: ReplicatedStore;
   readonly #gossip: Gossip;
   readonly #log: Log;
-  /** Members that are believed to be alive now, this node left out. */
-  readonly #aliveOthers: () => NodeId[];
+  /** Members that are not known to be dead, this node left out: a suspect may well be alive when this node is not. */
+  readonly #others: () => NodeId[];
 
-  constructor(options: { store: ReplicatedStore; gossip: Gossip; log: Log; aliveOthers: () => NodeId[] }) {
+  constructor(options: { store: ReplicatedStore; gossip: Gossip; log: Log; others: () => NodeId[] }) {
     this.#store = options.store;
     this.#gossip = options.gossip;
     this.#log = options.log;
-    this.#aliveOthers = options.aliveOthers;
+    this.#others = options.others;
     this.#gossip.handle('desired.hold', (payload, from) => this.#hold(payload, from));
     this.#gossip.on({
       connected: () => {},
@@ -61,37 +62,29 @@ export class Replicator {
     if (written.length === 0) return { heldBy: [self] };
     const heads = this.#store.heads();
     this.#gossip.publishChanges(written);
-    const others = this.#aliveOthers();
-    if (others.length === 0) return { heldBy: [self] };
-    const encoded = written.map((change) => Buffer.from(change).toString('base64'));
-    const abort = AbortSignal.timeout(ACKNOWLEDGE_TIMEOUT_MS);
-    try {
-      const first = await Promise.any(others.map((node) => this.#askToHold(node, { changes: encoded, heads }, abort)));
-      return { heldBy: [self, first] };
-    } catch {
-      // Those that did not answer may have died meanwhile: alone again, the write stands.
-      const stillAlive = this.#aliveOthers();
-      if (stillAlive.length === 0) return { heldBy: [self] };
-      throw new NotReplicatedError(stillAlive.length);
+    const payload = { changes: written.map((change) => Buffer.from(change).toString('base64')), heads };
+    const deadlineMs = performance.now() + ACKNOWLEDGE_TIMEOUT_MS;
+    for (;;) {
+      // Who was asked may have died meanwhile: alone, the write stands.
+      const others = this.#others();
+      if (others.length === 0) return { heldBy: [self] };
+      const leftMs = deadlineMs - performance.now();
+      if (leftMs <= 0) throw new NotReplicatedError(others.length);
+      const first = await this.#firstToHold(others, payload, Math.min(leftMs, HOLD_TIMEOUT_MS));
+      if (first !== undefined) return { heldBy: [self, first] };
+      await new Promise((resolve) => setTimeout(resolve, HOLD_RETRY_MS));
     }
   }
 
-  async #askToHold(
-    node: NodeId,
-    payload: { changes: string[]; heads: string[] },
-    signal: AbortSignal,
-  ): Promise<NodeId> {
-    let failure: unknown;
-    for (let attempt = 1; attempt <= HOLD_ATTEMPTS_MAX && !signal.aborted; attempt++) {
-      try {
-        const reply = await this.#gossip.request(node, 'desired.hold', payload, { timeoutMs: HOLD_TIMEOUT_MS, signal });
-        if ((reply as { held?: unknown }).held === true) return node;
-        failure = new Error(`${node} could not hold the change`);
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
+  /** Undefined when none of them holds it within the time. */
+  async #firstToHold(nodes: NodeId[], payload: unknown, timeoutMs: number): Promise<NodeId | undefined> {
+    const asked = nodes.map(async (node) => {
+      const reply = await this.#gossip.request(node, 'desired.hold', payload, { timeoutMs });
+      if ((reply as { held?: unknown } | undefined)?.held !== true)
+        throw new Error(`${node} could not hold the change`);
+      return node;
+    });
+    return Promise.any(asked).catch(() => undefined);
   }
 
   async #hold(payload: unknown, from: NodeId): Promise<{ held: boolean }> {

@@ -1,0 +1,92 @@
+// When a write counts as acknowledged: what the replicator promises, with members that answer, stay silent or die.
+
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { asNodeId, type NodeId } from '../../crdt/ids.ts';
+import type { Gossip } from '../../node/ports.ts';
+import { type ReplicatedStore, Replicator } from '../../node/replicator.ts';
+
+const [self, b, c] = ['a', 'b', 'c'].map(asNodeId) as [NodeId, NodeId, NodeId];
+const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+const author = { by: 'ada', atMs: 0 };
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** `answers` says for each node how a request to hold ends. */
+function replicatorOf(answers: (node: NodeId) => Promise<unknown>) {
+  const state = { others: [b, c], asked: [] as NodeId[] };
+  const gossip = {
+    self,
+    handle: () => {},
+    on: () => {},
+    publishChanges: () => {},
+    request: (node: NodeId, _method: string, _payload: unknown, { timeoutMs }: { timeoutMs: number }) => {
+      state.asked.push(node);
+      const timeout = new Promise((_, reject) => setTimeout(() => reject(new Error('timeout')), timeoutMs));
+      return Promise.race([answers(node), timeout]);
+    },
+  } as unknown as Gossip;
+  const store = { write: async () => [new Uint8Array(1)], heads: () => ['h'] } as unknown as ReplicatedStore;
+  const replicator = new Replicator({ store, gossip, log, others: () => state.others });
+  return { replicator, state };
+}
+
+const silence = (): Promise<never> => new Promise(() => {});
+const refusal = (): Promise<never> => Promise.reject(new Error('refused'));
+
+describe('an acknowledged write', () => {
+  it('is held by the first other member that has it on disk', async () => {
+    const { replicator } = replicatorOf((node) => (node === c ? Promise.resolve({ held: true }) : silence()));
+    expect(await replicator.write([], author)).toEqual({ heldBy: [self, c] });
+  });
+
+  it('is not acknowledged by a member that could not hold it', async () => {
+    const { replicator } = replicatorOf(async (node) => ({ held: node === b }));
+    expect(await replicator.write([], author)).toEqual({ heldBy: [self, b] });
+  });
+
+  it.each([
+    { name: 'refuse', answer: refusal },
+    { name: 'are silent', answer: silence },
+  ])('stands alone when the others $name, but only once they are known to be dead', async ({ answer }) => {
+    const { replicator, state } = replicatorOf(answer);
+    let outcome: unknown;
+    void replicator.write([], author).then((result) => {
+      outcome = result;
+    });
+    await vi.advanceTimersByTimeAsync(1_500);
+    expect(outcome).toBeUndefined();
+    state.others = [];
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(outcome).toEqual({ heldBy: [self] });
+  });
+
+  it('is asked for again while a member that refused may be alive', async () => {
+    let refusals = 3;
+    const { replicator } = replicatorOf(() => (refusals-- > 0 ? refusal() : Promise.resolve({ held: true })));
+    const written = replicator.write([], author);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect((await written).heldBy).toHaveLength(2);
+  });
+
+  it('fails after six seconds in which nobody confirmed it, and says that it is kept', async () => {
+    const { replicator } = replicatorOf(silence);
+    const written = expect(replicator.write([], author)).rejects.toMatchObject({
+      code: 'not_replicated',
+      message: expect.stringContaining('kept on this node, but none of 2 other members'),
+    });
+    await vi.advanceTimersByTimeAsync(6_500);
+    await written;
+  });
+
+  it('needs nobody in a cluster of one', async () => {
+    const { replicator, state } = replicatorOf(silence);
+    state.others = [];
+    expect(await replicator.write([], author)).toEqual({ heldBy: [self] });
+    expect(state.asked).toEqual([]);
+  });
+});
