@@ -1,0 +1,107 @@
+// A local network of the tests' own: each host a network namespace, all on one switch, a bridge in a namespace of its own, so
+// that neither the machine's addresses nor its firewall has a part in it. A host can be cut off without noticing: its cable
+// stays in, and nothing passes. Leaves nothing behind after remove().
+
+import { readdir } from 'node:fs/promises';
+import { run } from '../../scripts/local-cluster.ts';
+import { isRunning } from '../../scripts/processes.ts';
+
+const NAMESPACES = '/run/netns';
+const NAME = /^peer-lan-(\d+)-/;
+const SUBNET = '10.83.7';
+
+type Host = { port: string; namespace: string; address: string };
+
+let lans = 0;
+
+export class Lan {
+  readonly #prefix = `peer-lan-${process.pid}-${++lans}`;
+  readonly #hosts = new Map<string, Host>();
+
+  /** Hosts get the addresses .1, .2, … */
+  static async create(names: readonly string[]): Promise<Lan> {
+    await removeAbandoned();
+    const lan = new Lan();
+    try {
+      await ip('netns', 'add', lan.#switch);
+      await ip('-n', lan.#switch, 'link', 'add', 'lan', 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0');
+      await ip('-n', lan.#switch, 'link', 'set', 'lan', 'up');
+      for (const name of names) await lan.#plugIn(name);
+    } catch (error) {
+      await lan.remove();
+      throw error;
+    }
+    return lan;
+  }
+
+  get #switch(): string {
+    return `${this.#prefix}-switch`;
+  }
+
+  namespaceOf(host: string): string {
+    return this.#of(host).namespace;
+  }
+
+  /** Nothing gets from the host or to it any more. Neither side hears of it. */
+  async cut(host: string): Promise<void> {
+    await ip('-n', this.#switch, 'link', 'set', this.#of(host).port, 'nomaster');
+  }
+
+  async heal(host: string): Promise<void> {
+    await ip('-n', this.#switch, 'link', 'set', this.#of(host).port, 'master', 'lan');
+  }
+
+  /** Gives the host another address, as a DHCP server may; `number` is its last part. */
+  async readdress(host: string, number: number): Promise<void> {
+    const { namespace, address } = this.#of(host);
+    await ip('-n', namespace, 'addr', 'del', `${address}/24`, 'dev', 'eth0');
+    await this.#address(this.#of(host), number);
+  }
+
+  /** Ends with everything in the namespaces gone but the processes, which are their starter's. */
+  async remove(): Promise<void> {
+    for (const name of await namespaces()) {
+      if (name.startsWith(`${this.#prefix}-`)) await ip('netns', 'del', name);
+    }
+  }
+
+  async #plugIn(name: string): Promise<void> {
+    const host: Host = { port: `port-${name}`, namespace: `${this.#prefix}-${name}`, address: '' };
+    this.#hosts.set(name, host);
+    await ip('netns', 'add', host.namespace);
+    const pair = ['link', 'add', host.port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', host.namespace];
+    await ip('-n', this.#switch, ...pair);
+    await ip('-n', this.#switch, 'link', 'set', host.port, 'master', 'lan', 'up');
+    await ip('-n', host.namespace, 'link', 'set', 'lo', 'up');
+    await ip('-n', host.namespace, 'link', 'set', 'eth0', 'up');
+    await this.#address(host, this.#hosts.size);
+  }
+
+  async #address(host: Host, number: number): Promise<void> {
+    host.address = `${SUBNET}.${number}`;
+    await ip('-n', host.namespace, 'addr', 'add', `${host.address}/24`, 'dev', 'eth0');
+    // Multicast takes the default route. There is no router at its end, and none is needed.
+    await ip('-n', host.namespace, 'route', 'replace', 'default', 'dev', 'eth0');
+  }
+
+  #of(name: string): Host {
+    const host = this.#hosts.get(name);
+    if (host === undefined) throw new Error(`no host ${name}`);
+    return host;
+  }
+}
+
+/** Namespaces of test runs that were killed before they could clean up. */
+async function removeAbandoned(): Promise<void> {
+  for (const name of await namespaces()) {
+    const pid = NAME.exec(name)?.[1];
+    if (pid !== undefined && !(await isRunning(Number(pid)))) await ip('netns', 'del', name);
+  }
+}
+
+const namespaces = (): Promise<string[]> => readdir(NAMESPACES).catch(() => []);
+
+async function ip(...args: string[]): Promise<void> {
+  const { code, stderr } = await run(['ip', ...args], { timeoutMs: 10_000 });
+  if (code !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr.trim()}`);
+}

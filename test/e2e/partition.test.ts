@@ -1,0 +1,142 @@
+// Three real daemons on a network of their own that falls apart, heals, and gives everyone another address.
+
+import { cp } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { LocalCluster, type LocalNode, type Ran, ROOT, waitFor } from '../../scripts/local-cluster.ts';
+import { Lan } from './lan.ts';
+import { appOf, envOf, lastWords, nodesOf, open, SETTLE_DEADLINE_MS, waitForFilledOnce } from './observe.ts';
+
+const APP = 'hello';
+const HOST = `${APP}.localhost`;
+const INSTANCES = 3;
+/** A silent node is found by probes within a few seconds. */
+const SILENCE_DEADLINE_MS = 20_000;
+/** From the end of a partition until everyone knows everything and runs what they should. */
+const HEAL_DEADLINE_MS = 15_000;
+
+let lan: Lan;
+let cluster: LocalCluster;
+let a: LocalNode;
+let b: LocalNode;
+let c: LocalNode;
+
+async function peer(on: LocalNode, ...args: string[]): Promise<Ran> {
+  const ran = await cluster.peer(on, args);
+  expect(ran, `peer ${args.join(' ')} on ${on.name}`).toMatchObject({ code: 0 });
+  return ran;
+}
+
+const aliveAsSeenBy = async (node: LocalNode): Promise<string[]> => {
+  const nodes = await nodesOf(cluster, node);
+  return nodes.filter((one) => one.status === 'alive').map((one) => one.name);
+};
+
+const waitUntilDead = (seenBy: LocalNode, ...lost: LocalNode[]): Promise<void> =>
+  waitFor(`${seenBy.name} to hold ${lost.map((one) => one.name)} dead`, SILENCE_DEADLINE_MS, async () => {
+    const dead = (await nodesOf(cluster, seenBy)).filter((one) => one.status === 'dead').map((one) => one.name);
+    return dead.join() === lost.map((one) => one.name).join();
+  });
+
+beforeAll(async () => {
+  lan = await Lan.create(['a', 'b', 'c']);
+  cluster = await LocalCluster.create();
+  const at = (name: string) => ({ name, namespace: lan.namespaceOf(name), host: '0.0.0.0' });
+  await cluster.startNode(at('a'));
+  const invite = await cluster.invite(2);
+  await cluster.startNode({ ...at('b'), join: invite });
+  await cluster.startNode({ ...at('c'), join: invite });
+  refresh();
+  await cluster.waitForAlive(3);
+  const folder = join(cluster.folder, 'app');
+  await cp(join(ROOT, 'test', 'apps', 'hello-node'), folder, { recursive: true });
+  await peer(a, 'push', folder, '--name', APP, '--instances', String(INSTANCES));
+  await waitForFilledOnce(cluster, cluster.nodes, APP, INSTANCES);
+}, 120_000);
+
+/** After a restart of daemons their pids and ports are others. */
+function refresh(): void {
+  [a, b, c] = cluster.nodes as [LocalNode, LocalNode, LocalNode];
+}
+
+beforeEach(({ onTestFailed }) => onTestFailed(async () => console.error(await lastWords(cluster))));
+
+afterAll(async () => {
+  await cluster?.stop();
+  await lan?.remove();
+});
+
+describe('a partition', () => {
+  it('leaves each side with the whole app, started there without being told', async () => {
+    await lan.cut('c');
+    await Promise.all([waitUntilDead(c, a, b), waitUntilDead(a, c), waitUntilDead(b, c)]);
+    await waitForFilledOnce(cluster, [a, b, c], APP, INSTANCES);
+    const nodesOfApp = async (seenBy: LocalNode) =>
+      new Set((await appOf(cluster, seenBy, APP)).instances.map((one) => one.node));
+    expect(await nodesOfApp(a)).toEqual(new Set(['a', 'b']));
+    expect(await nodesOfApp(c)).toEqual(new Set(['c']));
+    for (const node of [a, b, c]) {
+      for (let i = 0; i < 2 * INSTANCES; i++) await open(cluster, node, HOST);
+    }
+  });
+
+  it('takes writes on both sides', async () => {
+    await Promise.all([
+      peer(a, 'env', 'set', APP, 'FROM=majority'),
+      peer(c, 'scale', APP, '4'),
+      peer(b, 'map', APP, 'majority.example.test'),
+      peer(c, 'map', APP, 'minority.example.test'),
+      peer(c, 'users', 'add', 'ada', '--role', 'viewer'),
+    ]);
+    expect(await envOf(cluster, b, APP)).toEqual({ FROM: 'majority' });
+    expect(await envOf(cluster, c, APP)).toEqual({});
+    expect((await appOf(cluster, a, APP)).desired).toEqual({ web: INSTANCES });
+    for (const node of [a, b]) await open(cluster, node, 'majority.example.test');
+    await open(cluster, c, 'minority.example.test');
+    await waitForFilledOnce(cluster, [a, b], APP, INSTANCES);
+    await waitForFilledOnce(cluster, [c], APP, 4);
+  });
+
+  it('ends with both writes everywhere, and one instance a slot', async () => {
+    const healedAtMs = performance.now();
+    const leftMs = () => Math.max(1, HEAL_DEADLINE_MS - (performance.now() - healedAtMs));
+    await lan.heal('c');
+    for (const node of [a, b, c]) {
+      await waitFor(`${node.name} to know what both sides wrote`, leftMs(), async () => {
+        const app = await appOf(cluster, node, APP);
+        const users = await cluster.read<{ name: string }[]>(node, '/v1/users');
+        return (
+          app.desired.web === 4 &&
+          app.routes.includes('majority.example.test') &&
+          app.routes.includes('minority.example.test') &&
+          (await envOf(cluster, node, APP)).FROM === 'majority' &&
+          users.some((user) => user.name === 'ada')
+        );
+      });
+    }
+    await waitForFilledOnce(cluster, [a, b, c], APP, 4, leftMs());
+    expect(performance.now() - healedAtMs).toBeLessThan(HEAL_DEADLINE_MS);
+    const { release, instances } = await appOf(cluster, a, APP);
+    expect(new Set(instances.map((one) => one.release))).toEqual(new Set([release]));
+    for (const node of [a, b, c]) {
+      for (const host of [HOST, 'majority.example.test', 'minority.example.test']) await open(cluster, node, host);
+      expect(JSON.parse(await open(cluster, node, HOST, '/env?name=FROM'))).toBe('majority');
+    }
+    await cluster.waitForAlive(3);
+  });
+});
+
+describe('a power cut after which every host has another address', () => {
+  it('ends with a cluster whose members have found one another on the local network', async () => {
+    await cluster.killNode(a, b, c);
+    for (const [index, host] of ['a', 'b', 'c'].entries()) await lan.readdress(host, 100 + index);
+    await Promise.all([a, b, c].map((node) => cluster.restartNode(node)));
+    refresh();
+    await waitFor('everyone to see everyone', SETTLE_DEADLINE_MS, async () => {
+      for (const node of [a, b, c]) if ((await aliveAsSeenBy(node)).length !== 3) return false;
+      return true;
+    });
+    await waitForFilledOnce(cluster, [a, b, c], APP, 4);
+    for (const node of [a, b, c]) await open(cluster, node, HOST);
+  });
+});
