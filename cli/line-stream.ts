@@ -7,7 +7,7 @@ import { type Context, flagOption, textOption } from './context.ts';
 import { CliError } from './errors.ts';
 import { parseWhole } from './values.ts';
 
-const LINES_MAX = 10_000;
+const LINES_MAX = 2_000;
 
 export async function printLines<T extends object>(
   { client, options, output }: Context,

@@ -6,7 +6,8 @@ import * as v from 'valibot';
 import * as limits from '../../crdt/limits.ts';
 import { ApiError } from './errors.ts';
 
-export const LINES_MAX = 10_000;
+/** More than this nobody reads; all of it is held for a moment. */
+export const LINES_MAX = 2_000;
 export const LINES_DEFAULT = 100;
 const INVITE_TTL_MS_MIN = 1_000;
 const INVITE_TTL_MS_MAX = 30 * 24 * 60 * 60 * 1000;
@@ -170,9 +171,15 @@ export function parseInput<S extends v.GenericSchema>(schema: S, input: unknown,
   throw new ApiError('bad_request', path === null ? issue.message : `${path}: ${issue.message}`);
 }
 
-/** Middleware for a JSON body; an absent body counts as `{}`. */
+/** Middleware for a JSON body; an absent body counts as `{}`. A body of another type is refused, not passed over. */
 export const jsonBody = <S extends v.GenericSchema>(schema: S) =>
-  validator('json', (value: unknown): v.InferOutput<S> => parseInput(schema, value ?? {}));
+  validator('json', async (value: unknown, c): Promise<v.InferOutput<S>> => {
+    const type = c.req.header('content-type') ?? '';
+    if (!/^application\/([\w.-]+\+)?json\s*(;|$)/i.test(type) && (await c.req.text()) !== '') {
+      throw new ApiError('bad_request', 'the body should be JSON: send it with content-type: application/json');
+    }
+    return parseInput(schema, value ?? {});
+  });
 
 export const queryOf = <S extends v.GenericSchema>(schema: S) =>
   validator('query', (value: unknown): v.InferOutput<S> => parseInput(schema, value));

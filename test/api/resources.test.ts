@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { testApi } from './client.ts';
+import { tokenOf } from './memory-node.ts';
 
 describe('status and nodes', () => {
   it('counts members, apps and instances, and says who asks', async () => {
@@ -270,6 +271,18 @@ describe('input', () => {
     expect(await broken.json()).toMatchObject({ error: { code: 'bad_request' } });
     const large = await admin.post('/v1/users', { name: 'x'.repeat(1024 * 1024), role: 'viewer' });
     expect(large).toMatchObject({ status: 413, body: { error: { code: 'too_large' } } });
+  });
+
+  it('refuses a body of another type, instead of doing what no body means', async () => {
+    const { api, node } = testApi();
+    const response = await api.request('/v1/node/stop', {
+      method: 'POST',
+      headers: { authorization: `Bearer ${tokenOf('admin')}`, 'content-type': 'text/plain' },
+      body: '{"leave":true}',
+    });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ error: { message: expect.stringContaining('application/json') } });
+    expect(node.shutdowns).toEqual([]);
   });
 
   it('answers an unexpected error with an id only, and logs what it was', async () => {
