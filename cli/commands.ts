@@ -147,6 +147,16 @@ export const COMMANDS: readonly CommandSpec[] = [
     options: [],
   },
   {
+    usage: 'why <slot>',
+    summary: 'Explain which node runs APP/INDEX (or APP/PROCESS/INDEX), and why that one',
+    options: [],
+  },
+  {
+    usage: 'what-if',
+    summary: 'Show where instances would go without a node; nothing changes',
+    options: [{ flags: '--without <NODE>', summary: 'Name or id of a node that would be gone', many: true }],
+  },
+  {
     usage: 'logs <app>',
     summary: "Show an app's logs",
     options: [follow, { flags: '--lines <N>', summary: 'How many of the last lines (100)' }],

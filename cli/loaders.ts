@@ -25,6 +25,8 @@ const LOADERS: Record<string, () => Promise<Command>> = {
   routes: () => import('./commands/routes.ts'),
   map: () => import('./commands/map.ts'),
   unmap: () => import('./commands/unmap.ts'),
+  why: () => import('./commands/why.ts'),
+  'what-if': () => import('./commands/what-if.ts'),
   logs: () => import('./commands/logs.ts'),
   events: () => import('./commands/events.ts'),
   users: () => import('./commands/users.ts'),
