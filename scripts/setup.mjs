@@ -36,7 +36,8 @@ function installNpmPackages() {
   const isCurrent = existsSync(mark) && readFileSync(mark, 'utf8') === lock;
   if (isCurrent && existsSync(join(root, 'node_modules', '.bin', 'node'))) return;
   say('installing npm packages (once)…');
-  if (!run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])) fail('npm ci failed: see above; it needs the npm registry');
+  if (!run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']))
+    fail('npm ci failed: see above; it needs the npm registry');
   if (!existsSync(join(root, 'node_modules', '.bin', 'node'))) {
     fail(`there is no pinned Node for ${process.platform}-${process.arch}: Peer runs on linux-x64 and linux-arm64`);
   }
