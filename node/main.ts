@@ -7,6 +7,8 @@ import { parseStartOptions } from './options.ts';
 import { recallOptions } from './remembered-options.ts';
 
 const log = createLog((line) => process.stderr.write(line));
+// A full disk behind the log, or a terminal that has gone, must not end the node. What cannot be written is lost.
+process.stderr.on('error', () => {});
 
 /** One clear line, then status 1: nothing was left half done. */
 function fail(error: unknown): never {

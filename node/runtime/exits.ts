@@ -1,6 +1,7 @@
 // Words why an instance ended, for people: one line. Pure.
 
 import { constants } from 'node:os';
+import { RuntimeError } from './errors.ts';
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name.slice(3)]));
 
@@ -43,6 +44,14 @@ export function endingReason(ending: Ending): string {
   const signal = signalOfStatus(ending.status);
   if (signal === 'XFSZ') return `disk limit of ${formatBytes(ending.diskBytes)} exceeded by a single file`;
   return signal === undefined ? `exited with status ${ending.status}` : `killed by signal ${signal}`;
+}
+
+/** Why an instance never came to run. */
+export function startProblem(error: unknown): string {
+  if (error instanceof RuntimeError) return error.message;
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT') return "this node's disk is full: free some disk space";
+  return `could not be started: ${message}`;
 }
 
 export type NeverHealthy = {

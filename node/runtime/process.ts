@@ -6,6 +6,7 @@ import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
 import type { Log, Runtime, RuntimeEvent } from '../ports.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from './confinement.ts';
 import { RuntimeError } from './errors.ts';
+import { startProblem } from './exits.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from './folder.ts';
 import { type LaunchOptions, launchInstance, prepareInstance } from './launchinstance.ts';
 import type { PacedLogStore } from './logs.ts';
@@ -161,7 +162,7 @@ class ProcessRuntime implements Runtime {
   #failed(spec: InstanceSpec, entry: Entry, error: unknown): void {
     const known = error instanceof RuntimeError || error === entry.preparing.signal.reason;
     const message = error instanceof Error ? error.message : String(error);
-    const reason = entry.stopReason ?? (error instanceof RuntimeError ? message : `could not be started: ${message}`);
+    const reason = entry.stopReason ?? startProblem(error);
     if (!known) this.#options.log.error('runtime.start_failed', { instance: spec.id, error: message });
     this.#say(spec, 'err', `Instance ${spec.process}.${spec.index} was not started: ${reason}`);
     this.#emit({ type: 'instanceExited', id: spec.id, reason });

@@ -15,7 +15,8 @@ import {
 } from '../../node/runtime/bwrap.ts';
 import { cpuWeight, groupSettings } from '../../node/runtime/cgroup.ts';
 import { instanceEnvironment } from '../../node/runtime/environment.ts';
-import { endingReason, formatBytes, neverHealthyReason } from '../../node/runtime/exits.ts';
+import { RuntimeError } from '../../node/runtime/errors.ts';
+import { endingReason, formatBytes, neverHealthyReason, startProblem } from '../../node/runtime/exits.ts';
 import { startingProbeMs, watchHealth } from '../../node/runtime/health.ts';
 import { encodeLoad, loaderArguments } from '../../node/runtime/launch.ts';
 import { PortPool } from '../../node/runtime/portpool.ts';
@@ -197,6 +198,17 @@ describe('reasons', () => {
     [{ ...ending, status: 143, stopReason: 'scaled down' }, 'scaled down'],
   ])('%j: %s', (given, reason) => {
     expect(endingReason(given)).toBe(reason);
+  });
+
+  it.each([
+    [new RuntimeError('no_free_port', 'no port is free'), 'no port is free'],
+    [
+      Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' }),
+      "this node's disk is full: free some disk space",
+    ],
+    [new Error('EMFILE: too many open files'), 'could not be started: EMFILE: too many open files'],
+  ])('say why nothing was started (%#)', (error, reason) => {
+    expect(startProblem(error)).toBe(reason);
   });
 
   it('tell a wrong port from a failing page and from silence', () => {
