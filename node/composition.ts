@@ -290,7 +290,8 @@ async function compose(
     housekeeping.desiredChanged();
     if (now.removedNodes.has(self) && !leaving) {
       log.error('node.removed', { message: 'this node was removed from the cluster; it stops its instances and ends' });
-      void stop({ keepInstances: false });
+      // It may have been asked to remove itself: others hear of it before it ends.
+      void replicator.idle().then(() => stop({ keepInstances: false }));
     }
   };
   store.onChange(desiredChanged);

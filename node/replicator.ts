@@ -36,6 +36,7 @@ export class Replicator {
   readonly #log: Log;
   /** Members that are not known to be dead, this node left out: a suspect may well be alive when this node is not. */
   readonly #others: () => NodeId[];
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(options: { store: ReplicatedStore; gossip: Gossip; log: Log; others: () => NodeId[] }) {
     this.#store = options.store;
@@ -56,7 +57,19 @@ export class Replicator {
    * Fails with ChangeRejected (nothing changed), StoreError (nothing changed) or NotReplicatedError (kept here).
    * @returns the nodes known to hold the change, this one first.
    */
-  async write(changes: NamedChange[], author: ChangeAuthor): Promise<{ heldBy: NodeId[] }> {
+  write(changes: NamedChange[], author: ChangeAuthor): Promise<{ heldBy: NodeId[] }> {
+    const writing = this.#write(changes, author);
+    const ended = writing.catch(() => {}).finally(() => this.#underWay.delete(ended));
+    this.#underWay.add(ended);
+    return writing;
+  }
+
+  /** Resolves when every write that is under way now has been acknowledged or has failed. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#underWay);
+  }
+
+  async #write(changes: NamedChange[], author: ChangeAuthor): Promise<{ heldBy: NodeId[] }> {
     const written = await this.#store.write(changes, author);
     const self = this.#gossip.self;
     if (written.length === 0) return { heldBy: [self] };

@@ -83,6 +83,20 @@ describe('an acknowledged write', () => {
     await written;
   });
 
+  it('is waited for by who ends the node', async () => {
+    const { replicator } = replicatorOf(silence);
+    let isIdle = false;
+    const written = replicator.write([], author).catch(() => expect(isIdle).toBe(false));
+    void replicator.idle().then(() => {
+      isIdle = true;
+    });
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(isIdle).toBe(false);
+    await vi.advanceTimersByTimeAsync(1_500);
+    await written;
+    expect(isIdle).toBe(true);
+  });
+
   it('needs nobody in a cluster of one', async () => {
     const { replicator, state } = replicatorOf(silence);
     state.others = [];
