@@ -13,6 +13,7 @@ import { killAll, processesOfNode } from './processes.ts';
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PEER = join(ROOT, 'scripts', 'peer');
+const START_TIMEOUT_MS = 60_000;
 
 export type LocalNode = {
   name: string;
@@ -38,6 +39,8 @@ export type StartOptions = {
   host?: string;
   namespace?: string;
   args?: string[];
+  /** Name of the data directory in the cluster's folder; the node's name unless two are to have one. */
+  dataDirName?: string;
 };
 
 export class LocalCluster {
@@ -79,16 +82,27 @@ export class LocalCluster {
   }
 
   async startNode(options: StartOptions): Promise<LocalNode> {
-    const { name, join: invite, namespace } = options;
-    const host = options.host ?? '127.0.0.1';
-    const dataDir = join(this.folder, name);
-    const any = `${host}:0`;
-    const args = ['start', '--detach', '--data-dir', dataDir, '--name', name];
-    args.push('--listen', any, '--link', any, '--http', any, '--api', '127.0.0.1:0');
-    if (invite !== undefined) args.push('--join', invite);
-    args.push(...(options.args ?? []));
-    await this.#start(args, namespace);
-    return this.#remember({ name, dataDir, namespace });
+    const ran = await this.tryStart(options);
+    if (ran.code !== 0) throw new Error(`peer start of ${options.name}: exit ${ran.code}\n${ran.stderr}`);
+    const { name, namespace } = options;
+    return this.#remember({ name, dataDir: this.#dataDirOf(options), namespace });
+  }
+
+  /** As startNode, for a start that may fail: says how it ended. */
+  tryStart(options: StartOptions): Promise<Ran> {
+    const any = `${options.host ?? '127.0.0.1'}:0`;
+    const args = ['start', '--detach', '--data-dir', this.#dataDirOf(options), '--name', options.name];
+    const given = options.args ?? [];
+    const listeners = { '--listen': any, '--link': any, '--http': any, '--api': '127.0.0.1:0' };
+    for (const [flag, address] of Object.entries(listeners)) if (!given.includes(flag)) args.push(flag, address);
+    if (options.join !== undefined) args.push('--join', options.join);
+    args.push(...given);
+    return this.#run(args, { env: this.#env, namespace: options.namespace, timeoutMs: START_TIMEOUT_MS });
+  }
+
+  /** `peer start` with these arguments and no other, on this machine's own network. */
+  peerStart(args: string[]): Promise<Ran> {
+    return this.#run(['start', '--detach', ...args], { env: this.#env, timeoutMs: START_TIMEOUT_MS });
   }
 
   /** Starts a node's daemon again on its data directory, with no other option unless `args` says so. */
@@ -182,8 +196,12 @@ export class LocalCluster {
     return (address, port) => opened.connect(address, port);
   }
 
+  #dataDirOf({ name, dataDirName }: StartOptions): string {
+    return join(this.folder, dataDirName ?? name);
+  }
+
   async #start(args: string[], namespace: string | undefined): Promise<void> {
-    const ran = await this.#run(args, { env: this.#env, namespace, timeoutMs: 60_000 });
+    const ran = await this.#run(args, { env: this.#env, namespace, timeoutMs: START_TIMEOUT_MS });
     if (ran.code !== 0) throw new Error(`peer ${args.join(' ')}: exit ${ran.code}\n${ran.stderr}`);
   }
 
