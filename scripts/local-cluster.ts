@@ -14,6 +14,8 @@ import { killAll, processesOfNode } from './processes.ts';
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PEER = join(ROOT, 'scripts', 'peer');
 const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 10_000;
+const NO_PID = -1;
 
 export type LocalNode = {
   name: string;
@@ -48,6 +50,8 @@ export class LocalCluster {
   readonly nodes: LocalNode[] = [];
   readonly #env: NodeJS.ProcessEnv;
   readonly #doors = new Map<string, Promise<NamespaceDoor>>();
+  /** Ids of all nodes there ever were, also of those that a later one of their name took the place of. */
+  readonly #ids = new Set<string>();
 
   private constructor(folder: string) {
     this.folder = folder;
@@ -170,16 +174,16 @@ export class LocalCluster {
 
   /** Ends every process of the cluster and removes its folder. */
   async stop(): Promise<void> {
-    await this.killNode(...this.nodes);
+    // Every daemon and every instance names its data directory, so also those that nobody remembers are found.
+    const left = () => processesOfNode(NO_PID, this.folder);
+    killAll(await left());
     for (const door of this.#doors.values()) await door.then((opened) => opened.close()).catch(() => {});
-    for (const node of this.nodes) {
-      await waitFor(`the processes of ${node.name} to end`, 10_000, async () => {
-        const left = await processesOfNode(node.pid, node.dataDir);
-        killAll(left);
-        return left.length === 0;
-      });
-    }
-    await removeCgroups(this.nodes);
+    await waitFor('the processes of the cluster to end', STOP_TIMEOUT_MS, async () => {
+      const pids = await left();
+      killAll(pids);
+      return pids.length === 0;
+    });
+    await removeCgroups(this.#ids);
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
   }
 
@@ -211,6 +215,7 @@ export class LocalCluster {
       'dataDir' | 'namespace'
     >;
     const node = { ...file, name: at.name, dataDir: at.dataDir, namespace: at.namespace };
+    this.#ids.add(node.id);
     const index = this.nodes.findIndex((one) => one.name === at.name);
     if (index === -1) this.nodes.push(node);
     else this.nodes[index] = node;
@@ -323,17 +328,9 @@ export function splitAddress(address: string): [host: string, port: number] {
 }
 
 /** Control groups of instances that were killed with their daemon stay as empty folders; the next daemon would remove them. */
-async function removeCgroups(nodes: readonly LocalNode[]): Promise<void> {
-  for (const node of nodes) {
-    const folders = await run([
-      'find',
-      '/sys/fs/cgroup',
-      '-depth',
-      '-type',
-      'd',
-      '-path',
-      `*peer*${node.id.slice(-8)}*`,
-    ]);
+async function removeCgroups(ids: Iterable<string>): Promise<void> {
+  for (const id of ids) {
+    const folders = await run(['find', '/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*peer*${id.slice(-8)}*`]);
     for (const folder of folders.stdout.split('\n').filter((line) => line !== '')) await run(['rmdir', folder]);
   }
 }

@@ -2,8 +2,10 @@
 // while requests run through the survivors' routers.
 
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { LocalCluster, waitFor } from '../local-cluster.ts';
 import { readApp, readyOn, writeApp } from './app.ts';
+import { faults } from './faults.ts';
 import { type Bench, figure, median, worst } from './figure.ts';
 import { Load } from './load.ts';
 
@@ -15,7 +17,12 @@ const REQUESTS_PER_SECOND = 100;
 const LOAD_AFTER_MS = 1_000;
 const HEAL_DEADLINE_MS = 30_000;
 
-const failover: Bench = async (_args, say) => {
+const failover: Bench = async (args, say) => {
+  const { values } = parseArgs({
+    args,
+    options: { fault: { type: 'string' }, minutes: { type: 'string', default: '10' } },
+  });
+  if (values.fault !== undefined) return faults(values.fault, Number(values.minutes), say);
   say(`starting ${NODES} nodes`);
   const cluster = await LocalCluster.start(NODES);
   try {

@@ -3,8 +3,8 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Lan } from '../../scripts/lan.ts';
 import { LocalCluster, type LocalNode, type Ran, ROOT, waitFor } from '../../scripts/local-cluster.ts';
-import { Lan } from './lan.ts';
 import { appOf, envOf, lastWords, nodesOf, open, SETTLE_DEADLINE_MS, waitForFilledOnce } from './observe.ts';
 
 const APP = 'hello';

@@ -1,10 +1,10 @@
-// A local network of the tests' own: each host a network namespace, all on one switch, a bridge in a namespace of its own, so
+// A local network of the project's own, for tests and benchmarks: each host a network namespace, all on one switch, a bridge in a namespace of its own, so
 // that neither the machine's addresses nor its firewall has a part in it. A host can be cut off without noticing: its cable
 // stays in, and nothing passes. Leaves nothing behind after remove().
 
 import { readdir } from 'node:fs/promises';
-import { run } from '../../scripts/local-cluster.ts';
-import { isRunning } from '../../scripts/processes.ts';
+import { run } from './local-cluster.ts';
+import { isRunning } from './processes.ts';
 
 const NAMESPACES = '/run/netns';
 const NAME = /^peer-lan-(\d+)-/;
@@ -40,6 +40,34 @@ export class Lan {
 
   namespaceOf(host: string): string {
     return this.#of(host).namespace;
+  }
+
+  addressOf(host: string): string {
+    return this.#of(host).address;
+  }
+
+  /** Loses this share of what the host sends, at random. */
+  async lose(host: string, percent: number): Promise<void> {
+    const { namespace } = this.#of(host);
+    const { code, stderr } = await run(
+      [
+        'ip',
+        'netns',
+        'exec',
+        namespace,
+        'tc',
+        'qdisc',
+        'replace',
+        'dev',
+        'eth0',
+        'root',
+        'netem',
+        'loss',
+        `${percent}%`,
+      ],
+      { timeoutMs: 10_000 },
+    );
+    if (code !== 0) throw new Error(`tc netem in ${namespace}: ${stderr.trim()}`);
   }
 
   /** Nothing gets from the host or to it any more. Neither side hears of it. */
