@@ -54,15 +54,26 @@ type Answer = { ok: boolean; status: number; json(): Promise<unknown>; text(): P
 export async function answer<A extends Answer>(pending: Promise<A>): Promise<Awaited<ReturnType<A['json']>>> {
   const response = await pending;
   if (!response.ok) throw await failureIn(response);
-  return (await response.json()) as Awaited<ReturnType<A['json']>>;
+  return documentIn(response, await textOf(response)) as Awaited<ReturnType<A['json']>>;
 }
 
 async function failureIn(response: Answer): Promise<CliError> {
-  const text = await response.text();
+  const { error } = (documentIn(response, await textOf(response)) ?? {}) as Partial<ErrorBody>;
+  return error === undefined ? notFromNode(response) : new CliError(error.code, error.message);
+}
+
+function documentIn(response: Answer, text: string): unknown {
   try {
-    const { error } = JSON.parse(text) as ErrorBody;
-    return new CliError(error.code, error.message);
+    return JSON.parse(text);
   } catch {
-    return new CliError('bad_answer', `the answer (HTTP ${response.status}) is not from a Peer node: check --api`);
+    throw notFromNode(response);
   }
 }
+
+const notFromNode = ({ status }: Answer): CliError =>
+  new CliError('bad_answer', `the answer (HTTP ${status}) is not from a Peer node: check --api`);
+
+const textOf = (response: Answer): Promise<string> =>
+  response.text().catch((cause: unknown) => {
+    throw new CliError('connection_lost', 'the connection to the node was lost: try again', { cause });
+  });
