@@ -8,6 +8,7 @@ export function buildReport(state: CoreState, nowMs: number): Report {
   const instances: InstanceReport[] = [];
   for (const instance of state.local.values()) {
     const slot = { app: instance.app, process: instance.process, index: instance.index };
+    const history = state.history.get(slotKey(slot));
     const entry: InstanceReport = {
       id: instance.id,
       app: instance.app,
@@ -17,7 +18,8 @@ export function buildReport(state: CoreState, nowMs: number): Report {
       restartCount: instance.restartCount,
       state: instance.state,
       sinceMs: Math.max(0, nowMs - instance.stateSinceMs),
-      crashes: state.history.get(slotKey(slot))?.crashes ?? 0,
+      // Those of a release that was called off do not count against the one that stays.
+      crashes: history?.release === instance.release ? history.crashes : 0,
       memoryBytes: instance.memoryBytes,
     };
     if (instance.port !== undefined) entry.port = instance.port;

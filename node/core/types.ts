@@ -25,7 +25,7 @@ export type InstanceReport = {
   state: InstanceState;
   /** How long it has been in this state when the report was made, ms. */
   sinceMs: number;
-  /** Crashes of this slot on this node since it was last stable. */
+  /** Crashes of this slot's release on this node since it was last stable. */
   crashes: number;
   memoryBytes: number;
   /** Port on the node's loopback, once launched. Reached from other nodes over the link. */

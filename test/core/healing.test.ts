@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { AppView } from '../../crdt/view.ts';
+import { buildReport } from '../../node/core/report.ts';
 import { app, LittleCluster, MIB, release } from './little-cluster.ts';
 
 const spread = (cluster: LittleCluster): string[] =>
@@ -73,6 +74,28 @@ describe('a node that dies', () => {
     cluster.run(5_000);
     expect(cluster.ready()).toHaveLength(3);
     expect(spread(cluster)).toEqual(['a', 'b', 'c']);
+  });
+});
+
+describe('a node that joins a loaded cluster', () => {
+  it('takes its share of many small apps, one move at a time, and then nothing moves', () => {
+    const apps = Array.from({ length: 16 }, (_, index) => app(`app-${String(index).padStart(2, '0')}`));
+    const cluster = new LittleCluster(['a', 'b', 'c', 'd'], apps);
+    cluster.kill('d');
+    cluster.run(10_000);
+    expect(cluster.ready()).toHaveLength(16);
+    cluster.restart('d');
+    let fewest = Number.POSITIVE_INFINITY;
+    cluster.afterStep = () => {
+      fewest = Math.min(fewest, new Set(cluster.ready().map((one) => one.split('@')[0])).size);
+    };
+    cluster.run(30_000);
+    const perNode = ['a', 'b', 'c', 'd'].map((node) => spread(cluster).filter((one) => one === node).length);
+    expect(perNode).toEqual([4, 4, 4, 4]);
+    expect(fewest).toBe(16);
+    const { length } = cluster.starts;
+    cluster.run(600_000);
+    expect(cluster.starts).toHaveLength(length);
   });
 });
 
@@ -178,6 +201,10 @@ describe('a roll-out', () => {
     expect(cluster.failed).toHaveLength(1);
     expect(fewest).toBe(4);
     expect(new Set(cluster.instances().map((one) => one.release))).toEqual(new Set([first.id]));
+    for (const { state } of cluster.hosts.values()) {
+      // Its crashes are not held against those that never crashed.
+      for (const { crashes } of buildReport(state, cluster.nowMs).instances) expect(crashes).toBe(0);
+    }
   });
 
   it('of a release that never listens is called off after one health time-out', () => {
