@@ -1,0 +1,87 @@
+// Invariant 4: during a roll-out, drain, rebalance or duplicate clean-up, an app with n ≥ 1 ready instances never drops below
+// n − maxUnavailable, and never to zero.
+//
+// Only stops that a core orders are judged, at the moment they are ordered, on the truth of the whole cluster: crashes and
+// kills are nobody's decision. A stop of a ready instance must leave either its slot filled by another ready instance, or
+// max(1, slots − maxUnavailable) slots of the app with one. Not judged is the user's word, as the stopping node knows it:
+// scaled away, stopped, deleted, a restart of one slot, a node told to end, a `recreate` roll-out, a fenced slot without a majority.
+//
+// What the core could not know is no fault of it: an instance that a fault (or the user) took counts as ready for a node as
+// long as the newest report delivered to that node says so, for at most NEWS_MAX_MS.
+
+import type { InstanceId } from '../../../crdt/ids.ts';
+import { isCurrent, slotsOf } from '../../../node/core/placement.ts';
+import { slotKey } from '../../../node/core/state.ts';
+import type { SimNode } from '../node.ts';
+import type { Running } from '../runtime.ts';
+import type { World } from '../world.ts';
+import type { Checker } from './checker.ts';
+
+/** Within this every death is known: probes of a round, a suspicion at a node whose own loop was late. */
+const NEWS_MAX_MS = 60_000;
+
+export class Availability implements Checker {
+  readonly name = 'availability';
+  readonly #world: World;
+  /** When instances that were ready ceased to be, other than by a core's own decision. */
+  readonly #taken = new Map<InstanceId, number>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  lost(_node: SimNode, instance: Running): void {
+    this.#taken.set(instance.spec.id, this.#world.clock.nowMs);
+  }
+
+  stopping(node: SimNode, id: InstanceId, reason: string): void {
+    const victim = node.runtime.running.get(id);
+    const view = node.core?.desired;
+    if (victim === undefined || victim.state !== 'ready' || view === undefined) return;
+    const { spec } = victim;
+    const app = view.apps.get(spec.app.id);
+    const slots = app === undefined ? [] : slotsOf(app);
+    const key = slotKey({ app: spec.app.id, process: spec.process, index: spec.index });
+    const userSaidSo =
+      app?.release === undefined ||
+      !slots.some((slot) => slotKey(slot) === key) ||
+      node.handling?.type === 'restartSlot' ||
+      node.handling?.type === 'leave' ||
+      (app.strategy === 'recreate' &&
+        !isCurrent({ release: spec.release.id, restartCount: spec.restartCount }, app, app.release)) ||
+      (app.partition === 'fence' && reason.includes('majority'));
+    if (app === undefined || userSaidSo) {
+      this.#taken.set(id, this.#world.clock.nowMs);
+      return;
+    }
+    const filled = this.#filledSlots(node, app.id, id);
+    if (filled.has(key)) return;
+    const ready = slots.filter((slot) => filled.has(slotKey(slot))).length;
+    const needed = Math.max(1, slots.length - app.maxUnavailable);
+    if (ready >= needed) return;
+    this.#world.fail(
+      this.name,
+      `${node.self.name} stops ${id}, the last ready one of ${app.name}/${spec.index} (${reason}): ` +
+        `${ready} of ${slots.length} slots stay ready, ${needed} are needed`,
+    );
+  }
+
+  /** Slots of the app with a ready instance besides the one left out, as far as the node could know. */
+  #filledSlots(judge: SimNode, app: string, except: InstanceId): Set<string> {
+    const filled = new Set<string>();
+    for (const node of this.#world.nodes) {
+      for (const [id, { spec, state }] of node.runtime.running) {
+        if (spec.app.id !== app || id === except || state !== 'ready') continue;
+        filled.add(slotKey({ app: spec.app.id, process: spec.process, index: spec.index }));
+      }
+    }
+    for (const report of judge.delivered.values()) {
+      for (const one of report.instances) {
+        const takenAtMs = this.#taken.get(one.id);
+        if (one.app !== app || one.state !== 'ready' || takenAtMs === undefined) continue;
+        if (this.#world.clock.nowMs - takenAtMs < NEWS_MAX_MS) filled.add(slotKey(one));
+      }
+    }
+    return filled;
+  }
+}

@@ -1,0 +1,47 @@
+// Invariant 3: a converged cluster with unchanged input starts and stops nothing; load noise moves nothing.
+//
+// Asserts, from the moment the cluster has come to rest until the run ends, while nothing but reported loads changes: no core
+// starts or stops an instance, and no document changes. Left out are apps whose release crashes by itself: they are restarted.
+
+import type { InstanceId } from '../../../crdt/ids.ts';
+import type { InstanceSpec } from '../../../node/core/types.ts';
+import type { SimNode } from '../node.ts';
+import type { World } from '../world.ts';
+import type { Checker } from './checker.ts';
+import { isRequired } from './convergence.ts';
+
+export class Calm implements Checker {
+  readonly name = 'calm';
+  readonly #world: World;
+  #atRest = false;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  rested(): void {
+    this.#atRest = true;
+  }
+
+  starting(node: SimNode, spec: InstanceSpec): void {
+    if (this.#atRest && this.#counts(node, spec)) {
+      this.#world.fail(this.name, `${node.self.name} starts ${spec.id} (${spec.app.name}/${spec.index}) at rest`);
+    }
+  }
+
+  stopping(node: SimNode, id: InstanceId, reason: string): void {
+    const spec = node.runtime.running.get(id)?.spec;
+    if (this.#atRest && spec !== undefined && this.#counts(node, spec)) {
+      this.#world.fail(this.name, `${node.self.name} stops ${id} (${spec.app.name}/${spec.index}) at rest: ${reason}`);
+    }
+  }
+
+  desiredChanged(node: SimNode): void {
+    if (this.#atRest) this.#world.fail(this.name, `the desired state on ${node.self.name} changes at rest`);
+  }
+
+  #counts(node: SimNode, spec: InstanceSpec): boolean {
+    const app = node.core?.desired?.apps.get(spec.app.id);
+    return app === undefined || isRequired(this.#world, app);
+  }
+}

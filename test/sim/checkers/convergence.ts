@@ -1,0 +1,145 @@
+// Invariant 2: after faults stop, within a bounded time all nodes hold the same heads and every feasible slot has exactly one
+// ready instance of the current release.
+//
+// `unsettled` says what is not so yet; run.ts fails the run (liveness) when it has not ceased to within the bound. Feasible is
+// judged on the truth: a slot may stay empty only when no machine has room for it, its droplet is lost with its disks, or its
+// release cannot become ready and none before it can. A slot may stay on an old release only when nothing has room for both and
+// stopping it first would take the app below what maxUnavailable allows. A release that cannot become ready is current for no
+// longer than it takes to fail it when an older one is left.
+
+import type { AppView, DesiredView, ReleaseView } from '../../../crdt/view.ts';
+import { candidatesOf } from '../../../node/core/candidates.ts';
+import { isCurrent, place, slotsOf } from '../../../node/core/placement.ts';
+import { slotKey } from '../../../node/core/state.ts';
+import type { SimNode } from '../node.ts';
+import type { Running } from '../runtime.ts';
+import type { World } from '../world.ts';
+
+/** Why the cluster is not at rest yet; undefined when it is. */
+export function unsettled(world: World): string | undefined {
+  const live = world.nodes.filter((node) => !node.gone);
+  const first = live[0]!;
+  for (const node of live) {
+    if (node.core === undefined || node.store === undefined) return `${node.self.name} is down`;
+    if (node.store.document.heads().join() !== first.store!.document.heads().join()) {
+      return `${node.self.name} and ${first.self.name} hold different heads`;
+    }
+    if (node.core.heads.join() !== node.store.document.heads().join()) return `${node.self.name}'s core has old heads`;
+  }
+  const view = first.store!.document.view();
+  return membershipProblem(live, view, world) ?? instancesProblem(live, view, world) ?? placementProblem(live);
+}
+
+/** Whether the app has to be served: what it should run can run. */
+export function isRequired(world: World, app: AppView): boolean {
+  const { release } = app;
+  if (release === undefined || slotsOf(app).length === 0) return false;
+  const quality = world.qualityOf(release.droplet.digest);
+  if (quality !== 'good' && quality !== 'slow') return false;
+  return world.nodes.some((node) => !node.gone && node.blobs.has(release.droplet.digest));
+}
+
+function membershipProblem(live: readonly SimNode[], view: DesiredView, world: World): string | undefined {
+  for (const node of live) {
+    for (const other of world.nodes) {
+      if (other === node || !view.nodes.has(other.id)) continue;
+      const status = node.core!.members.get(other.id)?.status ?? 'unknown';
+      if (!other.gone && status !== 'alive') return `${node.self.name} holds ${other.self.name} for ${status}`;
+      if (other.gone && (status === 'alive' || status === 'suspect')) {
+        return `${node.self.name} holds ${other.self.name} for ${status}, and it is gone`;
+      }
+    }
+  }
+  return undefined;
+}
+
+function instancesProblem(live: readonly SimNode[], view: DesiredView, world: World): string | undefined {
+  const bySlot = new Map<string, { node: SimNode; one: Running }[]>();
+  for (const node of live) {
+    for (const one of node.runtime.running.values()) {
+      if (one.state === 'stopping') return `${one.spec.id} is still stopping`;
+      const key = slotKey({ app: one.spec.app.id, process: one.spec.process, index: one.spec.index });
+      const list = bySlot.get(key);
+      if (list === undefined) bySlot.set(key, [{ node, one }]);
+      else list.push({ node, one });
+    }
+  }
+  const wanted = new Set<string>();
+  for (const app of view.apps.values()) {
+    const { release } = app;
+    for (const slot of slotsOf(app)) wanted.add(slotKey(slot));
+    if (release === undefined || slotsOf(app).length === 0) continue;
+    const problem = releaseProblem(live, view, world, app, release);
+    if (problem !== undefined) return problem;
+    if (!isRequired(world, app)) continue;
+    for (const slot of slotsOf(app)) {
+      const key = slotKey(slot);
+      const found = slotProblem(live, view, app, release, bySlot.get(key) ?? [], bySlot);
+      if (found !== undefined) return `slot ${app.name}/${slot.process}/${slot.index} ${found}`;
+    }
+  }
+  for (const [key, list] of bySlot) {
+    if (!wanted.has(key)) return `${list[0]!.one.spec.id} runs on ${list[0]!.node.self.name}, and nobody wants it`;
+  }
+  return undefined;
+}
+
+/** A release that never becomes ready must be failed when there is another to return to, and somewhere to try it. */
+function releaseProblem(
+  live: readonly SimNode[],
+  view: DesiredView,
+  world: World,
+  app: AppView,
+  release: ReleaseView,
+): string | undefined {
+  const quality = world.qualityOf(release.droplet.digest);
+  if (quality !== 'crash' && quality !== 'never') return undefined;
+  const older = app.releases.some((one) => one.version < release.version && one.failed === undefined);
+  if (release.failed !== undefined || !older) return undefined;
+  if (!live.some((node) => node.blobs.has(release.droplet.digest))) return undefined;
+  if (!live.some((node) => hasRoom(node, view, app)) && !live.some((node) => node.runtime.readyOf(app.id).length > 1)) {
+    return undefined;
+  }
+  return `${app.name} v${release.version} cannot become ready and has not been failed`;
+}
+
+function slotProblem(
+  live: readonly SimNode[],
+  view: DesiredView,
+  app: AppView,
+  release: ReleaseView,
+  held: readonly { node: SimNode; one: Running }[],
+  bySlot: ReadonlyMap<string, readonly { node: SimNode; one: Running }[]>,
+): string | undefined {
+  const room = live.filter((node) => hasRoom(node, view, app));
+  if (held.length > 1) return `is filled ${held.length} times`;
+  const only = held[0];
+  if (only === undefined) return room.length > 0 ? `is empty, and ${room[0]!.self.name} has room` : undefined;
+  const { node, one } = only;
+  if (one.state !== 'ready') return `has an instance that is ${one.state}`;
+  if (view.nodes.get(node.id)?.draining && room.length > 0) return `is on ${node.self.name}, which drains`;
+  if (isCurrent({ release: one.spec.release.id, restartCount: one.spec.restartCount }, app, release)) return undefined;
+  const slots = slotsOf(app);
+  const ready = slots.filter((slot) =>
+    (bySlot.get(slotKey(slot)) ?? []).some((held) => held.one.state === 'ready'),
+  ).length;
+  const mayGoFirst = ready > 1 && ready > slots.length - app.maxUnavailable;
+  if (room.length === 0 && (!mayGoFirst || view.nodes.get(node.id)?.draining)) return undefined;
+  return `runs an old release on ${node.self.name}`;
+}
+
+function hasRoom(node: SimNode, view: DesiredView, app: AppView): boolean {
+  const admitted = view.nodes.get(node.id);
+  if (admitted === undefined || admitted.draining) return false;
+  return node.memoryBytes - node.runtime.memoryBytes() >= app.memoryBytes;
+}
+
+/** At rest all nodes believe the same, so they must place alike. */
+function placementProblem(live: readonly SimNode[]): string | undefined {
+  const texts = live.map((node) => {
+    const { assigned } = place(node.core!.desired!, candidatesOf(node.core!, node.localMs()));
+    return JSON.stringify([...assigned].sort());
+  });
+  const odd = texts.findIndex((text) => text !== texts[0]);
+  return odd < 0 ? undefined : `${live[odd]!.self.name} and ${live[0]!.self.name} place slots differently`;
+}

@@ -1,0 +1,58 @@
+// Invariant 1: an acknowledged write is never lost while one of the nodes that acknowledged it survives.
+//
+// Asserts: a node named in an acknowledgement holds the change whenever its daemon runs, after every change of its document
+// and after every recovery from its disk; and once the cluster rests, every node holds every acknowledged change of which
+// one such node has kept its disk.
+
+import type { SimNode } from '../node.ts';
+import type { World } from '../world.ts';
+import type { Checker } from './checker.ts';
+
+export class Durability implements Checker {
+  readonly name = 'durability';
+  readonly #world: World;
+  /** By node: what it has vouched for. */
+  readonly #held = new Map<number, string[]>();
+  readonly #acknowledged: { hash: string; heldBy: readonly number[] }[] = [];
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  acknowledged(hash: string, heldBy: readonly number[]): void {
+    this.#acknowledged.push({ hash, heldBy });
+    for (const index of heldBy) {
+      const list = this.#held.get(index) ?? [];
+      list.push(hash);
+      this.#held.set(index, list);
+      this.#check(this.#world.nodes[index]!);
+    }
+  }
+
+  booted(node: SimNode): void {
+    this.#check(node);
+  }
+
+  desiredChanged(node: SimNode): void {
+    this.#check(node);
+  }
+
+  rested(): void {
+    for (const { hash, heldBy } of this.#acknowledged) {
+      if (heldBy.every((index) => this.#world.nodes[index]!.gone)) continue;
+      for (const node of this.#world.nodes) {
+        if (node.store !== undefined && !node.store.document.has([hash])) {
+          this.#world.fail(this.name, `${node.self.name} never got the acknowledged change ${hash.slice(0, 12)}`);
+        }
+      }
+    }
+  }
+
+  #check(node: SimNode): void {
+    if (node.store === undefined) return;
+    for (const hash of this.#held.get(node.index) ?? []) {
+      if (node.store.document.has([hash])) continue;
+      this.#world.fail(this.name, `${node.self.name} lost change ${hash.slice(0, 12)}, which it had acknowledged`);
+    }
+  }
+}

@@ -1,0 +1,45 @@
+// Invariant 8: placement does not depend on the order in which anything arrived.
+//
+// Asserts, after a sample of the steps: placing the node's own view again, with its candidates, their instances and the apps
+// in another order, assigns every slot as before. That nodes which believe the same place alike is checked when the cluster
+// rests (convergence.ts).
+
+import type { DesiredView } from '../../../crdt/view.ts';
+import { candidatesOf } from '../../../node/core/candidates.ts';
+import { place } from '../../../node/core/placement.ts';
+import type { SimNode } from '../node.ts';
+import type { Prng } from '../prng.ts';
+import type { World } from '../world.ts';
+import type { Checker } from './checker.ts';
+
+/** Every so many steps of the cluster; placing twice costs more than most steps do. */
+const SAMPLE_STEPS = 61;
+
+export class Order implements Checker {
+  readonly name = 'order';
+  readonly #world: World;
+  readonly #rng: Prng;
+  #steps = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#rng = world.rng.fork('order');
+  }
+
+  stepped(node: SimNode): void {
+    if (++this.#steps % SAMPLE_STEPS !== 0) return;
+    const { core } = node;
+    const view = core?.desired;
+    if (core === undefined || view === undefined) return;
+    const candidates = candidatesOf(core, node.localMs());
+    const other = this.#rng.shuffle(candidates).map((candidate) => ({
+      ...candidate,
+      report: { ...candidate.report, instances: this.#rng.shuffle(candidate.report.instances) },
+    }));
+    const apps: DesiredView = { ...view, apps: new Map(this.#rng.shuffle([...view.apps])) };
+    const assigned = place(view, candidates).assigned;
+    const again = place(apps, other).assigned;
+    const isSame = assigned.size === again.size && [...assigned].every(([slot, owner]) => again.get(slot) === owner);
+    if (!isSame) this.#world.fail(this.name, `${node.self.name} places slots by the order in which it heard of them`);
+  }
+}

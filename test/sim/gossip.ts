@@ -1,0 +1,394 @@
+// Twin of node/gossip on the network twin: keeps connections to admitted nodes, floods what is published with a bounded
+// fan-out, answers probes and requests, runs anti-entropy. What it carries is encoded and decoded by the real codec.
+
+import type { NodeId } from '../../crdt/ids.ts';
+import type { MembershipMessage, Report } from '../../node/core/types.ts';
+import {
+  PROBE_OWN_DELAY_MS,
+  REDIAL_DELAY_MAX_MS,
+  REDIAL_DELAY_MIN_MS,
+  REPORT_BYTES_MAX,
+} from '../../node/gossip/limits.ts';
+import {
+  decodeChanges,
+  decodeMembership,
+  decodeReport,
+  encodeChanges,
+  encodeMembership,
+  encodeReport,
+} from '../../node/gossip/messages.ts';
+import type { SimNode } from './node.ts';
+import type { SimStore } from './store.ts';
+
+type Message = { id: string; kind: 'report' | 'membership' | 'changes'; author: number; bytes: Uint8Array };
+type Session = {
+  id: string;
+  peer: number;
+  store: ReturnType<SimStore['beginSync']> | undefined;
+  initiator: boolean;
+  quiet: number;
+  frameAtMs: number;
+  over: boolean;
+  done: (() => void)[];
+};
+
+/** Neighbours that a message heard for the first time is passed on to. */
+const FAN_OUT = 3;
+const SEEN_MAX = 4_000;
+const REQUEST_OVERHEAD_BYTES = 100;
+const DIAL_TIMEOUT_MS = 6_000;
+const SYNC_SILENCE_MS = 20_000;
+const HEAD_START_MS = 150;
+const REPORT_REQUEST_TIMEOUT_MS = 2_000;
+
+export class SimGossip {
+  readonly #node: SimNode;
+  #published = 0;
+  #sessions = 0;
+  readonly #seen = new Set<string>();
+  /** Dials that are under way or waited for, with the failures before. */
+  readonly #dialing = new Map<number, number>();
+  readonly #syncs = new Map<number, { session: Session; again: (() => void)[] | undefined }>();
+  readonly #serving = new Map<string, Session>();
+  readonly #probing = new Set<number>();
+  ownReport: Uint8Array | undefined;
+
+  constructor(node: SimNode) {
+    this.#node = node;
+  }
+
+  // ---------------------------------------------------------------- connections
+
+  /** Dials every admitted node that is not connected. */
+  admit(): void {
+    for (const other of this.#node.admittedOthers())
+      this.#dialLater(other, this.#node.index < other ? 0 : HEAD_START_MS);
+  }
+
+  connected(other: number): void {
+    this.#node.post({ type: 'connected', node: this.#node.world.idOf(other) });
+    this.#askForReport(other);
+    if (this.#node.index < other) this.sync(other);
+  }
+
+  disconnected(other: number): void {
+    for (const [id, session] of [...this.#serving]) if (session.peer === other) this.#serving.delete(id);
+    const running = this.#syncs.get(other);
+    if (running !== undefined) this.#endSync(running.session);
+    this.#node.post({ type: 'disconnected', node: this.#node.world.idOf(other) });
+    this.#dialLater(other, REDIAL_DELAY_MIN_MS);
+  }
+
+  #dialLater(other: number, delayMs: number): void {
+    if (this.#dialing.has(other)) return;
+    this.#dialing.set(other, 0);
+    this.#node.later(delayMs, () => this.#redial(other));
+  }
+
+  #redial(other: number): void {
+    const { network } = this.#node.world;
+    if (network.isConnected(this.#node.index, other) || !this.#node.admits(other)) {
+      this.#dialing.delete(other);
+      return;
+    }
+    let answered = false;
+    const again = (): void => {
+      if (answered) return;
+      answered = true;
+      const failures = (this.#dialing.get(other) ?? 0) + 1;
+      this.#dialing.set(other, failures);
+      const delayMs = Math.min(REDIAL_DELAY_MAX_MS, REDIAL_DELAY_MIN_MS * 2 ** Math.min(failures, 10));
+      this.#node.later(delayMs * (0.75 + this.#node.rng.share() / 2), () => this.#redial(other));
+    };
+    const epoch = this.#node.epoch;
+    network.dial(this.#node.index, other, (result) => {
+      if (this.#node.epoch !== epoch || answered) return;
+      if (result !== 'ok') {
+        again();
+        return;
+      }
+      answered = true;
+      this.#dialing.delete(other);
+    });
+    this.#node.later(DIAL_TIMEOUT_MS, again);
+  }
+
+  // ---------------------------------------------------------------- probes
+
+  probe(other: number, timeoutMs: number): void {
+    if (this.#probing.has(other)) return;
+    this.#probing.add(other);
+    const { network } = this.#node.world;
+    const node = this.#node;
+    const id = node.world.idOf(other);
+    let over = false;
+    const end = (result: 'ok' | 'refused' | 'timeout'): void => {
+      if (over) return;
+      over = true;
+      this.#probing.delete(other);
+      node.post(
+        result === 'ok' ? { type: 'probeSucceeded', node: id } : { type: 'probeFailed', node: id, reason: result },
+      );
+    };
+    const epoch = node.epoch;
+    const knock = (): void => {
+      network.dial(node.index, other, (result) => {
+        if (node.epoch === epoch) end(result);
+      });
+    };
+    const overConnection = network.isConnected(node.index, other);
+    if (overConnection) {
+      network.sendInOrder(node.index, other, 64, () => {
+        network.sendInOrder(other, node.index, 64, () => {
+          if (node.epoch === epoch) end('ok');
+        });
+      });
+    } else {
+      knock();
+    }
+    const expire = (): void => {
+      if (over) return;
+      // A connection that broke under the probe: whether its host refuses a new one is the answer.
+      if (overConnection) network.close(node.index, other);
+      end('timeout');
+    };
+    const dueMs = node.localMs() + timeoutMs;
+    node.later(timeoutMs, () => {
+      const lateMs = node.localMs() - dueMs;
+      if (lateMs < PROBE_OWN_DELAY_MS) expire();
+      else node.later(Math.min(lateMs, timeoutMs), expire);
+    });
+    this.#onBroken.set(other, () => {
+      if (!over && overConnection) knock();
+    });
+  }
+
+  /** Probes over a connection, to be taken up again when it breaks. */
+  readonly #onBroken = new Map<number, () => void>();
+
+  broken(other: number): void {
+    const retry = this.#onBroken.get(other);
+    this.#onBroken.delete(other);
+    retry?.();
+  }
+
+  // ---------------------------------------------------------------- publishing
+
+  publishReport(report: Report): void {
+    const bytes = encodeReport(report);
+    if (bytes.byteLength > REPORT_BYTES_MAX) return;
+    this.ownReport = bytes;
+    this.#publish('report', bytes);
+  }
+
+  publishMembership(message: MembershipMessage): void {
+    this.#publish('membership', encodeMembership(message));
+  }
+
+  publishChanges(changes: readonly Uint8Array[]): void {
+    for (const bytes of encodeChanges(changes).messages) this.#publish('changes', bytes);
+  }
+
+  #publish(kind: Message['kind'], bytes: Uint8Array): void {
+    const { index, epoch } = this.#node;
+    const message = { id: `${index}/${epoch}/${this.#published++}`, kind, author: index, bytes };
+    this.#remember(message.id);
+    for (const other of this.#node.world.network.connectedTo(index)) this.#send(other, message);
+  }
+
+  #send(to: number, message: Message): void {
+    const { world, index } = this.#node;
+    world.network.sendLoosely(index, to, message.bytes.byteLength, () =>
+      world.nodes[to]!.gossip?.receive(message, index),
+    );
+  }
+
+  receive(message: Message, from: number): void {
+    const { world, rng, index } = this.#node;
+    const isNew = this.#remember(message.id);
+    // What the memory of seen messages no longer holds is heard again.
+    if (!isNew && !rng.chance(world.network.conditions.duplication)) return;
+    this.#take(message, from);
+    if (!isNew || !this.#node.daemonUp) return;
+    const others = world.network.connectedTo(index).filter((other) => other !== from && other !== message.author);
+    for (const other of rng.shuffle(others).slice(0, FAN_OUT)) this.#send(other, message);
+  }
+
+  #take(message: Message, from: number): void {
+    const author = this.#node.world.idOf(message.author);
+    if (!this.#node.admits(message.author)) return;
+    switch (message.kind) {
+      case 'report': {
+        const decoded = decodeReport(message.bytes);
+        if (!decoded.ok) throw new Error(`the codec refuses a report that it encoded: ${decoded.reason}`);
+        if (decoded.value.node === author) this.#node.takeReport(decoded.value);
+        return;
+      }
+      case 'membership': {
+        const decoded = decodeMembership(message.bytes);
+        if (!decoded.ok) throw new Error(`the codec refuses a claim that it encoded: ${decoded.reason}`);
+        if (decoded.value.from === author) this.#node.post({ type: 'membershipReceived', message: decoded.value });
+        return;
+      }
+      case 'changes': {
+        const decoded = decodeChanges(message.bytes);
+        if (!decoded.ok) throw new Error(`the codec refuses changes that it encoded: ${decoded.reason}`);
+        this.#node.replicator?.receive(decoded.value, from);
+        return;
+      }
+    }
+  }
+
+  #remember(id: string): boolean {
+    if (this.#seen.has(id)) return false;
+    this.#seen.add(id);
+    if (this.#seen.size > SEEN_MAX) for (const oldest of this.#seen) if (this.#seen.delete(oldest)) break;
+    return true;
+  }
+
+  // ---------------------------------------------------------------- requests
+
+  /** `serve` runs on the other node, and answers through its argument; `fail` when no answer comes. */
+  request<T>(
+    to: number,
+    options: { bytes: number; timeoutMs: number },
+    serve: (other: SimNode, reply: (value: T, bytes: number) => void) => void,
+    answer: (value: T) => void,
+    fail: () => void,
+  ): void {
+    const { world, index, epoch } = this.#node;
+    let over = false;
+    const end = (run: () => void): void => {
+      if (over || this.#node.epoch !== epoch) return;
+      over = true;
+      run();
+    };
+    const sent = world.network.sendInOrder(index, to, options.bytes + REQUEST_OVERHEAD_BYTES, () => {
+      const other = world.nodes[to]!;
+      const served = other.epoch;
+      serve(other, (value, bytes) => {
+        if (other.epoch !== served) return;
+        world.network.sendInOrder(to, index, bytes + REQUEST_OVERHEAD_BYTES, () => end(() => answer(value)));
+      });
+    });
+    this.#node.later(sent ? options.timeoutMs : 1, () => end(fail));
+  }
+
+  #askForReport(other: number): void {
+    this.request<Uint8Array | undefined>(
+      other,
+      { bytes: 0, timeoutMs: REPORT_REQUEST_TIMEOUT_MS },
+      (node, reply) => reply(node.gossip?.ownReport, node.gossip?.ownReport?.byteLength ?? 0),
+      (bytes) => {
+        if (bytes === undefined) return;
+        const decoded = decodeReport(bytes);
+        if (decoded.ok) this.#node.takeReport(decoded.value);
+      },
+      () => {},
+    );
+  }
+
+  // ---------------------------------------------------------------- anti-entropy
+
+  /** One exchange at a time per node; a call during one is followed by one more. */
+  sync(other: number, done: () => void = () => {}): void {
+    const running = this.#syncs.get(other);
+    if (running !== undefined) {
+      running.again = [...(running.again ?? []), done];
+      return;
+    }
+    const { store, index, world } = this.#node;
+    if (store === undefined) return;
+    const session = this.#newSession(`${index}>${other}/${this.#node.epoch}/${this.#sessions++}`, other, true);
+    session.done.push(done);
+    this.#syncs.set(other, { session, again: undefined });
+    const heads = store.document.heads();
+    const sent = world.network.sendInOrder(index, other, heads.join().length, () =>
+      world.nodes[other]!.gossip?.serveSync(session.id, index, heads),
+    );
+    if (sent) this.#watch(session);
+    else this.#node.later(1, () => this.#endSync(session));
+  }
+
+  serveSync(id: string, from: number, theirs: string[]): void {
+    const { store, world, index } = this.#node;
+    if (store === undefined) return;
+    const heads = store.document.heads();
+    const session = this.#newSession(id, from, false);
+    if (heads.join() !== theirs.join()) {
+      session.store = store.beginSync();
+      this.#serving.set(id, session);
+      this.#watch(session);
+    }
+    world.network.sendInOrder(index, from, heads.join().length, () =>
+      world.nodes[from]!.gossip?.syncHello(id, index, heads),
+    );
+  }
+
+  syncHello(id: string, from: number, theirs: string[]): void {
+    const running = this.#syncs.get(from);
+    const { store } = this.#node;
+    if (running?.session.id !== id || store === undefined) return;
+    const { session } = running;
+    if (store.document.heads().join() === theirs.join()) {
+      this.#endSync(session);
+      return;
+    }
+    session.store = store.beginSync();
+    this.#turn(session);
+  }
+
+  syncFrame(id: string, from: number, frame: Uint8Array): void {
+    const session = this.#syncs.get(from)?.session.id === id ? this.#syncs.get(from)!.session : this.#serving.get(id);
+    if (session?.store === undefined || session.over) return;
+    session.frameAtMs = this.#node.world.clock.nowMs;
+    session.quiet = frame.byteLength === 0 ? session.quiet + 1 : 0;
+    const next = (): void => {
+      if (session.over) return;
+      if (session.quiet >= 2) this.#endSync(session);
+      else this.#turn(session);
+    };
+    if (frame.byteLength === 0) next();
+    else session.store.receive(frame, next, () => this.#endSync(session));
+  }
+
+  #turn(session: Session): void {
+    const { world, index } = this.#node;
+    const frame = session.store!.generate() ?? new Uint8Array(0);
+    session.quiet = frame.byteLength === 0 ? session.quiet + 1 : 0;
+    world.network.sendInOrder(index, session.peer, frame.byteLength, () =>
+      world.nodes[session.peer]!.gossip?.syncFrame(session.id, index, frame),
+    );
+    if (session.quiet >= 2) this.#endSync(session);
+  }
+
+  #newSession(id: string, peer: number, initiator: boolean): Session {
+    const frameAtMs = this.#node.world.clock.nowMs;
+    return { id, peer, store: undefined, initiator, quiet: 0, frameAtMs, over: false, done: [] };
+  }
+
+  /** An exchange that has gone quiet is given up. */
+  #watch(session: Session): void {
+    this.#node.later(SYNC_SILENCE_MS, () => {
+      if (session.over) return;
+      if (this.#node.world.clock.nowMs - session.frameAtMs >= SYNC_SILENCE_MS) this.#endSync(session);
+      else this.#watch(session);
+    });
+  }
+
+  #endSync(session: Session): void {
+    if (session.over) return;
+    session.over = true;
+    this.#serving.delete(session.id);
+    const running = this.#syncs.get(session.peer);
+    const isRunning = running?.session === session;
+    if (isRunning) this.#syncs.delete(session.peer);
+    for (const done of session.done) done();
+    if (!isRunning || running.again === undefined) return;
+    for (const done of running.again) this.sync(session.peer, done);
+  }
+
+  peerOf(node: NodeId): number {
+    return this.#node.world.indexOf(node);
+  }
+}

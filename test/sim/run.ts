@@ -1,0 +1,118 @@
+// One simulation from beginning to end: found the cluster, let users and faults loose, stop the faults, wait until it rests,
+// shake the loads, and say what was violated first. The same scenario always gives the same result.
+
+import type { Violation } from './checkers/checker.ts';
+import { unsettled } from './checkers/convergence.ts';
+import { type FaultAction, faultSchedule, healEverything, strike } from './faults.ts';
+import { Prng } from './prng.ts';
+import { type Shape, type ShapeOptions, shapeOf } from './shape.ts';
+import { act, type UserAction, userSchedule } from './users.ts';
+import { World } from './world.ts';
+
+export type Action = UserAction | FaultAction;
+
+export type Scenario = { seed: number; shape: Shape; actions: Action[] };
+
+export type Result = {
+  seed: number;
+  violation: Violation | undefined;
+  traceHash: string;
+  simulatedMs: number;
+  /** From the end of the faults until the cluster rested, ms. */
+  restedAfterMs: number;
+  counts: World['counts'];
+};
+
+/** How long healing may take: a slow roll-out slot by slot, a failed release, a redial after the longest pause. */
+const REST_WITHIN_MS = 150_000;
+/** A slot that waits out a backoff may take until then, and this. */
+const AFTER_BACKOFF_MS = 30_000;
+const QUIET_MS = 6_000;
+const CALM_MS = 12_000;
+const POLL_MS = 250;
+const LOAD_EVERY_MS = 700;
+/** A run that takes more is stuck in a loop of events at one time. */
+const STEPS_MAX = 2_000_000;
+
+export function scenarioOf(seed: number, options: ShapeOptions = {}): Scenario {
+  const rng = new Prng(`seed/${seed}`);
+  const shape = shapeOf(rng.fork('shape'), options);
+  const actions = [...userSchedule(shape, rng.fork('users')), ...faultSchedule(shape, rng.fork('faults'))];
+  return { seed, shape, actions: actions.sort((a, b) => a.atMs - b.atMs) };
+}
+
+export function run(scenario: Scenario, print?: (line: string) => void): Result {
+  const world = new World({ seed: scenario.seed, shape: scenario.shape, ...(print === undefined ? {} : { print }) });
+  const isOver = (): boolean => {
+    if (world.counts.steps > STEPS_MAX) world.fail('convergence', `more than ${STEPS_MAX} steps`, 'liveness');
+    return world.violation !== undefined;
+  };
+  for (const action of scenario.actions) {
+    world.clock.at(action.atMs, () => (action.by === 'user' ? act(world, action) : strike(world, action)));
+  }
+  world.clock.runTo(scenario.shape.activeMs, isOver);
+  let restedAfterMs = 0;
+  if (!isOver()) {
+    world.faultsOver = true;
+    healEverything(world);
+    world.cutsChanged();
+    restedAfterMs = waitForRest(world, isOver);
+  }
+  if (!isOver()) {
+    world.checkers.rested();
+    shakeLoads(world, isOver);
+  }
+  const result: Result = {
+    seed: scenario.seed,
+    violation: world.violation,
+    traceHash: world.traceHash(),
+    simulatedMs: world.clock.nowMs,
+    restedAfterMs,
+    counts: world.counts,
+  };
+  world.close();
+  return result;
+}
+
+function waitForRest(world: World, isOver: () => boolean): number {
+  const fromMs = world.clock.nowMs;
+  let problem: string | undefined;
+  for (;;) {
+    world.clock.runTo(world.clock.nowMs + POLL_MS, isOver);
+    if (isOver()) return 0;
+    problem = unsettled(world);
+    if (problem === undefined && world.quietMs() >= QUIET_MS) return world.clock.nowMs - fromMs;
+    const untilMs = Math.max(fromMs + REST_WITHIN_MS, lastBackoffMs(world) + AFTER_BACKOFF_MS);
+    if (world.clock.nowMs >= untilMs) break;
+  }
+  const why = problem ?? `something still moves (${world.quietMs()} ms ago)`;
+  world.fail(
+    'convergence',
+    `not at rest ${Math.round((world.clock.nowMs - fromMs) / 1000)} s after the last fault: ${why}`,
+    'liveness',
+  );
+  return 0;
+}
+
+/** When the last slot that waits out a backoff may be started again; slots of releases that crash by themselves left out. */
+function lastBackoffMs(world: World): number {
+  let lastMs = 0;
+  for (const node of world.nodes) {
+    for (const history of node.core?.history.values() ?? []) {
+      const app = node.core?.desired?.apps.get(history.slot.app);
+      const quality = app?.release && world.qualityOf(app.release.droplet.digest);
+      if (quality === 'flap' || history.nextStartAtMs < node.localMs()) continue;
+      lastMs = Math.max(lastMs, world.clock.nowMs + history.nextStartAtMs - node.localMs());
+    }
+  }
+  return lastMs;
+}
+
+function shakeLoads(world: World, isOver: () => boolean): void {
+  const rng = world.rng.fork('loads');
+  const endMs = world.clock.nowMs + CALM_MS;
+  while (world.clock.nowMs < endMs && !isOver()) {
+    for (const node of world.nodes) node.post({ type: 'resourcesMeasured', load: rng.share() * 8 });
+    world.clock.runTo(world.clock.nowMs + LOAD_EVERY_MS, isOver);
+  }
+}

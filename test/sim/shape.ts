@@ -1,0 +1,78 @@
+// Shapes: how large a simulated cluster is, how its machines and network are, and which faults it meets. Varied by the seed,
+// each part overridable from the command line.
+
+import type { Prng } from './prng.ts';
+
+export const FAULT_KINDS = [
+  'daemon',
+  'machine',
+  'wipe',
+  'freeze',
+  'cut',
+  'partition',
+  'slow',
+  'loss',
+  'duplicate',
+  'instance',
+  'disk',
+  'memory',
+  'clock',
+] as const;
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+export type Shape = {
+  nodes: number;
+  apps: number;
+  instances: number;
+  /** How long users act and faults strike. */
+  activeMs: number;
+  nodeMemoryMib: number;
+  appMemoryMib: number;
+  zones: number;
+  startMs: number;
+  healthTimeoutMs: number;
+  delayMaxMs: number;
+  /** Clocks run at 1 ± this. */
+  clockDrift: number;
+  /** Mean time between faults, and between users' actions. */
+  faultEveryMs: number;
+  userEveryMs: number;
+  faults: FaultKind[];
+};
+
+export type ShapeOptions = {
+  nodes?: number;
+  apps?: number;
+  instances?: number;
+  minutes?: number;
+  faults?: FaultKind[];
+};
+
+export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
+  // Small clusters are where majorities, witnesses and spare room run out.
+  const nodes = options.nodes ?? rng.pick([1, 2, 2, 3, 3, 3, 4, 5, 5, 6]);
+  const apps = options.apps ?? rng.between(1, 3);
+  const instances = options.instances ?? rng.between(1, 5);
+  const appMemoryMib = rng.pick([64, 128, 256]);
+  const wantedMib = apps * instances * appMemoryMib;
+  // From hardly enough to plenty.
+  const slack = rng.pick([1.2, 2, 3, 3, 4]);
+  const drawn = FAULT_KINDS.filter(() => rng.chance(0.45));
+  const faults = options.faults ?? drawn;
+  return {
+    nodes,
+    apps,
+    instances,
+    activeMs: options.minutes === undefined ? rng.between(15_000, 45_000) : options.minutes * 60_000,
+    nodeMemoryMib: Math.max(appMemoryMib, Math.ceil((slack * wantedMib) / nodes / 64) * 64),
+    appMemoryMib,
+    zones: rng.pick([0, 0, 2, 3]),
+    startMs: rng.pick([50, 200, 1_000]),
+    healthTimeoutMs: rng.pick([4_000, 6_000]),
+    delayMaxMs: rng.pick([2, 10, 60]),
+    clockDrift: faults.includes('clock') ? 0.02 : 0,
+    faultEveryMs: rng.pick([2_000, 4_000, 8_000]),
+    userEveryMs: rng.pick([2_000, 4_000, 8_000]),
+    faults,
+  };
+}
