@@ -71,12 +71,38 @@ export function place(view: DesiredView, candidates: readonly Candidate[], recor
   // Incumbents of every app come first: nothing new may take the memory of what already runs.
   for (const one of work) one.keepIncumbents();
   for (const one of work) one.fillEmptySlots(placement);
-  for (const one of work) {
-    one.moveOneSlotToABetterNode();
-    one.report(placement);
-  }
+  let moves = 0;
+  for (const one of work) if (one.moveOneSlotToABetterNode()) moves++;
+  if (moves === 0 && work.every((one) => one.isSettled)) evenOutMemory(work, nodes);
+  for (const one of work) one.report(placement);
   return placement;
 }
+
+/**
+ * When every app is spread and settled: moves one slot, of any app, from the fullest node to the emptiest. Only when the
+ * emptiest does not become the fuller of the two by it, so that a move can never call for the move back.
+ */
+function evenOutMemory(apps: readonly AppPlacement[], nodes: readonly Candidate[]): void {
+  const alive = nodes.filter((node) => node.status === 'alive' && mayKeep(node));
+  const [first, ...rest] = alive;
+  if (first === undefined) return;
+  const fullest = rest.reduce((a, b) => (takenShare(b) > takenShare(a) ? b : a), first);
+  const emptiest = rest.reduce((a, b) => (takenShare(b) < takenShare(a) ? b : a), first);
+  if (fullest === emptiest) return;
+  let largest: { app: AppPlacement; slot: Slot; memoryBytes: number } | undefined;
+  for (const app of apps) {
+    const { memoryBytes } = app;
+    const after = takenShare(emptiest) + memoryBytes / emptiest.report.memoryBytes;
+    if (after > takenShare(fullest) - memoryBytes / fullest.report.memoryBytes) continue;
+    if (largest !== undefined && memoryBytes <= largest.memoryBytes) continue;
+    const slot = app.slotToMove(fullest, emptiest);
+    if (slot !== undefined) largest = { app, slot, memoryBytes };
+  }
+  largest?.app.move(largest.slot, fullest, emptiest);
+}
+
+/** Share of the node's memory that slots assigned so far take, 0 to 1. */
+const takenShare = (node: Candidate): number => 1 - node.freeBytes / Math.max(1, node.report.memoryBytes);
 
 /** The placement of one app's slots; the candidates' free memory is shared by all apps. */
 class AppPlacement {
@@ -142,26 +168,61 @@ class AppPlacement {
    * Spreads a settled app by one slot at a time, and only when that evens out a difference of two or more: so a move can
    * never call for the move back, and load alone never moves anything.
    */
-  moveOneSlotToABetterNode(): void {
+  moveOneSlotToABetterNode(): boolean {
     const release = this.#release;
-    if (release === undefined || this.#slots.length < 2 || this.#settledSlots !== this.#slots.length) return;
+    if (release === undefined || this.#slots.length < 2 || !this.isSettled) return false;
     const counts = this.#countPerNode();
     const last = slotKey(this.#slots.at(-1)!);
     const best = this.#bestNode(last, release, undefined);
-    if (best === undefined) return;
+    if (best === undefined) return false;
     let crowded: Candidate | undefined;
     for (const node of this.#nodes) {
       if (crowded === undefined || (counts.get(node.node) ?? 0) > (counts.get(crowded.node) ?? 0)) crowded = node;
     }
-    if (crowded === undefined || (counts.get(crowded.node) ?? 0) - (counts.get(best.node) ?? 0) < 2) return;
+    if (crowded === undefined || (counts.get(crowded.node) ?? 0) - (counts.get(best.node) ?? 0) < 2) return false;
     const moving = this.#slots.findLast((slot) => this.#owner.get(slotKey(slot)) === crowded);
-    if (moving === undefined) return;
+    if (moving === undefined) return false;
     this.#record?.({ slot: moving, why: 'balance', owner: best.node, from: crowded.node }, () =>
       this.#consider(last, release),
     );
-    crowded.freeBytes += this.#app.memoryBytes;
-    best.freeBytes -= this.#app.memoryBytes;
-    this.#owner.set(slotKey(moving), best);
+    this.#reassign(moving, crowded, best);
+    return true;
+  }
+
+  /** Every slot is filled by a ready instance of the right release. */
+  get isSettled(): boolean {
+    return this.#settledSlots === this.#slots.length;
+  }
+
+  get memoryBytes(): number {
+    return this.#app.memoryBytes;
+  }
+
+  /** The last slot on `from` that may go to `to` without worsening the app's spread over nodes and zones. */
+  slotToMove(from: Candidate, to: Candidate): Slot | undefined {
+    const release = this.#release;
+    if (release === undefined || infeasibleReasons(to, this.#app, release).length > 0) return undefined;
+    const { nodes, zones } = this.#spread();
+    if ((nodes.get(to.node) ?? 0) >= (nodes.get(from.node) ?? 0)) return undefined;
+    const [fromZone, toZone] = [zoneOf(from), zoneOf(to)];
+    if (fromZone !== toZone && (zones.get(toZone) ?? 0) >= (zones.get(fromZone) ?? 0) && toZone !== '')
+      return undefined;
+    return this.#slots.findLast((slot) => this.#owner.get(slotKey(slot)) === from);
+  }
+
+  move(slot: Slot, from: Candidate, to: Candidate): void {
+    const release = this.#release;
+    if (release === undefined) return;
+    this.#record?.({ slot, why: 'balance', owner: to.node, from: from.node }, () =>
+      this.#consider(slotKey(slot), release),
+    );
+    this.#reassign(slot, from, to);
+  }
+
+  #reassign(slot: Slot, from: Candidate, to: Candidate): void {
+    from.freeBytes += this.#app.memoryBytes;
+    to.freeBytes -= this.#app.memoryBytes;
+    this.#owner.set(slotKey(slot), to);
   }
 
   report(placement: Placement): void {
@@ -267,6 +328,7 @@ export function compareHolders(a: Holder, b: Holder, app: AppView, release: Rele
   return (
     holderClass(a, app, release) - holderClass(b, app, release) ||
     instancesOfApp(a.candidate, app.id) - instancesOfApp(b.candidate, app.id) ||
+    takenByOthers(a) - takenByOthers(b) ||
     rendezvousWeight(key, b.candidate.node) - rendezvousWeight(key, a.candidate.node) ||
     compareText(a.instance.id, b.instance.id)
   );
@@ -284,6 +346,15 @@ function holderClass(holder: Holder, app: AppView, release: ReleaseView): number
     default:
       return current ? 4 : 5;
   }
+}
+
+/** Share of its node's memory that all but this instance take, by the node's own report. */
+function takenByOthers({ candidate, instance }: Holder): number {
+  let bytes = 0;
+  for (const other of candidate.report.instances) {
+    if (other.id !== instance.id && other.state !== 'stopping' && other.state !== 'crashed') bytes += other.memoryBytes;
+  }
+  return bytes / Math.max(1, candidate.report.memoryBytes);
 }
 
 function instancesOfApp(candidate: Candidate, app: AppId): number {
