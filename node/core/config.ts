@@ -48,6 +48,12 @@ export const defaultConfig = {
   unhealthyReplaceMs: 30_000,
   /** A release whose slot crashed this often without ever having been ready has failed, when there is an older good one. */
   crashesFailRelease: 3,
+  /**
+   * How long the majority waits, after a member is declared dead, before it fills a fenced slot that ran there. Covers the
+   * slowest way in which the other side can find out that it is the minority (a probe, then a whole suspicion), with a
+   * margin for clock drift; lower risks two at once, higher is a longer outage of fenced apps.
+   */
+  fenceDelayMs: 12_000,
   /** Nodes next in rank for an app that hold its droplet ahead of time. */
   successorsCount: 2,
   /** Before a failed droplet download is tried again. */

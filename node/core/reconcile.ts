@@ -4,6 +4,7 @@
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import type { Candidate } from './feasibility.ts';
+import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { type Holder, holdersBySlot, isCurrent, type Placement, slotsOf } from './placement.ts';
 import { type CoreState, compareText, type LocalInstance, slotKey } from './state.ts';
 import type { Effect, Slot } from './types.ts';
@@ -26,6 +27,14 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
     const release = app.release;
     if (release === undefined) continue;
     const slots = slotsOf(app);
+    if (app.partition === 'fence' && !hasMajority(state)) {
+      for (const slot of slots) wanted.add(slotKey(slot));
+      for (const instance of sortedLocal(state)) {
+        if (instance.app === app.id)
+          stop(state, instance, 'fenced: this side sees no majority of the nodes', nowMs, effects);
+      }
+      continue;
+    }
     const rollout = new Rollout(app, release, slots, holders);
     for (const slot of slots) {
       const key = slotKey(slot);
@@ -86,6 +95,10 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   const history = state.history.get(slotKey(slot));
   if (history !== undefined && history.release === release.id && nowMs < history.nextStartAtMs) {
     return history.nextStartAtMs;
+  }
+  if (app.partition === 'fence' && running.length === 0) {
+    const fencedMs = fencedUntilMs(state, slot);
+    if (nowMs < fencedMs) return fencedMs;
   }
   if (!hasRoom(state, app.memoryBytes)) {
     // Without room for both, the old one goes first where others carry the app meanwhile.
@@ -182,7 +195,7 @@ function claim(
   const { app, release, slot, nowMs } = options;
   state.instanceCount++;
   const suffix = state.self.node.slice(-6).toLowerCase();
-  const id = `${suffix}-${state.incarnation}-${state.instanceCount}` as LocalInstance['id'];
+  const id = `${suffix}-${state.start}-${state.instanceCount}` as LocalInstance['id'];
   const history = state.history.get(slotKey(slot));
   const instance: LocalInstance = {
     id,

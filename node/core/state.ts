@@ -46,6 +46,8 @@ export type Member = {
   /** The connection went while a probe was under way: its answer will be out of date. */
   probeAgain: boolean;
   suspicion: Suspicion | undefined;
+  /** When anti-entropy with it was asked for last. */
+  syncAskedAtMs: number;
 };
 
 /** An instance on this node. A crashed one stays as the record of its slot's backoff until it is replaced or unassigned. */
@@ -81,6 +83,9 @@ export type SlotHistory = {
 export type CoreState = {
   config: CoreConfig;
   self: SelfInfo;
+  /** Which start of this node it is: part of the ids of its instances. */
+  start: number;
+  /** Rises from `start * REFUTATIONS_MAX` with each refutation, so that the next start is always beyond it. */
   incarnation: number;
   sequence: number;
   instanceCount: number;
@@ -117,6 +122,10 @@ export type CoreState = {
   failedReleases: Set<ReleaseId>;
 };
 
+/** Refutations of one life of a node; a second each would last for twelve days without a restart. */
+export const REFUTATIONS_MAX = 2 ** 20;
+
+/** @param options.incarnation counts the starts of this node; persisted by the caller. */
 export function initialState(options: {
   self: SelfInfo;
   incarnation: number;
@@ -127,7 +136,8 @@ export function initialState(options: {
   return {
     config: { ...defaultConfig, ...options.config },
     self: options.self,
-    incarnation: options.incarnation,
+    start: options.incarnation,
+    incarnation: options.incarnation * REFUTATIONS_MAX,
     sequence: 0,
     instanceCount: 0,
     startedAtMs: options.nowMs,

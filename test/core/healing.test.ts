@@ -124,6 +124,36 @@ describe('a partition', () => {
   });
 });
 
+describe('a fenced app in a partition', () => {
+  it('stops on the minority before the majority starts it, and runs once a slot after it heals', () => {
+    const fenced = app('fenced', { scale: { web: 5 }, partition: 'fence' });
+    const cluster = settled(['a', 'b', 'c', 'd', 'e'], [fenced]);
+    for (const one of ['a', 'b', 'c']) for (const other of ['d', 'e']) cluster.cut(one, other);
+    let most = 0;
+    cluster.afterStep = () => {
+      most = Math.max(most, cluster.ready().length);
+    };
+    cluster.run(30_000);
+    expect(most).toBe(5);
+    expect(cluster.ready().every((one) => /@[abc]$/.test(one))).toBe(true);
+    expect(cluster.ready()).toHaveLength(5);
+    const lastStop = Math.max(...cluster.stops.map((stop) => stop.atMs));
+    const firstStart = Math.min(...cluster.starts.filter((start) => start.atMs > 5_000).map((start) => start.atMs));
+    expect(lastStop).toBeLessThan(firstStart);
+    cluster.heal();
+    cluster.run(15_000);
+    expect(cluster.ready()).toHaveLength(5);
+    expect(spread(cluster)).toEqual(['a', 'b', 'c', 'd', 'e']);
+  });
+
+  it('runs nowhere when no side has a majority', () => {
+    const cluster = settled(['a', 'b', 'c', 'd'], [app('fenced', { scale: { web: 4 }, partition: 'fence' })]);
+    for (const one of ['a', 'b']) for (const other of ['c', 'd']) cluster.cut(one, other);
+    cluster.run(30_000);
+    expect(cluster.ready()).toEqual([]);
+  });
+});
+
 describe('a suspect that lives', () => {
   it('refutes with a higher incarnation and loses nothing', () => {
     const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 3 } })]);
