@@ -89,6 +89,10 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--health <CHECK>', summary: 'port, http:/PATH or process (port)' },
       { flags: '--timeout <TIME>', summary: 'How long an instance may take to become healthy (60s)' },
       { flags: '--strategy <S>', summary: 'rolling or recreate (rolling)' },
+      {
+        flags: '--partition <MODE>',
+        summary: 'serve on every side of a partition, or fence: only on the majority (serve)',
+      },
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],
   },

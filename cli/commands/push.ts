@@ -85,6 +85,8 @@ export function pushOptions(options: Options): PushOptions {
   if (timeout !== undefined) push.healthTimeoutMs = parseDuration(timeout, '--timeout', HEALTH_TIMEOUT);
   const strategy = textOption(options, 'strategy');
   if (strategy !== undefined) push.strategy = parseChoice(strategy, '--strategy', ['rolling', 'recreate']);
+  const partition = textOption(options, 'partition');
+  if (partition !== undefined) push.partition = parseChoice(partition, '--partition', ['serve', 'fence']);
   if (options.start === false) push.start = false;
   return push;
 }

@@ -51,6 +51,7 @@ describe('push', () => {
       '--health=http:/up',
       '--timeout=5s',
       '--strategy=recreate',
+      '--partition=fence',
       '--buildpack=static',
       '--command=exec ./serve --port 1',
       '--no-start',
@@ -69,6 +70,7 @@ describe('push', () => {
       routes: ['shop.example.org/buy', 'www.example.org'],
       health: { kind: 'http', path: '/up', timeoutMs: 5_000 },
       strategy: 'recreate',
+      partition: 'fence',
       release: { processes: { web: 'exec ./serve --port 1' } },
     });
     expect(await cli.json(['push', folder, '--name', 'bare', '--no-route'])).toMatchObject({ routes: [] });
