@@ -45,6 +45,7 @@ export function memberOf(state: CoreState, node: NodeId, nowMs: number): Member 
     probing: false,
     probeAgain: false,
     suspicion: undefined,
+    syncAskedAtMs: Number.NEGATIVE_INFINITY,
   };
   state.members.set(node, member);
   return member;

@@ -110,10 +110,24 @@ function takeReport(state: CoreState, report: Report, nowMs: number, effects: Ef
   const before = state.members.get(report.node)?.report;
   if (!onReport(state, report, nowMs, effects)) return;
   if (before === undefined || essenceOf(before) !== essenceOf(report)) state.decisionDirty = true;
+  askForSync(state, report, before, nowMs, effects);
+}
+
+/** At once for heads not seen of it before; again while they stay different, as an exchange can fail. */
+function askForSync(
+  state: CoreState,
+  report: Report,
+  before: Report | undefined,
+  nowMs: number,
+  effects: Effect[],
+): void {
   const theirs = report.heads.join();
-  if (theirs !== state.heads.join() && before?.heads.join() !== theirs) {
-    effects.push({ type: 'syncDesired', node: report.node });
-  }
+  const member = state.members.get(report.node);
+  if (member === undefined || theirs === state.heads.join()) return;
+  const isRetry = before?.heads.join() === theirs;
+  if (isRetry && nowMs - member.syncAskedAtMs < state.config.syncRetryMs) return;
+  member.syncAskedAtMs = nowMs;
+  effects.push({ type: 'syncDesired', node: report.node });
 }
 
 /** What placement, reconciliation and routing read of a report; equal texts mean that there is nothing new to decide. */
