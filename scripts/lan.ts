@@ -75,6 +75,13 @@ export class Lan {
     await ip('-n', this.#switch, 'link', 'set', this.#of(host).port, 'nomaster');
   }
 
+  /** Puts the hosts on a switch of their own: they hear one another, and nobody else. heal() brings each back. */
+  async separate(hosts: readonly string[]): Promise<void> {
+    await ip('-n', this.#switch, 'link', 'add', 'apart', 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0');
+    await ip('-n', this.#switch, 'link', 'set', 'apart', 'up');
+    for (const host of hosts) await ip('-n', this.#switch, 'link', 'set', this.#of(host).port, 'master', 'apart');
+  }
+
   async heal(host: string): Promise<void> {
     await ip('-n', this.#switch, 'link', 'set', this.#of(host).port, 'master', 'lan');
   }
