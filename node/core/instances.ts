@@ -3,7 +3,7 @@
 
 import type { InstanceId } from '../../crdt/ids.ts';
 import { restartDelayMs } from './backoff.ts';
-import { type CoreState, type LocalInstance, type SlotHistory, slotKey } from './state.ts';
+import { type CoreState, crashHistory, type LocalInstance, type SlotHistory, slotKey } from './state.ts';
 import type { AdoptedInstance, ClusterEvent, Effect, InstanceState } from './types.ts';
 
 export function onAdopted(state: CoreState, instances: readonly AdoptedInstance[], nowMs: number): void {
@@ -75,16 +75,16 @@ function countCrash(
   options: { wasStable: boolean; reason: string; nowMs: number },
 ): SlotHistory {
   const key = slotKey(instance);
-  const before = state.history.get(key);
-  // A new release starts with a clean record: the update may be the cure.
-  const isSameRelease = before !== undefined && before.release === instance.release;
-  const crashes = isSameRelease && !options.wasStable ? before.crashes + 1 : 1;
-  const beforeReady = isSameRelease ? before.crashesBeforeReady : 0;
+  // A new release, or a restart that a person asked for, starts with a clean record: it may be the cure.
+  const before = crashHistory(state, instance);
+  const crashes = before !== undefined && !options.wasStable ? before.crashes + 1 : 1;
+  const beforeReady = before?.crashesBeforeReady ?? 0;
   const history: SlotHistory = {
     slot: { app: instance.app, process: instance.process, index: instance.index },
     crashes,
     crashesBeforeReady: instance.everReady ? beforeReady : beforeReady + 1,
     release: instance.release,
+    restartCount: instance.restartCount,
     reason: options.reason,
     nextStartAtMs: options.nowMs + restartDelayMs(state.config, crashes),
   };

@@ -6,7 +6,7 @@ import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { type Holder, holdersBySlot, isCurrent, type Placement, slotsOf } from './placement.ts';
-import { type CoreState, compareText, type LocalInstance, slotKey } from './state.ts';
+import { type CoreState, compareText, crashHistory, type LocalInstance, slotKey } from './state.ts';
 import type { Effect, Slot } from './types.ts';
 
 export type ReconcileInput = {
@@ -92,10 +92,8 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   } else if (app.strategy === 'recreate' && rollout.oldInstancesRun()) {
     return Number.POSITIVE_INFINITY;
   }
-  const history = state.history.get(slotKey(slot));
-  if (history !== undefined && history.release === release.id && nowMs < history.nextStartAtMs) {
-    return history.nextStartAtMs;
-  }
+  const history = crashHistory(state, { ...slot, release: release.id, restartCount: app.restartCount });
+  if (history !== undefined && nowMs < history.nextStartAtMs) return history.nextStartAtMs;
   if (app.partition === 'fence' && running.length === 0) {
     const fencedMs = fencedUntilMs(state, slot);
     if (nowMs < fencedMs) return fencedMs;
@@ -196,12 +194,10 @@ function claim(
   state.instanceCount++;
   const suffix = state.self.node.slice(-6).toLowerCase();
   const id = `${suffix}-${state.start}-${state.instanceCount}` as LocalInstance['id'];
-  const history = state.history.get(slotKey(slot));
+  const copy = { ...slot, release: release.id, restartCount: app.restartCount };
   const instance: LocalInstance = {
     id,
-    ...slot,
-    release: release.id,
-    restartCount: app.restartCount,
+    ...copy,
     memoryBytes: app.memoryBytes,
     state: 'starting',
     stateSinceMs: nowMs,
@@ -209,7 +205,7 @@ function claim(
     port: undefined,
     everReady: false,
     // Until it is ready: restarts at once are too quick for anyone to see the crashed one.
-    reason: history?.release === release.id ? history.reason : undefined,
+    reason: crashHistory(state, copy)?.reason,
   };
   state.local.set(id, instance);
   state.reportDirty = true;

@@ -1,6 +1,6 @@
 // The report of this node: what it says of itself to everyone. Builds it; when it goes out is decided in step.ts.
 
-import { type CoreState, compareText, slotKey } from './state.ts';
+import { type CoreState, compareText, crashHistory } from './state.ts';
 import type { InstanceReport, Report } from './types.ts';
 
 /** The report as of now, with the current sequence number. Instances and droplets are sorted. */
@@ -8,7 +8,6 @@ export function buildReport(state: CoreState, nowMs: number): Report {
   const instances: InstanceReport[] = [];
   for (const instance of state.local.values()) {
     const slot = { app: instance.app, process: instance.process, index: instance.index };
-    const history = state.history.get(slotKey(slot));
     const entry: InstanceReport = {
       id: instance.id,
       app: instance.app,
@@ -19,7 +18,7 @@ export function buildReport(state: CoreState, nowMs: number): Report {
       state: instance.state,
       sinceMs: Math.max(0, nowMs - instance.stateSinceMs),
       // Those of a release that was called off do not count against the one that stays.
-      crashes: history?.release === instance.release ? history.crashes : 0,
+      crashes: crashHistory(state, instance)?.crashes ?? 0,
       memoryBytes: instance.memoryBytes,
     };
     if (instance.port !== undefined) entry.port = instance.port;

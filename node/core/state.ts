@@ -75,6 +75,8 @@ export type SlotHistory = {
   /** Crashes of `release` before it was ever ready here. */
   crashesBeforeReady: number;
   release: ReleaseId;
+  /** The app's, of the copies that crashed. */
+  restartCount: number;
   /** Why the last one ended. */
   reason: string;
   nextStartAtMs: number;
@@ -166,6 +168,15 @@ export function initialState(options: {
 }
 
 export const slotKey = (slot: Slot): string => `${slot.app}/${slot.process}/${slot.index}`;
+
+/** The crashes that count for a copy of the slot: those of its release, since the user last asked for a restart. */
+export function crashHistory(
+  state: CoreState,
+  copy: Slot & { release: ReleaseId; restartCount: number },
+): SlotHistory | undefined {
+  const history = state.history.get(slotKey(copy));
+  return history?.release === copy.release && history.restartCount === copy.restartCount ? history : undefined;
+}
 
 /** Order of code units: the same on every machine, unlike a locale's. */
 export const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

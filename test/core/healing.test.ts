@@ -185,6 +185,17 @@ describe('a crash', () => {
     expect(cluster.instances()[0]!.reason).toBeUndefined();
   });
 
+  it('is forgotten when the user restarts the app, which is then started at once', () => {
+    const hello = app('hello');
+    const cluster = new LittleCluster(['a'], [hello]);
+    cluster.behaviour = () => 'crash';
+    cluster.run(600_000);
+    const before = cluster.starts.length;
+    cluster.changeApps([{ ...hello, restartCount: 1 }]);
+    cluster.run(1_000);
+    expect(cluster.starts.slice(before)).toHaveLength(4);
+  });
+
   it('is forgotten after five minutes of health', () => {
     const cluster = settled(['a'], [app('hello')]);
     for (let crash = 0; crash < 3; crash++) {
