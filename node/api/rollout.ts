@@ -160,9 +160,11 @@ class RolloutWatcher {
   #countCrashes(progress: RolloutProgress, app: AppView, nowMs: number): 'crashing' | undefined {
     for (const crash of progress.crashed) {
       const fresh = this.#freshCrashes(crash);
-      if (fresh === 0) continue;
+      // It waits for its next try, also when it crashed before anyone followed: restarts at once take milliseconds.
+      const waits = crash.ended !== undefined && crash.crashes > CRASHES_MAX && this.#crashLimitAtMs === undefined;
+      if (fresh === 0 && !waits) continue;
       const key = keyOf(crash.node, crash.slot);
-      const counted = (this.#crashesCounted.get(key) ?? 0) + fresh;
+      const counted = Math.max((this.#crashesCounted.get(key) ?? 0) + fresh, waits ? crash.crashes : 0);
       this.#crashesCounted.set(key, counted);
       this.#lastCrash = crash;
       this.#telling = this.#telling.then(() => this.#tell(crash, counted));

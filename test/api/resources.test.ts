@@ -167,6 +167,19 @@ describe('apps', () => {
     expect(missing.status).toBe(404);
   });
 
+  it('that crash before anyone follows are not waited for', async () => {
+    const { developer, node } = testApi();
+    await developer.push('hello');
+    const [app] = node.view().apps.keys();
+    Object.assign(node.instances(app!)[0]!, { state: 'crashed', crashes: 4, reason: 'exited with status 1' });
+    const events = await developer.events('/v1/apps/hello/rollout');
+    expect(events.at(-1)).toMatchObject({
+      type: 'failed',
+      code: 'crashed',
+      message: 'web/0 keeps crashing on alpha: exited with status 1',
+    });
+  });
+
   it('replace their instances when the memory changes', async () => {
     const { developer, node } = testApi();
     await developer.push('hello');
