@@ -8,7 +8,7 @@ import { oneLine } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
 import { lastCrashReason, lastLogLines } from './last-words.ts';
 import { type CrashedSlot, type RolloutProgress, type RolloutTarget, rolloutProgress } from './rollout-progress.ts';
-import { rolloutShape, slotName, versionOf } from './shaping.ts';
+import { instancesOf, rolloutShape, slotName, versionOf } from './shaping.ts';
 import type { FailedEvent, ProgressEvent } from './stream-events.ts';
 
 /** A release or a restart of which one slot crashed this often will not become ready by itself. */
@@ -139,11 +139,18 @@ class RolloutWatcher {
     if (wanted === undefined || app.release?.id === wanted) return undefined;
     const release = app.releases.find((candidate) => candidate.id === wanted);
     if (release?.failed !== undefined) {
-      const now = app.release === undefined ? 'nothing runs' : `${versionOf(app.release)} keeps running`;
+      const now = app.release === undefined ? 'nothing runs' : `${versionOf(app.release)} ${this.#whatItDoes(app)}`;
       return failed('release_failed', `${versionOf(release)} failed: ${release.failed.reason}; ${now}`);
     }
     const by = app.release === undefined ? 'nothing' : versionOf(app.release);
     return failed('superseded', `another release took its place: ${by} is current now`);
+  }
+
+  #whatItDoes(app: AppView): string {
+    const runs = instancesOf(app, this.#service.observed()).some(
+      ({ instance }) => instance.release === app.release?.id && instance.state === 'ready',
+    );
+    return runs ? 'keeps running' : 'is current again, but not ready';
   }
 
   #announce(progress: RolloutProgress, nowMs: number): void {

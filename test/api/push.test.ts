@@ -195,6 +195,22 @@ describe('a push that fails', () => {
     });
   });
 
+  it('because its release was marked failed does not say that something runs which never did', async () => {
+    const { developer, node } = testApi();
+    await developer.push('hello', { start: false });
+    node.fate = () => ({ state: 'starting' });
+    const pushing = developer.push('hello', {}, 'new source');
+    await vi.waitFor(() => expect([...node.view().apps.values()][0]!.releases).toHaveLength(2));
+    const [app] = node.view().apps.values();
+    await node.write(
+      [{ change: 'failRelease', app: app!.id, release: app!.releases[1]!.id, reason: 'exited with status 3' }],
+      'alpha',
+    );
+    expect((await pushing).events.at(-1)).toMatchObject({
+      message: 'v2 failed: exited with status 3; v1 is current again, but not ready',
+    });
+  });
+
   it('because the app is deleted meanwhile ends', async () => {
     const { developer, node } = testApi();
     node.fate = () => ({ state: 'starting' });
