@@ -50,7 +50,10 @@ function send(
     request.on('timeout', () => request.destroy(new Error(`${method} ${path}: no answer within ${timeoutMs} ms`)));
     request.on('error', reject);
     if (typeof body === 'string' || Buffer.isBuffer(body)) request.end(body);
-    else body.pipe(request);
+    else {
+      body.on('error', (error) => request.destroy(error));
+      body.pipe(request);
+    }
   });
 }
 
