@@ -4,11 +4,16 @@ import type { EventShape, LogShape } from '../node/api/log-lines.ts';
 import { formatTime } from './format.ts';
 import { printable } from './table.ts';
 
+/**
+ * What could steer the terminal of whoever reads a hostile app's log: control characters, and escapes that are more than a
+ * colour. Colours and tabs are kept.
+ */
+const STEERING = /\u001b(?!\[[\d;:]*m)|[\u0000-\u0008\u000a-\u001a\u001c-\u001f\u007f-\u009f]/g;
+
 /** `2026-01-31T12:00:00.000Z [APP/web/0] OUT text` */
 export function formatLogLine(line: LogShape): string {
   const slot = line.process === null ? '' : `/${line.process}/${line.index ?? 0}`;
-  // Colours and tabs of the app's own are kept; what moves the cursor elsewhere is not.
-  const text = line.text.replace(/[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]/g, ' ');
+  const text = line.text.replace(STEERING, ' ');
   return `${formatTime(line.atMs)} [${line.source}${slot}] ${line.stream === 'err' ? 'ERR' : 'OUT'} ${text}`;
 }
 

@@ -103,6 +103,9 @@ describe('what is printed', () => {
       text: 'a\rb\u0007 \u001b[31mred',
     } as const;
     expect(formatLogLine(line)).toBe('1970-01-01T00:00:00.000Z [APP/web/1] ERR a b  \u001b[31mred');
+    for (const evil of ['\u001b[2J', '\u001b]0;title\u0007', '\u001b]52;c;x\u001b\\', '\u009b2J', '\u001b']) {
+      expect(formatLogLine({ ...line, text: `${evil}\u001b[1;32mgreen` })).toMatch(/ERR [ -~]*\u001b\[1;32mgreen$/);
+    }
     expect(formatLogLine({ ...line, source: 'STG', process: null, index: null, stream: 'out', text: 'x' })).toBe(
       '1970-01-01T00:00:00.000Z [STG] OUT x',
     );
