@@ -7,20 +7,11 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { NodeFile } from '../node/data-dir.ts';
 import type { StartOptions } from '../node/options.ts';
 import { CliError } from './errors.ts';
 
-/** What `D/node.json` says of a running daemon. */
-export type NodeFile = {
-  id: string;
-  name: string;
-  pid: number;
-  api: string;
-  http: string;
-  link: string;
-  listen: string;
-  token: string;
-};
+export type { NodeFile };
 
 const DAEMON = fileURLToPath(new URL('../node/main.ts', import.meta.url));
 /**

@@ -7,7 +7,6 @@ import type { InstanceReport, Report } from './types.ts';
 export function buildReport(state: CoreState, nowMs: number): Report {
   const instances: InstanceReport[] = [];
   for (const instance of state.local.values()) {
-    const slot = { app: instance.app, process: instance.process, index: instance.index };
     const entry: InstanceReport = {
       id: instance.id,
       app: instance.app,

@@ -1,10 +1,10 @@
 // CoreState: everything the core remembers. Owned by step(): the caller hands the state over and gets it back, and never
 // looks at a state it has handed over. Plain data and Maps; iteration that decides anything goes over sorted keys.
 
-import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
-import type { InstanceState, MemberStatus, Report, Slot } from './types.ts';
+import type { AdoptedInstance, InstanceState, MemberStatus, Report, Slot } from './types.ts';
 
 /** What a node knows of itself when it starts; constant while it runs. */
 export type SelfInfo = Pick<
@@ -51,19 +51,11 @@ export type Member = {
 };
 
 /** An instance on this node. A crashed one stays as the record of its slot's backoff until it is replaced or unassigned. */
-export type LocalInstance = {
-  id: InstanceId;
-  app: AppId;
-  process: string;
-  index: number;
-  release: ReleaseId;
-  restartCount: number;
-  memoryBytes: number;
+export type LocalInstance = AdoptedInstance & {
   state: InstanceState;
   stateSinceMs: number;
   /** `fetching`: waits for its droplet; `launched`: the runtime has it; `gone`: it has ended. */
   phase: 'fetching' | 'launched' | 'gone';
-  port: number | undefined;
   everReady: boolean;
   reason: string | undefined;
 };

@@ -101,8 +101,8 @@ describe('connections', () => {
     await gone(socket);
   });
 
-  // A busy machine may delay this process itself: one of three must make it.
-  test('a killed node is noticed within 200 ms', { retry: 2 }, async () => {
+  // Nothing here probes: only the closed connection can tell. Usually it takes milliseconds.
+  test('a killed node is noticed by its closed connection', async () => {
     const node = await cluster.node();
     const child = await startChild([node]);
     cleanups.push(child.end);
@@ -115,7 +115,7 @@ describe('connections', () => {
     });
     const killedMs = performance.now();
     child.process.kill('SIGKILL');
-    expect((await noticed) - killedMs).toBeLessThan(200);
+    expect((await noticed) - killedMs).toBeLessThan(2_000);
   });
 
   test('a lost connection is made again at once', async () => {
