@@ -113,7 +113,7 @@ class AppPlacement {
   readonly #slots: Slot[];
   readonly #record: Recorder | undefined;
   readonly #owner = new Map<string, Candidate>();
-  /** Slots whose owner runs the right release, ready. */
+  /** Slots whose owner runs the right release, ready, while no other copy serves. */
   #settledSlots = 0;
 
   constructor(app: AppView, nodes: Candidate[], holders: Map<string, Holder[]>, record: Recorder | undefined) {
@@ -138,9 +138,26 @@ class AppPlacement {
       if (best === undefined) continue;
       this.#record?.({ slot, why: 'kept', owner: best.candidate.node }, () => this.#consider(key, release));
       this.#owner.set(key, best.candidate);
-      best.candidate.freeBytes -= this.#app.memoryBytes;
-      if (holderClass(best, this.#app, release) === 0) this.#settledSlots++;
+      const alone = this.#takeWhatRuns(key, best);
+      if (alone && holderClass(best, this.#app, release) === 0) this.#settledSlots++;
     }
+  }
+
+  /**
+   * The owner's copy takes what it was started with, whatever the app is set to now; a crashed one has its place kept. A copy
+   * elsewhere that serves takes its memory until it goes, one that only starts there may be the slot's next home.
+   * Returns whether no other copy serves.
+   */
+  #takeWhatRuns(key: string, best: Holder): boolean {
+    const crashed = best.instance.state === 'crashed';
+    best.candidate.freeBytes -= crashed ? this.#app.memoryBytes : best.instance.memoryBytes;
+    let alone = true;
+    for (const { candidate, instance } of this.#holders.get(key) ?? []) {
+      if (instance === best.instance || instance.state === 'crashed' || instance.state === 'starting') continue;
+      alone = false;
+      if (candidate !== best.candidate) candidate.freeBytes -= instance.memoryBytes;
+    }
+    return alone;
   }
 
   fillEmptySlots(placement: Placement): void {
@@ -155,7 +172,7 @@ class AppPlacement {
         this.#consider(key, release),
       );
       if (best !== undefined) {
-        if (owner !== undefined) owner.freeBytes += this.#app.memoryBytes;
+        // An owner that hands its slot on has its memory back only when its copy has gone.
         this.#owner.set(key, best);
         best.freeBytes -= this.#app.memoryBytes;
       } else if (owner === undefined) {
