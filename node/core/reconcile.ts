@@ -5,6 +5,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
+import { isPromised, offer, promise, withdraw } from './handover.ts';
 import { type Holder, holdersBySlot, isCurrent, type Placement, slotsOf } from './placement.ts';
 import { type CoreState, compareText, crashHistory, type LocalInstance, slotKey } from './state.ts';
 import type { Effect, Slot } from './types.ts';
@@ -35,16 +36,18 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
       }
       continue;
     }
-    const rollout = new Rollout(app, release, slots, holders);
+    const rollout = new Rollout({ app, release, slots, holders, placement });
     for (const slot of slots) {
       const key = slotKey(slot);
       wanted.add(key);
       const local = localOfSlot(state, key);
+      const copies = holders.get(key) ?? [];
       if (placement.assigned.get(key) === state.self.node) {
         wakeAtMs = Math.min(wakeAtMs, fillSlot(input, { app, release, slot, local, rollout }, effects));
       } else {
-        yieldSlot(input, { app, release, key, local, owner: placement.assigned.get(key), holders }, effects);
+        yieldSlot(input, { app, release, local, owner: placement.assigned.get(key), copies }, effects);
       }
+      promise(state, local, copies);
     }
     if (placement.successors.get(app.id)?.includes(state.self.node)) {
       wakeAtMs = Math.min(wakeAtMs, wantDroplet(input, release, effects));
@@ -65,6 +68,7 @@ type OwnSlot = { app: AppView; release: ReleaseView; slot: Slot; local: LocalIns
 function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): number {
   const { state, nowMs } = input;
   const { app, release, slot, local, rollout } = own;
+  for (const instance of local) withdraw(state, instance);
   const running = local.filter((instance) => instance.state !== 'crashed' && instance.state !== 'stopping');
   const current = running.filter((instance) => isCurrent(instance, app, release));
   const best = current.find((instance) => instance.state === 'ready') ?? current[0];
@@ -110,30 +114,44 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   return launchWhenFetched(input, own, instance, effects);
 }
 
-/** Another node owns the slot, or nobody can: what runs here goes once the owner's copy is ready. */
+/** Another node owns the slot, or nobody can: what runs here goes once the owner's copy is ready and promises to stay. */
 function yieldSlot(
   input: ReconcileInput,
   own: {
     app: AppView;
     release: ReleaseView;
-    key: string;
     local: LocalInstance[];
     owner: NodeId | undefined;
-    holders: Map<string, Holder[]>;
+    copies: readonly Holder[];
   },
   effects: Effect[],
 ): void {
-  if (own.owner === undefined || own.local.length === 0) return;
-  const ready = (own.holders.get(own.key) ?? []).some(
-    ({ candidate, instance }) =>
-      candidate.node === own.owner && instance.state === 'ready' && isCurrent(instance, own.app, own.release),
-  );
+  const { state, nowMs } = input;
+  const { app, release, owner, copies } = own;
+  if (owner === undefined) return;
   for (const instance of own.local) {
+    const current = isCurrent(instance, app, release);
+    // A copy of an old release is as good as any other such copy, and no better than a new one.
+    const replaced = copies.some(
+      ({ candidate, instance: other }) =>
+        candidate.node === owner &&
+        other.state === 'ready' &&
+        other.offered === undefined &&
+        (!current || isCurrent(other, app, release)),
+    );
     if (instance.state === 'crashed') {
-      input.state.local.delete(instance.id);
-      input.state.reportDirty = true;
-    } else if (ready) {
-      stop(input.state, instance, 'another node fills the slot', input.nowMs, effects);
+      state.local.delete(instance.id);
+      state.reportDirty = true;
+    } else if (app.strategy === 'recreate' && !current) {
+      // The owner waits until no old copy is left.
+      stop(state, instance, 'replaced', nowMs, effects);
+    } else if (!replaced) {
+      withdraw(state, instance);
+    } else if (instance.state !== 'ready') {
+      stop(state, instance, 'another node fills the slot', nowMs, effects);
+    } else {
+      offer(state, instance);
+      if (isPromised(instance, copies)) stop(state, instance, 'another node fills the slot', nowMs, effects);
     }
   }
 }
@@ -144,15 +162,26 @@ class Rollout {
   readonly #slots: Slot[];
   readonly #holders: Map<string, Holder[]>;
   readonly #release: ReleaseView;
+  readonly #placement: Placement;
 
-  constructor(app: AppView, release: ReleaseView, slots: Slot[], holders: Map<string, Holder[]>) {
-    this.#app = app;
-    this.#release = release;
-    this.#slots = slots;
-    this.#holders = holders;
+  constructor(options: {
+    app: AppView;
+    release: ReleaseView;
+    slots: Slot[];
+    holders: Map<string, Holder[]>;
+    placement: Placement;
+  }) {
+    this.#app = options.app;
+    this.#release = options.release;
+    this.#slots = options.slots;
+    this.#holders = options.holders;
+    this.#placement = options.placement;
   }
 
-  /** Slots upgrade in order: it is a slot's turn when every one before it is ready on the current release. */
+  /**
+   * Slots upgrade in order: it is a slot's turn when every one before it is ready on the current release. One that no node
+   * has room for holds nobody up.
+   */
   isTurnOf(slot: Slot): boolean {
     const key = slotKey(slot);
     for (const earlier of this.#slots) {
@@ -161,7 +190,7 @@ class Rollout {
       const ready = (this.#holders.get(earlierKey) ?? []).some(
         ({ instance }) => instance.state === 'ready' && isCurrent(instance, this.#app, this.#release),
       );
-      if (!ready) return false;
+      if (!ready && this.#placement.assigned.has(earlierKey)) return false;
     }
     return true;
   }

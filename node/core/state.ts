@@ -58,6 +58,9 @@ export type LocalInstance = AdoptedInstance & {
   phase: 'fetching' | 'launched' | 'gone';
   everReady: boolean;
   reason: string | undefined;
+  /** As in its report (handover.ts). */
+  offered?: string | undefined;
+  covers?: string[] | undefined;
 };
 
 /** Crash history of one slot on this node. */

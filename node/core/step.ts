@@ -132,7 +132,15 @@ function askForSync(
 
 /** What placement, reconciliation and routing read of a report; equal texts mean that there is nothing new to decide. */
 function essenceOf(report: Report): string {
-  const instances = report.instances.map((one) => [one.id, one.release, one.restartCount, one.state, one.port]);
+  const instances = report.instances.map((one) => [
+    one.id,
+    one.release,
+    one.restartCount,
+    one.state,
+    one.port,
+    one.offered,
+    one.covers,
+  ]);
   const { status, link, memoryBytes, stacks, runtimes, labels, droplets } = report;
   return JSON.stringify([status, link, memoryBytes, stacks, runtimes, labels, droplets, instances]);
 }

@@ -30,6 +30,10 @@ export type InstanceReport = {
   memoryBytes: number;
   /** Port on the node's loopback, once launched. Reached from other nodes over the link. */
   port?: number;
+  /** Set while it would go for the sake of another copy of its slot: names the offer (handover.ts). */
+  offered?: string;
+  /** Offers of copies elsewhere for which this one has promised to stay: `<instance>@<offer>`. */
+  covers?: string[];
   /** Why it crashed, is unhealthy or stops; while it starts, why the one before it crashed. One line. */
   reason?: string;
 };

@@ -17,6 +17,8 @@ const NAME_CHARS_MAX = 256;
 const REASON_CHARS_MAX = 1_024;
 const LIST_ITEMS_MAX = 4_096;
 const MAP_ITEMS_MAX = 256;
+/** Copies of one slot at a time: one for each side of a partition in parts. */
+const COVERS_MAX = 256;
 
 const text = <T extends string>(charsMax: number) =>
   v.custom<T>(
@@ -44,6 +46,8 @@ const instanceSchema = v.looseObject({
   memoryBytes: amount,
   port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))),
   reason: v.optional(text(REASON_CHARS_MAX)),
+  offered: v.optional(text(ID_CHARS_MAX)),
+  covers: v.optional(list(text(2 * ID_CHARS_MAX), COVERS_MAX)),
 });
 
 const reportSchema = v.looseObject({

@@ -2,10 +2,12 @@
 
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
-import { initialState } from '../../node/core/state.ts';
+import { isPromised, offer, promise, withdraw } from '../../node/core/handover.ts';
+import type { Holder } from '../../node/core/placement.ts';
+import { initialState, type LocalInstance } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
-import type { Effect, Event } from '../../node/core/types.ts';
-import { app, desired, LittleCluster, selfInfo } from './little-cluster.ts';
+import type { Effect, Event, InstanceReport } from '../../node/core/types.ts';
+import { app, desired, LittleCluster, MIB, release, selfInfo } from './little-cluster.ts';
 
 const a = asNodeId('node-a');
 const b = asNodeId('node-b');
@@ -54,5 +56,86 @@ describe('a node that has refuted a suspicion and is started again', () => {
     const ids = cluster.starts.map((start) => start.spec.id);
     expect(new Set(ids).size).toBe(ids.length);
     expect(cluster.ready()).toHaveLength(3);
+  });
+});
+
+const first = release(1);
+const second = release(2);
+const after = (before: ReturnType<typeof app>) => ({ ...before, release: second, releases: [first, second] });
+
+describe('two copies of one slot', () => {
+  const small = { self: () => ({ memoryBytes: 64 * MIB }) };
+
+  it('are never both given up when each node takes the other for the one that stays', () => {
+    const holderOf = (instance: LocalInstance): Holder => ({
+      candidate: undefined as never,
+      instance: { ...instance, sinceMs: 0, crashes: 0 } as InstanceReport,
+    });
+    const copy = (id: string): LocalInstance => ({ id, state: 'ready' }) as LocalInstance;
+    const [mine, theirs] = [copy('mine'), copy('theirs')];
+    const states = [a, b].map((node) => initialState({ self: selfInfo(node), incarnation: 1, nowMs: 0 }));
+    offer(states[0]!, mine);
+    offer(states[1]!, theirs);
+    promise(states[0]!, [mine], [holderOf(mine), holderOf(theirs)]);
+    promise(states[1]!, [theirs], [holderOf(mine), holderOf(theirs)]);
+    expect(isPromised(mine, [holderOf(mine), holderOf(theirs)])).toBe(false);
+    expect(isPromised(theirs, [holderOf(mine), holderOf(theirs)])).toBe(false);
+    withdraw(states[1]!, theirs);
+    promise(states[1]!, [theirs], [holderOf(mine), holderOf(theirs)]);
+    expect(isPromised(mine, [holderOf(mine), holderOf(theirs)])).toBe(true);
+    // An offer made anew is another one: the promise was not for it.
+    withdraw(states[0]!, mine);
+    states[0]!.sequence++;
+    offer(states[0]!, mine);
+    expect(isPromised(mine, [holderOf(mine), holderOf(theirs)])).toBe(false);
+  });
+
+  it('on full nodes become one, which then takes the new release', () => {
+    const before = app('hello', { release: first, releases: [first] });
+    const cluster = new LittleCluster(['a', 'b'], [before], small);
+    cluster.run(5_000);
+    cluster.cut('a', 'b');
+    cluster.run(10_000);
+    expect(cluster.ready()).toHaveLength(2);
+    cluster.changeApps([after(before)]);
+    cluster.heal();
+    cluster.run(10_000);
+    expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', second.id]]);
+  });
+});
+
+describe('a roll-out', () => {
+  it('is not held up by a slot that no node has room for', () => {
+    const before = app('hello', { scale: { web: 3 }, maxUnavailable: 2, release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before], { self: () => ({ memoryBytes: 128 * MIB }) });
+    cluster.run(5_000);
+    expect(cluster.ready()).toHaveLength(2);
+    // The first slot has lost its place to the two others.
+    cluster.crash('a', cluster.instances()[0]!.id);
+    cluster.changeApps([after(before)]);
+    cluster.run(20_000);
+    expect(cluster.instances().map((one) => one.release)).toEqual([second.id, second.id]);
+  });
+
+  it('counts what the old copies were started with, not what the app is set to now', () => {
+    const before = app('hello', { memoryBytes: 600 * MIB, release: first, releases: [first] });
+    const cluster = new LittleCluster(['a', 'b'], [before]);
+    cluster.run(5_000);
+    cluster.changeApps([{ ...after(before), memoryBytes: 500 * MIB }]);
+    cluster.run(10_000);
+    expect(cluster.instances().map((one) => one.release)).toEqual([second.id]);
+  });
+
+  it('of strategy recreate is not held up by an old copy on a node that drains', () => {
+    const before = app('hello', { strategy: 'recreate', release: first, releases: [first] });
+    const cluster = new LittleCluster(['a', 'b'], [before]);
+    cluster.run(5_000);
+    const holder = asNodeId(cluster.instances()[0]!.node);
+    const nodes = new Map(cluster.view.nodes);
+    nodes.set(holder, { ...nodes.get(holder)!, draining: true });
+    const apps = new Map([[before.id, after(before)]]);
+    cluster.change({ ...cluster.view, nodes, apps });
+    cluster.run(10_000);
+    expect(cluster.instances().map((one) => [one.release, one.node === holder])).toEqual([[second.id, false]]);
   });
 });

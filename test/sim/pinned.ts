@@ -3,4 +3,10 @@
 export const PINNED: { seed: number; taught: string }[] = [
   { seed: 1476, taught: 'an anti-entropy exchange that failed was never asked for again' },
   { seed: 1500, taught: 'a start after a refutation reused the incarnation, and with it ids of instances' },
+  { seed: 1117, taught: 'two nodes with different views each gave up the last ready copy for the other one' },
+  { seed: 1053, taught: 'two copies of an old release filled both nodes, and neither went for the new one' },
+  { seed: 1397, taught: 'a slot without room held up the roll-out of all after it' },
+  { seed: 1045, taught: 'placement took a running copy for as large as the app is set to now' },
+  { seed: 1159, taught: 'a recreate roll-out waited for an old copy that waited for the new one' },
+  { seed: 1378, taught: 'a slot was to move to a node that a copy of it fills already' },
 ];

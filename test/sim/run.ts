@@ -81,7 +81,8 @@ function waitForRest(world: World, isOver: () => boolean): number {
     world.clock.runTo(world.clock.nowMs + POLL_MS, isOver);
     if (isOver()) return 0;
     problem = unsettled(world);
-    if (problem === undefined && world.quietMs() >= QUIET_MS) return world.clock.nowMs - fromMs;
+    const quietMs = Math.min(world.quietMs(), world.clock.nowMs - fromMs);
+    if (problem === undefined && quietMs >= QUIET_MS) return world.clock.nowMs - fromMs;
     const untilMs = Math.max(fromMs + REST_WITHIN_MS, lastBackoffMs(world) + AFTER_BACKOFF_MS);
     if (world.clock.nowMs >= untilMs) break;
   }

@@ -7,7 +7,7 @@
 // scaled away, stopped, deleted, a restart of one slot, a node told to end, a `recreate` roll-out, a fenced slot without a majority.
 //
 // What the core could not know is no fault of it: an instance that a fault (or the user) took counts as ready for a node as
-// long as the newest report delivered to that node says so, for at most NEWS_MAX_MS.
+// long as the newest report delivered to that node (for its own: its runtime's last word) says so, for at most NEWS_MAX_MS.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import { isCurrent, slotsOf } from '../../../node/core/placement.ts';
@@ -75,12 +75,11 @@ export class Availability implements Checker {
         filled.add(slotKey({ app: spec.app.id, process: spec.process, index: spec.index }));
       }
     }
-    for (const report of judge.delivered.values()) {
-      for (const one of report.instances) {
-        const takenAtMs = this.#taken.get(one.id);
-        if (one.app !== app || one.state !== 'ready' || takenAtMs === undefined) continue;
-        if (this.#world.clock.nowMs - takenAtMs < NEWS_MAX_MS) filled.add(slotKey(one));
-      }
+    const believed = [...judge.delivered.values()].flatMap((report) => report.instances);
+    for (const one of [...believed, ...(judge.core?.local.values() ?? [])]) {
+      const takenAtMs = this.#taken.get(one.id);
+      if (one.app !== app || one.state !== 'ready' || takenAtMs === undefined || one.id === except) continue;
+      if (this.#world.clock.nowMs - takenAtMs < NEWS_MAX_MS) filled.add(slotKey(one));
     }
     return filled;
   }

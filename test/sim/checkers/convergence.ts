@@ -97,9 +97,10 @@ function releaseProblem(
   const older = app.releases.some((one) => one.version < release.version && one.failed === undefined);
   if (release.failed !== undefined || !older) return undefined;
   if (!live.some((node) => node.blobs.has(release.droplet.digest))) return undefined;
-  if (!live.some((node) => hasRoom(node, view, app)) && !live.some((node) => node.runtime.readyOf(app.id).length > 1)) {
-    return undefined;
-  }
+  const spare = live.reduce((sum, node) => sum + node.runtime.readyOf(app.id).length, 0) > 1;
+  const canTry = (node: SimNode): boolean =>
+    hasRoom(node, view, app) || (spare && isEligible(node, view) && node.runtime.readyOf(app.id).length > 0);
+  if (!live.some(canTry)) return undefined;
   return `${app.name} v${release.version} cannot become ready and has not been failed`;
 }
 
@@ -128,10 +129,14 @@ function slotProblem(
   return `runs an old release on ${node.self.name}`;
 }
 
+const isEligible = (node: SimNode, view: DesiredView): boolean => view.nodes.get(node.id)?.draining === false;
+
+/** Memory is kept for the slots of instances that crashed and wait there to be started again. */
 function hasRoom(node: SimNode, view: DesiredView, app: AppView): boolean {
-  const admitted = view.nodes.get(node.id);
-  if (admitted === undefined || admitted.draining) return false;
-  return node.memoryBytes - node.runtime.memoryBytes() >= app.memoryBytes;
+  if (!isEligible(node, view)) return false;
+  let keptBytes = 0;
+  for (const one of node.core?.local.values() ?? []) if (one.state === 'crashed') keptBytes += one.memoryBytes;
+  return node.memoryBytes - node.runtime.memoryBytes() - keptBytes >= app.memoryBytes;
 }
 
 /** At rest all nodes believe the same, so they must place alike. */
