@@ -3,7 +3,6 @@
 
 import { type GossipSub, gossipsub } from '@chainsafe/libp2p-gossipsub';
 import { noise } from '@chainsafe/libp2p-noise';
-import { yamux } from '@chainsafe/libp2p-yamux';
 import { type Identify, identify } from '@libp2p/identify';
 import type { ComponentLogger, ConnectionGater, Libp2p, Logger, PrivateKey } from '@libp2p/interface';
 import { type Ping, ping } from '@libp2p/ping';
@@ -13,6 +12,7 @@ import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import { type ListenAddress, toMultiaddr } from './addresses.ts';
 import * as limits from './limits.ts';
+import { yamux } from './muxer.ts';
 
 export type HostServices = { identify: Identify; ping: Ping; pubsub: GossipSub };
 export type Host = Libp2p<HostServices>;

@@ -53,6 +53,21 @@ describe('connections', () => {
     expect(a!.gossip.connected()).toEqual([b!.id]);
   });
 
+  test('a connection that ends while a stream over it is being opened costs that stream, not the process', async () => {
+    const [a] = await cluster.connected(1);
+    const other = await rawPeer();
+    cleanups.push(other.stop);
+    a!.gossip.setAdmitted(new Map([[other.id, { addresses: [] }]]));
+    await other.connect(a!);
+    const [connection] = other.host.getConnections();
+    // From when the round trip is known, yamux announces a larger window also for a stream that has ended.
+    const { muxer } = connection as unknown as { muxer: { rtt: number } };
+    await expect.poll(() => muxer.rtt, within).toBeGreaterThan(-1);
+    const opening = connection!.newStream('/any/1', { signal: AbortSignal.timeout(5_000) });
+    connection!.abort(new Error('pulled'));
+    await expect(opening).rejects.toThrow();
+  });
+
   test('a stranger with the right private-network key gets nowhere', async () => {
     const [a] = await cluster.connected(2);
     const stranger = await rawPeer();
