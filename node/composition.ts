@@ -290,8 +290,8 @@ async function compose(
     housekeeping.desiredChanged();
     if (now.removedNodes.has(self) && !leaving) {
       log.error('node.removed', { message: 'this node was removed from the cluster; it stops its instances and ends' });
-      // It may have been asked to remove itself: others hear of it before it ends.
-      void replicator.idle().then(() => stop({ keepInstances: false }));
+      // It may have been asked to remove itself: the others, and who asked, hear of it before it ends.
+      void replicator.idle().then(() => setTimeout(() => void stop({ keepInstances: false }), SHUTDOWN_REPLY_MS));
     }
   };
   store.onChange(desiredChanged);
