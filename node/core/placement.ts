@@ -93,10 +93,11 @@ function evenOutMemory(apps: readonly AppPlacement[], nodes: readonly Candidate[
   for (const app of apps) {
     const { memoryBytes } = app;
     const after = takenShare(emptiest) + memoryBytes / emptiest.report.memoryBytes;
-    if (after > takenShare(fullest) - memoryBytes / fullest.report.memoryBytes) continue;
+    if (after > takenShare(fullest)) continue;
     if (largest !== undefined && memoryBytes <= largest.memoryBytes) continue;
     const slot = app.slotToMove(fullest, emptiest);
-    if (slot !== undefined) largest = { app, slot, memoryBytes };
+    if (slot === undefined || after > takenShare(fullest) - app.takenBytes(slot) / fullest.report.memoryBytes) continue;
+    largest = { app, slot, memoryBytes };
   }
   largest?.app.move(largest.slot, fullest, emptiest);
 }
@@ -113,6 +114,8 @@ class AppPlacement {
   readonly #slots: Slot[];
   readonly #record: Recorder | undefined;
   readonly #owner = new Map<string, Candidate>();
+  /** Keyed by slot: what its owner's copy takes, which was perhaps started before the app was set to another size. */
+  readonly #taken = new Map<string, number>();
   /** Slots whose owner runs the right release, ready, while no other copy serves. */
   #settledSlots = 0;
 
@@ -149,8 +152,9 @@ class AppPlacement {
    * Returns whether no other copy serves.
    */
   #takeWhatRuns(key: string, best: Holder): boolean {
-    const crashed = best.instance.state === 'crashed';
-    best.candidate.freeBytes -= crashed ? this.#app.memoryBytes : best.instance.memoryBytes;
+    const takenBytes = best.instance.state === 'crashed' ? this.#app.memoryBytes : best.instance.memoryBytes;
+    this.#taken.set(key, takenBytes);
+    best.candidate.freeBytes -= takenBytes;
     let alone = true;
     for (const { candidate, instance } of this.#holders.get(key) ?? []) {
       if (instance === best.instance || instance.state === 'crashed' || instance.state === 'starting') continue;
@@ -211,6 +215,10 @@ class AppPlacement {
     return this.#settledSlots === this.#slots.length;
   }
 
+  takenBytes(slot: Slot): number {
+    return this.#taken.get(slotKey(slot)) ?? this.#app.memoryBytes;
+  }
+
   get memoryBytes(): number {
     return this.#app.memoryBytes;
   }
@@ -237,7 +245,7 @@ class AppPlacement {
   }
 
   #reassign(slot: Slot, from: Candidate, to: Candidate): void {
-    from.freeBytes += this.#app.memoryBytes;
+    from.freeBytes += this.takenBytes(slot);
     to.freeBytes -= this.#app.memoryBytes;
     this.#owner.set(slotKey(slot), to);
   }
@@ -251,7 +259,9 @@ class AppPlacement {
   /** A single instance cannot be stopped before its successor runs; without room for both, the successor runs elsewhere. */
   #needsAnotherNodeToUpgrade(key: string, owner: Candidate, release: ReleaseView): boolean {
     if (this.#slots.length !== 1 || this.#app.strategy === 'recreate') return false;
-    const held = (this.#holders.get(key) ?? []).filter((holder) => holder.candidate === owner);
+    const held = (this.#holders.get(key) ?? []).filter(
+      ({ candidate, instance }) => candidate === owner && instance.state !== 'crashed',
+    );
     if (held.length === 0 || held.some((holder) => isCurrent(holder.instance, this.#app, release))) return false;
     return owner.freeBytes < this.#app.memoryBytes;
   }

@@ -86,26 +86,30 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     if (best.phase === 'fetching') return launchWhenFetched(input, own, best, effects);
     return Number.POSITIVE_INFINITY;
   }
-  // An old copy that has gone waits for nothing; one that serves waits for the slot's turn.
-  if (running.length > 0) {
-    if (app.strategy === 'recreate') {
-      for (const old of running) stop(state, old, 'replaced', nowMs, effects);
-      return Number.POSITIVE_INFINITY;
-    }
+  // One old copy that serves is enough, and waits for the slot's turn; without one the slot waits for nothing.
+  const serving =
+    running.find((instance) => instance.state === 'ready') ??
+    // Adopted a moment ago: it serves for all that is known.
+    running.find((instance) => instance.state === 'starting' && instance.everReady);
+  for (const old of running) {
+    if (old !== serving || app.strategy === 'recreate') stop(state, old, 'replaced', nowMs, effects);
+  }
+  if (serving !== undefined) {
+    if (app.strategy === 'recreate') return Number.POSITIVE_INFINITY;
     if (!rollout.isTurnOf(slot)) return Number.POSITIVE_INFINITY;
   } else if (app.strategy === 'recreate' && rollout.oldInstancesRun()) {
     return Number.POSITIVE_INFINITY;
   }
   const history = crashHistory(state, { ...slot, release: release.id, restartCount: app.restartCount });
   if (history !== undefined && nowMs < history.nextStartAtMs) return history.nextStartAtMs;
-  if (app.partition === 'fence' && running.length === 0) {
+  if (app.partition === 'fence' && serving === undefined) {
     const fencedMs = fencedUntilMs(state, slot);
     if (nowMs < fencedMs) return fencedMs;
   }
   if (!hasRoom(state, app.memoryBytes)) {
     // Without room for both, the old one goes first where others carry the app meanwhile.
-    if (running.length > 0 && rollout.mayTakeDown()) {
-      for (const old of running) stop(state, old, 'makes room for its replacement', nowMs, effects);
+    if (serving !== undefined && rollout.mayTakeDown()) {
+      stop(state, serving, 'makes room for its replacement', nowMs, effects);
     }
     return Number.POSITIVE_INFINITY;
   }

@@ -61,7 +61,7 @@ describe('a node that has refuted a suspicion and is started again', () => {
 
 const first = release(1);
 const second = release(2);
-const after = (before: ReturnType<typeof app>) => ({ ...before, release: second, releases: [first, second] });
+const upgraded = (before: ReturnType<typeof app>) => ({ ...before, release: second, releases: [first, second] });
 
 describe('two copies of one slot', () => {
   const small = { self: () => ({ memoryBytes: 64 * MIB }) };
@@ -97,7 +97,7 @@ describe('two copies of one slot', () => {
     cluster.cut('a', 'b');
     cluster.run(10_000);
     expect(cluster.ready()).toHaveLength(2);
-    cluster.changeApps([after(before)]);
+    cluster.changeApps([upgraded(before)]);
     cluster.heal();
     cluster.run(10_000);
     expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', second.id]]);
@@ -112,7 +112,7 @@ describe('a roll-out', () => {
     expect(cluster.ready()).toHaveLength(2);
     // The first slot has lost its place to the two others.
     cluster.crash('a', cluster.instances()[0]!.id);
-    cluster.changeApps([after(before)]);
+    cluster.changeApps([upgraded(before)]);
     cluster.run(20_000);
     expect(cluster.instances().map((one) => one.release)).toEqual([second.id, second.id]);
   });
@@ -121,7 +121,7 @@ describe('a roll-out', () => {
     const before = app('hello', { memoryBytes: 600 * MIB, release: first, releases: [first] });
     const cluster = new LittleCluster(['a', 'b'], [before]);
     cluster.run(5_000);
-    cluster.changeApps([{ ...after(before), memoryBytes: 500 * MIB }]);
+    cluster.changeApps([{ ...upgraded(before), memoryBytes: 500 * MIB }]);
     cluster.run(10_000);
     expect(cluster.instances().map((one) => one.release)).toEqual([second.id]);
   });
@@ -133,9 +133,50 @@ describe('a roll-out', () => {
     const holder = asNodeId(cluster.instances()[0]!.node);
     const nodes = new Map(cluster.view.nodes);
     nodes.set(holder, { ...nodes.get(holder)!, draining: true });
-    const apps = new Map([[before.id, after(before)]]);
+    const apps = new Map([[before.id, upgraded(before)]]);
     cluster.change({ ...cluster.view, nodes, apps });
     cluster.run(10_000);
     expect(cluster.instances().map((one) => [one.release, one.node === holder])).toEqual([[second.id, false]]);
+  });
+
+  it('of a slot whose old copy does not serve waits for nobody', () => {
+    const before = app('hello', { scale: { web: 2 }, release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before]);
+    cluster.run(5_000);
+    // The first slot's new copy never gets ready; the second slot's old one is being started again.
+    cluster.behaviour = (spec) => (spec.release.id === second.id && spec.index === 0 ? 'hang' : 'ready');
+    cluster.startMs = 3_000;
+    cluster.crash('a', cluster.instances()[1]!.id);
+    cluster.changeApps([upgraded(before)]);
+    cluster.run(5_000);
+    const one = cluster.instances().filter((instance) => instance.index === 1);
+    expect(one.map((instance) => [instance.state, instance.release])).toEqual([['ready', second.id]]);
+  });
+
+  it('keeps one old copy of a slot at most, whatever was tried in between', () => {
+    const before = app('hello', { release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before], { self: () => ({ memoryBytes: 128 * MIB }) });
+    cluster.run(5_000);
+    cluster.behaviour = () => 'hang';
+    cluster.changeApps([upgraded(before)]);
+    cluster.run(1_000);
+    cluster.behaviour = () => 'ready';
+    const third = release(3);
+    cluster.changeApps([{ ...before, release: third, releases: [first, second, third] }]);
+    cluster.run(10_000);
+    expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', third.id]]);
+  });
+
+  it('takes an instance that was just adopted for one that serves', () => {
+    const before = app('hello', { release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before]);
+    cluster.run(5_000);
+    cluster.startMs = 1_000;
+    cluster.restart('a');
+    cluster.changeApps([upgraded(before)]);
+    cluster.run(800);
+    expect(cluster.stops.filter((stop) => stop.id === cluster.starts[0]!.spec.id)).toEqual([]);
+    cluster.run(10_000);
+    expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', second.id]]);
   });
 });

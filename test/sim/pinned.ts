@@ -9,4 +9,12 @@ export const PINNED: { seed: number; taught: string }[] = [
   { seed: 1045, taught: 'placement took a running copy for as large as the app is set to now' },
   { seed: 1159, taught: 'a recreate roll-out waited for an old copy that waited for the new one' },
   { seed: 1378, taught: 'a slot was to move to a node that a copy of it fills already' },
+  { seed: 1315, taught: 'two old copies of a slot on one node left no room for the new one' },
+  {
+    seed: 1577,
+    taught: 'a slot that nothing served waited for its turn in a roll-out that could not go on without it',
+  },
+  { seed: 1539, taught: 'a crashed copy of the new release kept the slot on a node without room' },
+  { seed: 1069, taught: 'a slot went to and fro between two nodes after its app was set to less memory' },
+  { seed: 1012, taught: 'an instance adopted a moment ago counts as serving' },
 ];
