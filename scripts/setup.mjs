@@ -12,11 +12,17 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const SYSTEM = [
   { program: 'bwrap', package: 'bubblewrap', use: 'the sandbox that apps are staged and run in' },
   { program: 'nft', package: 'nftables', use: 'keeping what apps listen on from other hosts' },
-  { program: 'git', package: 'git', use: 'buildpacks from git' },
-  { program: 'ip', package: 'iproute2', use: 'the test hosts' },
-  { program: 'tc', package: 'iproute2', use: 'the test hosts' },
-  { program: 'python3', package: 'python3', use: 'the python buildpack' },
 ];
+/** The same, for what only tests and benchmarks use (`--tests`). */
+const SYSTEM_FOR_TESTS = [
+  { program: 'git', package: 'git', use: 'buildpacks from git' },
+  { program: 'ip', package: 'iproute2', use: 'hosts of the tests' },
+  { program: 'tc', package: 'iproute2', use: 'hosts of the tests' },
+  { program: 'python3', package: 'python3', use: 'the python buildpack' },
+  { program: 'pip3', package: 'python3-pip', use: 'the python buildpack' },
+];
+/** Only here: it is what a sandbox sees, whatever else is on this user's path. */
+const SYSTEM_FOLDERS = ['/usr/bin', '/usr/sbin', '/bin', '/sbin'];
 
 const say = (text) => process.stderr.write(`setup: ${text}\n`);
 
@@ -44,14 +50,11 @@ function installNpmPackages() {
   writeFileSync(mark, lock);
 }
 
-const has = (program) =>
-  (process.env.PATH ?? '')
-    .split(':')
-    .concat('/usr/sbin', '/sbin')
-    .some((folder) => folder !== '' && existsSync(join(folder, program)));
+const has = (program) => SYSTEM_FOLDERS.some((folder) => existsSync(join(folder, program)));
 
 function installSystemPackages() {
-  const missing = SYSTEM.filter(({ program }) => !has(program));
+  const wanted = process.argv.includes('--tests') ? [...SYSTEM, ...SYSTEM_FOR_TESTS] : SYSTEM;
+  const missing = wanted.filter(({ program }) => !has(program));
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((one) => one.package))];
   const isDebian = existsSync('/etc/debian_version') && has('apt-get');
