@@ -1,7 +1,7 @@
 // The daemon as a process of this machine: starting it, knowing when it is ready, knowing when it has gone.
 // Never talks to it but through node.json.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { mkdir, open, readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -36,8 +36,11 @@ export const logPath = (dataDir: string): string => join(dataDir, 'daemon.log');
 
 /** In the foreground its words go to stderr; detached, to D/daemon.log. */
 export async function spawnDaemon(options: StartOptions, detached: boolean): Promise<ChildProcess> {
-  const args = [...DAEMON_FLAGS, DAEMON, JSON.stringify(options)];
-  if (!detached) return spawn(process.execPath, args, { stdio: ['ignore', 2, 2] });
+  const { join: invite, ...rest } = options;
+  const args = [...DAEMON_FLAGS, DAEMON, JSON.stringify(rest)];
+  // An invite holds the cluster's secrets, and everyone on the machine can read a process's arguments.
+  const env = invite === undefined ? process.env : { ...process.env, PEER_JOIN_INVITE: invite };
+  if (!detached) return spawn(process.execPath, args, { stdio: ['ignore', 2, 2], env });
   try {
     await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
   } catch (error) {
@@ -47,7 +50,8 @@ export async function spawnDaemon(options: StartOptions, detached: boolean): Pro
   const log = await open(logPath(options.dataDir), 'a', 0o600);
   try {
     // Its own session: it outlives this terminal.
-    return spawn(process.execPath, args, { stdio: ['ignore', log.fd, log.fd], detached: true, cwd: options.dataDir });
+    const stdio: StdioOptions = ['ignore', log.fd, log.fd];
+    return spawn(process.execPath, args, { stdio, env, detached: true, cwd: options.dataDir });
   } finally {
     await log.close();
   }

@@ -19,7 +19,11 @@ function fail(error: unknown): never {
 
 let node: Awaited<ReturnType<typeof startNode>>;
 try {
-  const given = JSON.parse(process.argv[2] ?? '{}') as { dataDir?: unknown };
+  const given = JSON.parse(process.argv[2] ?? '{}') as { dataDir?: unknown; join?: unknown };
+  // Not among the arguments, which everyone on the machine can read; nor for any process that this one starts.
+  const { PEER_JOIN_INVITE: invite } = process.env;
+  delete process.env.PEER_JOIN_INVITE;
+  if (invite !== undefined) given.join = invite;
   const remembered = typeof given.dataDir === 'string' ? await recallOptions(given.dataDir) : {};
   node = await startNode(parseStartOptions(given, remembered), log);
 } catch (error) {

@@ -22,7 +22,7 @@ import {
   splitAddress,
   waitFor,
 } from '../../scripts/local-cluster.ts';
-import { isRunning } from '../../scripts/processes.ts';
+import { isRunning, processTable } from '../../scripts/processes.ts';
 import {
   appOf,
   areGone,
@@ -253,6 +253,8 @@ describe('joining', () => {
     // The same directory, an invite that every failure above left unused.
     await cluster.startNode({ ...late, join: good });
     await cluster.waitForAlive(4);
+    // What admitted it is no longer to be seen in the list of processes.
+    expect((await processTable()).filter((one) => one.command.includes(good))).toEqual([]);
   });
 
   it('a second time, with the invite given again, is just a start', async () => {
