@@ -58,6 +58,8 @@ export const defaultConfig = {
   successorsCount: 2,
   /** Before a failed droplet download is tried again. */
   fetchRetryMs: 2_000,
+  /** Before a release's failure is written again while the desired state does not say so: the first write may have failed. */
+  verdictRepeatMs: 10_000,
   /** While a member's heads stay different, anti-entropy with it is asked for again after this: the first may have failed. */
   syncRetryMs: 5_000,
 };

@@ -66,7 +66,7 @@ export function onExited(state: CoreState, id: InstanceId, reason: string, nowMs
   instance.reason = reason;
   const history = countCrash(state, instance, { wasStable, reason, nowMs });
   effects.push(record('instance.crashed', state, instance, `crashed on ${state.self.name}: ${reason}`));
-  judgeRelease(state, instance, history, ranForMs, reason, effects);
+  judgeRelease(state, instance, history, ranForMs, reason);
 }
 
 function countCrash(
@@ -92,16 +92,15 @@ function countCrash(
   return history;
 }
 
-/** A release that cannot become ready has failed when there is an older one to return to; its owner says so, once. */
+/** A release that cannot become ready has failed when there is an older one to return to; its owner says so. */
 function judgeRelease(
   state: CoreState,
   instance: LocalInstance,
   history: SlotHistory,
   ranForMs: number,
   reason: string,
-  effects: Effect[],
 ): void {
-  if (instance.everReady || state.failedReleases.has(instance.release)) return;
+  if (instance.everReady || state.verdicts.has(instance.release)) return;
   const app = state.desired?.apps.get(instance.app);
   const release = app?.releases.find((one) => one.id === instance.release);
   if (app === undefined || release === undefined || release.failed !== undefined) return;
@@ -109,8 +108,26 @@ function judgeRelease(
   if (history.crashesBeforeReady < state.config.crashesFailRelease && !tookAllItsTime) return;
   const hasOlderGoodOne = app.releases.some((one) => one.version < release.version && one.failed === undefined);
   if (!hasOlderGoodOne) return;
-  state.failedReleases.add(release.id);
-  effects.push({ type: 'failRelease', app: app.id, release: release.id, reason });
+  // Said at once by repeatVerdicts, in the same step.
+  state.verdicts.set(release.id, { app: app.id, reason, sayAtMs: Number.NEGATIVE_INFINITY });
+}
+
+/** Says of each release that failed here that it did, until the desired state says so too: a write can fail. */
+export function repeatVerdicts(state: CoreState, nowMs: number, effects: Effect[]): number {
+  let wakeAtMs = Number.POSITIVE_INFINITY;
+  for (const [id, verdict] of state.verdicts) {
+    const release = state.desired?.apps.get(verdict.app)?.releases.find((one) => one.id === id);
+    if (release === undefined || release.failed !== undefined) {
+      state.verdicts.delete(id);
+      continue;
+    }
+    if (nowMs >= verdict.sayAtMs) {
+      verdict.sayAtMs = nowMs + state.config.verdictRepeatMs;
+      effects.push({ type: 'failRelease', app: verdict.app, release: id, reason: verdict.reason });
+    }
+    wakeAtMs = Math.min(wakeAtMs, verdict.sayAtMs);
+  }
+  return wakeAtMs;
 }
 
 /** Forgets crashes of slots that have been ready long enough. Returns when the next one will have been. */

@@ -132,7 +132,6 @@ function yieldSlot(
 ): void {
   const { state, nowMs } = input;
   const { app, release, owner, copies } = own;
-  if (owner === undefined) return;
   for (const instance of own.local) {
     const current = isCurrent(instance, app, release);
     // A copy of an old release is as good as any other such copy, and no better than a new one.
@@ -143,12 +142,14 @@ function yieldSlot(
         other.offered === undefined &&
         (!current || isCurrent(other, app, release)),
     );
-    if (instance.state === 'crashed') {
+    if (app.strategy === 'recreate' && !current && instance.state !== 'crashed') {
+      // The first new copy waits until no old one is left.
+      stop(state, instance, 'replaced', nowMs, effects);
+    } else if (owner === undefined) {
+      // It stays where it is: nobody else can have it.
+    } else if (instance.state === 'crashed') {
       state.local.delete(instance.id);
       state.reportDirty = true;
-    } else if (app.strategy === 'recreate' && !current) {
-      // The owner waits until no old copy is left.
-      stop(state, instance, 'replaced', nowMs, effects);
     } else if (!replaced) {
       withdraw(state, instance);
     } else if (instance.state !== 'ready') {

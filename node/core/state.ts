@@ -1,7 +1,7 @@
 // CoreState: everything the core remembers. Owned by step(): the caller hands the state over and gets it back, and never
 // looks at a state it has handed over. Plain data and Maps; iteration that decides anything goes over sorted keys.
 
-import type { Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
 import type { AdoptedInstance, InstanceState, MemberStatus, Report, Slot } from './types.ts';
@@ -115,8 +115,8 @@ export type CoreState = {
   reconcileAtMs: number;
   /** Fingerprint of the routing table given out last. */
   routesGiven: string;
-  /** Releases this node has declared failed, so that it says so once. */
-  failedReleases: Set<ReleaseId>;
+  /** Releases that failed here, until the desired state says so; `sayAtMs`: when to write it again. */
+  verdicts: Map<ReleaseId, { app: AppId; reason: string; sayAtMs: number }>;
 };
 
 /** Refutations of one life of a node; a second each would last for twelve days without a restart. */
@@ -158,7 +158,7 @@ export function initialState(options: {
     decisionDirty: true,
     reconcileAtMs: Number.POSITIVE_INFINITY,
     routesGiven: '',
-    failedReleases: new Set(),
+    verdicts: new Map(),
   };
 }
 

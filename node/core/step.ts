@@ -3,7 +3,15 @@
 
 import { candidatesOf } from './candidates.ts';
 import { heartbeatMs } from './config.ts';
-import { forgetOldCrashes, onAdopted, onExited, onLaunched, onReady, onUnhealthy } from './instances.ts';
+import {
+  forgetOldCrashes,
+  onAdopted,
+  onExited,
+  onLaunched,
+  onReady,
+  onUnhealthy,
+  repeatVerdicts,
+} from './instances.ts';
 import {
   onConnected,
   onDisconnected,
@@ -33,6 +41,7 @@ export function step(state: CoreState, event: Event, nowMs: number): StepResult 
   take(state, event, nowMs, effects);
   let wakeAtMs = onMembershipTick(state, nowMs, effects);
   wakeAtMs = Math.min(wakeAtMs, forgetOldCrashes(state, nowMs));
+  wakeAtMs = Math.min(wakeAtMs, repeatVerdicts(state, nowMs, effects));
   wakeAtMs = Math.min(wakeAtMs, settle(state, nowMs));
   wakeAtMs = Math.min(wakeAtMs, decide(state, nowMs, effects));
   wakeAtMs = Math.min(wakeAtMs, publish(state, nowMs, effects));
