@@ -44,7 +44,10 @@ export function faultSchedule(shape: Shape, rng: Prng): FaultAction[] {
         break;
       case 'partition': {
         const side = Array.from({ length: shape.nodes }, (_, index) => index).filter(() => rng.chance(0.5));
-        if (side.length > 0 && side.length < shape.nodes) actions.push({ ...base, do: 'partition', side });
+        // Some last beyond the fencing delay.
+        const lastsMs = rng.chance(0.3) ? 28_000 : forMs;
+        if (side.length > 0 && side.length < shape.nodes)
+          actions.push({ ...base, forMs: lastsMs, do: 'partition', side });
         break;
       }
       case 'slow':

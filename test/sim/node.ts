@@ -161,7 +161,7 @@ export class SimNode implements Endpoint {
     this.daemonUp = false;
     this.frozen = false;
     this.epoch++;
-    this.runtime.listener = undefined;
+    this.runtime.daemonEnded();
     this.core = undefined;
     this.store = undefined;
     this.gossip = undefined;

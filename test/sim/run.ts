@@ -27,7 +27,8 @@ export type Result = {
 const REST_WITHIN_MS = 150_000;
 /** A slot that waits out a backoff may take until then, and this. */
 const AFTER_BACKOFF_MS = 30_000;
-const QUIET_MS = 6_000;
+/** Longer than a fenced slot waits for a member that was never heard. */
+const QUIET_MS = 14_000;
 const CALM_MS = 12_000;
 const POLL_MS = 250;
 const LOAD_EVERY_MS = 700;

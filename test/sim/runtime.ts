@@ -15,6 +15,8 @@ export type Running = {
   port: number;
   state: 'launching' | 'starting' | 'ready' | 'unhealthy' | 'stopping';
   readySinceMs: number;
+  /** Ignores TERM: ends only when the daemon kills it. */
+  stubborn: boolean;
 };
 
 /** Three failed checks a second apart. */
@@ -49,7 +51,7 @@ export class SimRuntime {
   }
 
   start(spec: InstanceSpec): void {
-    const one: Running = { spec, port: this.#port++, state: 'launching', readySinceMs: 0 };
+    const one: Running = { spec, port: this.#port++, state: 'launching', readySinceMs: 0, stubborn: false };
     this.running.set(spec.id, one);
     const quality = this.#qualityOf(spec);
     this.#in(one, this.#rng.between(1, 40), () => {
@@ -82,8 +84,18 @@ export class SimRuntime {
     const one = this.running.get(id);
     if (one === undefined || one.state === 'stopping') return;
     one.state = 'stopping';
-    const graceMs = this.#rng.chance(0.05) ? STUBBORN_STOP_MS : this.#rng.between(5, 200);
-    this.#in(one, graceMs, () => this.#end(one, 'stopped'));
+    one.stubborn ||= this.#rng.chance(0.05);
+    const graceMs = one.stubborn ? STUBBORN_STOP_MS : this.#rng.between(5, 200);
+    this.#in(one, graceMs, () => one.state === 'stopping' && this.#end(one, 'stopped'));
+  }
+
+  /** What was being unpacked is not there; what has TERM ends by itself, unless it ignores that: nobody is left to kill it. */
+  daemonEnded(): void {
+    this.listener = undefined;
+    for (const [id, one] of this.running) {
+      if (one.state === 'launching') this.running.delete(id);
+      else if (one.state === 'stopping' && one.stubborn) one.state = 'ready';
+    }
   }
 
   crash(id: InstanceId, reason: string): void {
@@ -111,8 +123,7 @@ export class SimRuntime {
 
   adopt(): AdoptedInstance[] {
     const adopted: AdoptedInstance[] = [];
-    for (const [id, { spec, port, state }] of this.running) {
-      if (state === 'stopping') continue;
+    for (const [id, { spec, port }] of this.running) {
       adopted.push({
         id,
         app: spec.app.id,

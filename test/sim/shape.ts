@@ -50,7 +50,7 @@ export type ShapeOptions = {
 
 export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
   // Small clusters are where majorities, witnesses and spare room run out.
-  const nodes = options.nodes ?? rng.pick([1, 2, 2, 3, 3, 3, 4, 5, 5, 6]);
+  const nodes = options.nodes ?? rng.pick([1, 2, 2, 3, 3, 3, 4, 5, 5, 6, 7]);
   const apps = options.apps ?? rng.between(1, 3);
   const instances = options.instances ?? rng.between(1, 5);
   const appMemoryMib = rng.pick([64, 128, 256]);
@@ -63,7 +63,7 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
     nodes,
     apps,
     instances,
-    activeMs: options.minutes === undefined ? rng.between(15_000, 45_000) : options.minutes * 60_000,
+    activeMs: options.minutes === undefined ? rng.between(15_000, 50_000) : options.minutes * 60_000,
     nodeMemoryMib: Math.max(appMemoryMib, Math.ceil((slack * wantedMib) / nodes / 64) * 64),
     appMemoryMib,
     zones: rng.pick([0, 0, 2, 3]),

@@ -1,0 +1,300 @@
+// Mutants: deliberate faults in the core, each a few characters of one of its files changed while it is loaded. A checker that
+// catches none of them is no checker. The files on disk are never touched; a text that no longer occurs exactly once is an
+// error, so that no mutant goes stale.
+
+import { readFileSync } from 'node:fs';
+import { registerHooks } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+export type Mutant = {
+  name: string;
+  /** What is wrong with it, for people. */
+  fault: string;
+  changes: { file: string; find: string; replace: string }[];
+};
+
+const CORE = new URL('../../node/core/', import.meta.url);
+
+export const MUTANTS: Mutant[] = [
+  {
+    name: 'no-incumbents',
+    fault: 'placement forgets who runs a slot already',
+    changes: [
+      {
+        file: 'placement.ts',
+        find: '.filter((holder) => mayKeep(holder.candidate))',
+        replace: '.filter(() => false)',
+      },
+    ],
+  },
+  {
+    name: 'stop-before-ready',
+    fault: 'a copy is given up before the other one is ready',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: "        other.state === 'ready' &&\n        other.offered",
+        replace: '        other.offered',
+      },
+      { file: 'reconcile.ts', find: 'if (isPromised(instance, copies)) stop', replace: 'stop' },
+    ],
+  },
+  {
+    name: 'no-promise',
+    fault: 'a copy goes as soon as another one is ready, without its promise to stay',
+    changes: [{ file: 'reconcile.ts', find: 'if (isPromised(instance, copies)) stop', replace: 'stop' }],
+  },
+  {
+    name: 'replaced-early',
+    fault: 'an old copy is stopped as soon as the new one has been started beside it',
+    changes: [
+      { file: 'reconcile.ts', find: "const replaces = best.state === 'ready' ||", replace: 'const replaces = true ||' },
+    ],
+  },
+  {
+    name: 'take-down-any',
+    fault: 'old copies make room whatever maxUnavailable says',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: 'serving !== undefined && rollout.mayTakeDown()',
+        replace: 'serving !== undefined',
+      },
+    ],
+  },
+  {
+    name: 'no-budget',
+    fault: 'a node starts what it has no memory for',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: 'return usedBytes + memoryBytes <= state.self.memoryBytes',
+        replace: 'return usedBytes >= 0',
+      },
+    ],
+  },
+  {
+    name: 'stopping-is-free',
+    fault: 'instances that are still stopping are not counted against the memory',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: "if (instance.state !== 'crashed') usedBytes +=",
+        replace: "if (instance.state !== 'crashed' && instance.state !== 'stopping') usedBytes +=",
+      },
+    ],
+  },
+  {
+    name: 'arrival-order',
+    fault: 'ties between nodes go to the one heard of first',
+    changes: [
+      { file: 'placement.ts', find: '.sort((a, b) => compareText(a.node, b.node))', replace: '' },
+      { file: 'ranking.ts', find: 'weight: rendezvousWeight(options.slot, candidate.node)', replace: 'weight: 0' },
+    ],
+  },
+  {
+    name: 'wrong-upstreams',
+    fault: 'a route leads to the instances of any app',
+    changes: [
+      {
+        file: 'routes.ts',
+        find: 'upstreams: upstreams.get(app) ?? []',
+        replace: 'upstreams: [...upstreams.values()].flat()',
+      },
+    ],
+  },
+  {
+    name: 'dead-keep-routes',
+    fault: 'routes go on leading to members held dead',
+    changes: [
+      {
+        file: 'routes.ts',
+        find: "if (member.report === undefined || (member.status !== 'alive' && member.status !== 'suspect')) continue;",
+        replace: 'if (member.report === undefined) continue;',
+      },
+    ],
+  },
+  {
+    name: 'nobody-dies',
+    fault: 'a suspicion never runs out',
+    changes: [{ file: 'membership.ts', find: '    suspicion.sinceMs +\n', replace: '    Infinity +\n' }],
+  },
+  {
+    name: 'old-reports',
+    fault: 'an older report replaces a newer one',
+    changes: [
+      { file: 'membership.ts', find: 'if (report.incarnation < known.incarnation) return false;', replace: '' },
+      {
+        file: 'membership.ts',
+        find: 'if (report.incarnation === known.incarnation && report.sequence <= known.sequence) return false;',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'one-sync',
+    fault: 'anti-entropy is asked for once for the same heads, though it can fail',
+    changes: [
+      {
+        file: 'step.ts',
+        find: 'if (isRetry && nowMs - member.syncAskedAtMs < state.config.syncRetryMs) return;',
+        replace: 'if (isRetry) return;',
+      },
+    ],
+  },
+  {
+    name: 'never-failed',
+    fault: 'a release that cannot become ready is never given up',
+    changes: [{ file: 'instances.ts', find: 'if (!hasOlderGoodOne) return;', replace: 'if (hasOlderGoodOne) return;' }],
+  },
+  {
+    name: 'unwanted-stay',
+    fault: 'what the user scaled away or deleted runs on',
+    changes: [
+      { file: 'reconcile.ts', find: "stop(state, instance, 'no longer wanted', nowMs, effects);", replace: '' },
+    ],
+  },
+  {
+    name: 'drain-ignored',
+    fault: 'a draining node keeps its instances',
+    changes: [{ file: 'feasibility.ts', find: '    !candidate.draining &&\n', replace: '' }],
+  },
+  {
+    name: 'forgets-adopted',
+    fault: 'instances that outlived the daemon are not taken over',
+    changes: [
+      {
+        file: 'instances.ts',
+        find: 'for (const adopted of instances) {',
+        replace: 'for (const adopted of instances.slice(1)) {',
+      },
+    ],
+  },
+  {
+    name: 'restless',
+    fault: 'slots are moved for the smallest difference in spread',
+    changes: [
+      {
+        file: 'placement.ts',
+        find: '(counts.get(best.node) ?? 0) < 2) return false;',
+        replace: '(counts.get(best.node) ?? 0) < 1) return false;',
+      },
+    ],
+  },
+  {
+    name: 'no-fence',
+    fault: 'a side without a majority runs fenced apps',
+    changes: [{ file: 'fencing.ts', find: 'return 2 * seen > admitted;', replace: 'return 2 * seen > 0;' }],
+  },
+  {
+    name: 'incarnation-reused',
+    fault: 'a start begins at an incarnation that a refutation may have used',
+    changes: [
+      {
+        file: 'state.ts',
+        find: 'incarnation: options.incarnation * REFUTATIONS_MAX',
+        replace: 'incarnation: options.incarnation',
+      },
+      { file: 'state.ts', find: 'start: options.incarnation,', replace: 'start: Math.ceil(options.incarnation / 2),' },
+    ],
+  },
+  {
+    name: 'verdict-once',
+    fault: 'the failure of a release is written once, though the write can fail',
+    changes: [{ file: 'instances.ts', find: 'nowMs + state.config.verdictRepeatMs', replace: 'Infinity' }],
+  },
+  {
+    name: 'held-up',
+    fault: 'a slot that no node has room for holds up the roll-out of those after it',
+    changes: [{ file: 'reconcile.ts', find: '!ready && this.#placement.assigned.has(earlierKey)', replace: '!ready' }],
+  },
+  {
+    name: 'recreate-waits',
+    fault: 'a recreate roll-out waits for an old copy elsewhere, which waits for the new one',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: "app.strategy === 'recreate' && !current && instance.state !== 'crashed'",
+        replace: 'app.strategy === undefined',
+      },
+    ],
+  },
+  {
+    name: 'size-as-set',
+    fault: 'a running copy counts as large as the app is set to now',
+    changes: [
+      {
+        file: 'placement.ts',
+        find: "best.instance.state === 'crashed' ? this.#app.memoryBytes : best.instance.memoryBytes",
+        replace: 'this.#app.memoryBytes',
+      },
+    ],
+  },
+  {
+    name: 'copies-are-free',
+    fault: 'a second copy of a slot is not counted against the memory of its node',
+    changes: [
+      {
+        file: 'placement.ts',
+        find: 'if (candidate !== best.candidate) candidate.freeBytes -= instance.memoryBytes;',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'dead-old-copy',
+    fault: 'a crashed copy of the new release keeps the slot on a node without room',
+    changes: [
+      {
+        file: 'placement.ts',
+        find: "candidate === owner && instance.state !== 'crashed'",
+        replace: 'candidate === owner',
+      },
+    ],
+  },
+  {
+    name: 'old-copies-pile-up',
+    fault: 'old copies of several releases stay on a node together',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: "if (old !== serving || app.strategy === 'recreate') stop",
+        replace: "if (app.strategy === 'recreate') stop",
+      },
+    ],
+  },
+  {
+    name: 'adopted-is-nothing',
+    fault: 'an instance that was just adopted does not count as serving',
+    changes: [{ file: 'reconcile.ts', find: "instance.state === 'starting' && instance.everReady", replace: 'false' }],
+  },
+];
+
+/** Changes the core for everything this thread loads from now on. Throws when a text does not occur exactly once. */
+export function applyMutant(mutant: Mutant): void {
+  const sources = mutatedSources(mutant);
+  registerHooks({
+    load(url, context, next) {
+      const loaded = next(url, context);
+      const source = sources.get(url);
+      return source === undefined ? loaded : { ...loaded, source };
+    },
+  });
+}
+
+/** By address of the file. */
+export function mutatedSources(mutant: Mutant): Map<string, string> {
+  const sources = new Map<string, string>();
+  for (const { file, find, replace } of mutant.changes) {
+    const url = new URL(file, CORE);
+    const source = sources.get(url.href) ?? readFileSync(fileURLToPath(url), 'utf8');
+    if (source.split(find).length !== 2) {
+      throw new Error(`mutant ${mutant.name}: the text to change must occur exactly once in ${file}: ${find}`);
+    }
+    sources.set(
+      url.href,
+      source.replace(find, () => replace),
+    );
+  }
+  return sources;
+}
