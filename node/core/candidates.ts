@@ -12,7 +12,7 @@ export function candidatesOf(state: CoreState, nowMs: number): Candidate[] {
   const candidates: Candidate[] = [];
   const own = view.nodes.get(state.self.node);
   if (own !== undefined) {
-    const report = buildReport(state, nowMs);
+    const report = { ...buildReport(state, nowMs), load: state.loadTold };
     candidates.push({
       node: state.self.node,
       status: 'alive',

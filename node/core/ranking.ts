@@ -21,10 +21,13 @@ export function rankOf(candidate: Candidate, options: { slot: string; sameApp: n
   return {
     sameApp: options.sameApp,
     sameZone: options.sameZone,
-    fullness: takenEighths + Math.floor(candidate.report.load),
+    fullness: takenEighths + loadRank(candidate.report.load),
     weight: rendezvousWeight(options.slot, candidate.node),
   };
 }
+
+/** What of a load ranking looks at. */
+export const loadRank = (load: number): number => Math.floor(load);
 
 /** Negative when `a` is the better one. */
 export function compareRanks(a: Rank, b: Rank): number {

@@ -96,6 +96,8 @@ export type CoreState = {
   /** When each download that is wanted may be (re)tried; Infinity while one runs. */
   fetches: Map<Digest, number>;
   load: number;
+  /** The load that others have been told: this node, too, decides with it, or two nodes might each leave a slot to the other. */
+  loadTold: number;
   leaving: boolean;
   /** The runtime has said what it found; nothing is started before. */
   adopted: boolean;
@@ -146,6 +148,7 @@ export function initialState(options: {
     droplets: new Set(options.droplets ?? []),
     fetches: new Map(),
     load: 0,
+    loadTold: 0,
     leaving: false,
     adopted: false,
     settled: false,

@@ -23,6 +23,7 @@ import {
   onReport,
 } from './membership.ts';
 import { place } from './placement.ts';
+import { loadRank } from './ranking.ts';
 import { reconcile, stop } from './reconcile.ts';
 import { buildReport } from './report.ts';
 import { routeTable } from './routes.ts';
@@ -151,7 +152,8 @@ function essenceOf(report: Report): string {
     one.covers,
   ]);
   const { status, link, memoryBytes, stacks, runtimes, labels, droplets } = report;
-  return JSON.stringify([status, link, memoryBytes, stacks, runtimes, labels, droplets, instances]);
+  const load = loadRank(report.load);
+  return JSON.stringify([status, link, memoryBytes, stacks, runtimes, labels, droplets, load, instances]);
 }
 
 /** Nothing is decided on a stale view: after a start every admitted member is heard first, or some time passes. */
@@ -203,7 +205,10 @@ function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   state.sequence++;
   state.reportedAtMs = nowMs;
   state.reportDirty = false;
+  if (loadRank(state.load) !== loadRank(state.loadTold)) state.decisionDirty = true;
+  state.loadTold = state.load;
   effects.push({ type: 'publishReport', report: buildReport(state, nowMs) });
+  if (state.decisionDirty) return state.decidedAtMs + state.config.decisionGapMs;
   return nowMs + heartbeatMs(state.config, state.members.size);
 }
 
