@@ -17,6 +17,9 @@ import type { Replicator } from './replicator.ts';
 /** Copies of a droplet that a release waits for, this node's included; all nodes in a smaller cluster. */
 const DROPLET_HOLDERS_WANTED = 3;
 const HOLD_BLOB_TIMEOUT_MS = 300_000;
+/** A node that could not hold it is asked again for so long, this often: a connection was replaced, or it is not known dead yet. */
+const HOLD_RETRIES_MS = 5_000;
+const HOLD_RETRY_MS = 200;
 const RESTART_SLOT_TIMEOUT_MS = 5_000;
 /** Listeners hear of changes at most this often. */
 const CHANGE_GAP_MS = 20;
@@ -89,30 +92,42 @@ export class Service implements NodeService {
   async replicateDroplet(digest: Digest): Promise<NodeId[]> {
     const { blobs, gossip, log } = this.#parts;
     const payload = { digest, sizeBytes: blobs.sizeBytes(digest) };
-    const wanted = Math.min(DROPLET_HOLDERS_WANTED, this.#aliveOthers().length + 1);
     const holders: NodeId[] = [this.self.id];
-    const failures: string[] = [];
-    // The order spreads droplets over the nodes; those that fail make room for the next.
-    const waiting = this.#aliveOthers().sort((a, b) => rendezvousWeight(digest, b) - rendezvousWeight(digest, a));
-    while (holders.length < wanted && waiting.length > 0) {
-      const asked = waiting.splice(0, wanted - holders.length);
+    const failures = new Map<NodeId, string>();
+    const deadlineMs = performance.now() + HOLD_RETRIES_MS;
+    for (;;) {
+      // Who died meanwhile is not waited for.
+      const others = this.#aliveOthers();
+      const missing = Math.min(DROPLET_HOLDERS_WANTED, others.length + 1) - holders.length;
+      // The order spreads droplets over the nodes; those that failed make room for the next.
+      const asked = others
+        .filter((node) => !holders.includes(node))
+        .sort((a, b) => rendezvousWeight(digest, b) - rendezvousWeight(digest, a))
+        .sort((a, b) => Number(failures.has(a)) - Number(failures.has(b)))
+        .slice(0, Math.max(0, missing));
+      if (asked.length === 0) break;
+      if (asked.some((node) => failures.has(node))) {
+        if (performance.now() >= deadlineMs) throw this.#notReplicated(holders, missing, failures);
+        await new Promise((resolve) => setTimeout(resolve, HOLD_RETRY_MS));
+      }
       const answers = await Promise.allSettled(
         asked.map((node) => gossip.request(node, 'blob.hold', payload, { timeoutMs: HOLD_BLOB_TIMEOUT_MS })),
       );
       for (const [index, answer] of answers.entries()) {
         const node = asked[index]!;
         if (answer.status === 'fulfilled') holders.push(node);
-        else failures.push(`${this.#nameOf(node)}: ${(answer.reason as Error).message}`);
+        else failures.set(node, (answer.reason as Error).message);
       }
     }
-    const stillWanted = Math.min(wanted, this.#aliveOthers().length + 1);
-    if (holders.length < stillWanted) {
-      throw new ReplicationError(
-        `the droplet reached ${holders.length} of ${stillWanted} nodes (${failures.join('; ')}): see peer nodes, then push again`,
-      );
-    }
-    if (failures.length > 0) log.warn('droplet.replication_retried', { digest, failures });
+    if (failures.size > 0) log.warn('droplet.replication_retried', { digest, failures: [...failures.values()] });
     return holders;
+  }
+
+  #notReplicated(holders: NodeId[], missing: number, failures: Map<NodeId, string>): ReplicationError {
+    const why = [...failures].map(([node, message]) => `${this.#nameOf(node)}: ${message}`).join('; ');
+    return new ReplicationError(
+      `the droplet reached ${holders.length} of ${holders.length + missing} nodes (${why}): see peer nodes, then push again`,
+    );
   }
 
   async createInvite(
