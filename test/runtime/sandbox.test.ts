@@ -76,7 +76,8 @@ describe.each([
         { from: given, to: '/given/it', writable: false },
       ],
     });
-    expect(output).toBe('out:/home/vcap/work/deep\nout:text');
+    // Both lines may come in one piece.
+    expect(output.replaceAll('out:', '')).toBe('/home/vcap/work/deep\ntext');
     expect(result).toEqual(fine);
     expect(await readFile(join(work, 'deep', 'made'), 'utf8')).toBe('made\n');
     expect((await stat(join(work, 'deep', 'made'))).uid).toBe((await stat(work)).uid);
