@@ -50,7 +50,7 @@ describe('the lock of a data directory', () => {
     try {
       const [output] = (await once(parent.stdout, 'data')) as [Buffer];
       const pid = Number(output.toString());
-      await vi.waitFor(async () => expect((await statOf(pid))[0]).toBe('Z'), { timeout: 5_000 });
+      await vi.waitFor(async () => expect((await statOf(pid))[0]).toBe('Z'), { timeout: 30_000 });
       await leaveLock(pid);
       await (await DataDir.lock(folder)).release();
     } finally {
