@@ -45,8 +45,8 @@ describe('the lock of a data directory', () => {
   });
 
   it('is taken over from a killed process that nobody has collected', async () => {
-    // `exec` leaves the child with a parent that never waits for it.
-    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    // It ends after the `exec`, which leaves it with a parent that never waits for it.
+    const parent = spawn('sh', ['-c', 'sleep 1 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
       const [output] = (await once(parent.stdout, 'data')) as [Buffer];
       const pid = Number(output.toString());
