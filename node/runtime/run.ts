@@ -117,6 +117,8 @@ async function attend(
       kill();
     };
     run.signal?.addEventListener('abort', onAbort, { once: true });
+    // It may have come while the group and the accounts were made: no event tells of that any more.
+    if (run.signal?.aborted === true) onAbort();
     stops.push(() => run.signal?.removeEventListener('abort', onAbort));
     if (group === undefined && child.pid !== undefined) {
       const watch = watchMemory({
