@@ -130,6 +130,13 @@ describe.each([
     expect(await running).toEqual({ ...fine, code: null, signal: 'SIGKILL', aborted: true });
   });
 
+  it('can be aborted while it is being prepared', async () => {
+    const controller = new AbortController();
+    const running = run('sleep 1000', { signal: controller.signal });
+    controller.abort();
+    expect(await running).toEqual({ ...fine, code: null, signal: 'SIGKILL', aborted: true });
+  });
+
   it('tells a command that ran out of memory from others', async () => {
     const eat = 'x=$(head -c 400000000 /dev/zero | tr "\\0" x); sleep 5; exit 1';
     const result = await run(eat, { memoryBytes: 96 * MIB });
