@@ -28,7 +28,8 @@ export type Log = {
 // ---------------------------------------------------------------- runtime (node/runtime)
 
 export type RuntimeEvent =
-  | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined }
+  /** `host`: as in LocalUpstream. */
+  | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined; host?: string }
   | { type: 'instanceReady'; id: InstanceId }
   | { type: 'instanceUnhealthy'; id: InstanceId; reason: string }
   | { type: 'instanceExited'; id: InstanceId; reason: string };

@@ -21,10 +21,11 @@ export function onAdopted(state: CoreState, instances: readonly AdoptedInstance[
   }
 }
 
-export function onLaunched(state: CoreState, id: InstanceId, port: number | undefined): void {
-  const instance = state.local.get(id);
+export function onLaunched(state: CoreState, launched: Pick<AdoptedInstance, 'id' | 'port' | 'host'>): void {
+  const instance = state.local.get(launched.id);
   if (instance === undefined) return;
-  instance.port = port;
+  instance.port = launched.port;
+  instance.host = launched.host;
   changed(state);
 }
 
@@ -63,6 +64,7 @@ export function onExited(state: CoreState, id: InstanceId, reason: string, nowMs
   setState(state, instance, 'crashed', nowMs);
   instance.phase = 'gone';
   instance.port = undefined;
+  instance.host = undefined;
   instance.reason = reason;
   const history = countCrash(state, instance, { wasStable, reason, nowMs });
   effects.push(record('instance.crashed', state, instance, `crashed on ${state.self.name}: ${reason}`));

@@ -9,7 +9,8 @@ export function routeTable(state: CoreState): RouteTable {
   const table: RouteTable = { routes: [], local: [], admitted: [] };
   for (const instance of state.local.values()) {
     if (instance.port !== undefined && instance.phase === 'launched') {
-      table.local.push({ instance: instance.id, app: instance.app, port: instance.port });
+      const { id, app, port, host } = instance;
+      table.local.push({ instance: id, app, port, ...(host === undefined ? {} : { host }) });
     }
   }
   table.local.sort((a, b) => compareText(a.instance, b.instance));
@@ -33,9 +34,9 @@ function upstreamsByApp(state: CoreState): Map<AppId, Upstream[]> {
     if (list === undefined) to.set(upstream.app, [upstream]);
     else list.push(upstream);
   };
-  for (const { id, app, index, process, state: instanceState, port } of state.local.values()) {
+  for (const { id, app, index, process, state: instanceState, port, host } of state.local.values()) {
     if (process !== 'web' || instanceState !== 'ready' || port === undefined) continue;
-    add(trusted, { instance: id, app, index, node: state.self.node, port });
+    add(trusted, { instance: id, app, index, node: state.self.node, port, ...(host === undefined ? {} : { host }) });
   }
   for (const member of state.members.values()) {
     if (member.report === undefined || (member.status !== 'alive' && member.status !== 'suspect')) continue;

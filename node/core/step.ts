@@ -79,7 +79,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       onAdopted(state, event.instances, nowMs);
       break;
     case 'instanceLaunched':
-      onLaunched(state, event.id, event.port);
+      onLaunched(state, event);
       break;
     case 'instanceReady':
       onReady(state, event.id, nowMs, effects);

@@ -28,7 +28,7 @@ export type InstanceReport = {
   /** Crashes of this slot's release on this node since it was last stable. */
   crashes: number;
   memoryBytes: number;
-  /** Port on the node's loopback, once launched. Reached from other nodes over the link. */
+  /** Port it serves, once launched. Reached from other nodes over the link. */
   port?: number;
   /** Set while it would go for the sake of another copy of its slot: names the offer (handover.ts). */
   offered?: string;
@@ -104,8 +104,8 @@ export type Event =
   | { type: 'probeFailed'; node: NodeId; reason: 'refused' | 'timeout' | 'error' }
   /** Instances that the runtime found running at start-up. Comes once, before any other instance event. */
   | { type: 'instancesAdopted'; instances: AdoptedInstance[] }
-  /** The process exists; `port` is reserved for it. */
-  | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined }
+  /** The process exists; `port` is reserved for it. `host`: as in LocalUpstream. */
+  | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined; host?: string }
   | { type: 'instanceReady'; id: InstanceId }
   | { type: 'instanceUnhealthy'; id: InstanceId; reason: string }
   /** It is gone: by itself, because it never became healthy, or because it was stopped. `reason` is one line for people. */
@@ -129,6 +129,8 @@ export type AdoptedInstance = {
   restartCount: number;
   memoryBytes: number;
   port: number | undefined;
+  /** As in LocalUpstream. */
+  host?: string;
 };
 
 // ---------------------------------------------------------------- effects: everything the node may do
@@ -185,17 +187,27 @@ export type Upstream = {
   app: AppId;
   index: number;
   node: NodeId;
-  /** On this node: the port on loopback. Undefined for an instance elsewhere. */
+  /** On this node: where it is reached, as in LocalUpstream. Undefined for an instance elsewhere. */
   port?: number;
+  host?: string;
   /** On another node: `host:port` of its link. */
   link?: string;
+};
+
+/** A launched instance of this node. */
+export type LocalUpstream = {
+  instance: InstanceId;
+  app: AppId;
+  port: number;
+  /** Address that only this machine reaches it at, when it has a network of its own. Undefined: the machine's loopback. */
+  host?: string;
 };
 
 export type RouteTable = {
   /** Every desired route, also those without a ready instance (503). Sorted by route. */
   routes: { route: string; app: AppId; appName: string; upstreams: Upstream[] }[];
   /** Every launched instance of this node, for the link: other nodes name an instance id, never a port. */
-  local: { instance: InstanceId; app: AppId; port: number }[];
+  local: LocalUpstream[];
   /** Who may use the link. */
   admitted: NodeId[];
 };

@@ -176,7 +176,7 @@ class ClientRequest {
       },
     });
     this.#exchange = exchange;
-    const dispatcher = link ? link.pool : routing.upstreams.local(instance, upstream.port ?? 0);
+    const dispatcher = link ? link.pool : routing.upstreams.local({ ...upstream, port: upstream.port ?? 0 });
     dispatcher.dispatch(
       {
         path,

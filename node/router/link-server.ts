@@ -151,8 +151,8 @@ export class LinkServer {
 
   #proxy(req: IncomingMessage, res: ServerResponse, instance: InstanceId, client?: ClientConnection): void {
     const { local, balancer, upstreams } = this.#routing;
-    const port = local.get(instance)?.port;
-    if (port === undefined) {
+    const target = local.get(instance);
+    if (target === undefined) {
       sendLinkError(req, res, 'unknown_instance');
       return;
     }
@@ -182,7 +182,7 @@ export class LinkServer {
       },
     });
     res.once('close', () => exchange.cancel());
-    upstreams.local(instance, port).dispatch(
+    upstreams.local(target).dispatch(
       {
         path: req.url ?? '/',
         method: req.method as 'GET',
@@ -203,12 +203,12 @@ export class LinkServer {
       return;
     }
     const instance = asInstanceId(req.url ?? '');
-    const port = this.#routing.local.get(instance)?.port;
-    if (port === undefined) {
+    const target = this.#routing.local.get(instance);
+    if (target === undefined) {
       refuseTunnel(socket, '404 Not Found', 'unknown_instance');
       return;
     }
-    dialLocal(port, (error, upstream) => {
+    dialLocal(target, (error, upstream) => {
       if (error || !upstream) {
         refuseTunnel(socket, '502 Bad Gateway', 'dial');
         return;

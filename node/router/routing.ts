@@ -3,7 +3,7 @@
 
 import type { SecureContext } from 'node:tls';
 import type { InstanceId, NodeId } from '../../crdt/ids.ts';
-import type { RouteTable, Upstream } from '../core/types.ts';
+import type { LocalUpstream, RouteTable, Upstream } from '../core/types.ts';
 import { Balancer } from './balancer.ts';
 import type { BoundedLog } from './bounded-log.ts';
 import { indexRoutes, type RouteIndex } from './lookup.ts';
@@ -16,7 +16,7 @@ export class Routing {
   readonly log: BoundedLog;
   index: RouteIndex = new Map();
   /** Instances on this node, by id. */
-  local: ReadonlyMap<InstanceId, { port: number }> = new Map();
+  local: ReadonlyMap<InstanceId, LocalUpstream> = new Map();
   admitted: ReadonlySet<NodeId> = new Set();
 
   constructor(self: NodeId, credentials: SecureContext, log: BoundedLog) {
@@ -27,7 +27,7 @@ export class Routing {
 
   setTable(table: RouteTable): void {
     this.index = indexRoutes(table.routes);
-    this.local = new Map(table.local.map(({ instance, port }) => [instance, { port }]));
+    this.local = new Map(table.local.map((local) => [local.instance, local]));
     this.admitted = new Set(table.admitted);
     const remote: Upstream[] = [];
     const local = [...table.local];

@@ -4,8 +4,8 @@
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
-import type { InstanceId, NodeId } from '../../crdt/ids.ts';
-import type { Upstream } from '../core/types.ts';
+import type { NodeId } from '../../crdt/ids.ts';
+import type { LocalUpstream, Upstream } from '../core/types.ts';
 import type { BoundedLog } from './bounded-log.ts';
 import { net, Pool, SOCKET_OPTIONS } from './builtin.ts';
 import {
@@ -28,10 +28,14 @@ const POOL_OPTIONS = {
   maxHeaderSize: UPSTREAM_HEADER_BYTES_MAX,
 } as const;
 
+type LocalAddress = Pick<LocalUpstream, 'instance' | 'host' | 'port'>;
+/** Where instances are that share the machine's network. */
+const LOOPBACK = '127.0.0.1';
+
 export class Upstreams {
   readonly #credentials: SecureContext;
   readonly #log: BoundedLog;
-  /** By instance and port. */
+  /** By instance and address. */
   readonly #local = new Map<string, Pool>();
   /** By node and address. */
   readonly #links = new Map<string, Link>();
@@ -41,14 +45,14 @@ export class Upstreams {
     this.#log = log;
   }
 
-  local(instance: InstanceId, port: number): Dispatcher {
-    const key = localKey(instance, port);
+  local(upstream: LocalAddress): Dispatcher {
+    const key = localKey(upstream);
     let pool = this.#local.get(key);
     if (!pool) {
       pool = new Pool('http://instance', {
         ...POOL_OPTIONS,
         keepAliveTimeout: LOCAL_KEEP_ALIVE_MS,
-        connect: (_options, callback) => dialLocal(port, callback),
+        connect: (_options, callback) => dialLocal(upstream, callback),
       });
       this.#local.set(key, pool);
     }
@@ -70,12 +74,8 @@ export class Upstreams {
    * Lets go of everything the table no longer names: idle connections close, requests in flight finish. Connections to nodes
    * that are no longer admitted are cut.
    */
-  retain(table: {
-    local: readonly { instance: InstanceId; port: number }[];
-    remote: Iterable<Upstream>;
-    admitted: ReadonlySet<NodeId>;
-  }): void {
-    const localKeys = new Set(table.local.map(({ instance, port }) => localKey(instance, port)));
+  retain(table: { local: readonly LocalAddress[]; remote: Iterable<Upstream>; admitted: ReadonlySet<NodeId> }): void {
+    const localKeys = new Set(table.local.map(localKey));
     for (const [key, pool] of this.#local) {
       if (localKeys.has(key)) continue;
       this.#local.delete(key);
@@ -150,8 +150,11 @@ export class Link {
   }
 }
 
-export function dialLocal(port: number, callback: (...args: [null, Socket] | [Error, null]) => void): void {
-  const socket = net.connect({ host: '127.0.0.1', port, noDelay: true, ...SOCKET_OPTIONS });
+export function dialLocal(
+  { host = LOOPBACK, port }: Pick<LocalUpstream, 'host' | 'port'>,
+  callback: (...args: [null, Socket] | [Error, null]) => void,
+): void {
+  const socket = net.connect({ host, port, noDelay: true, ...SOCKET_OPTIONS });
   let settled = false;
   const settle = (error: Error | null) => {
     clearTimeout(timer);
@@ -173,5 +176,5 @@ export function dialLocal(port: number, callback: (...args: [null, Socket] | [Er
   socket.once('error', settle);
 }
 
-const localKey = (instance: InstanceId, port: number) => `${instance} ${port}`;
+const localKey = ({ instance, host = LOOPBACK, port }: LocalAddress) => `${instance} ${host} ${port}`;
 const linkKey = (node: NodeId, address: string) => `${node} ${address}`;

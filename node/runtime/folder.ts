@@ -28,6 +28,8 @@ export type InstanceRecord = {
   diskBytes: number;
   health: HealthView;
   port: number;
+  /** Its own network, where it has one: the name of its namespace and its address there. */
+  network?: { namespace: string; host: string };
   uid: number;
   /** The boot in which it was started: after another one nothing of it runs. */
   boot: string;

@@ -25,17 +25,20 @@ export type HealthListener = {
   onTimeout(problem: string): void;
 };
 
+export type ProbeTarget = { health: HealthView; host: string; port: number };
+
 export type HealthOptions = {
   health: HealthView;
+  host: string;
   port: number;
   listener: HealthListener;
   /** For tests of the schedule; by default probes for real. */
-  probe?: (options: { health: HealthView; port: number }) => Promise<string | undefined>;
+  probe?: (target: ProbeTarget) => Promise<string | undefined>;
   readyProbeMs?: number;
 };
 
 export function watchHealth(options: HealthOptions): HealthWatch {
-  const { health, port, listener } = options;
+  const { health, host, port, listener } = options;
   const probe = options.probe ?? probeOnce;
   const readyProbeMs = options.readyProbeMs ?? READY_PROBE_MS;
   const startedMs = performance.now();
@@ -71,7 +74,7 @@ export function watchHealth(options: HealthOptions): HealthWatch {
     return failures > 0 ? Math.min(1_000, readyProbeMs) : readyProbeMs;
   };
   const step = async (): Promise<void> => {
-    const problem = await probe({ health, port });
+    const problem = await probe({ health, host, port });
     if (stopped) return;
     const nextMs = everReady ? running(problem) : starting(problem);
     if (nextMs !== undefined && !stopped) timer = setTimeout(() => void step(), nextMs);
@@ -86,14 +89,15 @@ export function watchHealth(options: HealthOptions): HealthWatch {
 }
 
 /** Undefined when healthy, else what is wrong, in a few words. */
-export function probeOnce(options: { health: HealthView; port: number }): Promise<string | undefined> {
-  if (options.health.kind === 'process') return Promise.resolve(undefined);
-  return options.health.kind === 'http' ? probeHttp(options.port, options.health.path) : probePort(options.port);
+export function probeOnce(target: ProbeTarget): Promise<string | undefined> {
+  const { kind, path } = target.health;
+  if (kind === 'process') return Promise.resolve(undefined);
+  return kind === 'http' ? probeHttp(target, path) : probePort(target);
 }
 
-function probePort(port: number): Promise<string | undefined> {
+function probePort({ host, port }: ProbeTarget): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port, timeout: PROBE_TIMEOUT_MS });
+    const socket = connect({ host, port, timeout: PROBE_TIMEOUT_MS });
     const done = (problem: string | undefined): void => {
       socket.destroy();
       resolve(problem);
@@ -104,12 +108,12 @@ function probePort(port: number): Promise<string | undefined> {
   });
 }
 
-function probeHttp(port: number, path: string): Promise<string | undefined> {
+function probeHttp({ host, port }: ProbeTarget, path: string): Promise<string | undefined> {
   return new Promise((resolve) => {
     // Also bounds an answer that comes in drips: `timeout` alone only sees silence.
     const deadline = setTimeout(() => done(`no answer to GET ${path} within ${PROBE_TIMEOUT_MS} ms`), PROBE_TIMEOUT_MS);
     const call = request({
-      host: '127.0.0.1',
+      host,
       port,
       path: path.startsWith('/') ? path : `/${path}`,
       agent: false,

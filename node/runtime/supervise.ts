@@ -25,6 +25,8 @@ const KILLS_MAX = 20;
 const LAST_OUTPUT_TIMEOUT_MS = 5_000;
 /** Last lines told when an instance never became healthy, and how much of each. */
 const LAST_LINES = 3;
+/** Where an instance without a network of its own is probed. */
+const LOOPBACK = '127.0.0.1';
 const LAST_LINE_CHARACTERS = 200;
 
 export type SuperviseContext = {
@@ -123,6 +125,7 @@ class Supervision implements Supervised {
     const { id, health, port } = this.#record;
     return watchHealth({
       health,
+      host: this.#record.network?.host ?? LOOPBACK,
       port,
       readyProbeMs: this.#context.readyProbeMs,
       listener: {

@@ -96,9 +96,10 @@ export const localInstance = (instance: string, port: number): RouteTable['local
 
 export type TestApp = { port: number; server: http.Server; close(): Promise<void> };
 
-export async function startApp(handler: http.RequestListener): Promise<TestApp> {
+/** `host`: as if the app had a network of its own. */
+export async function startApp(handler: http.RequestListener, host = '127.0.0.1'): Promise<TestApp> {
   const server = http.createServer(handler);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   return {
     port: (server.address() as AddressInfo).port,
     server,

@@ -19,6 +19,9 @@ let here: TestRouter;
 let there: TestRouter;
 let app: TestApp;
 let other: TestApp;
+let apart: TestApp;
+/** What only the app listens on that has a network of its own. */
+const APART_HOST = '127.83.0.2';
 /** `/set-cookie?X` answers with that cookie; everything else says who answered, and with what header. */
 const answer =
   (name: string): http.RequestListener =>
@@ -30,16 +33,21 @@ const answer =
 const asked = async (...args: Parameters<typeof get>) => JSON.parse((await get(...args)).text);
 
 beforeAll(async () => {
-  [here, there, app, other] = await Promise.all([
+  [here, there, app, other, apart] = await Promise.all([
     startTestRouter(),
     startTestRouter(),
     startApp(answer('app')),
     startApp(answer('other')),
+    startApp(answer('apart'), APART_HOST),
   ]);
   const admitted = [here.nodeId, there.nodeId];
   await applyTable(there, {
     routes: [],
-    local: [localInstance('there-1', app.port), localInstance('there-2', other.port)],
+    local: [
+      localInstance('there-1', app.port),
+      localInstance('there-2', other.port),
+      { ...localInstance('there-3', apart.port), host: APART_HOST },
+    ],
     admitted,
   });
   await applyTable(here, {
@@ -48,6 +56,8 @@ beforeAll(async () => {
       route('local.test/other', [localUpstream(here.nodeId, 'here-2', other.port)]),
       route('remote.test', [remoteUpstream(there, 'there-1')]),
       route('two.test', [localUpstream(here.nodeId, 'here-1', app.port, 0), remoteUpstream(there, 'there-2', 1)]),
+      route('apart.test', [{ ...localUpstream(here.nodeId, 'here-3', apart.port), host: APART_HOST }]),
+      route('apart-remote.test', [remoteUpstream(there, 'there-3')]),
       route('empty.test', []),
       route('*.wild.test', [localUpstream(here.nodeId, 'here-1', app.port)]),
     ],
@@ -55,7 +65,14 @@ beforeAll(async () => {
     admitted,
   });
 });
-afterAll(() => Promise.all([here.handle.close(), there.handle.close(), app.close(), other.close()]));
+afterAll(() => Promise.all([here.handle.close(), there.handle.close(), app.close(), other.close(), apart.close()]));
+
+it.each(['apart.test', 'apart-remote.test'])(
+  'an instance with a network of its own is reached at its address (%s)',
+  async (host) => {
+    expect(await asked(here, { host })).toMatchObject({ name: 'apart' });
+  },
+);
 
 describe.each([
   ['on this node', 'local.test', 'here-1'],

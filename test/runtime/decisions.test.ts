@@ -310,6 +310,7 @@ describe('health schedule', () => {
     const done = Promise.withResolvers<void>();
     const watch = watchHealth({
       health: { kind: 'port', path: '/', timeoutMs: 1_000 },
+      host: '127.0.0.1',
       port: 1,
       readyProbeMs: 1,
       probe: async () => {
