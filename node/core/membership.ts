@@ -12,13 +12,36 @@ import { type CoreState, compareText, type Member, type Suspicion } from './stat
 import type { Effect, MemberStatus, MembershipMessage, Report } from './types.ts';
 
 /**
- * How long a suspicion lasts from its beginning, ms. Falls from max to min with the logarithm of the witnesses; a refused
- * connection is stronger evidence than silence and has lower bounds.
- * @see Lifeguard, arXiv:1707.00788, section IV-B
+ * How long a suspicion lasts from its beginning, ms. A node that was late doubts what it saw itself: with its own evidence it
+ * waits longer. What others witnessed without it needs no such doubt.
  */
 export function suspicionTimeoutMs(
   config: CoreConfig,
-  options: { witnesses: number; witnessesPossible: number; refused: boolean; latenessScore: number },
+  options: {
+    /** This node included, when it is one. */
+    witnesses: number;
+    others: number;
+    witnessesPossible: number;
+    refused: boolean;
+    latenessScore: number;
+  },
+): number {
+  const { witnesses, others, witnessesPossible, refused, latenessScore } = options;
+  const timeoutMs = undoubtedTimeoutMs(config, { witnesses, witnessesPossible, refused });
+  if (refused || latenessScore === 0) return timeoutMs;
+  const doubtedMs = timeoutMs * (1 + latenessScore);
+  if (others === 0) return doubtedMs;
+  return Math.min(doubtedMs, undoubtedTimeoutMs(config, { witnesses: others, witnessesPossible, refused }));
+}
+
+/**
+ * Falls from max to min with the logarithm of the witnesses; a refused connection is stronger evidence than silence and has
+ * lower bounds.
+ * @see Lifeguard, arXiv:1707.00788, section IV-B
+ */
+function undoubtedTimeoutMs(
+  config: CoreConfig,
+  options: { witnesses: number; witnessesPossible: number; refused: boolean },
 ): number {
   const minMs = options.refused ? config.suspicionRefusedMinMs : config.suspicionMinMs;
   const maxMs = options.refused ? config.suspicionRefusedMaxMs : config.suspicionMaxMs;
@@ -26,8 +49,7 @@ export function suspicionTimeoutMs(
   // In a cluster of two nobody else can confirm: the only witness has to take the whole time.
   const confirmations = options.witnessesPossible < 2 ? 0 : Math.max(0, options.witnesses - 1);
   const share = wanted < 2 ? 0 : Math.min(1, Math.log(confirmations + 1) / Math.log(wanted));
-  const timeoutMs = maxMs - (maxMs - minMs) * share;
-  return options.refused ? timeoutMs : timeoutMs * (1 + options.latenessScore);
+  return maxMs - (maxMs - minMs) * share;
 }
 
 export function memberOf(state: CoreState, node: NodeId, nowMs: number): Member {
@@ -177,6 +199,7 @@ export function onMembership(state: CoreState, message: MembershipMessage, nowMs
 /** Lets suspicions run out, probes the next member, and forgets removed nodes. Returns when it wants to be called again. */
 export function onMembershipTick(state: CoreState, nowMs: number, effects: Effect[]): number {
   let wakeAtMs = Number.POSITIVE_INFINITY;
+  const silentMs = silenceMs(state.config, state.members.size);
   for (const node of [...state.members.keys()].sort(compareText)) {
     const member = state.members.get(node)!;
     if (!isAdmitted(state, node)) {
@@ -190,12 +213,10 @@ export function onMembershipTick(state: CoreState, nowMs: number, effects: Effec
       const deadAtMs = suspicionEndsAtMs(state, member.suspicion);
       if (nowMs >= deadAtMs) declareDead(state, member, nowMs, effects);
       else wakeAtMs = Math.min(wakeAtMs, deadAtMs);
-    } else if (
-      member.status === 'alive' &&
-      !member.probing &&
-      nowMs - member.heardAtMs > silenceMs(state.config, state.members.size)
-    ) {
-      probe(state, member, effects);
+    } else if (member.status === 'alive' && !member.probing) {
+      const overdueAtMs = member.heardAtMs + silentMs;
+      if (nowMs >= overdueAtMs) probe(state, member, effects);
+      else wakeAtMs = Math.min(wakeAtMs, overdueAtMs);
     }
   }
   if (nowMs >= state.nextProbeAtMs) {
@@ -274,6 +295,7 @@ function suspicionEndsAtMs(state: CoreState, suspicion: Suspicion): number {
     suspicion.sinceMs +
     suspicionTimeoutMs(state.config, {
       witnesses: suspicion.witnesses.size,
+      others: suspicion.witnesses.size - (suspicion.witnesses.has(state.self.node) ? 1 : 0),
       witnessesPossible: others,
       refused: suspicion.refused,
       latenessScore: state.latenessScore,

@@ -59,6 +59,17 @@ describe('a node that dies', () => {
     expect(cluster.ready()).toHaveLength(5);
   });
 
+  it.each(['a', 'b', 'd', 'e'])(
+    'is replaced as soon when %s, which had been late itself, doubts what it sees',
+    (late) => {
+      const cluster = settled(['a', 'b', 'c', 'd', 'e'], [app('hello', { scale: { web: 5 } })]);
+      cluster.post(late, { type: 'tick', lateMs: 8_000 });
+      cluster.kill('c', 'silent');
+      cluster.run(4_500);
+      expect(cluster.ready()).toHaveLength(5);
+    },
+  );
+
   it('is replaced by the other one in a cluster of two', () => {
     const cluster = settled(['a', 'b'], [app('hello', { scale: { web: 2 } })]);
     cluster.kill('a');

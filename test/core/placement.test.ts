@@ -248,18 +248,22 @@ describe('arithmetic', () => {
   });
 
   it.each([
-    // witnesses, possible, refused, lateness → ms
-    [1, 4, false, 0, 4_000],
-    [3, 4, false, 0, 1_000],
-    [9, 20, false, 0, 1_000],
-    [1, 1, false, 0, 4_000],
-    [1, 1, true, 0, 1_500],
-    [2, 2, true, 0, 50],
-    [1, 4, true, 0, 1_500],
-    [3, 4, true, 8, 50],
-    [1, 4, false, 2, 12_000],
-  ])('%i of %i possible witnesses (refused: %s, lateness %i) leave %i ms', (witnesses, possible, refused, late, ms) => {
-    const options = { witnesses, witnessesPossible: possible, refused, latenessScore: late };
+    // witnesses, others among them, possible, refused, lateness → ms
+    [1, 0, 4, false, 0, 4_000],
+    [3, 2, 4, false, 0, 1_000],
+    [9, 8, 20, false, 0, 1_000],
+    [1, 0, 1, false, 0, 4_000],
+    [1, 0, 1, true, 0, 1_500],
+    [2, 1, 2, true, 0, 50],
+    [1, 0, 4, true, 0, 1_500],
+    [3, 2, 4, true, 8, 50],
+    [1, 0, 4, false, 2, 12_000],
+    [2, 1, 2, false, 2, 3_000],
+    [2, 1, 2, false, 8, 4_000],
+    [4, 3, 4, false, 8, 1_000],
+  ])('%i witnesses, %i of them others of %i possible (refused: %s, lateness %i), leave %i ms', (...row) => {
+    const [witnesses, others, witnessesPossible, refused, latenessScore, ms] = row;
+    const options = { witnesses, others, witnessesPossible, refused, latenessScore };
     expect(Math.round(suspicionTimeoutMs(defaultConfig, options))).toBe(ms);
   });
 
