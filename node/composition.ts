@@ -107,7 +107,7 @@ async function compose(
   });
   const shield = await raiseShield({ nodeId: self, log, ownUsers: isolation.ownUsers });
   const stager = await createStager({ dataDir: dataDir.path, sandbox: createSandbox(isolation), blobs, log, stack });
-  const runtime = await createProcessRuntime({ isolation, stack, blobPath: (digest) => blobs.path(digest), logs, log });
+  const runtime = await createProcessRuntime({ isolation, stack, readBlob: (digest) => blobs.read(digest), logs, log });
 
   const router = await startRouter({ nodeId: self, tls: identity.tls, http: options.http, link: options.link, log });
   closers.push(() => router.close());

@@ -183,8 +183,8 @@ export interface LogStore {
 export interface BlobStore {
   has(digest: Digest): boolean;
   list(): Digest[];
-  /** Absolute path of a blob that is there. */
-  path(digest: Digest): string;
+  /** The content of a blob that is there, from its beginning, as fast as the reader takes it. Fails at once with BlobError `not_held`. */
+  read(digest: Digest): AsyncIterable<Uint8Array>;
   sizeBytes(digest: Digest): number;
   /** Temporary name, fsync, verify, rename. Fails with BlobError `too_large`, `corrupt` (digest differs from expected), `disk_full`. Nothing is left behind on failure. */
   put(

@@ -2,6 +2,7 @@
 // disk; anything else is a leftover, removed at open. Never decides what to keep or to fetch.
 
 import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asDigest, type Digest } from '../../crdt/ids.ts';
@@ -13,6 +14,7 @@ const HEX = /^[0-9a-f]{64}$/;
 
 /** Bytes gathered before a write. Larger: fewer system calls, more memory per transfer. */
 const WRITE_BYTES_MIN = 256 * 1024;
+const READ_BYTES = 64 * 1024;
 
 /** Opens the store: creates its folders, removes what interrupted writes left behind, remembers sizes. */
 export const createBlobStore = async (options: { dir: string }): Promise<BlobStore> => {
@@ -70,7 +72,10 @@ export const createBlobStore = async (options: { dir: string }): Promise<BlobSto
   return {
     has: (digest) => sizes.has(digest),
     list: () => [...sizes.keys()].sort(),
-    path,
+    read: (digest) => {
+      if (!sizes.has(digest)) throw new BlobError('not_held', `this node does not hold ${digest}`);
+      return createReadStream(path(digest), { highWaterMark: READ_BYTES });
+    },
     sizeBytes: (digest) => {
       const size = sizes.get(digest);
       if (size === undefined) throw new BlobError('not_held', `this node does not hold ${digest}`);

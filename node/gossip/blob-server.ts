@@ -1,12 +1,11 @@
 // Sends blobs of the local store to nodes that ask for them, straight from the file, as fast as they take it.
 
-import { createReadStream } from 'node:fs';
 import type { Connection, Stream } from '@libp2p/interface';
 import type { BlobStore, Log } from '../ports.ts';
 import { type BlobHeader, decodeBlobRequest } from './blob-frames.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { encodeJson, StreamReader, type WaitOptions, writeBytes, writeFrame } from './frames.ts';
-import { BLOB_CHUNK_BYTES, BLOB_IDLE_TIMEOUT_MS, BLOB_REQUEST_BYTES_MAX, BLOB_UPLOADS_MAX } from './limits.ts';
+import { BLOB_IDLE_TIMEOUT_MS, BLOB_REQUEST_BYTES_MAX, BLOB_UPLOADS_MAX } from './limits.ts';
 import { Semaphore } from './semaphore.ts';
 
 export class BlobServer {
@@ -35,9 +34,7 @@ export class BlobServer {
       else if (!this.#blobs.has(digest)) await sendHeader(stream, { refused: 'blob_missing' }, wait);
       else {
         await sendHeader(stream, { sizeBytes: this.#blobs.sizeBytes(digest) }, wait);
-        // Opened by the loop that also closes it.
-        const file = createReadStream(this.#blobs.path(digest), { highWaterMark: BLOB_CHUNK_BYTES });
-        for await (const chunk of file) await writeBytes(stream, chunk as Uint8Array, wait);
+        for await (const chunk of this.#blobs.read(digest)) await writeBytes(stream, chunk, wait);
       }
       await stream.close({ signal: AbortSignal.timeout(BLOB_IDLE_TIMEOUT_MS) });
     } catch (error) {

@@ -1,9 +1,7 @@
 // Launches one instance: its folder, its droplet, its control group, its sandbox. What comes after is watched elsewhere.
 
 import { spawn } from 'node:child_process';
-import { close as closeCallback, constants, open as openCallback } from 'node:fs';
-import type { Duplex } from 'node:stream';
-import { promisify } from 'node:util';
+import { type Duplex, Readable } from 'node:stream';
 import type { Digest } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../core/types.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
@@ -15,9 +13,6 @@ import { type Descriptors, InstanceFolder, type InstanceRecord } from './folder.
 import { encodeLoad, LOAD_FD, SHELL, SHIM, startCommand } from './launch.ts';
 import { runAttached } from './run.ts';
 
-const open = promisify(openCallback);
-const close = promisify(closeCallback);
-
 /** Processes and threads of one instance. */
 export const INSTANCE_PIDS_MAX = 512;
 const UNPACK_TIMEOUT_MS = 5 * 60_000;
@@ -26,14 +21,14 @@ const UNPACK_PIDS_MAX = 16;
 const UNPACK_OUTPUT_BYTES_MAX = 4 * 1024;
 
 /** Stops reading at the limit, so that a small droplet that unpacks to something huge cannot fill the disk. */
-const UNPACK = 'gzip -dc | head -c "$1" | tar -xf - && mkdir -p app logs tmp';
+const UNPACK = 'head -c "$1" | tar -xf - && mkdir -p app logs tmp';
 
 export type LaunchOptions = {
   isolation: Isolation;
   folder: InstanceFolder;
   record: InstanceRecord;
   spec: InstanceSpec;
-  blobPath: (digest: Digest) => string;
+  readBlob: (digest: Digest) => AsyncIterable<Uint8Array>;
   signal: AbortSignal;
 };
 
@@ -119,7 +114,11 @@ function spawnShim(options: { argv: string[]; stdio: { out: number; err: number 
 
 async function unpack(options: LaunchOptions): Promise<void> {
   const { isolation, folder, record, spec } = options;
-  const droplet = await openDroplet(options);
+  const droplet = openDroplet(options);
+  let lost: Error | undefined;
+  droplet.once('error', (error) => {
+    lost = error;
+  });
   let problem = '';
   try {
     const result = await runAttached(isolation, {
@@ -139,22 +138,24 @@ async function unpack(options: LaunchOptions): Promise<void> {
       },
       signal: options.signal,
     });
+    if (lost !== undefined) throw dropletMissing(spec, lost);
     if (result.code === 0) return;
     const detail = /Unexpected EOF/i.test(problem)
       ? `it is damaged, or larger than the disk limit of ${formatBytes(spec.diskBytes)}`
       : (problem.trim().split('\n')[0] ?? '') || `status ${result.code ?? result.signal}`;
     throw new RuntimeError('droplet_unpack_failed', `could not unpack the droplet: ${detail}`);
   } finally {
-    await close(droplet);
+    droplet.destroy();
   }
 }
 
-async function openDroplet({ spec, blobPath }: LaunchOptions): Promise<number> {
+function openDroplet({ spec, readBlob }: LaunchOptions): Readable {
   try {
-    return await open(blobPath(spec.droplet.digest), constants.O_RDONLY);
+    return Readable.from(readBlob(spec.droplet.digest), { objectMode: false });
   } catch (error) {
-    throw new RuntimeError('droplet_missing', `this node does not hold the droplet ${spec.droplet.digest}`, {
-      cause: error,
-    });
+    throw dropletMissing(spec, error);
   }
 }
+
+const dropletMissing = ({ droplet }: InstanceSpec, cause: unknown): RuntimeError =>
+  new RuntimeError('droplet_missing', `this node does not hold the droplet ${droplet.digest}`, { cause });

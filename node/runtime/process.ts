@@ -19,7 +19,8 @@ export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'disk
   /** The stack that droplets must be built for. */
   stack: string;
   /** Absolute path of a droplet that this node holds. */
-  blobPath: (digest: Digest) => string;
+  /** The content of a blob of this node. */
+  readBlob: (digest: Digest) => AsyncIterable<Uint8Array>;
   logs: PacedLogStore;
   log: Log;
 };

@@ -4,7 +4,7 @@
 #
 #   runner.sh build detect|given [NAME FOLDER CACHE]…   unpack the upload, then detect, compile, release
 #   runner.sh fetch URL REF NUMBER                      a buildpack from git into the scratch folder's packs/NUMBER
-#   runner.sh pack FOLDER                               a droplet as a compressed tar on standard output
+#   runner.sh pack FOLDER                               a droplet as a tar on standard output
 #
 # Folders, by environment variable: PEER_APP (the app), PEER_CACHE (the app's caches, one below it per buildpack),
 # PEER_SCRATCH (env, source.tgz, packs), PEER_BUILTINS (the built-in buildpacks, read only), PEER_RESULT (what the
@@ -133,8 +133,7 @@ fetch() {
 
 # The same files always make the same bytes: names in order, no times, no owners.
 pack() {
-  set -o pipefail
-  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu -C "$1" -c . | gzip -1 -n
+  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu -C "$1" -c .
 }
 
 command=$1

@@ -2,9 +2,10 @@
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asDigest } from '../../crdt/ids.ts';
 import { createBlobStore } from '../../node/blobs/store.ts';
@@ -31,7 +32,7 @@ describe('blob store', () => {
     const store = await createBlobStore({ dir });
     const stored = await store.put(chunks('hello ', 'world'), { sizeBytesMax: 100 });
     expect(stored).toEqual({ digest: digestOf(Buffer.from('hello world')), sizeBytes: 11 });
-    expect(readFileSync(store.path(stored.digest), 'utf8')).toBe('hello world');
+    expect((await buffer(store.read(stored.digest))).toString()).toBe('hello world');
     expect([store.has(stored.digest), store.sizeBytes(stored.digest), store.list()]).toEqual([
       true,
       11,
@@ -44,7 +45,7 @@ describe('blob store', () => {
     const store = await createBlobStore({ dir });
     const parts = Array.from({ length: 40 }, (_, i) => Buffer.alloc(64 * 1024 + i, i));
     const { digest } = await store.put(chunks(...parts), { sizeBytesMax: 10_000_000 });
-    expect(digest).toBe(digestOf(readFileSync(store.path(digest))));
+    expect(digest).toBe(digestOf(await buffer(store.read(digest))));
     expect(digest).toBe(digestOf(Buffer.concat(parts)));
   });
 
@@ -122,5 +123,6 @@ describe('blob store', () => {
     expect(seen).toEqual([digest, '']);
     expect(readdirSync(join(dir, 'sha256'))).toEqual([]);
     expect(() => store.sizeBytes(digest)).toThrow(/does not hold/);
+    expect(() => store.read(digest)).toThrow(/does not hold/);
   });
 });

@@ -1,7 +1,7 @@
 // Small twins of the ports that gossip is given: a blob store on disk and a mergeable set with a sync protocol of its own.
 
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
@@ -27,6 +27,7 @@ export class FolderBlobStore implements BlobStore {
       .filter((name) => !name.startsWith('tmp-'))
       .map((name) => `sha256:${name}` as Digest);
   leftovers = (): string[] => readdirSync(this.#dir).filter((name) => name.startsWith('tmp-'));
+  read = (digest: Digest): AsyncIterable<Uint8Array> => createReadStream(this.path(digest));
   path = (digest: Digest): string => join(this.#dir, digest.slice('sha256:'.length));
   sizeBytes = (digest: Digest): number => statSync(this.path(digest)).size;
   onChange(): void {}

@@ -1,7 +1,8 @@
-// Builds droplets for tests: a compressed tar with app/, logs/ and tmp/, from a few inline files.
+// Builds droplets for tests: a tar with app/, logs/ and tmp/, from a few inline files.
 
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -26,17 +27,22 @@ export class DropletShelf {
       await mkdir(dirname(join(tree, name)), { recursive: true });
       await writeFile(join(tree, name), text, { mode: 0o755 });
     }
-    const archive = `${tree}.tgz`;
-    await run('tar', ['-C', tree, '-czf', archive, '.']);
+    const archive = `${tree}.tar`;
+    await run('tar', ['-C', tree, '-cf', archive, '.']);
     await rm(tree, { recursive: true });
     const bytes = await readFile(archive);
     const digest = asDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`);
-    await rename(archive, this.path(digest));
+    await rename(archive, this.#path(digest));
     this.#sizes.set(digest, bytes.length);
     return digest;
   }
 
-  path(digest: Digest): string {
+  read(digest: Digest): AsyncIterable<Uint8Array> {
+    if (!this.#sizes.has(digest)) throw new Error(`no droplet ${digest}`);
+    return createReadStream(this.#path(digest));
+  }
+
+  #path(digest: Digest): string {
     return join(this.#folder, digest.replace(':', '-'));
   }
 

@@ -68,7 +68,7 @@ export async function processHarness(
       const runtime = await createProcessRuntime({
         isolation,
         stack: 'test',
-        blobPath: (digest) => shelf.path(digest),
+        readBlob: (digest) => shelf.read(digest),
         logs,
         log: silent,
         diskSampleMs: 200,

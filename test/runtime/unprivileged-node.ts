@@ -20,7 +20,7 @@ const logs = createLogStore({ dataDir, nodeId, log });
 const runtime = await createProcessRuntime({
   isolation,
   stack: 'test',
-  blobPath: (digest) => shelf.path(digest),
+  readBlob: (digest) => shelf.read(digest),
   logs,
   log,
 });

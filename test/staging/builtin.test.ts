@@ -34,7 +34,7 @@ const stage = async (source: string | Files, options: Partial<StageRequest> = {}
   return {
     droplet,
     output: asked.lines.join('\n'),
-    content: harness.unpack(droplet.digest),
+    content: await harness.unpack(droplet.digest),
   };
 };
 const failing = async (source: Files) => {
@@ -57,7 +57,7 @@ describe('nodejs', () => {
     const staged = await stage(sampleApp('hello-node'));
     expect(staged.droplet).toMatchObject({ buildpack: 'nodejs', processes: { web: 'node server.js' } });
     expect(staged.output).toContain('No packages to install');
-    expect(staged.droplet.sizeBytes).toBeLessThan(10_000);
+    expect(staged.droplet.sizeBytes).toBeLessThan(30_000);
     const app = await start(staged, { CF_INSTANCE_INDEX: '2' });
     expect(await get(app.url)).toBe('hello from index 2 version v1\n');
     expect(await get(`${app.url}/json`)).toContain(process.version);

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import {
   chmodSync,
   cpSync,
+  createWriteStream,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -15,6 +16,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { type AppId, asAppId, asNodeId, type Digest } from '../../crdt/ids.ts';
@@ -39,7 +41,7 @@ export type Harness = {
   folder(files: Files): string;
   /** A buildpack that detects, compiles and releases with these script bodies; its path. */
   pack(scripts: { detect?: string; compile?: string; release?: string; files?: Files }): string;
-  unpack(droplet: Digest): Droplet;
+  unpack(droplet: Digest): Promise<Droplet>;
   /** Nothing of any staging is left on disk but caches. */
   leftovers(): string[];
   close(): Promise<void>;
@@ -89,10 +91,12 @@ export const createHarness = async (): Promise<Harness> => {
         ...files,
       });
     },
-    unpack(digest) {
+    async unpack(digest) {
       const path = join(dir, `droplet-${made++}`);
       mkdirSync(path);
-      execFileSync('tar', ['-xzf', blobs.path(digest), '-C', path]);
+      const archive = `${path}.tar`;
+      await pipeline(blobs.read(digest), createWriteStream(archive));
+      execFileSync('tar', ['-xf', archive, '-C', path]);
       return {
         path,
         read: (name) => readFileSync(join(path, name), 'utf8'),

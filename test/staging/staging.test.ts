@@ -78,7 +78,7 @@ describe('compile', () => {
   ) => {
     const asked = request(app(files), { buildpacks: [harness.pack({ release: web('x'), ...scripts })], ...options });
     const droplet = await (await harness.stager()).stage(asked);
-    return { ...asked, droplet, content: harness.unpack(droplet.digest) };
+    return { ...asked, droplet, content: await harness.unpack(droplet.digest) };
   };
 
   it('builds in the app folder, and what it makes is in the droplet', async () => {
@@ -166,7 +166,7 @@ describe('compile', () => {
       release: web('x'),
     });
     const droplet = await (await harness.stager()).stage(request(folder, { buildpacks: [pack] }));
-    const content = harness.unpack(droplet.digest);
+    const content = await harness.unpack(droplet.digest);
     expect(content.read('app/caf\u00e9/\u65e5\u672c\u8a9e.txt')).toBe('ja');
     expect(
       execFileSync('stat', ['-c', '%A', join(content.path, 'app/run'), join(content.path, 'app/link')], {
@@ -236,7 +236,7 @@ describe('release', () => {
       release: `echo '{ default_process_types: { web: x }, config_vars: { FROM_PACK: "va lue" } }'`,
     });
     const droplet = await (await harness.stager()).stage(request(app(), { buildpacks: [pack] }));
-    const { path } = harness.unpack(droplet.digest);
+    const { path } = await harness.unpack(droplet.digest);
     // The order in which the runtime sources them.
     const script = 'for s in ../profile.d/* .profile.d/*.sh .profile; do . "./$s"; done; echo "$order"';
     expect(execFileSync('bash', ['--norc', '-c', script], { cwd: join(path, 'app'), encoding: 'utf8' }).trim()).toBe(
@@ -260,7 +260,7 @@ describe('several buildpacks', () => {
     const asked = request(app(), { buildpacks: [first, second, third] });
     const droplet = await (await harness.stager()).stage(asked);
     expect(droplet).toMatchObject({ buildpack: [first, second, third].join(', '), processes: { web: 'second' } });
-    expect(harness.unpack(droplet.digest).read('app/order')).toBe('1\n2 it works /first/bin\n3\n');
+    expect((await harness.unpack(droplet.digest)).read('app/order')).toBe('1\n2 it works /first/bin\n3\n');
   });
 
   it('name the one that fails', async () => {
@@ -312,7 +312,7 @@ describe('cache', () => {
     const [pack, other] = [counting(), counting()];
     const staging = async (name: string, buildpack: string): Promise<string> => {
       const droplet = await stager.stage(request(app(), { app: { id: id(name), name }, buildpacks: [buildpack] }));
-      return harness.unpack(droplet.digest).read('app/n').trim();
+      return (await harness.unpack(droplet.digest)).read('app/n').trim();
     };
     expect(await staging('a', pack)).toBe('1');
     expect(await staging('a', pack)).toBe('2');
@@ -387,7 +387,7 @@ describe('buildpack from git', () => {
     ['the branch that is named', '#feature/x', 'feature\n'],
   ])('is fetched at %s', async (_name, ref, branch) => {
     const droplet = await (await harness.stager()).stage(request(app(), { buildpacks: [base + ref] }));
-    expect(harness.unpack(droplet.digest).read('app/branch')).toBe(branch);
+    expect((await harness.unpack(droplet.digest)).read('app/branch')).toBe(branch);
     expect(droplet.buildpack).toBe(base + ref);
   });
 
