@@ -136,7 +136,9 @@ export class DesiredDocument {
   }
 
   has(heads: readonly string[]): boolean {
-    return heads.every((head) => /^[0-9a-f]{64}$/.test(head)) && A.hasHeads(this.#doc, [...heads]);
+    if (!heads.every((head) => /^[0-9a-f]{64}$/.test(head))) return false;
+    // hasHeads hands out every change it finds. The other question is cheaper, but takes what only waits in the queue for known.
+    return this.#queued > 0 ? A.hasHeads(this.#doc, [...heads]) : A.getMissingDeps(this.#doc, [...heads]).length === 0;
   }
 
   /** Bytes of every change that these points of the history do not hold, in causal order. The points must be known. */

@@ -10,6 +10,7 @@ import {
   REPORT_BYTES_MAX,
 } from '../../node/gossip/limits.ts';
 import {
+  type Decoded,
   decodeChanges,
   decodeMembership,
   decodeReport,
@@ -20,7 +21,14 @@ import {
 import type { SimNode } from './node.ts';
 import type { SimStore } from './store.ts';
 
-type Message = { id: string; kind: 'report' | 'membership' | 'changes'; author: number; bytes: Uint8Array };
+type Message = {
+  id: string;
+  kind: 'report' | 'membership' | 'changes';
+  author: number;
+  bytes: Uint8Array;
+  /** Decoded by whoever takes it first: nobody changes a report. */
+  report?: Decoded<Report>;
+};
 type Session = {
   id: string;
   peer: number;
@@ -219,7 +227,8 @@ export class SimGossip {
     if (!this.#node.admits(message.author)) return;
     switch (message.kind) {
       case 'report': {
-        const decoded = decodeReport(message.bytes);
+        message.report ??= decodeReport(message.bytes);
+        const decoded = message.report;
         if (!decoded.ok) throw new Error(`the codec refuses a report that it encoded: ${decoded.reason}`);
         if (decoded.value.node === author) this.#node.takeReport(decoded.value);
         return;

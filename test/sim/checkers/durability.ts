@@ -38,19 +38,23 @@ export class Durability implements Checker {
   }
 
   rested(): void {
+    const kept: string[] = [];
     for (const { hash, heldBy } of this.#acknowledged) {
       if (heldBy.every((index) => this.#world.nodes[index]!.gone)) continue;
-      for (const node of this.#world.nodes) {
-        if (node.store !== undefined && !node.store.document.has([hash])) {
-          this.#world.fail(this.name, `${node.self.name} never got the acknowledged change ${hash.slice(0, 12)}`);
-        }
-      }
+      kept.push(hash);
+    }
+    for (const node of this.#world.nodes) {
+      if (node.store === undefined || node.store.document.has(kept)) continue;
+      const lost = kept.find((hash) => !node.store!.document.has([hash]))!;
+      this.#world.fail(this.name, `${node.self.name} never got the acknowledged change ${lost.slice(0, 12)}`);
     }
   }
 
   #check(node: SimNode): void {
     if (node.store === undefined) return;
-    for (const hash of this.#held.get(node.index) ?? []) {
+    const held = this.#held.get(node.index);
+    if (held === undefined || node.store.document.has(held)) return;
+    for (const hash of held) {
       if (node.store.document.has([hash])) continue;
       this.#world.fail(this.name, `${node.self.name} lost change ${hash.slice(0, 12)}, which it had acknowledged`);
     }
