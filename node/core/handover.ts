@@ -51,5 +51,7 @@ export function promise(state: CoreState, local: readonly LocalInstance[], holde
     if (covers.join() === (instance.covers?.join() ?? '')) continue;
     instance.covers = covers.length === 0 ? undefined : covers;
     state.reportDirty = true;
+    // It may have promised to a copy beside it.
+    state.decisionDirty = true;
   }
 }

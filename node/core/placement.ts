@@ -134,10 +134,7 @@ class AppPlacement {
     for (const slot of this.#slots) {
       const key = slotKey(slot);
       const staying = (this.#holders.get(key) ?? []).filter((holder) => mayKeep(holder.candidate));
-      let best: Holder | undefined;
-      for (const holder of staying) {
-        if (best === undefined || compareHolders(holder, best, this.#app, release, key) < 0) best = holder;
-      }
+      const best = bestHolder(staying, this.#app, release, key);
       if (best === undefined) continue;
       this.#record?.({ slot, why: 'kept', owner: best.candidate.node }, () => this.#consider(key, release));
       this.#owner.set(key, best.candidate);
@@ -348,6 +345,20 @@ function rankIn(spread: Spread, candidate: Candidate, key: string): Rank {
     sameApp: spread.nodes.get(candidate.node) ?? 0,
     sameZone: spread.zones.get(zoneOf(candidate)) ?? 0,
   });
+}
+
+/** The copy that should stay of those given. */
+export function bestHolder(
+  holders: readonly Holder[],
+  app: AppView,
+  release: ReleaseView,
+  key: string,
+): Holder | undefined {
+  let best: Holder | undefined;
+  for (const holder of holders) {
+    if (best === undefined || compareHolders(holder, best, app, release, key) < 0) best = holder;
+  }
+  return best;
 }
 
 /** Better first: right release and ready; then ready; then the most likely to be ready soon; then the emptier node. */

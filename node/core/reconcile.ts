@@ -6,7 +6,7 @@ import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { isPromised, offer, promise, withdraw } from './handover.ts';
-import { type Holder, holdersBySlot, isCurrent, type Placement, slotsOf } from './placement.ts';
+import { bestHolder, type Holder, holdersBySlot, isCurrent, type Placement, slotsOf } from './placement.ts';
 import { type CoreState, compareText, crashHistory, type LocalInstance, slotKey } from './state.ts';
 import type { Effect, Slot } from './types.ts';
 
@@ -45,7 +45,7 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
       if (placement.assigned.get(key) === state.self.node) {
         wakeAtMs = Math.min(wakeAtMs, fillSlot(input, { app, release, slot, local, rollout }, effects));
       } else {
-        yieldSlot(input, { app, release, local, owner: placement.assigned.get(key), copies }, effects);
+        yieldSlot(input, { app, release, slot, local, owner: placement.assigned.get(key), copies }, effects);
       }
       promise(state, local, copies);
     }
@@ -118,12 +118,16 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   return launchWhenFetched(input, own, instance, effects);
 }
 
-/** Another node owns the slot, or nobody can: what runs here goes once the owner's copy is ready and promises to stay. */
+/**
+ * Another node owns the slot: what runs here goes once the owner's copy is ready and promises to stay. When nobody can own it
+ * (every node that runs it drains, say), all copies go for the best one, which stays where it is.
+ */
 function yieldSlot(
   input: ReconcileInput,
   own: {
     app: AppView;
     release: ReleaseView;
+    slot: Slot;
     local: LocalInstance[];
     owner: NodeId | undefined;
     copies: readonly Holder[];
@@ -131,23 +135,27 @@ function yieldSlot(
   effects: Effect[],
 ): void {
   const { state, nowMs } = input;
-  const { app, release, owner, copies } = own;
+  const { app, release, slot, owner, copies } = own;
+  const best = owner === undefined ? bestHolder(copies, app, release, slotKey(slot)) : undefined;
+  const stays = ({ candidate, instance }: Holder): boolean =>
+    owner === undefined ? instance.id === best?.instance.id : candidate.node === owner;
   for (const instance of own.local) {
     const current = isCurrent(instance, app, release);
     // A copy of an old release is as good as any other such copy, and no better than a new one.
     const replaced = copies.some(
-      ({ candidate, instance: other }) =>
-        candidate.node === owner &&
-        other.state === 'ready' &&
-        other.offered === undefined &&
-        (!current || isCurrent(other, app, release)),
+      (holder) =>
+        stays(holder) &&
+        holder.instance.id !== instance.id &&
+        holder.instance.state === 'ready' &&
+        holder.instance.offered === undefined &&
+        (!current || isCurrent(holder.instance, app, release)),
     );
     if (app.strategy === 'recreate' && !current && instance.state !== 'crashed') {
       // The first new copy waits until no old one is left.
       stop(state, instance, 'replaced', nowMs, effects);
-    } else if (owner === undefined) {
-      // It stays where it is: nobody else can have it.
     } else if (instance.state === 'crashed') {
+      // Where nobody can have the slot, it stays as the record of its crashes.
+      if (owner === undefined) continue;
       state.local.delete(instance.id);
       state.reportDirty = true;
     } else if (!replaced) {
@@ -200,13 +208,20 @@ class Rollout {
     return true;
   }
 
-  /** Whether one more slot may be empty for a while: never the last ready one. */
+  /**
+   * Whether one more slot may be empty for a while: never the last ready one, and at most maxUnavailable of those that can be
+   * filled. Slots that no node has room for do not count: the others would never be upgraded.
+   */
   mayTakeDown(): boolean {
     let ready = 0;
+    let fillable = 0;
     for (const slot of this.#slots) {
-      if ((this.#holders.get(slotKey(slot)) ?? []).some(({ instance }) => instance.state === 'ready')) ready++;
+      const key = slotKey(slot);
+      const isReady = (this.#holders.get(key) ?? []).some(({ instance }) => instance.state === 'ready');
+      if (isReady) ready++;
+      if (isReady || this.#placement.assigned.has(key)) fillable++;
     }
-    return ready > 1 && ready > this.#slots.length - this.#app.maxUnavailable;
+    return ready > 1 && ready > fillable - this.#app.maxUnavailable;
   }
 
   oldInstancesRun(): boolean {

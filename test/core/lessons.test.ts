@@ -179,4 +179,52 @@ describe('a roll-out', () => {
     cluster.run(10_000);
     expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', second.id]]);
   });
+
+  it('of an app that has lost the room for one of its slots goes on with those that are left', () => {
+    const before = app('hello', { scale: { web: 3 }, release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before], { self: () => ({ memoryBytes: 128 * MIB }) });
+    cluster.run(5_000);
+    cluster.changeApps([upgraded(before)]);
+    let least = 2;
+    cluster.afterStep = () => {
+      least = Math.min(least, cluster.ready().length);
+    };
+    cluster.run(20_000);
+    expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([
+      ['ready', second.id],
+      ['ready', second.id],
+    ]);
+    expect(least).toBe(1);
+  });
+});
+
+describe('a node that drains while nobody else can take its slots', () => {
+  const draining = (cluster: LittleCluster) => {
+    const nodes = [...cluster.view.nodes.values()].map((node) => [node.id, { ...node, draining: true }] as const);
+    cluster.change({ ...cluster.view, nodes: new Map(nodes) });
+  };
+
+  it('ends the old copy of a slot once the new one beside it, begun before, is ready', () => {
+    const before = app('hello', { release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before]);
+    cluster.run(5_000);
+    cluster.startMs = 3_000;
+    cluster.changeApps([upgraded(before)]);
+    cluster.run(1_000);
+    draining(cluster);
+    cluster.run(20_000);
+    expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', second.id]]);
+  });
+
+  it('keeps one copy of a slot that two such nodes run', () => {
+    const cluster = new LittleCluster(['a', 'b'], [app('hello')]);
+    cluster.run(5_000);
+    cluster.cut('a', 'b');
+    cluster.run(10_000);
+    expect(cluster.ready()).toHaveLength(2);
+    draining(cluster);
+    cluster.heal();
+    cluster.run(20_000);
+    expect(cluster.ready()).toHaveLength(1);
+  });
 });

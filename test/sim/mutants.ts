@@ -33,8 +33,8 @@ export const MUTANTS: Mutant[] = [
     changes: [
       {
         file: 'reconcile.ts',
-        find: "        other.state === 'ready' &&\n        other.offered",
-        replace: '        other.offered',
+        find: "        holder.instance.state === 'ready' &&\n",
+        replace: '',
       },
       { file: 'reconcile.ts', find: 'if (isPromised(instance, copies)) stop', replace: 'stop' },
     ],

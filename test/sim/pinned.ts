@@ -17,4 +17,7 @@ export const PINNED: { seed: number; taught: string }[] = [
   { seed: 1539, taught: 'a crashed copy of the new release kept the slot on a node without room' },
   { seed: 1069, taught: 'a slot went to and fro between two nodes after its app was set to less memory' },
   { seed: 1012, taught: 'an instance adopted a moment ago counts as serving' },
+  { seed: 600895, taught: 'a draining node that nobody can relieve kept the old and the new copy of a slot' },
+  { seed: 601619, taught: 'a promise to the copy beside it made nobody look again' },
+  { seed: 600666, taught: 'an app with a slot that no node has room for could never take a new release' },
 ];

@@ -3,15 +3,20 @@
 //
 // Only stops that a core orders are judged, at the moment they are ordered, on the truth of the whole cluster: crashes and
 // kills are nobody's decision. A stop of a ready instance must leave either its slot filled by another ready instance, or
-// max(1, slots − maxUnavailable) slots of the app with one. Not judged is the user's word, as the stopping node knows it:
+// max(1, n − maxUnavailable) slots of the app with one; n leaves out slots that are empty because no node has room for them,
+// as the stopping node sees the cluster. Not judged is the user's word, as the stopping node knows it:
 // scaled away, stopped, deleted, a restart of one slot, a node told to end, a `recreate` roll-out, a fenced slot without a majority.
 //
 // What the core could not know is no fault of it: an instance that a fault (or the user) took counts as ready for a node as
 // long as the newest report delivered to that node (for its own: its runtime's last word) says so, for at most NEWS_MAX_MS.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
-import { isCurrent, slotsOf } from '../../../node/core/placement.ts';
+import type { DesiredView } from '../../../crdt/view.ts';
+import { candidatesOf } from '../../../node/core/candidates.ts';
+import type { Candidate } from '../../../node/core/feasibility.ts';
+import { isCurrent, place, slotsOf } from '../../../node/core/placement.ts';
 import { slotKey } from '../../../node/core/state.ts';
+import type { InstanceReport } from '../../../node/core/types.ts';
 import type { SimNode } from '../node.ts';
 import type { Running } from '../runtime.ts';
 import type { World } from '../world.ts';
@@ -57,13 +62,26 @@ export class Availability implements Checker {
     const filled = this.#filledSlots(node, app.id, id);
     if (filled.has(key)) return;
     const ready = slots.filter((slot) => filled.has(slotKey(slot))).length;
-    const needed = Math.max(1, slots.length - app.maxUnavailable);
+    const placed = this.#placedBefore(node, view, id);
+    const fillable = slots.map(slotKey).filter((one) => one === key || filled.has(one) || placed.has(one)).length;
+    const needed = Math.max(1, fillable - app.maxUnavailable);
     if (ready >= needed) return;
     this.#world.fail(
       this.name,
       `${node.self.name} stops ${id}, the last ready one of ${app.name}/${spec.index} (${reason}): ` +
         `${ready} of ${slots.length} slots stay ready, ${needed} are needed`,
     );
+  }
+
+  /** The slots that the node gave to someone when it decided on the stop: the instance still had its memory then. */
+  #placedBefore(node: SimNode, view: DesiredView, id: InstanceId): ReadonlySet<string> {
+    const candidates = candidatesOf(node.core!, node.localMs()).map((candidate): Candidate => {
+      const instances = candidate.report.instances.map(
+        (one): InstanceReport => (one.id === id ? { ...one, state: 'ready' } : one),
+      );
+      return { ...candidate, report: { ...candidate.report, instances } };
+    });
+    return new Set(place(view, candidates).assigned.keys());
   }
 
   /** Slots of the app with a ready instance besides the one left out, as far as the node could know. */

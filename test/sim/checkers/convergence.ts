@@ -74,7 +74,7 @@ function instancesProblem(live: readonly SimNode[], view: DesiredView, world: Wo
     if (!isRequired(world, app)) continue;
     for (const slot of slotsOf(app)) {
       const key = slotKey(slot);
-      const found = slotProblem(live, view, app, release, bySlot.get(key) ?? [], bySlot);
+      const found = slotProblem(live, view, app, release, bySlot.get(key) ?? []);
       if (found !== undefined) return `slot ${app.name}/${slot.process}/${slot.index} ${found}`;
     }
   }
@@ -97,7 +97,7 @@ function releaseProblem(
   const older = app.releases.some((one) => one.version < release.version && one.failed === undefined);
   if (release.failed !== undefined || !older) return undefined;
   if (!live.some((node) => node.blobs.has(release.droplet.digest))) return undefined;
-  const spare = live.reduce((sum, node) => sum + node.runtime.readyOf(app.id).length, 0) > 1;
+  const spare = oneMayGoFirst(live, app);
   const canTry = (node: SimNode): boolean =>
     hasRoom(node, view, app) || (spare && isEligible(node, view) && node.runtime.readyOf(app.id).length > 0);
   if (!live.some(canTry)) return undefined;
@@ -110,7 +110,6 @@ function slotProblem(
   app: AppView,
   release: ReleaseView,
   held: readonly { node: SimNode; one: Running }[],
-  bySlot: ReadonlyMap<string, readonly { node: SimNode; one: Running }[]>,
 ): string | undefined {
   const room = live.filter((node) => hasRoom(node, view, app));
   if (held.length > 1) return `is filled ${held.length} times`;
@@ -120,13 +119,14 @@ function slotProblem(
   if (one.state !== 'ready') return `has an instance that is ${one.state}`;
   if (view.nodes.get(node.id)?.draining && room.length > 0) return `is on ${node.self.name}, which drains`;
   if (isCurrent({ release: one.spec.release.id, restartCount: one.spec.restartCount }, app, release)) return undefined;
-  const slots = slotsOf(app);
-  const ready = slots.filter((slot) =>
-    (bySlot.get(slotKey(slot)) ?? []).some((held) => held.one.state === 'ready'),
-  ).length;
-  const mayGoFirst = ready > 1 && ready > slots.length - app.maxUnavailable;
-  if (room.length === 0 && (!mayGoFirst || view.nodes.get(node.id)?.draining)) return undefined;
+  if (room.length === 0 && (!oneMayGoFirst(live, app) || view.nodes.get(node.id)?.draining)) return undefined;
   return `runs an old release on ${node.self.name}`;
+}
+
+/** Whether an old copy may be stopped to make room for its replacement. At rest, slots that are not ready are those without room. */
+function oneMayGoFirst(live: readonly SimNode[], app: AppView): boolean {
+  const ready = live.reduce((sum, node) => sum + node.runtime.readyOf(app.id).length, 0);
+  return ready > 1 && app.maxUnavailable > 0;
 }
 
 const isEligible = (node: SimNode, view: DesiredView): boolean => view.nodes.get(node.id)?.draining === false;
