@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { startEngine } from './engine.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -20,6 +21,10 @@ const SYSTEM_FOR_TESTS = [
   { program: 'tc', package: 'iproute2', use: 'hosts of the tests' },
   { program: 'python3', package: 'python3', use: 'the python buildpack' },
   { program: 'pip3', package: 'python3-pip', use: 'the python buildpack' },
+  { program: 'dockerd', package: 'docker.io', use: 'the docker runtime' },
+  { program: 'docker-init', package: 'tini', use: 'the docker runtime' },
+  { program: 'iptables', package: 'iptables', use: 'the networks of the docker runtime' },
+  { program: 'debootstrap', package: 'debootstrap', use: 'the stack image of the docker runtime' },
 ];
 /** Only here: it is what a sandbox sees, whatever else is on this user's path. */
 const SYSTEM_FOLDERS = ['/usr/bin', '/usr/sbin', '/bin', '/sbin'];
@@ -75,3 +80,9 @@ function installSystemPackages() {
 
 installNpmPackages();
 installSystemPackages();
+if (process.argv.includes('--tests')) {
+  await startEngine(say, fail);
+  // Nothing to do when the engine has it.
+  if (!run(join(root, 'node_modules', '.bin', 'node'), ['scripts/stack.ts']))
+    fail('there is no stack image: see above');
+}

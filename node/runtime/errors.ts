@@ -2,6 +2,7 @@
 
 /**
  * - `sandbox_missing`, `sandbox_unusable`: nothing was started; a retry is of no use until the machine is changed.
+ * - `engine_missing`, `engine_unusable`: no container engine can be used; nothing was started.
  * - `no_free_port`, `no_free_user`: nothing was started; a retry may succeed once other instances have ended.
  * - `droplet_missing`, `droplet_unpack_failed`: the instance was not launched and its folder is removed.
  * - `spawn_failed`: the operating system refused a process; a retry may succeed.
@@ -15,6 +16,8 @@ export type RuntimeErrorCode =
   | 'droplet_missing'
   | 'droplet_unpack_failed'
   | 'spawn_failed'
+  | 'engine_missing'
+  | 'engine_unusable'
   | 'invalid_name';
 
 export class RuntimeError extends Error {
