@@ -40,7 +40,7 @@ export async function prepareInstance(options: LaunchOptions): Promise<void> {
   const owner = isolation.ownUsers ? record.uid : undefined;
   await folder.create(owner);
   const steps = await Promise.allSettled([
-    unpack(options),
+    unpackDroplet(options),
     folder.makeFifos(owner),
     folder.writeRecord(record),
     writeAccounts(folder.accounts, sandboxUser(isolation, record.uid), record.app.name),
@@ -112,7 +112,7 @@ function spawnShim(options: { argv: string[]; stdio: { out: number; err: number 
   });
 }
 
-async function unpack(options: LaunchOptions): Promise<void> {
+export async function unpackDroplet(options: LaunchOptions): Promise<void> {
   const { isolation, folder, record, spec } = options;
   const droplet = openDroplet(options);
   let lost: Error | undefined;

@@ -55,7 +55,7 @@ export async function raiseShield(options: { nodeId: NodeId; log: Log; ownUsers:
   };
 }
 
-function nft(rules: string): Promise<void> {
+export function nft(rules: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const env = { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
     const child = spawn('nft', ['-f', '-'], { stdio: ['pipe', 'ignore', 'pipe'], timeout: NFT_TIMEOUT_MS, env });

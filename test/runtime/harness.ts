@@ -60,6 +60,7 @@ export async function processHarness(
   const stores: PacedLogStore[] = [];
   return {
     dataDir,
+    stack: 'test',
     async open() {
       const found = await prepareIsolation({ dataDir, nodeId, log: silent, insecure: options.insecure });
       const isolation: Isolation = options.groups === false ? { ...found, groups: undefined } : found;

@@ -7,14 +7,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
 import { prepareIsolation } from '../../node/runtime/isolation.ts';
 import { type ProcessHarness, processesNaming, processHarness, silent } from './harness.ts';
-import { describeRuntime, Opened, SERVER, shell, specOf } from './runtime.contract.ts';
+import { type Address, describeRuntime, Opened, SERVER, shell, specOf } from './runtime.contract.ts';
 
 describeRuntime('process runtime', processHarness);
 
 describe('process runtime › sandbox', () => {
   let harness: ProcessHarness;
   let node: Opened;
-  let port: number;
+  let at: Address;
 
   beforeAll(async () => {
     harness = await processHarness();
@@ -22,7 +22,7 @@ describe('process runtime › sandbox', () => {
     node = new Opened(await harness.open());
     const spec = specOf(await harness.droplet({ 'app/server.js': SERVER }), { env: { TOKEN: 'hush-hush' } });
     node.runtime.start(spec);
-    port = await node.ready(spec.id);
+    at = await node.ready(spec.id);
   });
   afterAll(async () => {
     await node.runtime.close({ keepInstances: false });
@@ -37,7 +37,7 @@ describe('process runtime › sandbox', () => {
     ['the log of the machine', () => 'ls /var/log'],
     ['sockets of services', () => 'ls /run'],
   ])('hides %s', async (_, command) => {
-    const { status, err } = await shell(port, command(harness.dataDir));
+    const { status, err } = await shell(at, command(harness.dataDir));
     expect(status).not.toBe(0);
     expect(err).toMatch(/No such file|Permission denied/);
   });
@@ -49,14 +49,14 @@ describe('process runtime › sandbox', () => {
     ['the Node it was given', 'touch /opt/peer/node/bin/x'],
     ['kernel settings', 'echo x >/proc/sys/kernel/hostname'],
   ])('does not let it write to %s', async (_, command) => {
-    const { status, err } = await shell(port, command);
+    const { status, err } = await shell(at, command);
     expect(status).not.toBe(0);
     expect(err).toMatch(/Read-only|Permission denied/);
   });
 
   it('lets it write to its home, /tmp, and /dev/shm', async () => {
     const { status, err } = await shell(
-      port,
+      at,
       'for f in ~/a /app/b $TMPDIR/c /tmp/d /var/tmp/e /dev/shm/f; do echo x >$f || exit 1; done; test "$(cat ~/b)" = x',
     );
     expect(err).toBe('');
@@ -72,7 +72,7 @@ describe('process runtime › sandbox', () => {
 
   it('shows it only its own processes, and as a user without powers', async () => {
     const { out } = await shell(
-      port,
+      at,
       'ls /proc | grep -c "^[0-9]"; whoami; grep -E "^(CapEff|CapBnd|NoNewPrivs)" /proc/self/status; kill -9 1 || echo refused',
     );
     const [processes, user, effective, bound, noNew, refused] = out.trim().split('\n');
@@ -97,8 +97,8 @@ describe('process runtime › sandbox', () => {
   it('gives two instances different users', async () => {
     const other = specOf(await harness.droplet({ 'app/server.js': SERVER }));
     node.runtime.start(other);
-    const otherPort = await node.ready(other.id);
-    const uids = await Promise.all([port, otherPort].map(async (at) => (await shell(at, 'id -u')).out));
+    const otherAt = await node.ready(other.id);
+    const uids = await Promise.all([at, otherAt].map(async (one) => (await shell(one, 'id -u')).out));
     expect(uids[0]).not.toBe(uids[1]);
   });
 });
@@ -138,8 +138,8 @@ describe('process runtime › insecure', () => {
     const node = new Opened(await harness.open());
     const spec = specOf(await harness.droplet({ 'app/server.js': SERVER }), { command: 'sleep 1000 & node server.js' });
     node.runtime.start(spec);
-    const port = await node.ready(spec.id);
-    const { out } = await shell(port, 'echo $HOME; ls');
+    const at = await node.ready(spec.id);
+    const { out } = await shell(at, 'echo $HOME; ls');
     expect(out).toBe(`${harness.dataDir}/instances/${spec.id}/home/app\nserver.js\n`);
     node.runtime.stop(spec.id, 'over');
     expect(await node.exitReason(spec.id)).toBe('over');

@@ -11,10 +11,15 @@ export type RuntimeHarness = {
   /** A new runtime on the harness's data directory; the one before it has been closed. */
   open(): Promise<{ runtime: Runtime; logs: LogStore }>;
   droplet(files: Record<string, string>): Promise<Digest>;
+  /** The stack that its runtime offers. */
+  stack: string;
   /** Fails when a process, a control group or a folder is left over. */
   checkNothingLeft(): Promise<void>;
   dispose(): Promise<void>;
 };
+
+/** Where this machine reaches an instance; without a host, on its loopback. */
+export type Address = { port: number; host?: string };
 
 const MIB = 1024 * 1024;
 const WAIT = { timeout: 20_000, interval: 20 };
@@ -38,7 +43,7 @@ http.createServer((req, res) => {
   if (url.pathname === '/child') { const child = spawn('sleep', ['1000'], { detached: true, stdio: 'ignore' }); return res.end(String(child.pid)); }
   if (url.pathname === '/deaf') { setInterval(() => {}, 1000); server.close(); server.closeAllConnections(); return; }
   res.end('hello');
-}).listen(process.env.PORT, '127.0.0.1', function () { globalThis.server = this; });
+}).listen(process.env.PORT, process.env.HOST, function () { globalThis.server = this; });
 process.on('SIGTERM', () => { console.log('got TERM'); setTimeout(() => { console.log('done'); process.exit(0); }, 50); });
 `;
 
@@ -57,15 +62,16 @@ export class Opened {
     return this.events.filter((event) => event.id === id);
   }
 
-  port(id: InstanceId): number {
+  address(id: InstanceId): Address {
     const launched = this.of(id).find((event) => event.type === 'instanceLaunched');
-    return (launched as { port: number }).port;
+    const { port, host } = launched as { port: number; host?: string };
+    return { port, ...(host === undefined ? {} : { host }) };
   }
 
-  async ready(id: InstanceId): Promise<number> {
+  async ready(id: InstanceId): Promise<Address> {
     const next = () => this.of(id).find((event) => event.type !== 'instanceLaunched');
     await vi.waitFor(() => expect(next()).toEqual({ type: 'instanceReady', id }), WAIT);
-    return this.port(id);
+    return this.address(id);
   }
 
   async exitReason(id: InstanceId): Promise<string> {
@@ -79,9 +85,9 @@ export class Opened {
   }
 }
 
-export function get(port: number, path: string): Promise<string> {
+export function get({ port, host = '127.0.0.1' }: Address, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const call = request({ host: '127.0.0.1', port, path, agent: false }, (response) => {
+    const call = request({ host, port, path, agent: false }, (response) => {
       let body = '';
       response.on('data', (chunk: Buffer) => {
         body += chunk.toString();
@@ -97,8 +103,8 @@ export function get(port: number, path: string): Promise<string> {
 export type ShellAnswer = { status: number; out: string; err: string };
 
 /** Runs a command inside an instance of SERVER. */
-export async function shell(port: number, command: string): Promise<ShellAnswer> {
-  return JSON.parse(await get(port, `/sh?c=${encodeURIComponent(command)}`));
+export async function shell(at: Address, command: string): Promise<ShellAnswer> {
+  return JSON.parse(await get(at, `/sh?c=${encodeURIComponent(command)}`));
 }
 
 export function specOf(droplet: Digest, changes: Partial<InstanceSpec> = {}): InstanceSpec {
@@ -134,7 +140,8 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
       changes: Partial<InstanceSpec> = {},
       files: Record<string, string> = {},
     ): Promise<InstanceSpec> {
-      const spec = specOf(await harness.droplet({ 'app/server.js': SERVER, ...files }), changes);
+      const digest = await harness.droplet({ 'app/server.js': SERVER, ...files });
+      const spec = specOf(digest, { droplet: { digest, sizeBytes: 0, stack: harness.stack }, ...changes });
       opened!.runtime.start(spec);
       return spec;
     }
@@ -150,10 +157,10 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
     it('launches an instance, says when it is ready, and it answers', async () => {
       const node = await open();
       const spec = await start();
-      const port = await node.ready(spec.id);
-      expect(await get(port, '/')).toBe('hello');
+      const at = await node.ready(spec.id);
+      expect(await get(at, '/')).toBe('hello');
       expect(node.of(spec.id)).toEqual([
-        { type: 'instanceLaunched', id: spec.id, port },
+        { type: 'instanceLaunched', id: spec.id, ...at },
         { type: 'instanceReady', id: spec.id },
       ]);
     });
@@ -161,11 +168,11 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
     it('gives an instance its environment, which the app adds to but cannot replace', async () => {
       const node = await open();
       const spec = await start({ env: { GREETING: "it's\nfine $HOME", PORT: '1', VCAP_APPLICATION: 'no' }, index: 2 });
-      const port = await node.ready(spec.id);
-      const env = JSON.parse(await get(port, '/env'));
+      const at = await node.ready(spec.id);
+      const env = JSON.parse(await get(at, '/env'));
       expect(env).toMatchObject({
         GREETING: "it's\nfine $HOME",
-        PORT: String(port),
+        PORT: String(at.port),
         CF_INSTANCE_INDEX: '2',
         MEMORY_LIMIT: '256m',
       });
@@ -194,8 +201,8 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
     it('keeps what an instance writes, also a last line without an end', async () => {
       const node = await open();
       const spec = await start();
-      const port = await node.ready(spec.id);
-      await get(port, '/exit?status=3&last=no%20newline');
+      const at = await node.ready(spec.id);
+      await get(at, '/exit?status=3&last=no%20newline');
       expect(await node.exitReason(spec.id)).toBe('exited with status 3');
       const lines = await node.logs.tail(spec.app.id, 100);
       const said = lines.filter((line) => line.source === 'APP').map(({ stream, text }) => `${stream} ${text}`);
@@ -249,7 +256,8 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
 
     it('says what is wrong when the droplet is missing or damaged', async () => {
       const node = await open();
-      const spec = specOf(`sha256:${'0'.repeat(64)}` as Digest);
+      const digest = `sha256:${'0'.repeat(64)}` as Digest;
+      const spec = specOf(digest, { droplet: { digest, sizeBytes: 0, stack: harness.stack } });
       node.runtime.start(spec);
       expect(await node.exitReason(spec.id)).toMatch(/does not hold the droplet sha256:0+/);
     });
@@ -262,9 +270,9 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
         health: { kind: 'port', path: '/', timeoutMs: 1_500 },
       });
       const reason = await node.exitReason(spec.id);
-      const at = (await node.lines(spec))[1]!.replace('at ', '');
+      const other = (await node.lines(spec))[1]!.replace('at ', '');
       expect(reason).toBe(
-        `did not listen on PORT ${node.port(spec.id)} within 1.5 s (it listens on ${at} instead); last lines: starting | at ${at}`,
+        `did not listen on PORT ${node.address(spec.id).port} within 1.5 s (it listens on ${other} instead); last lines: starting | at ${other}`,
       );
     });
 
@@ -283,22 +291,22 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
     it('tells when a ready instance stops answering', async () => {
       const node = await open();
       const spec = await start();
-      const port = await node.ready(spec.id);
-      await get(port, '/deaf').catch(() => {});
+      const at = await node.ready(spec.id);
+      await get(at, '/deaf').catch(() => {});
       await expect
         .poll(() => node.of(spec.id).at(-1), WAIT)
-        .toEqual({ type: 'instanceUnhealthy', id: spec.id, reason: `nothing listens on port ${port}` });
+        .toEqual({ type: 'instanceUnhealthy', id: spec.id, reason: `nothing listens on port ${at.port}` });
     });
 
     it('ends only the instance that runs out of memory', async () => {
       const node = await open();
       const greedy = await start({ memoryBytes: 96 * MIB });
       const modest = await start();
-      const greedyPort = await node.ready(greedy.id);
-      const modestPort = await node.ready(modest.id);
-      await get(greedyPort, '/eat').catch(() => {});
+      const greedyAt = await node.ready(greedy.id);
+      const modestAt = await node.ready(modest.id);
+      await get(greedyAt, '/eat').catch(() => {});
       expect(await node.exitReason(greedy.id)).toBe('out of memory (limit 96 MiB)');
-      expect(await get(modestPort, '/')).toBe('hello');
+      expect(await get(modestAt, '/')).toBe('hello');
     });
 
     it('ends an instance that fills its disk', async () => {
@@ -318,8 +326,8 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
         health: { kind: 'process', path: '/', timeoutMs: 1_000 },
       });
       const bystander = await start();
-      const port = await node.ready(bystander.id);
-      expect(await get(port, '/')).toBe('hello');
+      const at = await node.ready(bystander.id);
+      expect(await get(at, '/')).toBe('hello');
       node.runtime.stop(bomb.id, 'enough');
       await node.exitReason(bomb.id);
     });
@@ -327,9 +335,9 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
     it('leaves nothing of an instance behind when its main process ends', async () => {
       const node = await open();
       const spec = await start();
-      const port = await node.ready(spec.id);
-      await get(port, '/child');
-      await get(port, '/exit?status=0');
+      const at = await node.ready(spec.id);
+      await get(at, '/child');
+      await get(at, '/exit?status=0');
       expect(await node.exitReason(spec.id)).toBe('exited with status 0');
       // afterEach checks that the detached child has gone.
     });
@@ -337,9 +345,9 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
     it('adopts what an earlier daemon left running, with its logs and its end', async () => {
       const first = await open();
       const spec = await start({ restartCount: 4 });
-      const port = await first.ready(spec.id);
+      const at = await first.ready(spec.id);
       await first.runtime.close({ keepInstances: true });
-      await get(port, '/log?text=said%20to%20nobody');
+      await get(at, '/log?text=said%20to%20nobody');
 
       const second = await open();
       expect(await second.runtime.adopt()).toEqual([
@@ -351,23 +359,23 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
           release: spec.release.id,
           restartCount: 4,
           memoryBytes: spec.memoryBytes,
-          port,
+          ...at,
         },
       ]);
       await expect.poll(() => second.of(spec.id), WAIT).toEqual([{ type: 'instanceReady', id: spec.id }]);
       await expect.poll(() => second.lines(spec), WAIT).toContain('said to nobody');
-      expect(await get(port, '/')).toBe('hello');
-      await get(port, '/exit?status=9');
+      expect(await get(at, '/')).toBe('hello');
+      await get(at, '/exit?status=9');
       expect(await second.exitReason(spec.id)).toBe('exited with status 9');
     });
 
     it('learns the end and the last words of an instance that ended while no daemon ran', async () => {
       const first = await open();
       const spec = await start();
-      const port = await first.ready(spec.id);
+      const at = await first.ready(spec.id);
       await first.runtime.close({ keepInstances: true });
-      await get(port, '/exit?status=5&last=goodbye');
-      await expect.poll(() => get(port, '/').catch(() => 'gone'), WAIT).toBe('gone');
+      await get(at, '/exit?status=5&last=goodbye');
+      await expect.poll(() => get(at, '/').catch(() => 'gone'), WAIT).toBe('gone');
 
       const second = await open();
       await second.runtime.adopt();

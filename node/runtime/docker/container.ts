@@ -1,0 +1,95 @@
+// Decides what a container may see, do and use: builds what is asked of the engine. Pure; it never talks to one.
+
+import type { ContainerCreateOptions } from 'dockerode';
+import { SANDBOX_HOME, SANDBOX_NODE_BIN, sandboxHostname } from '../bwrap.ts';
+import { cpuWeight } from '../cgroup.ts';
+import { INSTANCE_FILES_MAX } from '../environment.ts';
+import type { InstanceRecord } from '../folder.ts';
+import { startCommand } from '../launch.ts';
+import { INSTANCE_PIDS_MAX } from '../launchinstance.ts';
+import { INSTANCE_LABEL, NODE_LABEL, RECORD_LABEL } from './labels.ts';
+
+/** The engine keeps so much of a container's output, in two files, for a daemon that is away or slow. */
+const LOG_FILE_MAX = '4m';
+const LOG_FILES = '2';
+/** /tmp and /dev/shm live in memory, so each may take this share of the limit. */
+const TMP_SHARE = 0.5;
+const CPU_SHARES_PER_WEIGHT = 10.24;
+
+export type ContainerPlan = {
+  node: string;
+  record: InstanceRecord;
+  /** Id of the stack image. */
+  image: string;
+  network: string;
+  env: Readonly<Record<string, string>>;
+  command: string;
+  /** Folder on the host with the unpacked droplet. */
+  home: string;
+  /** Folder on the host with `passwd` and `group`. */
+  accounts: string;
+  /** Folder on the host with the daemon's own Node. */
+  nodeBin: string;
+};
+
+export function containerName(record: InstanceRecord): string {
+  return `peer-${record.id}`;
+}
+
+export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
+  const { record } = plan;
+  const tmpBytesMax = Math.floor(record.memoryBytes * TMP_SHARE);
+  const tmp = `rw,exec,nosuid,nodev,mode=1777,size=${tmpBytesMax}`;
+  return {
+    name: containerName(record),
+    Image: plan.image,
+    Hostname: sandboxHostname(record.app.name),
+    User: `${record.uid}:${record.uid}`,
+    WorkingDir: `${SANDBOX_HOME}/app`,
+    Entrypoint: [],
+    Cmd: startCommand(plan.command),
+    Env: environmentList(plan.env),
+    Labels: {
+      [NODE_LABEL]: plan.node,
+      [INSTANCE_LABEL]: record.id,
+      [RECORD_LABEL]: JSON.stringify(record),
+    },
+    // No port is published: the router reaches the container at its own address.
+    HostConfig: {
+      // Collects orphans, and hands a status on that the first process of a container could not end with by itself.
+      Init: true,
+      ReadonlyRootfs: true,
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+      IpcMode: 'private',
+      Memory: record.memoryBytes,
+      // Memory and swap together: no swap.
+      MemorySwap: record.memoryBytes,
+      CpuShares: Math.round(cpuWeight(record.memoryBytes) * CPU_SHARES_PER_WEIGHT),
+      PidsLimit: INSTANCE_PIDS_MAX,
+      Ulimits: [
+        { Name: 'core', Soft: 0, Hard: 0 },
+        { Name: 'nofile', Soft: INSTANCE_FILES_MAX, Hard: INSTANCE_FILES_MAX },
+        { Name: 'fsize', Soft: record.diskBytes, Hard: record.diskBytes },
+      ],
+      Binds: [
+        `${plan.home}:${SANDBOX_HOME}:rw`,
+        `${plan.nodeBin}:${SANDBOX_NODE_BIN}:ro`,
+        `${plan.accounts}/passwd:/etc/passwd:ro`,
+        `${plan.accounts}/group:/etc/group:ro`,
+      ],
+      Tmpfs: { '/tmp': tmp, '/var/tmp': tmp },
+      ShmSize: tmpBytesMax,
+      NetworkMode: plan.network,
+      LogConfig: { Type: 'json-file', Config: { 'max-size': LOG_FILE_MAX, 'max-file': LOG_FILES, compress: 'false' } },
+      RestartPolicy: { Name: 'no' },
+    },
+  };
+}
+
+/** `NAME=value`; a value cannot hold NUL, so it is cut there. */
+function environmentList(env: Readonly<Record<string, string>>): string[] {
+  return Object.entries(env)
+    .filter(([name]) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+    .map(([name, value]) => `${name}=${value.split('\0', 1)[0]}`);
+}

@@ -1,0 +1,41 @@
+// Puts the network policy in force for a node's containers, before the first of them runs, and takes it away. What it says
+// is decided in network-policy.ts.
+
+import { readFile } from 'node:fs/promises';
+import { RuntimeError } from '../errors.ts';
+import { type NetworkPolicy, networkRules } from '../network-policy.ts';
+import { nft } from '../shield.ts';
+import { bridgePrefix } from './networks.ts';
+
+export type PolicyOptions = Pick<NetworkPolicy, 'allowed' | 'openPorts' | 'closedPorts'>;
+
+/** An engine asks these for its containers; the second where the first names only a resolver on the machine's loopback. */
+const RESOLVER_FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
+
+export async function raisePolicy(node: string, options: PolicyOptions): Promise<{ lower(): Promise<void> }> {
+  const prefix = bridgePrefix(node);
+  const table = `peer_${prefix}`;
+  try {
+    await nft(
+      networkRules({ ...options, table, bridge: `${prefix}*`, resolvers: await resolvers(), addressing: undefined }),
+    );
+  } catch (error) {
+    throw new RuntimeError(
+      'engine_unusable',
+      `containers cannot be kept from this machine's network (${(error as Error).message}): install nftables and start as root, or start with --runtime process`,
+      { cause: error },
+    );
+  }
+  // None there to delete is as good.
+  return { lower: () => nft(`delete table inet ${table}\n`).catch(() => {}) };
+}
+
+async function resolvers(): Promise<string[]> {
+  const texts = await Promise.all(RESOLVER_FILES.map((path) => readFile(path, 'utf8').catch(() => '')));
+  return [...new Set(texts.flatMap(resolversOf))];
+}
+
+/** The name servers of a resolv.conf, those of IPv4. */
+export function resolversOf(resolvConf: string): string[] {
+  return [...resolvConf.matchAll(/^[ \t]*nameserver[ \t]+(\d+\.\d+\.\d+\.\d+)[ \t]*$/gm)].map((match) => match[1]!);
+}

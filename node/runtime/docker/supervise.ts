@@ -1,0 +1,265 @@
+// Watches over one container, whether this daemon started or adopted it: its output, its health, its disk, and its end.
+// Says what became of it through events; creating and removing it is done elsewhere.
+
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Container, ContainerInspectInfo } from 'dockerode';
+import writeFileAtomic from 'write-file-atomic';
+import type { Log, RuntimeEvent } from '../../ports.ts';
+import { endingReason, formatBytes, neverHealthyReason } from '../exits.ts';
+import type { InstanceRecord } from '../folder.ts';
+import { type HealthWatch, watchHealth } from '../health.ts';
+import type { PacedLogStore } from '../logs.ts';
+import { Pace } from '../output.ts';
+import { descendants, listeningPorts } from '../processtree.ts';
+import { STOP_GRACE_MS } from '../supervise.ts';
+import { terminate } from '../termination.ts';
+import { DISK_SAMPLE_MS, type Watch, watchDisk } from '../watch.ts';
+import { followOutput, type LogFollower } from './output.ts';
+
+/** While stopping, how often what is left is looked at. */
+const STOP_LOOK_MS = 100;
+/** After a KILL, before it is tried again, this many times. */
+const KILL_AGAIN_MS = 500;
+const KILLS_MAX = 20;
+/** How long the last output may take to arrive after the container has ended. */
+const LAST_OUTPUT_TIMEOUT_MS = 5_000;
+/** How often an engine that does not answer is asked again. */
+const ENGINE_RETRY_MS = 1_000;
+/** How far the log was read is noted so often, for a daemon that comes after one that was killed. */
+const POSITION_INTERVAL_MS = 1_000;
+/** Last lines told when an instance never became healthy, and how much of each. */
+const LAST_LINES = 3;
+const LAST_LINE_CHARACTERS = 200;
+const NOT_FOUND = 404;
+
+export type SuperviseContext = {
+  logs: PacedLogStore;
+  log: Log;
+  emit: (event: RuntimeEvent) => void;
+  /** Defaults: STOP_GRACE_MS, DISK_SAMPLE_MS, READY_PROBE_MS. */
+  stopGraceMs?: number;
+  diskSampleMs?: number;
+  readyProbeMs?: number;
+};
+
+export type SupervisedContainer = {
+  record: InstanceRecord;
+  container: Container;
+  /** Its address, at which this machine reaches it. */
+  host: string;
+  /** Folder on the host that counts towards the disk limit. */
+  home: string;
+  /** File that remembers how far the container's log was read. */
+  positionFile: string;
+};
+
+export type Supervised = {
+  stop(reason: string): void;
+  /** Lets go of the instance, which runs on. Resolves when what the next daemon needs is on disk. */
+  detach(): Promise<void>;
+  /** Resolves when it has ended and that was said; never after detach. */
+  readonly ended: Promise<void>;
+};
+
+export async function superviseContainer(
+  context: SuperviseContext,
+  instance: SupervisedContainer,
+): Promise<Supervised> {
+  const position = await readFile(instance.positionFile, 'utf8').catch(() => '');
+  return new Supervision(context, instance, position === '' ? undefined : position);
+}
+
+class Supervision implements Supervised {
+  readonly ended: Promise<void>;
+  readonly #context: SuperviseContext;
+  readonly #instance: SupervisedContainer;
+  readonly #output: LogFollower;
+  readonly #health: HealthWatch;
+  readonly #disk: Watch;
+  readonly #positionTimer: NodeJS.Timeout;
+  readonly #lastLines: string[] = [];
+  readonly #finished = Promise.withResolvers<void>();
+  /** Wakes what waits when the container has ended or is let go of. */
+  readonly #gone = new AbortController();
+  #notedPosition: string | undefined;
+  #stopReason: string | undefined;
+  #stopping = false;
+  #detached = false;
+
+  constructor(context: SuperviseContext, instance: SupervisedContainer, position: string | undefined) {
+    this.#context = context;
+    this.#instance = instance;
+    this.#notedPosition = position;
+    this.ended = this.#finished.promise;
+    const { record, container } = instance;
+    this.#output = followOutput({
+      container,
+      after: position,
+      pace: new Pace(),
+      onLine: (stream, text) => this.#line(stream, text),
+      ready: () => context.logs.full(),
+      onError: (error) => context.log.warn('runtime.log_lost', { instance: record.id, error: error.message }),
+    });
+    this.#positionTimer = setInterval(() => void this.#notePosition(), POSITION_INTERVAL_MS);
+    this.#health = watchHealth({
+      health: record.health,
+      host: instance.host,
+      port: record.port,
+      ...(context.readyProbeMs === undefined ? {} : { readyProbeMs: context.readyProbeMs }),
+      listener: {
+        onReady: () => context.emit({ type: 'instanceReady', id: record.id }),
+        onUnhealthy: (reason) => context.emit({ type: 'instanceUnhealthy', id: record.id, reason }),
+        onTimeout: (problem) => void this.#neverHealthy(problem),
+      },
+    });
+    this.#disk = watchDisk({
+      folder: instance.home,
+      diskBytes: record.diskBytes,
+      intervalMs: context.diskSampleMs ?? DISK_SAMPLE_MS,
+      onExceeded: (bytes) => {
+        this.#stopReason ??= `disk limit of ${formatBytes(record.diskBytes)} exceeded: it used ${formatBytes(bytes)}`;
+        void this.#kill();
+      },
+    });
+    void this.#awaitEnd().then((last) => {
+      if (last !== undefined) void this.#finish(last);
+    });
+  }
+
+  stop(reason: string): void {
+    if (this.#stopReason !== undefined) return;
+    this.#stopReason = reason;
+    void this.#stopGracefully();
+  }
+
+  async detach(): Promise<void> {
+    if (this.#detached) return;
+    this.#detached = true;
+    this.#gone.abort();
+    this.#stopWatching();
+    this.#output.detach();
+    await this.#output.ended;
+    await this.#notePosition();
+  }
+
+  #line(stream: 'out' | 'err', text: string): void {
+    const { id, app, process, index } = this.#instance.record;
+    this.#lastLines.push(text.slice(0, LAST_LINE_CHARACTERS));
+    if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
+    this.#context.logs.append({ app: app.id, source: 'APP', process, index, instance: id, stream, text });
+  }
+
+  async #notePosition(): Promise<void> {
+    const { at } = this.#output;
+    if (at === undefined || at === this.#notedPosition) return;
+    this.#notedPosition = at;
+    await writeFileAtomic(this.#instance.positionFile, at, { mode: 0o600, fsync: false }).catch(() => {});
+  }
+
+  async #neverHealthy(problem: string): Promise<void> {
+    const { health, port } = this.#instance.record;
+    const first = await this.#firstProcess();
+    const processes = first === undefined ? [] : await descendants(first);
+    const listening = await listeningPorts(processes.map((info) => info.pid).reverse());
+    this.stop(neverHealthyReason({ ...health, port, lastProblem: problem, listening, lastLines: this.#lastLines }));
+  }
+
+  /** TERM as the process runtime sends it; again to what it spared at first; KILL when the time is up. */
+  async #stopGracefully(): Promise<void> {
+    this.#stopping = true;
+    this.#stopWatching();
+    const deadlineMs = performance.now() + (this.#context.stopGraceMs ?? STOP_GRACE_MS);
+    const first = await this.#firstProcess();
+    if (first === undefined) await this.#instance.container.kill({ signal: 'SIGTERM' }).catch(() => {});
+    const signalled = new Set<number>();
+    while (!this.#over && performance.now() < deadlineMs) {
+      if (first !== undefined) await terminate({ shim: first, confined: false, signalled });
+      await this.#pause(Math.min(STOP_LOOK_MS, Math.max(1, deadlineMs - performance.now())));
+    }
+    await this.#kill();
+  }
+
+  /** Host id of the container's init, when its processes are this machine's: an engine may run in a machine of its own. */
+  async #firstProcess(): Promise<number | undefined> {
+    const { container } = this.#instance;
+    const pid = (await container.inspect().catch(() => undefined))?.State.Pid ?? 0;
+    if (pid <= 0) return undefined;
+    const groups = await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '');
+    return groups.includes(container.id) ? pid : undefined;
+  }
+
+  async #kill(): Promise<void> {
+    for (let kills = 0; kills < KILLS_MAX && !this.#over; kills++) {
+      await this.#instance.container.kill({ signal: 'SIGKILL' }).catch(() => {});
+      await this.#pause(KILL_AGAIN_MS);
+    }
+    if (!this.#over) this.#context.log.error('runtime.instance_stuck', { instance: this.#instance.record.id });
+  }
+
+  get #over(): boolean {
+    return this.#gone.signal.aborted;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return delay(ms, undefined, { signal: this.#gone.signal }).catch(() => {});
+  }
+
+  #stopWatching(): void {
+    this.#health.stop();
+    this.#disk.stop();
+  }
+
+  /** The container as it ended; 'removed' when somebody else took it away; undefined when it was let go of. */
+  async #awaitEnd(): Promise<ContainerInspectInfo | 'removed' | undefined> {
+    const { container } = this.#instance;
+    const signal = this.#gone.signal;
+    while (!signal.aborted) {
+      try {
+        await container.wait({ condition: 'not-running', abortSignal: signal });
+        const found = await container.inspect();
+        if (!found.State.Running) return found;
+      } catch (error) {
+        if (signal.aborted) return undefined;
+        if ((error as { statusCode?: number }).statusCode === NOT_FOUND) return 'removed';
+        // The engine is restarting, or gone: the container's end, if it came, is told when it is back.
+        this.#context.log.warn('runtime.engine_silent', { instance: this.#instance.record.id });
+      }
+      await this.#pause(ENGINE_RETRY_MS);
+    }
+    return undefined;
+  }
+
+  async #finish(last: ContainerInspectInfo | 'removed'): Promise<void> {
+    const { logs, emit } = this.#context;
+    const { id, app, process, index, memoryBytes, diskBytes } = this.#instance.record;
+    this.#gone.abort();
+    this.#stopWatching();
+    await this.#lastOutput();
+    clearInterval(this.#positionTimer);
+    const removed = last === 'removed';
+    const reason =
+      removed && this.#stopReason === undefined
+        ? 'its container was removed from outside'
+        : endingReason({
+            stopReason: this.#stopReason,
+            status: removed ? undefined : last.State.ExitCode,
+            outOfMemory: !removed && last.State.OOMKilled,
+            memoryBytes,
+            diskBytes,
+          });
+    const stream = this.#stopping ? 'out' : 'err';
+    const text = `Instance ${process}.${index} ended: ${reason}`;
+    logs.append({ app: app.id, source: 'CELL', process, index, instance: id, stream, text });
+    emit({ type: 'instanceExited', id, reason });
+    this.#finished.resolve();
+  }
+
+  async #lastOutput(): Promise<void> {
+    const timeout = new AbortController();
+    const patience = delay(LAST_OUTPUT_TIMEOUT_MS, undefined, { signal: timeout.signal }).catch(() => {});
+    await Promise.race([this.#output.ended, patience]);
+    timeout.abort();
+    this.#output.detach();
+  }
+}

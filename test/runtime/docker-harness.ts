@@ -1,0 +1,64 @@
+// What the tests of the docker runtime share: a node of its own on the engine of this machine, cleaned up with all that
+// was made for it there.
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { type Engine, findEngine } from '../../node/runtime/docker/engine.ts';
+import { NODE_LABEL } from '../../node/runtime/docker/labels.ts';
+import { createDockerRuntime, type DockerRuntimeOptions } from '../../node/runtime/docker/runtime.ts';
+import { prepareIsolation } from '../../node/runtime/isolation.ts';
+import { createLogStore, type PacedLogStore } from '../../node/runtime/logs.ts';
+import { hostStack } from '../../node/staging/stack.ts';
+import { DropletShelf } from './droplet.ts';
+import { checkNothingLeft, silent, testNode } from './harness.ts';
+import type { RuntimeHarness } from './runtime.contract.ts';
+
+export type DockerHarness = RuntimeHarness & { dataDir: string; engine: Engine; nodeId: string };
+
+export async function dockerHarness(
+  options: { engine?: Engine; runtime?: Partial<DockerRuntimeOptions> } = {},
+): Promise<DockerHarness> {
+  // Without one the tests fail, and say what to start.
+  const engine = options.engine ?? (await findEngine());
+  const node = await testNode();
+  const { dataDir, nodeId } = node;
+  const shelf = new DropletShelf(join(dataDir, 'blobs'));
+  const stores: PacedLogStore[] = [];
+  const filters = JSON.stringify({ label: [`${NODE_LABEL}=${nodeId}`] });
+  await writeFile(join(dataDir, 'secret'), 'the cluster key', { mode: 0o644 });
+  return {
+    dataDir,
+    engine,
+    nodeId,
+    stack: hostStack(),
+    async open() {
+      const isolation = await prepareIsolation({ dataDir, nodeId, log: silent });
+      const logs = createLogStore({ dataDir, nodeId, log: silent });
+      stores.push(logs);
+      const runtime = await createDockerRuntime({
+        engine,
+        nodeId,
+        isolation,
+        readBlob: (digest) => shelf.read(digest),
+        policy: { allowed: [], openPorts: [], closedPorts: [] },
+        logs,
+        log: silent,
+        diskSampleMs: 200,
+        readyProbeMs: 200,
+        ...options.runtime,
+      });
+      return { runtime, logs };
+    },
+    droplet: (files) => shelf.add(files),
+    async checkNothingLeft() {
+      await checkNothingLeft(node);
+      expect(await engine.docker.listContainers({ all: true, filters })).toEqual([]);
+      expect(await engine.docker.listNetworks({ filters: filters as never })).toEqual([]);
+    },
+    async dispose() {
+      for (const store of stores) await store.close();
+      await node.dispose();
+    },
+  };
+}
