@@ -10,7 +10,18 @@ import ignore, { type Ignore } from 'ignore';
 import { CliError } from './errors.ts';
 
 /** Left out unless an ignore file brings them back with `!name`. */
-const IGNORED_ALWAYS = ['.git', '.hg', '.svn', 'node_modules', '.DS_Store', '.peerignore', '.cfignore'];
+const IGNORED_ALWAYS = [
+  '.git',
+  '.hg',
+  '.svn',
+  'node_modules',
+  '.DS_Store',
+  '.peerignore',
+  '.cfignore',
+  // For whoever pushes; the app does not need it, and it may hold secrets.
+  '/manifest.yml',
+  '/manifest.yaml',
+];
 /** Files in the syntax of .gitignore; the first that is there counts. */
 const IGNORE_FILES = ['.peerignore', '.cfignore'];
 const ENTRIES_MAX = 200_000;

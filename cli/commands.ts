@@ -75,9 +75,13 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'push [dir]',
-    summary: 'Push a folder: stage it, release it, start it',
+    summary: 'Push a folder, or the apps of its manifest.yml: stage, release, start',
     options: [
-      { flags: '--name <APP>', summary: "Name of the app (the folder's)" },
+      { flags: '--name <APP>', summary: "Name of the app (the folder's); of several in a manifest, the one to push" },
+      { flags: '-f, --manifest <FILE>', summary: "A manifest or a Compose file (the folder's manifest.yml)" },
+      { flags: '--no-manifest', summary: "Ignore the folder's manifest.yml" },
+      { flags: '--var <K=V>', summary: 'Value of a ((variable)) of the manifest', many: true },
+      { flags: '--vars-file <FILE>', summary: 'YAML file with values of ((variables))', many: true },
       { flags: '--instances <N>', summary: 'How many instances' },
       memory,
       { flags: '--disk <D>', summary: 'Disk of each instance, such as 1G' },

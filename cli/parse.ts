@@ -45,8 +45,12 @@ export function parse(argv: readonly string[]): Parsed {
     }
     const read = readOption(name, value, known, nameOf(spec));
     // cac forgets what stood before the --no-x.
-    const isBoth = read === false && argv.some((one) => one.split('=')[0] === `--${kebabCase(name)}`);
+    const isBoth = read === false && argv.some((one) => writtenAs(name, known).includes(one.split('=')[0]!));
     if (isBoth) throw new UsageError(`--${kebabCase(name)} and --no-${kebabCase(name)} exclude each other`);
+    // For cac a --no-x makes the value of --x a matter of choice.
+    const isBare = argv.some((one) => writtenAs(name, known).includes(one));
+    const takesValue = known.some((one) => namesOf(one).includes(name) && one.flags.includes('<'));
+    if (read === undefined && isBare && takesValue) throw needsValue(`--${kebabCase(name)}`);
     if (read !== undefined) options[name] = read;
   }
   checkArgs(spec, matched.args, args);
@@ -92,6 +96,12 @@ function commandsHelp(): string {
   return COMMANDS.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`).join('\n');
 }
 
+/** Every way to write the option of that name, without its `no-`. */
+function writtenAs(name: string, known: readonly OptionSpec[]): string[] {
+  const names = known.map(namesOf).find((one) => one.length > 1 && one.includes(name)) ?? [name];
+  return names.map((one) => (one.length === 1 ? `-${one}` : `--${kebabCase(one)}`));
+}
+
 /** In camel case, without the dashes: `data-dir <D>` → `dataDir`. */
 export function namesOf(option: OptionSpec): string[] {
   return option.flags
@@ -106,10 +116,12 @@ function readOption(
   known: readonly OptionSpec[],
   command: string,
 ): string | boolean | readonly string[] | undefined {
-  const declared = known.filter((option) => namesOf(option).includes(name));
+  const names = known.filter((option) => namesOf(option).includes(name)).flatMap(namesOf);
+  // What is said of --manifest holds of its -f.
+  const declared = known.filter((option) => namesOf(option).some((other) => names.includes(other)));
   const takesValue = declared.find((option) => option.flags.includes('<'));
   const isNegated = declared.some((option) => option.flags.startsWith('--no-'));
-  const flag = `--${kebabCase(name)}`;
+  const flag = `--${kebabCase(names.at(-1) ?? name)}`;
   const values: unknown[] = Array.isArray(value) ? value : [value];
   if (takesValue === undefined) {
     const [first] = values;
@@ -125,12 +137,15 @@ function readOption(
   }
   if (isNegated && texts.length === 0 && values.length === 1) return undefined;
   if (texts.length !== values.length) {
-    throw new UsageError(`${flag} needs a value; one that begins with a dash is written ${flag}=VALUE`);
+    throw needsValue(flag);
   }
   if (takesValue.many) return texts;
   if (texts.length > 1) throw new UsageError(`${flag} was given ${texts.length} times: give it once`);
   return texts[0]!;
 }
+
+const needsValue = (flag: string): UsageError =>
+  new UsageError(`${flag} needs a value; one that begins with a dash is written ${flag}=VALUE`);
 
 function checkArgs(
   spec: CommandSpec,

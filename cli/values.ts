@@ -5,13 +5,14 @@ import { UsageError } from './errors.ts';
 
 const UNIT_BYTES: Record<string, number> = { K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const INSTANCES_MAX = 100;
+export const INSTANCES_MAX = 100;
 
 /** Both ends belong to it, as people write them. The node has the last word (crdt/limits.ts); a test keeps these in step. */
 export type Range = { min: string; max: string };
 export const INSTANCE_MEMORY: Range = { min: '16M', max: '64G' };
 export const INSTANCE_DISK: Range = { min: '16M', max: '1T' };
 export const HEALTH_TIMEOUT: Range = { min: '1s', max: '180s' };
+export const HEALTH_TIMEOUT_SECONDS = { min: 1, max: 180 };
 
 /** `256M`, `1.5G`, `512MB`, `1GiB`: all in powers of 1024. */
 export function parseSize(text: string, what: string, range?: Range): number {

@@ -1,11 +1,17 @@
-// peer push: packs a folder, sends it to the node, and shows what becomes of it.
+// peer push: packs a folder, or each that a manifest names, sends it to the node, and shows what becomes of it.
 
 import { basename, isAbsolute, resolve } from 'node:path';
+import type { RolloutShape } from '../../node/api/shapes.ts';
 import type { PushEvent } from '../../node/api/stream-events.ts';
 import type { PushOptions } from '../../node/api/validate.ts';
 import { packFolder } from '../archive.ts';
+import type { Client } from '../client.ts';
 import { type Context, textOption, textsOption } from '../context.ts';
+import { CliError, UsageError } from '../errors.ts';
 import { formatBytes } from '../format.ts';
+import { findManifest } from '../manifest/files.ts';
+import { planOf } from '../manifest/plan.ts';
+import type { Output } from '../output.ts';
 import type { Options } from '../parse.ts';
 import { createProgress } from '../progress.ts';
 import { showEvents } from '../rollout.ts';
@@ -13,6 +19,7 @@ import {
   HEALTH_TIMEOUT,
   INSTANCE_DISK,
   INSTANCE_MEMORY,
+  INSTANCES_MAX,
   nameOfFolder,
   parseChoice,
   parseDuration,
@@ -23,15 +30,55 @@ import {
   parseWhole,
 } from '../values.ts';
 
-const INSTANCES_MAX = 100;
 const UPDATE_INTERVAL_MS = 200;
+
+type App = { name: string; folder: string; options: PushOptions };
 
 export async function run({ args, client, options, output }: Context): Promise<void> {
   const folder = resolve(args[0] ?? '.');
-  const given = textOption(options, 'name');
-  const name = given === undefined ? nameOfFolder(basename(folder)) : parseName(given, '--name');
-  const push = pushOptions(options);
+  const name = textOption(options, 'name');
+  const flags = { ...(name === undefined ? {} : { name: parseName(name, '--name') }), options: pushOptions(options) };
+  const found = await findManifest({
+    folder,
+    manifest: options.manifest === false ? false : textOption(options, 'manifest'),
+    vars: parsePairs(textsOption(options, 'var') ?? [], '--var'),
+    varsFiles: textsOption(options, 'varsFile') ?? [],
+    environment: process.env,
+    note: output.note,
+  });
+  const plans = planOf(found?.apps ?? [{ options: {} }], flags);
+  if (args[0] !== undefined && options.manifest !== undefined && options.manifest !== false && plans.length > 1) {
+    throw new UsageError('DIR and --manifest together mean one app: choose it with --name APP');
+  }
+  const apps = plans.map((plan): App => {
+    // A folder named beside a manifest stands in the place of its path.
+    const isNamed = args[0] !== undefined && typeof options.manifest === 'string';
+    const own = found === undefined || isNamed ? folder : resolve(found.folder, plan.path ?? '.');
+    if (plan.image !== undefined) {
+      throw new CliError('unsupported', `${plan.name ?? 'the app'} is an image, which this version cannot push yet`);
+    }
+    return {
+      name: plan.name ?? nameOfFolder(basename(own)),
+      folder: own,
+      options: fromFolder(plan.options, found?.folder),
+    };
+  });
   const connected = await client();
+  const results: RolloutShape[] = [];
+  for (const app of apps) {
+    if (apps.length > 1) output.note(`${output.errorColours.bold(app.name)} (${results.length + 1} of ${apps.length})`);
+    try {
+      results.push(await pushApp(connected, output, app));
+    } catch (error) {
+      if (apps.length === 1 || !(error instanceof CliError)) throw error;
+      throw new CliError(error.code, `${app.name}: ${error.message} (${progressOf(apps, results)})`, { cause: error });
+    }
+    if (!output.json) output.result(undefined, () => pushedText(results.at(-1)!));
+  }
+  if (output.json) output.result(apps.length === 1 ? results[0] : results, () => '');
+}
+
+async function pushApp(client: Client, output: Output, { name, folder, options }: App): Promise<RolloutShape> {
   const { files, stream } = await packFolder(folder);
   const progress = await createProgress(output);
   progress.step(`uploading ${files} file${files === 1 ? '' : 's'}`);
@@ -45,20 +92,38 @@ export async function run({ args, client, options, output }: Context): Promise<v
   });
   // The listener above must not let data flow before the request takes it.
   stream.pause();
-  const events = connected.stream<PushEvent>(`/v1/apps/${name}/push`, {
+  const events = client.stream<PushEvent>(`/v1/apps/${name}/push`, {
     method: 'POST',
     headers: {
       'content-type': 'application/gzip',
-      'x-peer-push': Buffer.from(JSON.stringify(push)).toString('base64url'),
+      'x-peer-push': Buffer.from(JSON.stringify(options)).toString('base64url'),
     },
     body: stream,
   });
-  const result = await showEvents(events, progress, name);
-  output.result(result, () => {
-    const ready = result.instances.filter(({ state }) => state === 'ready').length;
-    const where = result.routes.length === 0 ? 'no route' : [...result.urls, ...result.routes][0];
-    return `${result.app} ${result.release}: ${ready} instance${ready === 1 ? '' : 's'} ready, ${where}`;
-  });
+  return showEvents(events, progress, name);
+}
+
+function pushedText(result: RolloutShape): string {
+  const ready = result.instances.filter(({ state }) => state === 'ready').length;
+  const where = result.routes.length === 0 ? 'no route' : [...result.urls, ...result.routes][0];
+  return `${result.app} ${result.release}: ${ready} instance${ready === 1 ? '' : 's'} ready, ${where}`;
+}
+
+/** What was done and what was not, when one of several fails. */
+function progressOf(apps: readonly App[], done: readonly RolloutShape[]): string {
+  const pushed = done.map(({ app }) => app);
+  const left = apps.slice(done.length + 1).map((app) => app.name);
+  const parts = [
+    pushed.length === 0 ? 'nothing was pushed before it' : `pushed before it: ${pushed.join(', ')}`,
+    ...(left.length === 0 ? [] : [`not tried: ${left.join(', ')}`]),
+  ];
+  return parts.join('; ');
+}
+
+/** Relative paths of buildpacks in a manifest are relative to it. */
+function fromFolder(options: PushOptions, folder: string | undefined): PushOptions {
+  if (options.buildpacks === undefined || folder === undefined) return options;
+  return { ...options, buildpacks: options.buildpacks.map((pack) => absoluteBuildpack(pack, folder)) };
 }
 
 /** What is given on the command line, as the API takes it. */
@@ -71,7 +136,7 @@ export function pushOptions(options: Options): PushOptions {
   const disk = textOption(options, 'disk');
   if (disk !== undefined) push.diskBytes = parseSize(disk, '--disk', INSTANCE_DISK);
   const buildpacks = textsOption(options, 'buildpack');
-  if (buildpacks !== undefined) push.buildpacks = buildpacks.map(absoluteBuildpack);
+  if (buildpacks !== undefined) push.buildpacks = buildpacks.map((pack) => absoluteBuildpack(pack));
   const command = textOption(options, 'command');
   if (command !== undefined) push.command = command;
   const routes = textsOption(options, 'route');
@@ -92,6 +157,6 @@ export function pushOptions(options: Options): PushOptions {
 }
 
 /** A path is one on the node; a relative one can only mean this machine. */
-function absoluteBuildpack(text: string): string {
-  return !isAbsolute(text) && /^\.{1,2}(\/|$)/.test(text) ? resolve(text) : text;
+function absoluteBuildpack(text: string, folder = '.'): string {
+  return !isAbsolute(text) && /^\.{1,2}(\/|$)/.test(text) ? resolve(folder, text) : text;
 }

@@ -68,6 +68,11 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
       },
     },
   ];
+  // After the release: it may bring the process types that are scaled.
+  if (now !== undefined) {
+    const scale = scaleOf(options, processes);
+    if (Object.keys(scale).length > 0) changes.push({ change: 'scaleApp', app: target, scale });
+  }
   await service.write(changes, request.by);
   sink.send({ type: 'step', step: 'starting' });
   return followRollout(service, target, { release, replaced: undefined }, sink as EventSink<PushEvent>);
@@ -84,7 +89,6 @@ function settingChanges(
   const { options } = request;
   const routes = wantedRoutes(view, request, existing);
   const stopped = options.start === false;
-  const scale = options.instances === undefined ? {} : { [mainProcess(processes)]: options.instances };
   if (existing === undefined) {
     return [
       {
@@ -92,7 +96,7 @@ function settingChanges(
         app,
         name: request.name,
         settings: settingsOf(options),
-        scale,
+        scale: scaleOf(options, processes),
         env: options.env ?? {},
         routes: routes ?? [],
         stopped,
@@ -102,7 +106,6 @@ function settingChanges(
   const changes: NamedChange[] = [];
   const settings = settingsOf(options, existing);
   if (Object.keys(settings).length > 0) changes.push({ change: 'configureApp', app, settings });
-  if (Object.keys(scale).length > 0) changes.push({ change: 'scaleApp', app, scale });
   const set = Object.entries(options.env ?? {}).filter(([key, value]) => existing.env[key] !== value);
   if (set.length > 0) {
     // Without a release of its own: the pushed one carries it, and nothing falls back to the old code with the new values.
@@ -161,13 +164,20 @@ export function settingsOf(body: SettingsBody, existing?: AppView): AppSettings 
 }
 
 function processesOf(staged: StagedDroplet, options: PushOptions): Record<string, string> {
-  const processes = options.command === undefined ? staged.processes : { ...staged.processes, web: options.command };
+  const web: Record<string, string> = options.command === undefined ? {} : { web: options.command };
+  const processes = { ...staged.processes, ...options.commands, ...web };
   if (Object.keys(processes).length > 0) return processes;
   throw new ApiError(
     'no_start_command',
     'no start command was found: add a Procfile with a line such as "web: ./start", or push with --command',
   );
 }
+
+/** How many of each process type are asked for. */
+const scaleOf = (options: PushOptions, processes: Record<string, string>): Record<string, number> => ({
+  ...options.scale,
+  ...(options.instances === undefined ? {} : { [mainProcess(processes)]: options.instances }),
+});
 
 /** The one that --instances means. */
 function mainProcess(processes: Record<string, string>): string {

@@ -99,6 +99,10 @@ export const pushOptions = object({
   ),
   /** Start command of the `web` process, instead of the one that staging found. */
   command: v.optional(command),
+  /** Of other process types; they win over what staging found, and add to it. */
+  commands: v.optional(v.record(ruled(limits.processTypeProblem), command, 'should be an object')),
+  /** Of other process types than the one of `instances`. */
+  scale: v.optional(scale),
   /** Absent: a new app gets the default route, an existing one keeps its routes. Empty: no route. */
   routes: v.optional(v.pipe(v.array(routeText, 'should be a list'), v.maxLength(limits.ROUTES_PER_APP_MAX))),
   env: v.optional(envMap),

@@ -1,7 +1,7 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { MemoryNode } from '../api/memory-node.ts';
+import { MemoryNode, StagingFailure } from '../api/memory-node.ts';
 import { TestCli } from './peer.ts';
 
 let cli: TestCli;
@@ -119,6 +119,119 @@ describe('push', () => {
     });
     release();
     expect((await first).status).toBe(0);
+  });
+});
+
+describe('push with a manifest', () => {
+  /** A folder for each text: apps `web` and `api` in folders of their own, and a manifest beside them. */
+  const project = (manifest: string): string => {
+    const path = mkdtempSync(join(cli.home, 'project-'));
+    for (const app of ['web', 'api']) {
+      mkdirSync(join(path, app));
+      writeFileSync(join(path, app, 'index.html'), app);
+    }
+    writeFileSync(join(path, 'manifest.yml'), manifest);
+    return path;
+  };
+  const TWO =
+    'applications:\n- name: web\n  path: web\n  memory: ((mem))\n- name: api\n  path: api\n  no-route: true\n';
+
+  it('pushes all its apps in order, and prints an array', async () => {
+    const path = project(TWO);
+    expect(await cli.json(['push', path, '--var', 'mem=32M'])).toMatchObject([
+      { app: 'web', release: 'v1', routes: ['web.localhost'] },
+      { app: 'api', release: 'v1', routes: [] },
+    ]);
+    writeFileSync(join(path, 'vars.yml'), 'mem: 64M');
+    expect(await cli.json(['push', '-f', path, '--vars-file', join(path, 'vars.yml'), '--name', 'web'])).toMatchObject({
+      app: 'web',
+      release: 'v2',
+      instances: [{ memoryBytes: 64 * 1024 ** 2 }],
+    });
+    const plain = await cli.run(['push', path, '--var', 'mem=32M', '--no-start']);
+    expect(plain.stdout.split('\n')).toEqual([
+      expect.stringMatching(/^web v3: /),
+      expect.stringMatching(/^api v2: /),
+      '',
+    ]);
+  });
+
+  it('lets flags win over it, and leaves it out with --no-manifest', async () => {
+    const path = project('applications:\n- name: web\n  path: web\n  instances: 2\n  env: {A: 1, B: 2}\n');
+    const flags = ['--name', 'copy', '--instances', '1', '--env', 'B=3'];
+    expect((await cli.json(['push', path, ...flags])).instances).toHaveLength(1);
+    expect([...cli.node.view().apps.values()][0]).toMatchObject({ name: 'copy', env: { A: '1', B: '3' } });
+    expect(await cli.json(['push', path, '--no-manifest', '--name', 'plain'])).toMatchObject({ app: 'plain' });
+  });
+
+  it('scales and commands other process types', async () => {
+    const manifest =
+      'applications:\n- name: web\n  path: web\n  processes:\n  - type: worker\n    command: ./work\n    instances: 2\n';
+    const path = project(manifest);
+    for (const release of ['v1', 'v2']) {
+      const pushed = await cli.json(['push', path]);
+      expect(pushed).toMatchObject({ release });
+      expect(pushed.instances.map((one: { process: string }) => one.process).sort()).toEqual([
+        'web',
+        'worker',
+        'worker',
+      ]);
+    }
+    expect([...cli.node.view().apps.values()][0]?.release?.processes).toEqual({ web: './start', worker: './work' });
+  });
+
+  it('stops at the first failure, and says what was done', async () => {
+    const path = project(TWO.replace('((mem))', '32M'));
+    cli.node.onStage = ({ app }) => {
+      if (app.name === 'web') throw new StagingFailure('compile_failed', 'the compiler is out of ink');
+    };
+    expect(await cli.run(['push', path])).toMatchObject({
+      status: 1,
+      stdout: '',
+      stderr: expect.stringContaining(
+        'peer: web: the compiler is out of ink (nothing was pushed before it; not tried: api)\n',
+      ),
+    });
+    cli.node.onStage = ({ app }) => {
+      if (app.name === 'api') throw new StagingFailure('compile_failed', 'the compiler is out of ink');
+    };
+    const json = await cli.run(['push', path, '--json']);
+    expect(JSON.parse(json.stdout)).toEqual({
+      error: { code: 'compile_failed', message: 'api: the compiler is out of ink (pushed before it: web)' },
+    });
+  });
+
+  it('refuses what is wrong with one line, before it asks the node', async () => {
+    const staged = cli.node.staged.length;
+    const refused: [manifest: string, flags: string[], message: string][] = [
+      [TWO, [], 'manifest.yml: applications/0/memory: ((mem)) has no value'],
+      [TWO, ['--var', 'mem=1M'], 'manifest.yml: applications/0/memory: should be a size from 16M to 64G'],
+      [TWO, ['--var', 'mem=32M', '--instances', '2'], 'the manifest holds 2 apps'],
+      [TWO, ['--no-manifest', '--var', 'a=b'], '--var and --vars-file need a manifest'],
+      ['applications: [', [], 'manifest.yml:1:16: '],
+    ];
+    for (const [manifest, flags, message] of refused) {
+      const ran = await cli.run(['push', project(manifest), ...flags]);
+      expect(ran).toMatchObject({ stdout: '', stderr: expect.stringContaining(`peer: ${message}`) });
+      expect(ran.stderr.trim().split('\n')).toHaveLength(1);
+    }
+    expect(await cli.run(['push', '-f', join(folder, 'nothing.yml')])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('there is no such file'),
+    });
+    expect(cli.node.staged).toHaveLength(staged);
+  });
+
+  it('says that a Compose file beside an app is not used, and uses one that is alone', async () => {
+    const path = mkdtempSync(join(cli.home, 'project-'));
+    writeFileSync(join(path, 'compose.yaml'), 'services: {web: {build: ., volumes: [a]}}');
+    expect(await cli.run(['push', path])).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^peer: compose.yaml: not supported: services.web.volumes \(/),
+    });
+    writeFileSync(join(path, 'index.html'), 'an app');
+    const pushed = await cli.run(['push', path, '--name', 'beside']);
+    expect(pushed).toMatchObject({ status: 0, stderr: expect.stringContaining('compose.yaml is not used') });
   });
 });
 

@@ -48,6 +48,14 @@ describe('parsing', () => {
     expect(() => parsed('push', '--route', 'a.b', '--no-route')).toThrow('exclude each other');
   });
 
+  it('says of a short option what holds of the long one', () => {
+    expect(parsed('push', '-f', 'a.yml').options).toMatchObject({ manifest: 'a.yml' });
+    expect(parsed('push', '--no-manifest').options).toEqual({ manifest: false, f: false });
+    expect(() => parsed('push', '-f')).toThrow(/^-(-manifest|-f) needs a value/);
+    expect(() => parsed('push', '--route')).toThrow('--route needs a value');
+    expect(() => parsed('push', '-f', 'a.yml', '--no-manifest')).toThrow('exclude each other');
+  });
+
   const wrong: [argv: string[], message: string][] = [
     [['pussh'], 'there is no command pussh: did you mean peer push?'],
     [['xyzzy'], 'there is no command xyzzy: see peer --help'],
