@@ -77,7 +77,7 @@ export function explainSlot(view: DesiredView, candidates: readonly Candidate[],
     holders: holdersOf(view.apps.get(slot.app), candidates, key),
     considered,
     absent: [...view.nodes.keys()].filter((node) => !present.has(node)).sort(compareText),
-    successors: placement.successors.get(slot.app) ?? [],
+    successors: placement.successorsOf(slot.app),
   };
 }
 

@@ -38,6 +38,19 @@ export function infeasibleReasons(candidate: Candidate, app: AppView, release: R
   return reasons;
 }
 
+/** Whether there is no such reason: placement asks this of every node for every slot. */
+export function isFeasible(candidate: Candidate, app: AppView, release: ReleaseView): boolean {
+  const { status, draining, report, freeBytes } = candidate;
+  return (
+    status === 'alive' &&
+    !draining &&
+    report.status !== 'leaving' &&
+    report.runtimes.length > 0 &&
+    freeBytes >= app.memoryBytes &&
+    report.stacks.includes(release.droplet.stack)
+  );
+}
+
 /** Whether an instance that already runs there may stay: it needs no free memory, and a suspicion is not yet a verdict. */
 export function mayKeep(candidate: Candidate): boolean {
   return (

@@ -7,8 +7,7 @@ import type { Slot } from './types.ts';
 /** Whether this node sees more than half of the admitted nodes, itself included. Suspects do not count: they may be the other side. */
 export function hasMajority(state: CoreState): boolean {
   const admitted = state.desired?.nodes.size ?? 0;
-  let seen = 1;
-  for (const member of state.members.values()) if (member.status === 'alive') seen++;
+  const seen = 1 + state.aliveCount;
   return 2 * seen > admitted;
 }
 

@@ -68,6 +68,7 @@ export function memberOf(state: CoreState, node: NodeId, nowMs: number): Member 
     probeAgain: false,
     suspicion: undefined,
     syncAskedAtMs: Number.NEGATIVE_INFINITY,
+    turn: rendezvousWeight(state.self.node, node),
   };
   state.members.set(node, member);
   return member;
@@ -82,7 +83,7 @@ export function onConnected(state: CoreState, node: NodeId, nowMs: number, effec
   if (node === state.self.node || !isAdmitted(state, node)) return;
   const member = memberOf(state, node, nowMs);
   member.connected = true;
-  member.heardAtMs = nowMs;
+  hear(state, member, nowMs);
   // Its process took part in an encrypted handshake just now: it lives, whatever was believed.
   if (member.report !== undefined && member.status !== 'left') setStatus(state, member, 'alive', nowMs, effects);
   state.reportDirty = true;
@@ -102,9 +103,9 @@ export function onProbeSucceeded(state: CoreState, node: NodeId, nowMs: number, 
   if (member === undefined) return;
   member.probing = false;
   if (isOutdated(state, member, effects)) return;
-  member.heardAtMs = nowMs;
-  if (state.latenessScore > 0) state.latenessScore--;
-  member.suspicion?.witnesses.delete(state.self.node);
+  hear(state, member, nowMs);
+  if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
+  if (member.suspicion?.witnesses.delete(state.self.node)) state.suspicionEndsAtMs = Number.NEGATIVE_INFINITY;
   if (member.status === 'suspect' && member.suspicion?.witnesses.size === 0) {
     setStatus(state, member, 'alive', nowMs, effects);
   }
@@ -153,7 +154,7 @@ export function onReport(state: CoreState, report: Report, nowMs: number, effect
   const isNewLife = report.incarnation > member.incarnation;
   member.report = report;
   member.reportAtMs = nowMs;
-  member.heardAtMs = nowMs;
+  hear(state, member, nowMs);
   member.incarnation = Math.max(member.incarnation, report.incarnation);
   if (member.status === 'left' && !isNewLife) return true;
   const refutes = isNewLife || !member.suspicion?.refused || member.connected;
@@ -180,7 +181,7 @@ export function onMembership(state: CoreState, message: MembershipMessage, nowMs
       // Only the node itself can raise its incarnation, and only that refutes.
       if (message.from !== message.node || message.incarnation <= member.incarnation) return;
       member.incarnation = message.incarnation;
-      member.heardAtMs = nowMs;
+      hear(state, member, nowMs);
       if (member.report !== undefined) setStatus(state, member, 'alive', nowMs, effects);
       return;
     case 'suspect':
@@ -198,40 +199,77 @@ export function onMembership(state: CoreState, message: MembershipMessage, nowMs
 
 /** Lets suspicions run out, probes the next member, and forgets removed nodes. Returns when it wants to be called again. */
 export function onMembershipTick(state: CoreState, nowMs: number, effects: Effect[]): number {
-  let wakeAtMs = Number.POSITIVE_INFINITY;
-  const silentMs = silenceMs(state.config, state.members.size);
-  for (const node of [...state.members.keys()].sort(compareText)) {
-    const member = state.members.get(node)!;
-    if (!isAdmitted(state, node)) {
-      if (state.desired !== undefined) {
-        state.members.delete(node);
-        state.decisionDirty = true;
-      }
-      continue;
-    }
-    if (member.status === 'suspect' && member.suspicion !== undefined) {
-      const deadAtMs = suspicionEndsAtMs(state, member.suspicion);
-      if (nowMs >= deadAtMs) declareDead(state, member, nowMs, effects);
-      else wakeAtMs = Math.min(wakeAtMs, deadAtMs);
-    } else if (member.status === 'alive' && !member.probing) {
-      const overdueAtMs = member.heardAtMs + silentMs;
-      if (nowMs >= overdueAtMs) probe(state, member, effects);
-      else wakeAtMs = Math.min(wakeAtMs, overdueAtMs);
-    }
+  forgetRemoved(state);
+  const due: Member[] = [];
+  if (nowMs >= state.suspicionEndsAtMs) endSuspicions(state, nowMs, due);
+  if (nowMs >= state.silenceAtMs) findSilent(state, nowMs, due);
+  for (const member of due.sort((a, b) => compareText(a.node, b.node))) {
+    if (member.status === 'suspect') declareDead(state, member, nowMs, effects);
+    else probe(state, member, effects);
   }
   if (nowMs >= state.nextProbeAtMs) {
     state.nextProbeAtMs = nowMs + state.config.probeIntervalMs;
     const next = nextToProbe(state);
     if (next !== undefined) probe(state, next, effects);
   }
-  return Math.min(wakeAtMs, state.nextProbeAtMs);
+  return Math.min(state.suspicionEndsAtMs, state.silenceAtMs, state.nextProbeAtMs);
+}
+
+function forgetRemoved(state: CoreState): void {
+  if (state.desired === state.membersOf) return;
+  state.membersOf = state.desired;
+  for (const [node, member] of state.members) {
+    if (isAdmitted(state, node)) continue;
+    state.members.delete(node);
+    state.suspects.delete(node);
+    if (member.status === 'alive') state.aliveCount--;
+    state.suspicionEndsAtMs = Number.NEGATIVE_INFINITY;
+    // Silence is judged by the number of members.
+    state.silenceAtMs = Number.NEGATIVE_INFINITY;
+    state.decisionDirty = true;
+  }
+}
+
+/** Adds the suspects whose time is over. */
+function endSuspicions(state: CoreState, nowMs: number, due: Member[]): void {
+  state.suspicionEndsAtMs = Number.POSITIVE_INFINITY;
+  for (const node of state.suspects) {
+    const member = state.members.get(node);
+    if (member?.suspicion === undefined) continue;
+    const deadAtMs = suspicionEndsAtMs(state, member.suspicion);
+    if (nowMs >= deadAtMs) due.push(member);
+    else state.suspicionEndsAtMs = Math.min(state.suspicionEndsAtMs, deadAtMs);
+  }
+}
+
+/** Adds the alive members that were not heard for too long. */
+function findSilent(state: CoreState, nowMs: number, due: Member[]): void {
+  const boundMs = silenceMs(state.config, state.members.size);
+  state.silenceAtMs = Number.POSITIVE_INFINITY;
+  for (const member of state.members.values()) {
+    if (member.status !== 'alive' || member.probing) continue;
+    const overdueAtMs = member.heardAtMs + boundMs;
+    if (nowMs >= overdueAtMs) due.push(member);
+    else state.silenceAtMs = Math.min(state.silenceAtMs, overdueAtMs);
+  }
+}
+
+/** It lives: it said or answered something. */
+function hear(state: CoreState, member: Member, nowMs: number): void {
+  member.heardAtMs = nowMs;
+  state.silenceAtMs = Math.min(state.silenceAtMs, nowMs + silenceMs(state.config, state.members.size));
+}
+
+function setLateness(state: CoreState, score: number): void {
+  state.latenessScore = score;
+  state.suspicionEndsAtMs = Number.NEGATIVE_INFINITY;
 }
 
 /** A late tick means that missed answers may be our own fault. */
 export function onLateness(state: CoreState, lateMs: number): void {
   if (lateMs < state.config.latenessMs) return;
   const steps = Math.ceil(lateMs / 1_000);
-  state.latenessScore = Math.min(state.config.latenessScoreMax, state.latenessScore + steps);
+  setLateness(state, Math.min(state.config.latenessScoreMax, state.latenessScore + steps));
 }
 
 /** Whether the answer is older than the loss of the connection; then the member is probed again. */
@@ -251,7 +289,7 @@ function nextToProbe(state: CoreState): Member | undefined {
   let first: { member: Member; turn: number } | undefined;
   for (const member of state.members.values()) {
     if (member.status !== 'alive' && member.status !== 'suspect') continue;
-    const turn = rendezvousWeight(state.self.node, member.node);
+    const { turn } = member;
     if (first === undefined || turn < first.turn) first = { member, turn };
     if (turn > state.probedTurn && (next === undefined || turn < next.turn)) next = { member, turn };
   }
@@ -281,6 +319,7 @@ function suspect(
     setStatus(state, member, 'suspect', options.nowMs, effects);
   }
   member.suspicion.witnesses.add(options.witness);
+  state.suspicionEndsAtMs = Number.NEGATIVE_INFINITY;
   if (options.refused && !member.suspicion.refused) {
     member.suspicion.refused = true;
     state.decisionDirty = true;
@@ -289,14 +328,12 @@ function suspect(
 }
 
 function suspicionEndsAtMs(state: CoreState, suspicion: Suspicion): number {
-  let others = 1;
-  for (const member of state.members.values()) if (member.status === 'alive') others++;
   return (
     suspicion.sinceMs +
     suspicionTimeoutMs(state.config, {
       witnesses: suspicion.witnesses.size,
       others: suspicion.witnesses.size - (suspicion.witnesses.has(state.self.node) ? 1 : 0),
-      witnessesPossible: others,
+      witnessesPossible: 1 + state.aliveCount,
       refused: suspicion.refused,
       latenessScore: state.latenessScore,
     })
@@ -328,6 +365,12 @@ function refute(state: CoreState, incarnation: number, effects: Effect[]): void 
 function setStatus(state: CoreState, member: Member, status: MemberStatus, nowMs: number, effects: Effect[]): void {
   if (status !== 'suspect') member.suspicion = undefined;
   if (member.status === status) return;
+  if (member.status === 'suspect') state.suspects.delete(member.node);
+  if (status === 'suspect') state.suspects.add(member.node);
+  if (member.status === 'alive' || status === 'alive') {
+    state.aliveCount += status === 'alive' ? 1 : -1;
+    state.suspicionEndsAtMs = Number.NEGATIVE_INFINITY;
+  }
   member.status = status;
   member.statusSinceMs = nowMs;
   state.decisionDirty = true;

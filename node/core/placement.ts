@@ -4,26 +4,57 @@
 import type { AppId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import { type Considered, fillingDecision, type Recorder } from './decision.ts';
-import { type Candidate, type Infeasible, infeasibleReasons, mayKeep } from './feasibility.ts';
+import { type Candidate, type Infeasible, infeasibleReasons, isFeasible, mayKeep } from './feasibility.ts';
 import { rendezvousWeight } from './hash.ts';
-import { compareRanks, type Rank, rankOf } from './ranking.ts';
+import {
+  type CoarseRank,
+  coarseRankOf,
+  compareCoarseRanks,
+  compareRanks,
+  type Rank,
+  rankOf,
+  weightOf,
+} from './ranking.ts';
 import { compareText, slotKey } from './state.ts';
-import type { InstanceReport, Slot } from './types.ts';
+import type { InstanceReport, Report, Slot } from './types.ts';
 
 export type Placement = {
   /** Keyed by slot: the node that fills it. A slot that no node may fill is missing here. */
   assigned: Map<string, NodeId>;
   /** Keyed by slot: why each node was refused. */
   unplaceable: Map<string, { node: NodeId; reasons: Infeasible[] }[]>;
-  /** Nodes that should hold an app's droplet ahead of time, best first. */
-  successors: Map<AppId, NodeId[]>;
+  /** Nodes that should hold an app's droplet ahead of time, best first. Worked out when it is asked for. */
+  successorsOf: (app: AppId) => NodeId[];
+  /** Whether the node is one of them; far cheaper than all of them. */
+  isSuccessor: (app: AppId, node: NodeId) => boolean;
+  /** As holdersBySlot of the candidates says. */
+  holders: ReadonlyMap<string, readonly Holder[]>;
 };
 
 /** A running copy of a slot, where it is. */
 export type Holder = { candidate: Candidate; instance: InstanceReport };
 
 /** The slots an app wants, in roll-out order: process types by name, then index. */
-export function slotsOf(app: AppView): Slot[] {
+export function slotsOf(app: AppView): readonly Slot[] {
+  return keyedSlotsOf(app).slots;
+}
+
+type KeyedSlots = { slots: readonly Slot[]; keys: readonly string[] };
+/** Views are never changed, and decided on many times. */
+const slotsByApp = new WeakMap<AppView, KeyedSlots>();
+
+/** The same slots, with their keys in the same order. */
+export function keyedSlotsOf(app: AppView): KeyedSlots {
+  let known = slotsByApp.get(app);
+  if (known === undefined) {
+    const slots = listSlots(app);
+    known = { slots, keys: slots.map(slotKey) };
+    slotsByApp.set(app, known);
+  }
+  return known;
+}
+
+function listSlots(app: AppView): Slot[] {
   if (app.stopped || app.release === undefined) return [];
   const slots: Slot[] = [];
   for (const process of Object.keys(app.release.processes).sort(compareText)) {
@@ -46,15 +77,29 @@ export function isCurrent(
 export function holdersBySlot(candidates: readonly Candidate[]): Map<string, Holder[]> {
   const holders = new Map<string, Holder[]>();
   for (const candidate of candidates) {
-    for (const instance of candidate.report.instances) {
+    const keys = slotKeysOf(candidate.report);
+    for (const [at, instance] of candidate.report.instances.entries()) {
       if (instance.state === 'stopping') continue;
-      const key = slotKey(instance);
+      const key = keys[at]!;
       const list = holders.get(key);
       if (list === undefined) holders.set(key, [{ candidate, instance }]);
       else list.push({ candidate, instance });
     }
   }
   return holders;
+}
+
+/** Reports are never changed once they are made. */
+const keysByReport = new WeakMap<Report, string[]>();
+
+/** The slots of a report's instances, in their order. */
+function slotKeysOf(report: Report): string[] {
+  let keys = keysByReport.get(report);
+  if (keys === undefined) {
+    keys = report.instances.map(slotKey);
+    keysByReport.set(report, keys);
+  }
+  return keys;
 }
 
 /**
@@ -65,9 +110,16 @@ export function holdersBySlot(candidates: readonly Candidate[]): Map<string, Hol
 export function place(view: DesiredView, candidates: readonly Candidate[], record?: Recorder): Placement {
   const nodes = candidates.map((candidate) => ({ ...candidate })).sort((a, b) => compareText(a.node, b.node));
   const holders = holdersBySlot(nodes);
-  const placement: Placement = { assigned: new Map(), unplaceable: new Map(), successors: new Map() };
   const apps = [...view.apps.values()].sort((a, b) => compareText(a.id, b.id));
   const work = apps.map((app) => new AppPlacement(app, nodes, holders, record));
+  const byApp = new Map(work.map((one) => [one.app, one]));
+  const placement: Placement = {
+    assigned: new Map(),
+    unplaceable: new Map(),
+    successorsOf: (app) => byApp.get(app)?.successors() ?? [],
+    isSuccessor: (app, node) => byApp.get(app)?.isSuccessor(node) ?? false,
+    holders,
+  };
   // Incumbents of every app come first: nothing new may take the memory of what already runs.
   for (const one of work) one.keepIncumbents();
   for (const one of work) one.fillEmptySlots(placement);
@@ -111,9 +163,12 @@ class AppPlacement {
   readonly #release: ReleaseView | undefined;
   readonly #nodes: Candidate[];
   readonly #holders: Map<string, Holder[]>;
-  readonly #slots: Slot[];
+  readonly #slots: readonly Slot[];
+  readonly #keys: readonly string[];
   readonly #record: Recorder | undefined;
+  /** Changed by #own alone, which keeps the counts. */
   readonly #owner = new Map<string, Candidate>();
+  readonly #spread: Spread = { nodes: new Map(), zones: new Map() };
   /** Keyed by slot: what its owner's copy takes, which was perhaps started before the app was set to another size. */
   readonly #taken = new Map<string, number>();
   /** Slots whose owner runs the right release, ready, while no other copy serves. */
@@ -124,20 +179,26 @@ class AppPlacement {
     this.#release = app.release;
     this.#nodes = nodes;
     this.#holders = holders;
-    this.#slots = slotsOf(app);
+    const { slots, keys } = keyedSlotsOf(app);
+    this.#slots = slots;
+    this.#keys = keys;
     this.#record = record;
+  }
+
+  get app(): AppId {
+    return this.#app.id;
   }
 
   keepIncumbents(): void {
     const release = this.#release;
     if (release === undefined) return;
-    for (const slot of this.#slots) {
-      const key = slotKey(slot);
+    for (const [at, slot] of this.#slots.entries()) {
+      const key = this.#keys[at]!;
       const staying = (this.#holders.get(key) ?? []).filter((holder) => mayKeep(holder.candidate));
       const best = bestHolder(staying, this.#app, release, key);
       if (best === undefined) continue;
       this.#record?.({ slot, why: 'kept', owner: best.candidate.node }, () => this.#consider(key, release));
-      this.#owner.set(key, best.candidate);
+      this.#own(key, best.candidate);
       const alone = this.#takeWhatRuns(key, best);
       if (alone && holderClass(best, this.#app, release) === 0) this.#settledSlots++;
     }
@@ -164,8 +225,8 @@ class AppPlacement {
   fillEmptySlots(placement: Placement): void {
     const release = this.#release;
     if (release === undefined) return;
-    for (const slot of this.#slots) {
-      const key = slotKey(slot);
+    for (const [at, slot] of this.#slots.entries()) {
+      const key = this.#keys[at]!;
       const owner = this.#owner.get(key);
       if (owner !== undefined && !this.#needsAnotherNodeToUpgrade(key, owner, release)) continue;
       const best = this.#bestNode(key, release, owner);
@@ -174,7 +235,7 @@ class AppPlacement {
       );
       if (best !== undefined) {
         // An owner that hands its slot on has its memory back only when its copy has gone.
-        this.#owner.set(key, best);
+        this.#own(key, best);
         best.freeBytes -= this.#app.memoryBytes;
       } else if (owner === undefined) {
         placement.unplaceable.set(key, this.#refusals(release));
@@ -189,8 +250,11 @@ class AppPlacement {
   moveOneSlotToABetterNode(): boolean {
     const release = this.#release;
     if (release === undefined || this.#slots.length < 2 || !this.isSettled) return false;
-    const counts = this.#countPerNode();
-    const last = slotKey(this.#slots.at(-1)!);
+    const counts = this.#spread.nodes;
+    let most = 0;
+    for (const count of counts.values()) most = Math.max(most, count);
+    if (most < 2) return false;
+    const last = this.#keys.at(-1)!;
     const best = this.#bestNode(last, release, undefined);
     if (best === undefined) return false;
     let crowded: Candidate | undefined;
@@ -223,8 +287,8 @@ class AppPlacement {
   /** The last slot on `from` that may go to `to` without worsening the app's spread over nodes and zones. */
   slotToMove(from: Candidate, to: Candidate): Slot | undefined {
     const release = this.#release;
-    if (release === undefined || infeasibleReasons(to, this.#app, release).length > 0) return undefined;
-    const { nodes, zones } = this.#spread();
+    if (release === undefined || !isFeasible(to, this.#app, release)) return undefined;
+    const { nodes, zones } = this.#spread;
     if ((nodes.get(to.node) ?? 0) >= (nodes.get(from.node) ?? 0)) return undefined;
     const [fromZone, toZone] = [zoneOf(from), zoneOf(to)];
     if (fromZone !== toZone && (zones.get(toZone) ?? 0) >= (zones.get(fromZone) ?? 0) && toZone !== '')
@@ -244,13 +308,25 @@ class AppPlacement {
   #reassign(slot: Slot, from: Candidate, to: Candidate): void {
     from.freeBytes += this.takenBytes(slot);
     to.freeBytes -= this.#app.memoryBytes;
-    this.#owner.set(slotKey(slot), to);
+    this.#own(slotKey(slot), to);
+  }
+
+  #own(key: string, owner: Candidate): void {
+    const before = this.#owner.get(key);
+    if (before !== undefined) this.#count(before, -1);
+    this.#owner.set(key, owner);
+    this.#count(owner, 1);
+  }
+
+  #count(owner: Candidate, by: number): void {
+    const { nodes, zones } = this.#spread;
+    nodes.set(owner.node, (nodes.get(owner.node) ?? 0) + by);
+    const zone = zoneOf(owner);
+    if (zone !== '') zones.set(zone, (zones.get(zone) ?? 0) + by);
   }
 
   report(placement: Placement): void {
     for (const [key, owner] of this.#owner) placement.assigned.set(key, owner.node);
-    if (this.#release === undefined || this.#slots.length === 0) return;
-    placement.successors.set(this.#app.id, this.#rankedSuccessors(this.#release));
   }
 
   /** A single instance cannot be stopped before its successor runs; without room for both, the successor runs elsewhere. */
@@ -264,27 +340,33 @@ class AppPlacement {
   }
 
   #bestNode(key: string, release: ReleaseView, except: Candidate | undefined): Candidate | undefined {
-    const spread = this.#spread();
-    let best: Ranked | undefined;
+    let best: { candidate: Candidate; rank: CoarseRank; weight: number | undefined } | undefined;
     for (const candidate of this.#nodes) {
-      if (candidate === except || infeasibleReasons(candidate, this.#app, release).length > 0) continue;
-      const rank = rankIn(spread, candidate, key);
-      if (best === undefined || compareRanks(rank, best.rank) < 0) best = { candidate, rank };
+      if (candidate === except || !isFeasible(candidate, this.#app, release)) continue;
+      const rank = coarseRankOf(candidate, countsIn(this.#spread, candidate));
+      const order = best === undefined ? -1 : compareCoarseRanks(rank, best.rank);
+      if (best === undefined || order < 0) {
+        best = { candidate, rank, weight: undefined };
+      } else if (order === 0) {
+        best.weight ??= weightOf(key, best.candidate);
+        const weight = weightOf(key, candidate);
+        if (weight > best.weight) best = { candidate, rank, weight };
+      }
     }
     return best?.candidate;
   }
 
   /** Every feasible node, best first. */
-  #rankedNodes(key: string, release: ReleaseView, spread: Spread): Ranked[] {
+  #rankedNodes(key: string, release: ReleaseView): Ranked[] {
     return this.#nodes
-      .filter((candidate) => infeasibleReasons(candidate, this.#app, release).length === 0)
-      .map((candidate) => ({ candidate, rank: rankIn(spread, candidate, key) }))
+      .filter((candidate) => isFeasible(candidate, this.#app, release))
+      .map((candidate) => ({ candidate, rank: this.#rankOf(candidate, key) }))
       .sort((a, b) => compareRanks(a.rank, b.rank));
   }
 
   /** Every node, weighed for the slot as things stand: the feasible ones first, best first. */
   #consider(key: string, release: ReleaseView): Considered[] {
-    const feasible = this.#rankedNodes(key, release, this.#spread()).map(
+    const feasible = this.#rankedNodes(key, release).map(
       ({ candidate: { node, freeBytes }, rank }): Considered => ({ node, freeBytes, rank }),
     );
     const refused = this.#refusals(release).filter(({ reasons }) => reasons.length > 0);
@@ -299,35 +381,42 @@ class AppPlacement {
   }
 
   /** Where the app's first slots would go next, the owner of each left out. */
-  #rankedSuccessors(release: ReleaseView): NodeId[] {
-    const spread = this.#spread();
+  successors(): NodeId[] {
+    const release = this.#release;
+    if (release === undefined) return [];
     const chosen = new Set<NodeId>();
-    for (const slot of this.#slots.slice(0, SUCCESSOR_SLOTS_MAX)) {
-      const key = slotKey(slot);
+    for (const key of this.#keys.slice(0, SUCCESSOR_SLOTS_MAX)) {
       const owner = this.#owner.get(key);
-      const others = this.#rankedNodes(key, release, spread).filter(({ candidate }) => candidate !== owner);
+      const others = this.#rankedNodes(key, release).filter(({ candidate }) => candidate !== owner);
       for (const { candidate } of others.slice(0, SUCCESSORS_PER_SLOT)) chosen.add(candidate.node);
     }
     return [...chosen];
   }
 
-  #spread(): Spread {
-    return { nodes: this.#countPerNode(), zones: this.#countPerZone() };
+  isSuccessor(node: NodeId): boolean {
+    const release = this.#release;
+    const candidate = this.#nodes.find((one) => one.node === node);
+    if (release === undefined || candidate === undefined || !isFeasible(candidate, this.#app, release)) return false;
+    return this.#keys.slice(0, SUCCESSOR_SLOTS_MAX).some((key) => this.#isNextOf(key, candidate, release));
   }
 
-  #countPerNode(): Map<NodeId, number> {
-    const counts = new Map<NodeId, number>();
-    for (const owner of this.#owner.values()) counts.set(owner.node, (counts.get(owner.node) ?? 0) + 1);
-    return counts;
-  }
-
-  #countPerZone(): Map<string, number> {
-    const counts = new Map<string, number>();
-    for (const owner of this.#owner.values()) {
-      const zone = zoneOf(owner);
-      if (zone !== '') counts.set(zone, (counts.get(zone) ?? 0) + 1);
+  /** Whether fewer nodes than a slot has successors rank before this one, which stops being so after a few of them. */
+  #isNextOf(key: string, candidate: Candidate, release: ReleaseView): boolean {
+    const owner = this.#owner.get(key);
+    if (candidate === owner) return false;
+    const rank = this.#rankOf(candidate, key);
+    let better = 0;
+    for (const other of this.#nodes) {
+      if (other === candidate || other === owner || !isFeasible(other, this.#app, release)) continue;
+      const order = compareCoarseRanks(coarseRankOf(other, countsIn(this.#spread, other)), rank);
+      if (order < 0 || (order === 0 && weightOf(key, other) > rank.weight)) better++;
+      if (better === SUCCESSORS_PER_SLOT) return false;
     }
-    return counts;
+    return true;
+  }
+
+  #rankOf(candidate: Candidate, slot: string): Rank {
+    return rankOf(candidate, { slot, ...countsIn(this.#spread, candidate) });
   }
 }
 
@@ -339,13 +428,10 @@ const SUCCESSORS_PER_SLOT = 2;
 type Spread = { nodes: Map<NodeId, number>; zones: Map<string, number> };
 type Ranked = { candidate: Candidate; rank: Rank };
 
-function rankIn(spread: Spread, candidate: Candidate, key: string): Rank {
-  return rankOf(candidate, {
-    slot: key,
-    sameApp: spread.nodes.get(candidate.node) ?? 0,
-    sameZone: spread.zones.get(zoneOf(candidate)) ?? 0,
-  });
-}
+const countsIn = (spread: Spread, candidate: Candidate) => ({
+  sameApp: spread.nodes.get(candidate.node) ?? 0,
+  sameZone: spread.zones.get(zoneOf(candidate)) ?? 0,
+});
 
 /** The copy that should stay of those given. */
 export function bestHolder(

@@ -6,7 +6,7 @@ import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { isPromised, offer, promise, withdraw } from './handover.ts';
-import { bestHolder, type Holder, holdersBySlot, isCurrent, type Placement, slotsOf } from './placement.ts';
+import { bestHolder, type Holder, isCurrent, keyedSlotsOf, type Placement } from './placement.ts';
 import { type CoreState, compareText, crashHistory, type LocalInstance, slotKey } from './state.ts';
 import type { Effect, Slot } from './types.ts';
 
@@ -22,14 +22,15 @@ export type ReconcileInput = {
 export function reconcile(input: ReconcileInput, effects: Effect[]): number {
   const { state, view, placement, nowMs } = input;
   let wakeAtMs = Number.POSITIVE_INFINITY;
-  const holders = holdersBySlot(input.candidates);
+  const { holders } = placement;
+  const locals = localsBySlot(state);
   const wanted = new Set<string>();
   for (const app of [...view.apps.values()].sort((a, b) => compareText(a.id, b.id))) {
     const release = app.release;
     if (release === undefined) continue;
-    const slots = slotsOf(app);
+    const { slots, keys } = keyedSlotsOf(app);
     if (app.partition === 'fence' && !hasMajority(state)) {
-      for (const slot of slots) wanted.add(slotKey(slot));
+      for (const key of keys) wanted.add(key);
       for (const instance of sortedLocal(state)) {
         if (instance.app === app.id)
           stop(state, instance, 'fenced: this side sees no majority of the nodes', nowMs, effects);
@@ -37,10 +38,11 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
       continue;
     }
     const rollout = new Rollout({ app, release, slots, holders, placement });
-    for (const slot of slots) {
-      const key = slotKey(slot);
+    for (const [at, slot] of slots.entries()) {
+      const key = keys[at]!;
       wanted.add(key);
-      const local = localOfSlot(state, key);
+      const local = locals.get(key) ?? NONE;
+      if (local.length === 0 && placement.assigned.get(key) !== state.self.node) continue;
       const copies = holders.get(key) ?? [];
       if (placement.assigned.get(key) === state.self.node) {
         wakeAtMs = Math.min(wakeAtMs, fillSlot(input, { app, release, slot, local, rollout }, effects));
@@ -49,7 +51,7 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
       }
       promise(state, local, copies);
     }
-    if (placement.successors.get(app.id)?.includes(state.self.node)) {
+    if (!state.droplets.has(release.droplet.digest) && placement.isSuccessor(app.id, state.self.node)) {
       wakeAtMs = Math.min(wakeAtMs, wantDroplet(input, release, effects));
     }
   }
@@ -172,16 +174,16 @@ function yieldSlot(
 /** The order in which an app's slots take a new release, as far as this node has heard. */
 class Rollout {
   readonly #app: AppView;
-  readonly #slots: Slot[];
-  readonly #holders: Map<string, Holder[]>;
+  readonly #slots: readonly Slot[];
+  readonly #holders: Placement['holders'];
   readonly #release: ReleaseView;
   readonly #placement: Placement;
 
   constructor(options: {
     app: AppView;
     release: ReleaseView;
-    slots: Slot[];
-    holders: Map<string, Holder[]>;
+    slots: readonly Slot[];
+    holders: Placement['holders'];
     placement: Placement;
   }) {
     this.#app = options.app;
@@ -338,6 +340,16 @@ export function stop(
 const sortedLocal = (state: CoreState): LocalInstance[] =>
   [...state.local.values()].sort((a, b) => compareText(a.id, b.id));
 
-function localOfSlot(state: CoreState, key: string): LocalInstance[] {
-  return sortedLocal(state).filter((instance) => slotKey(instance) === key);
+const NONE: LocalInstance[] = [];
+
+/** This node's instances by slot, each slot's sorted. A slot is looked at once, so what is added or goes meanwhile is not missed. */
+function localsBySlot(state: CoreState): Map<string, LocalInstance[]> {
+  const bySlot = new Map<string, LocalInstance[]>();
+  for (const instance of sortedLocal(state)) {
+    const key = slotKey(instance);
+    const list = bySlot.get(key);
+    if (list === undefined) bySlot.set(key, [instance]);
+    else list.push(instance);
+  }
+  return bySlot;
 }

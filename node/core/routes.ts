@@ -1,7 +1,8 @@
 // The routing table of this node: which ready instances serve each desired route. Chooses no upstream for a request (the
 // router does) and never lists an instance under a route of another app.
 
-import type { AppId } from '../../crdt/ids.ts';
+import type { AppId, NodeId } from '../../crdt/ids.ts';
+import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreState, compareText } from './state.ts';
 import type { RouteTable, Upstream } from './types.ts';
 
@@ -16,13 +17,62 @@ export function routeTable(state: CoreState): RouteTable {
   table.local.sort((a, b) => compareText(a.instance, b.instance));
   const view = state.desired;
   if (view === undefined) return table;
-  table.admitted = [...view.nodes.keys()].sort(compareText);
+  const { admitted, routes } = sortedOf(view);
+  table.admitted = admitted;
   const upstreams = upstreamsByApp(state);
-  for (const [route, app] of [...view.routes].sort((a, b) => compareText(a[0], b[0]))) {
+  for (const [route, app] of routes) {
     const appName = view.apps.get(app)?.name ?? '';
     table.routes.push({ route, app, appName, upstreams: upstreams.get(app) ?? [] });
   }
   return table;
+}
+
+/** Whether nothing would change for who routes by them. */
+export function isSameTable(a: RouteTable, b: RouteTable): boolean {
+  return (
+    isSameList(a.admitted, b.admitted, (one, other) => one === other) &&
+    isSameList(
+      a.local,
+      b.local,
+      (one, other) => one.instance === other.instance && one.app === other.app && one.port === other.port,
+    ) &&
+    isSameList(
+      a.routes,
+      b.routes,
+      (one, other) =>
+        one.route === other.route &&
+        one.app === other.app &&
+        one.appName === other.appName &&
+        isSameList(one.upstreams, other.upstreams, isSameUpstream),
+    )
+  );
+}
+
+const isSameUpstream = (one: Upstream, other: Upstream): boolean =>
+  one.instance === other.instance &&
+  one.app === other.app &&
+  one.index === other.index &&
+  one.node === other.node &&
+  one.port === other.port &&
+  one.link === other.link;
+
+function isSameList<T>(a: readonly T[], b: readonly T[], isSame: (one: T, other: T) => boolean): boolean {
+  return a === b || (a.length === b.length && a.every((one, index) => isSame(one, b[index]!)));
+}
+
+type Sorted = { admitted: NodeId[]; routes: [string, AppId][] };
+/** Views are never changed, and decided on many times. */
+const sortedViews = new WeakMap<DesiredView, Sorted>();
+
+function sortedOf(view: DesiredView): Sorted {
+  const known = sortedViews.get(view);
+  if (known !== undefined) return known;
+  const sorted: Sorted = {
+    admitted: [...view.nodes.keys()].sort(compareText),
+    routes: [...view.routes].sort((a, b) => compareText(a[0], b[0])),
+  };
+  sortedViews.set(view, sorted);
+  return sorted;
 }
 
 /** Ready web instances by app, sorted by instance. Nodes whose host refuses connections serve only when nobody else does. */

@@ -4,7 +4,7 @@
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
-import type { AdoptedInstance, InstanceState, MemberStatus, Report, Slot } from './types.ts';
+import type { AdoptedInstance, InstanceState, MemberStatus, Report, RouteTable, Slot } from './types.ts';
 
 /** What a node knows of itself when it starts; constant while it runs. */
 export type SelfInfo = Pick<
@@ -48,6 +48,8 @@ export type Member = {
   suspicion: Suspicion | undefined;
   /** When anti-entropy with it was asked for last. */
   syncAskedAtMs: number;
+  /** Its place in this node's round of probes. */
+  turn: number;
 };
 
 /** An instance on this node. A crashed one stays as the record of its slot's backoff until it is replaced or unassigned. */
@@ -90,6 +92,15 @@ export type CoreState = {
   desired: DesiredView | undefined;
   heads: string[];
   members: Map<NodeId, Member>;
+  /** Of the members: how many are alive, and which are suspect. */
+  aliveCount: number;
+  suspects: Set<NodeId>;
+  /** When the first suspicion runs out; −Infinity when that has to be worked out anew. */
+  suspicionEndsAtMs: number;
+  /** No alive member has been silent for too long before then. */
+  silenceAtMs: number;
+  /** The desired state that members were compared with last. */
+  membersOf: DesiredView | undefined;
   local: Map<InstanceId, LocalInstance>;
   history: Map<string, SlotHistory>;
   droplets: Set<Digest>;
@@ -115,8 +126,8 @@ export type CoreState = {
   decisionDirty: boolean;
   /** When reconciliation wants another look without any news: a backoff or a download that becomes due. */
   reconcileAtMs: number;
-  /** Fingerprint of the routing table given out last. */
-  routesGiven: string;
+  /** The routing table given out last. */
+  routesGiven: RouteTable | undefined;
   /** Releases that failed here, until the desired state says so; `sayAtMs`: when to write it again. */
   verdicts: Map<ReleaseId, { app: AppId; reason: string; sayAtMs: number }>;
 };
@@ -143,6 +154,11 @@ export function initialState(options: {
     desired: undefined,
     heads: [],
     members: new Map(),
+    aliveCount: 0,
+    suspects: new Set(),
+    suspicionEndsAtMs: Number.POSITIVE_INFINITY,
+    silenceAtMs: Number.POSITIVE_INFINITY,
+    membersOf: undefined,
     local: new Map(),
     history: new Map(),
     droplets: new Set(options.droplets ?? []),
@@ -160,7 +176,7 @@ export function initialState(options: {
     decidedAtMs: Number.NEGATIVE_INFINITY,
     decisionDirty: true,
     reconcileAtMs: Number.POSITIVE_INFINITY,
-    routesGiven: '',
+    routesGiven: undefined,
     verdicts: new Map(),
   };
 }

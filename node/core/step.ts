@@ -26,7 +26,7 @@ import { place } from './placement.ts';
 import { loadRank } from './ranking.ts';
 import { reconcile, stop } from './reconcile.ts';
 import { buildReport } from './report.ts';
-import { routeTable } from './routes.ts';
+import { isSameTable, routeTable } from './routes.ts';
 import { type CoreState, compareText, slotKey } from './state.ts';
 import type { Effect, Event, Report } from './types.ts';
 
@@ -140,8 +140,19 @@ function askForSync(
   effects.push({ type: 'syncDesired', node: report.node });
 }
 
-/** What placement, reconciliation and routing read of a report; equal texts mean that there is nothing new to decide. */
+/** Reports are never changed once they are made, so what was read of one once stays true. */
+const essences = new WeakMap<Report, string>();
+
 function essenceOf(report: Report): string {
+  const known = essences.get(report);
+  if (known !== undefined) return known;
+  const essence = readEssence(report);
+  essences.set(report, essence);
+  return essence;
+}
+
+/** What placement, reconciliation and routing read of a report; equal texts mean that there is nothing new to decide. */
+function readEssence(report: Report): string {
   const instances = report.instances.map((one) => [
     one.id,
     one.release,
@@ -161,6 +172,7 @@ function settle(state: CoreState, nowMs: number): number {
   if (state.settled || state.desired === undefined) return Number.POSITIVE_INFINITY;
   const settleAtMs = state.startedAtMs + state.config.settleMs;
   if (nowMs < settleAtMs) {
+    if (state.members.size < state.desired.nodes.size - 1) return settleAtMs;
     for (const node of state.desired.nodes.keys()) {
       if (node !== state.self.node && state.members.get(node)?.report === undefined) return settleAtMs;
     }
@@ -190,9 +202,8 @@ function decide(state: CoreState, nowMs: number, effects: Effect[]): number {
 
 function giveRoutes(state: CoreState, effects: Effect[]): void {
   const table = routeTable(state);
-  const fingerprint = JSON.stringify(table);
-  if (fingerprint === state.routesGiven) return;
-  state.routesGiven = fingerprint;
+  if (state.routesGiven !== undefined && isSameTable(table, state.routesGiven)) return;
+  state.routesGiven = table;
   effects.push({ type: 'setRoutes', table });
 }
 

@@ -123,7 +123,7 @@ describe('the explanation of any slot', () => {
             expect('owner' in decision ? decision.owner : undefined).toBe(owner);
             expect(decision.why === 'unplaceable').toBe(placement.unplaceable.has(`${one.id}/web/${index}`));
             expect(decision.why === 'unwanted').toBe(index >= one.scale.web!);
-            expect(successors).toEqual(placement.successors.get(one.id) ?? []);
+            expect(successors).toEqual(placement.successorsOf(one.id));
           }
         }
       }),

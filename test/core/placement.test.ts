@@ -101,7 +101,11 @@ describe('placement', () => {
         }));
         const actual = place(desired(NODES, shuffled(apps, random)), reordered);
         expect([...actual.assigned].sort()).toEqual([...expected.assigned].sort());
-        expect([...actual.successors].sort()).toEqual([...expected.successors].sort());
+        for (const { id } of apps) {
+          const successors = expected.successorsOf(id);
+          expect(actual.successorsOf(id)).toEqual(successors);
+          for (const node of NODES) expect(actual.isSuccessor(id, node)).toBe(successors.includes(node));
+        }
       }),
       { numRuns: 300 },
     );
