@@ -97,6 +97,11 @@ export const COMMANDS: readonly CommandSpec[] = [
         flags: '--partition <MODE>',
         summary: 'serve on every side of a partition, or fence: only on the majority (serve)',
       },
+      { flags: '--max-unavailable <N>', summary: 'Instances that a roll-out may leave down at a time (1)' },
+      {
+        flags: '--max-surge <N>',
+        summary: 'Instances that may run twice during a roll-out; 0: the old one goes first (1)',
+      },
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],
   },

@@ -19,6 +19,7 @@ export type AppSettings = {
   strategy?: Strategy;
   partition?: PartitionMode;
   maxUnavailable?: number;
+  maxSurge?: number;
 };
 
 export type NamedChange =

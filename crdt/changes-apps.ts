@@ -11,6 +11,7 @@ import {
   HEALTH_KIND_DEFAULT,
   HEALTH_PATH_DEFAULT,
   HEALTH_TIMEOUT_MS_DEFAULT,
+  MAX_SURGE_DEFAULT,
   MAX_UNAVAILABLE_DEFAULT,
   MEMORY_BYTES_DEFAULT,
   oneLine,
@@ -73,6 +74,7 @@ function createApp(doc: Draft, change: Of<'createApp'>, { author }: Applied): vo
     strategy: settings.strategy ?? STRATEGY_DEFAULT,
     partition: settings.partition ?? PARTITION_DEFAULT,
     maxUnavailable: settings.maxUnavailable ?? MAX_UNAVAILABLE_DEFAULT,
+    maxSurge: settings.maxSurge ?? MAX_SURGE_DEFAULT,
     releases: {},
   });
   (apps[change.app] as unknown as { restartCount: Counter }).restartCount = new Counter(0);
@@ -81,12 +83,13 @@ function createApp(doc: Draft, change: Of<'createApp'>, { author }: Applied): vo
 
 function configureApp(doc: Draft, change: Of<'configureApp'>, { view }: Applied): void {
   const { app, appDoc } = find(doc, view, change.app);
-  const { memoryBytes, diskBytes, strategy, partition, maxUnavailable, health } = change.settings;
+  const { memoryBytes, diskBytes, strategy, partition, maxUnavailable, maxSurge, health } = change.settings;
   if (memoryBytes !== undefined) put(appDoc, 'memoryBytes', memoryBytes);
   if (diskBytes !== undefined) put(appDoc, 'diskBytes', diskBytes);
   if (strategy !== undefined) put(appDoc, 'strategy', strategy);
   if (partition !== undefined) put(appDoc, 'partition', partition);
   if (maxUnavailable !== undefined) put(appDoc, 'maxUnavailable', maxUnavailable);
+  if (maxSurge !== undefined) put(appDoc, 'maxSurge', maxSurge);
   if (health === undefined) return;
   const wanted = healthFields(health);
   const same =

@@ -51,6 +51,9 @@ export const HEALTH_PATH_DEFAULT = '/';
 export const MAX_UNAVAILABLE_MIN = 1;
 export const MAX_UNAVAILABLE_MAX = INSTANCES_MAX;
 export const MAX_UNAVAILABLE_DEFAULT = 1;
+export const MAX_SURGE_MIN = 0;
+export const MAX_SURGE_MAX = INSTANCES_MAX;
+export const MAX_SURGE_DEFAULT = 1;
 export const STRATEGY_DEFAULT = 'rolling';
 export const PARTITION_DEFAULT = 'serve';
 

@@ -78,6 +78,7 @@ export type AppDoc = {
   strategy: Strategy;
   partition: PartitionMode;
   maxUnavailable: number;
+  maxSurge: number;
   /** An Automerge counter. Raised by `peer restart`: every instance started for a smaller value is replaced, one after the other. */
   restartCount: number;
   /** The release that should run. A failed one is skipped by the view, which falls back to the last good one. */

@@ -29,6 +29,8 @@ import {
   HEALTH_TIMEOUT_MS_MIN,
   healthPathProblem,
   INSTANCES_MAX,
+  MAX_SURGE_MAX,
+  MAX_SURGE_MIN,
   MAX_UNAVAILABLE_MAX,
   MAX_UNAVAILABLE_MIN,
   MEMORY_BYTES_MAX,
@@ -124,7 +126,7 @@ function validateNewApp(view: DesiredView, change: Of<'createApp'>): void {
 
 function checkSettings(settings: AppSettings): void {
   if (!isRecord(settings)) throw new ChangeRejected('invalid_value', 'settings: must be an object.');
-  const { memoryBytes, diskBytes, maxUnavailable, strategy, partition, health } = settings;
+  const { memoryBytes, diskBytes, maxUnavailable, maxSurge, strategy, partition, health } = settings;
   if (memoryBytes !== undefined) {
     checkInteger('memory (bytes)', memoryBytes, { min: MEMORY_BYTES_MIN, max: MEMORY_BYTES_MAX });
   }
@@ -132,6 +134,7 @@ function checkSettings(settings: AppSettings): void {
   if (maxUnavailable !== undefined) {
     checkInteger('max unavailable', maxUnavailable, { min: MAX_UNAVAILABLE_MIN, max: MAX_UNAVAILABLE_MAX });
   }
+  if (maxSurge !== undefined) checkInteger('max surge', maxSurge, { min: MAX_SURGE_MIN, max: MAX_SURGE_MAX });
   if (strategy !== undefined) checkChoice('strategy', strategy, STRATEGIES);
   if (partition !== undefined) checkChoice('partition', partition, PARTITION_MODES);
   if (health === undefined) return;

@@ -55,7 +55,10 @@ export type AppView = {
   readonly health: HealthView;
   readonly strategy: Strategy;
   readonly partition: PartitionMode;
+  /** Slots that a roll-out may leave without a ready instance at a time. */
   readonly maxUnavailable: number;
+  /** Slots that may have their old and their new copy side by side; 0: the old one goes first where maxUnavailable allows. */
+  readonly maxSurge: number;
   readonly restartCount: number;
   /** What should run now: the current release, or the newest good one before it when it failed. Undefined: never released. */
   readonly release: ReleaseView | undefined;

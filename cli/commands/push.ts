@@ -152,6 +152,12 @@ export function pushOptions(options: Options): PushOptions {
   if (strategy !== undefined) push.strategy = parseChoice(strategy, '--strategy', ['rolling', 'recreate']);
   const partition = textOption(options, 'partition');
   if (partition !== undefined) push.partition = parseChoice(partition, '--partition', ['serve', 'fence']);
+  const maxUnavailable = textOption(options, 'maxUnavailable');
+  if (maxUnavailable !== undefined) {
+    push.maxUnavailable = parseWhole(maxUnavailable, '--max-unavailable', { min: 1, max: INSTANCES_MAX });
+  }
+  const maxSurge = textOption(options, 'maxSurge');
+  if (maxSurge !== undefined) push.maxSurge = parseWhole(maxSurge, '--max-surge', { min: 0, max: INSTANCES_MAX });
   if (options.start === false) push.start = false;
   return push;
 }

@@ -154,6 +154,7 @@ export function settingsOf(body: SettingsBody, existing?: AppView): AppSettings 
   if (body.strategy !== undefined) settings.strategy = body.strategy;
   if (body.partition !== undefined) settings.partition = body.partition;
   if (body.maxUnavailable !== undefined) settings.maxUnavailable = body.maxUnavailable;
+  if (body.maxSurge !== undefined) settings.maxSurge = body.maxSurge;
   if (body.health !== undefined || body.healthTimeoutMs !== undefined) {
     const kind = body.health?.kind ?? existing?.health.kind ?? HEALTH_KIND_DEFAULT;
     const path = body.health === undefined ? existing?.health.path : body.health.path;

@@ -70,6 +70,7 @@ const settingsEntries = {
   strategy: v.optional(strategy),
   partition: v.optional(partition),
   maxUnavailable: v.optional(whole(limits.MAX_UNAVAILABLE_MIN, limits.MAX_UNAVAILABLE_MAX)),
+  maxSurge: v.optional(whole(limits.MAX_SURGE_MIN, limits.MAX_SURGE_MAX)),
 };
 
 export const settingsBody = object(settingsEntries);

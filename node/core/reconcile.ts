@@ -99,6 +99,10 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   if (serving !== undefined) {
     if (app.strategy === 'recreate') return Number.POSITIVE_INFINITY;
     if (!rollout.isTurnOf(slot)) return Number.POSITIVE_INFINITY;
+    if (app.maxSurge === 0 && !rollout.isLastReady()) {
+      if (rollout.mayTakeDown(slot)) stop(state, serving, 'makes way for its replacement', nowMs, effects);
+      return Number.POSITIVE_INFINITY;
+    }
   } else if (app.strategy === 'recreate' && rollout.oldInstancesRun()) {
     return Number.POSITIVE_INFINITY;
   }
@@ -110,7 +114,7 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   }
   if (!hasRoom(state, app.memoryBytes)) {
     // Without room for both, the old one goes first where others carry the app meanwhile.
-    if (serving !== undefined && rollout.mayTakeDown()) {
+    if (serving !== undefined && rollout.mayTakeDown(slot)) {
       stop(state, serving, 'makes room for its replacement', nowMs, effects);
     }
     return Number.POSITIVE_INFINITY;
@@ -193,37 +197,47 @@ class Rollout {
     this.#placement = options.placement;
   }
 
-  /**
-   * Slots upgrade in order: it is a slot's turn when every one before it is ready on the current release. One that no node
-   * has room for holds nobody up.
-   */
+  /** Slots upgrade in order: it is a slot's turn when fewer of those before it are under way than maxSurge allows. */
   isTurnOf(slot: Slot): boolean {
+    return this.#underWayBefore(slot) < Math.max(1, this.#app.maxSurge);
+  }
+
+  /** How many slots before it are not ready on the current release. One that no node has room for holds nobody up. */
+  #underWayBefore(slot: Slot): number {
     const key = slotKey(slot);
+    let underWay = 0;
     for (const earlier of this.#slots) {
       const earlierKey = slotKey(earlier);
-      if (earlierKey === key) return true;
+      if (earlierKey === key) break;
       const ready = (this.#holders.get(earlierKey) ?? []).some(
         ({ instance }) => instance.state === 'ready' && isCurrent(instance, this.#app, this.#release),
       );
-      if (!ready && this.#placement.assigned.has(earlierKey)) return false;
+      if (!ready && this.#placement.assigned.has(earlierKey)) underWay++;
     }
-    return true;
+    return underWay;
+  }
+
+  #readySlots(): Slot[] {
+    return this.#slots.filter((slot) =>
+      (this.#holders.get(slotKey(slot)) ?? []).some(({ instance }) => instance.state === 'ready'),
+    );
+  }
+
+  /** Whether at most one slot of the app is served. */
+  isLastReady(): boolean {
+    return this.#readySlots().length <= 1;
   }
 
   /**
-   * Whether one more slot may be empty for a while: never the last ready one, and at most maxUnavailable of those that can be
-   * filled. Slots that no node has room for do not count: the others would never be upgraded.
+   * Whether the slot may be empty for a while: never the last ready one, and at most maxUnavailable of those that can be
+   * filled. Slots that no node has room for do not count: the others would never be upgraded. Strictly in order, so that two
+   * nodes never take down one each.
    */
-  mayTakeDown(): boolean {
-    let ready = 0;
-    let fillable = 0;
-    for (const slot of this.#slots) {
-      const key = slotKey(slot);
-      const isReady = (this.#holders.get(key) ?? []).some(({ instance }) => instance.state === 'ready');
-      if (isReady) ready++;
-      if (isReady || this.#placement.assigned.has(key)) fillable++;
-    }
-    return ready > 1 && ready > fillable - this.#app.maxUnavailable;
+  mayTakeDown(slot: Slot): boolean {
+    if (this.#underWayBefore(slot) > 0) return false;
+    const ready = new Set(this.#readySlots().map(slotKey));
+    const fillable = this.#slots.map(slotKey).filter((key) => ready.has(key) || this.#placement.assigned.has(key));
+    return ready.size > 1 && ready.size > fillable.length - this.#app.maxUnavailable;
   }
 
   oldInstancesRun(): boolean {

@@ -52,6 +52,8 @@ describe('push', () => {
       '--timeout=5s',
       '--strategy=recreate',
       '--partition=fence',
+      '--max-unavailable=2',
+      '--max-surge=0',
       '--buildpack=static',
       '--command=exec ./serve --port 1',
       '--no-start',
@@ -71,6 +73,8 @@ describe('push', () => {
       health: { kind: 'http', path: '/up', timeoutMs: 5_000 },
       strategy: 'recreate',
       partition: 'fence',
+      maxUnavailable: 2,
+      maxSurge: 0,
       release: { processes: { web: 'exec ./serve --port 1' } },
     });
     expect(await cli.json(['push', folder, '--name', 'bare', '--no-route'])).toMatchObject({ routes: [] });

@@ -126,6 +126,43 @@ describe('a roll-out', () => {
     expect(cluster.instances().map((one) => one.release)).toEqual([second.id]);
   });
 
+  it('upgrades as many slots at once as maxSurge allows', () => {
+    const most = (maxSurge: number): number => {
+      const before = app('hello', { scale: { web: 4 }, maxSurge, release: first, releases: [first] });
+      const cluster = new LittleCluster(['a', 'b'], [before]);
+      cluster.run(5_000);
+      let twice = 0;
+      cluster.afterStep = () => {
+        const keys = cluster
+          .instances()
+          .filter((one) => one.state !== 'stopping')
+          .map((one) => one.index);
+        twice = Math.max(twice, keys.length - new Set(keys).size);
+      };
+      cluster.changeApps([upgraded(before)]);
+      cluster.run(20_000);
+      expect(cluster.instances().every((one) => one.release === second.id && one.state === 'ready')).toBe(true);
+      return twice;
+    };
+    expect([most(0), most(1), most(3)]).toEqual([0, 1, 3]);
+  });
+
+  it('without surge never takes down more than maxUnavailable, nor an only instance', () => {
+    for (const count of [1, 4]) {
+      const before = app('hello', { scale: { web: count }, maxSurge: 0, release: first, releases: [first] });
+      const cluster = new LittleCluster(['a', 'b'], [before]);
+      cluster.run(5_000);
+      let least = count;
+      cluster.afterStep = () => {
+        least = Math.min(least, cluster.ready().length);
+      };
+      cluster.changeApps([upgraded(before)]);
+      cluster.run(20_000);
+      expect(cluster.instances().map((one) => one.release)).toEqual(Array.from({ length: count }, () => second.id));
+      expect(least).toBe(Math.max(1, count - 1));
+    }
+  });
+
   it('of strategy recreate is not held up by an old copy on a node that drains', () => {
     const before = app('hello', { strategy: 'recreate', release: first, releases: [first] });
     const cluster = new LittleCluster(['a', 'b'], [before]);

@@ -48,6 +48,7 @@ export function app(name: string, options: Partial<AppView> = {}): AppView {
     strategy: 'rolling',
     partition: 'serve',
     maxUnavailable: 1,
+    maxSurge: 1,
     restartCount: 0,
     releases: [first],
     routes: [`${name}.localhost`],

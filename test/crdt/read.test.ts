@@ -245,6 +245,7 @@ describe('tolerance', () => {
           strategy: 'new',
           health: 3,
           maxUnavailable: Number.NaN,
+          maxSurge: null,
           env: { OK: '', 'NOT-OK': 'x', NUMBER: 4 },
         },
       },
@@ -263,6 +264,7 @@ describe('tolerance', () => {
       strategy: 'rolling',
       health: { kind: 'port', path: '/', timeoutMs: 60_000 },
       maxUnavailable: 1,
+      maxSurge: 1,
       env: { OK: '' },
     });
     expect(view.nodes.get(asNodeId('n'))).toMatchObject({ name: 'n', draining: false, labels: {} });

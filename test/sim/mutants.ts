@@ -57,7 +57,7 @@ export const MUTANTS: Mutant[] = [
     changes: [
       {
         file: 'reconcile.ts',
-        find: 'serving !== undefined && rollout.mayTakeDown()',
+        find: 'serving !== undefined && rollout.mayTakeDown(slot)',
         replace: 'serving !== undefined',
       },
     ],

@@ -156,6 +156,7 @@ function push(world: World, node: SimNode, app: AppView | undefined, action: Use
       strategy: rng.chance(0.15) ? 'recreate' : 'rolling',
       partition: rng.chance(0.3) ? 'fence' : 'serve',
       maxUnavailable: rng.pick([1, 1, 1, 2]),
+      maxSurge: world.rng.fork(`surge/${action.app}`).pick([0, 1, 1, 2]),
     },
     scale: { web: rng.between(1, shape.instances) },
     env: {},
