@@ -5,8 +5,9 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
-import { isPromised, offer, promise, withdraw } from './handover.ts';
+import { askToVacate, isPromised, offer, promise, stopVacating, withdraw } from './handover.ts';
 import { bestHolder, type Holder, isCurrent, keyedSlotsOf, type Placement } from './placement.ts';
+import { Rollout } from './rollout.ts';
 import { type CoreState, compareText, crashHistory, type LocalInstance, slotKey } from './state.ts';
 import type { Effect, Slot } from './types.ts';
 
@@ -24,6 +25,7 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
   let wakeAtMs = Number.POSITIVE_INFINITY;
   const { holders } = placement;
   const locals = localsBySlot(state);
+  const vacating = new Set<LocalInstance>();
   const wanted = new Set<string>();
   for (const app of [...view.apps.values()].sort((a, b) => compareText(a.id, b.id))) {
     const release = app.release;
@@ -45,11 +47,11 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
       if (local.length === 0 && placement.assigned.get(key) !== state.self.node) continue;
       const copies = holders.get(key) ?? [];
       if (placement.assigned.get(key) === state.self.node) {
-        wakeAtMs = Math.min(wakeAtMs, fillSlot(input, { app, release, slot, local, rollout }, effects));
+        wakeAtMs = Math.min(wakeAtMs, fillSlot(input, { app, release, slot, local, rollout, vacating }, effects));
       } else {
         yieldSlot(input, { app, release, slot, local, owner: placement.assigned.get(key), copies }, effects);
       }
-      promise(state, local, copies);
+      promise(state, local, copies, rollout.vacating());
     }
     if (!state.droplets.has(release.droplet.digest) && placement.isSuccessor(app.id, state.self.node)) {
       wakeAtMs = Math.min(wakeAtMs, wantDroplet(input, release, effects));
@@ -60,11 +62,20 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
     if (wanted.has(slotKey(instance))) continue;
     stop(state, instance, 'no longer wanted', nowMs, effects);
   }
+  for (const instance of state.local.values()) if (!vacating.has(instance)) stopVacating(state, instance);
   for (const key of [...state.history.keys()]) if (!wanted.has(key)) state.history.delete(key);
   return wakeAtMs;
 }
 
-type OwnSlot = { app: AppView; release: ReleaseView; slot: Slot; local: LocalInstance[]; rollout: Rollout };
+type OwnSlot = {
+  app: AppView;
+  release: ReleaseView;
+  slot: Slot;
+  local: LocalInstance[];
+  rollout: Rollout;
+  /** Takes the copies that ask to leave their slot empty for a while. */
+  vacating: Set<LocalInstance>;
+};
 
 /** This node owns the slot: see that the current release runs, then that nothing else does. */
 function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): number {
@@ -100,7 +111,7 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     if (app.strategy === 'recreate') return Number.POSITIVE_INFINITY;
     if (!rollout.isTurnOf(slot)) return Number.POSITIVE_INFINITY;
     if (app.maxSurge === 0 && !rollout.isLastReady()) {
-      if (rollout.mayTakeDown(slot)) stop(state, serving, 'makes way for its replacement', nowMs, effects);
+      vacate(input, own, serving, 'makes way for its replacement', effects);
       return Number.POSITIVE_INFINITY;
     }
   } else if (app.strategy === 'recreate' && rollout.oldInstancesRun()) {
@@ -114,14 +125,22 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   }
   if (!hasRoom(state, app.memoryBytes)) {
     // Without room for both, the old one goes first where others carry the app meanwhile.
-    if (serving !== undefined && rollout.mayTakeDown(slot)) {
-      stop(state, serving, 'makes room for its replacement', nowMs, effects);
-    }
+    if (serving !== undefined) vacate(input, own, serving, 'makes room for its replacement', effects);
     return Number.POSITIVE_INFINITY;
   }
   const instance = claim(state, { app, release, slot, nowMs });
   for (const crashed of local) if (crashed.state === 'crashed') state.local.delete(crashed.id);
   return launchWhenFetched(input, own, instance, effects);
+}
+
+/** Ends a copy that serves before its replacement runs: once enough others have promised to stay meanwhile. */
+function vacate(input: ReconcileInput, own: OwnSlot, serving: LocalInstance, reason: string, effects: Effect[]): void {
+  const { state, nowMs } = input;
+  // Another one may have counted on its promise.
+  if (!own.rollout.mayTakeDown(own.slot) || serving.covers !== undefined) return;
+  askToVacate(state, serving);
+  own.vacating.add(serving);
+  if (own.rollout.mayVacate(serving)) stop(state, serving, reason, nowMs, effects);
 }
 
 /**
@@ -172,81 +191,6 @@ function yieldSlot(
       offer(state, instance);
       if (isPromised(instance, copies)) stop(state, instance, 'another node fills the slot', nowMs, effects);
     }
-  }
-}
-
-/** The order in which an app's slots take a new release, as far as this node has heard. */
-class Rollout {
-  readonly #app: AppView;
-  readonly #slots: readonly Slot[];
-  readonly #holders: Placement['holders'];
-  readonly #release: ReleaseView;
-  readonly #placement: Placement;
-
-  constructor(options: {
-    app: AppView;
-    release: ReleaseView;
-    slots: readonly Slot[];
-    holders: Placement['holders'];
-    placement: Placement;
-  }) {
-    this.#app = options.app;
-    this.#release = options.release;
-    this.#slots = options.slots;
-    this.#holders = options.holders;
-    this.#placement = options.placement;
-  }
-
-  /** Slots upgrade in order: it is a slot's turn when fewer of those before it are under way than maxSurge allows. */
-  isTurnOf(slot: Slot): boolean {
-    return this.#underWayBefore(slot) < Math.max(1, this.#app.maxSurge);
-  }
-
-  /** How many slots before it are not ready on the current release. One that no node has room for holds nobody up. */
-  #underWayBefore(slot: Slot): number {
-    const key = slotKey(slot);
-    let underWay = 0;
-    for (const earlier of this.#slots) {
-      const earlierKey = slotKey(earlier);
-      if (earlierKey === key) break;
-      const ready = (this.#holders.get(earlierKey) ?? []).some(
-        ({ instance }) => instance.state === 'ready' && isCurrent(instance, this.#app, this.#release),
-      );
-      if (!ready && this.#placement.assigned.has(earlierKey)) underWay++;
-    }
-    return underWay;
-  }
-
-  #readySlots(): Slot[] {
-    return this.#slots.filter((slot) =>
-      (this.#holders.get(slotKey(slot)) ?? []).some(({ instance }) => instance.state === 'ready'),
-    );
-  }
-
-  /** Whether at most one slot of the app is served. */
-  isLastReady(): boolean {
-    return this.#readySlots().length <= 1;
-  }
-
-  /**
-   * Whether the slot may be empty for a while: never the last ready one, and at most maxUnavailable of those that can be
-   * filled. Slots that no node has room for do not count: the others would never be upgraded. Strictly in order, so that two
-   * nodes never take down one each.
-   */
-  mayTakeDown(slot: Slot): boolean {
-    if (this.#underWayBefore(slot) > 0) return false;
-    const ready = new Set(this.#readySlots().map(slotKey));
-    const fillable = this.#slots.map(slotKey).filter((key) => ready.has(key) || this.#placement.assigned.has(key));
-    return ready.size > 1 && ready.size > fillable.length - this.#app.maxUnavailable;
-  }
-
-  oldInstancesRun(): boolean {
-    for (const slot of this.#slots) {
-      for (const { instance } of this.#holders.get(slotKey(slot)) ?? []) {
-        if (instance.state !== 'crashed' && !isCurrent(instance, this.#app, this.#release)) return true;
-      }
-    }
-    return false;
   }
 }
 

@@ -23,6 +23,7 @@ export function buildReport(state: CoreState, nowMs: number): Report {
     if (instance.port !== undefined) entry.port = instance.port;
     if (instance.reason !== undefined) entry.reason = instance.reason;
     if (instance.offered !== undefined) entry.offered = instance.offered;
+    if (instance.vacates !== undefined) entry.vacates = instance.vacates;
     if (instance.covers !== undefined) entry.covers = instance.covers;
     instances.push(entry);
   }

@@ -62,6 +62,7 @@ export type LocalInstance = AdoptedInstance & {
   reason: string | undefined;
   /** As in its report (handover.ts). */
   offered?: string | undefined;
+  vacates?: string | undefined;
   covers?: string[] | undefined;
 };
 

@@ -160,6 +160,7 @@ function readEssence(report: Report): string {
     one.state,
     one.port,
     one.offered,
+    one.vacates,
     one.covers,
   ]);
   const { status, link, memoryBytes, stacks, runtimes, labels, droplets } = report;

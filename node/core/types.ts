@@ -32,7 +32,9 @@ export type InstanceReport = {
   port?: number;
   /** Set while it would go for the sake of another copy of its slot: names the offer (handover.ts). */
   offered?: string;
-  /** Offers of copies elsewhere for which this one has promised to stay: `<instance>@<offer>`. */
+  /** Set while it would leave its slot empty until its replacement runs: names that offer. */
+  vacates?: string;
+  /** Offers of other copies for which this one has promised to stay: `<instance>@<offer>`. */
   covers?: string[];
   /** Why it crashed, is unhealthy or stops; while it starts, why the one before it crashed. One line. */
   reason?: string;

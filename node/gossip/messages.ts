@@ -47,6 +47,7 @@ const instanceSchema = v.looseObject({
   port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))),
   reason: v.optional(text(REASON_CHARS_MAX)),
   offered: v.optional(text(ID_CHARS_MAX)),
+  vacates: v.optional(text(ID_CHARS_MAX)),
   covers: v.optional(list(text(2 * ID_CHARS_MAX), COVERS_MAX)),
 });
 

@@ -76,12 +76,12 @@ describe('two copies of one slot', () => {
     const states = [a, b].map((node) => initialState({ self: selfInfo(node), incarnation: 1, nowMs: 0 }));
     offer(states[0]!, mine);
     offer(states[1]!, theirs);
-    promise(states[0]!, [mine], [holderOf(mine), holderOf(theirs)]);
-    promise(states[1]!, [theirs], [holderOf(mine), holderOf(theirs)]);
+    promise(states[0]!, [mine], [holderOf(mine), holderOf(theirs)], []);
+    promise(states[1]!, [theirs], [holderOf(mine), holderOf(theirs)], []);
     expect(isPromised(mine, [holderOf(mine), holderOf(theirs)])).toBe(false);
     expect(isPromised(theirs, [holderOf(mine), holderOf(theirs)])).toBe(false);
     withdraw(states[1]!, theirs);
-    promise(states[1]!, [theirs], [holderOf(mine), holderOf(theirs)]);
+    promise(states[1]!, [theirs], [holderOf(mine), holderOf(theirs)], []);
     expect(isPromised(mine, [holderOf(mine), holderOf(theirs)])).toBe(true);
     // An offer made anew is another one: the promise was not for it.
     withdraw(states[0]!, mine);

@@ -55,12 +55,14 @@ export const MUTANTS: Mutant[] = [
     name: 'take-down-any',
     fault: 'old copies make room whatever maxUnavailable says',
     changes: [
-      {
-        file: 'reconcile.ts',
-        find: 'serving !== undefined && rollout.mayTakeDown(slot)',
-        replace: 'serving !== undefined',
-      },
+      { file: 'rollout.ts', find: 'this.#readySlots().length > this.#neededReady()', replace: 'true' },
+      { file: 'rollout.ts', find: 'promised.length >= this.#neededReady()', replace: 'true' },
     ],
+  },
+  {
+    name: 'take-down-alone',
+    fault: 'an old copy makes room without the promise of the others to stay meanwhile',
+    changes: [{ file: 'rollout.ts', find: 'promised.length >= this.#neededReady()', replace: 'true' }],
   },
   {
     name: 'no-budget',
@@ -206,7 +208,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'held-up',
     fault: 'a slot that no node has room for holds up the roll-out of those after it',
-    changes: [{ file: 'reconcile.ts', find: '!ready && this.#placement.assigned.has(earlierKey)', replace: '!ready' }],
+    changes: [{ file: 'rollout.ts', find: '!ready && this.#placement.assigned.has(earlierKey)', replace: '!ready' }],
   },
   {
     name: 'recreate-waits',

@@ -20,4 +20,8 @@ export const PINNED: { seed: number; taught: string }[] = [
   { seed: 600895, taught: 'a draining node that nobody can relieve kept the old and the new copy of a slot' },
   { seed: 601619, taught: 'a promise to the copy beside it made nobody look again' },
   { seed: 600666, taught: 'an app with a slot that no node has room for could never take a new release' },
+  {
+    seed: 800474,
+    taught: 'two nodes, one of which had not heard of the newest release, each took down a slot at a time',
+  },
 ];
