@@ -45,10 +45,14 @@ export function parse(argv: readonly string[]): Parsed {
     }
     const read = readOption(name, value, known, nameOf(spec));
     // cac forgets what stood before the --no-x.
-    const isBoth = read === false && argv.some((one) => writtenAs(name, known).includes(one.split('=')[0]!));
+    const written = writtenAs(name, known);
+    const isBoth =
+      (read === false && argv.some((one) => written.includes(one.split('=')[0]!))) ||
+      (typeof read === 'string' &&
+        written.some((flag) => flag.startsWith('--') && argv.includes(`--no-${flag.slice(2)}`)));
     if (isBoth) throw new UsageError(`--${kebabCase(name)} and --no-${kebabCase(name)} exclude each other`);
     // For cac a --no-x makes the value of --x a matter of choice.
-    const isBare = argv.some((one) => writtenAs(name, known).includes(one));
+    const isBare = argv.some((one) => written.includes(one));
     const takesValue = known.some((one) => namesOf(one).includes(name) && one.flags.includes('<'));
     if (read === undefined && isBare && takesValue) throw needsValue(`--${kebabCase(name)}`);
     if (read !== undefined) options[name] = read;
