@@ -8,6 +8,7 @@ import { ROOT } from './local-cluster.ts';
 
 const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   failover: () => import('./bench/failover.ts'),
+  'false-deaths': () => import('./bench/false-deaths.ts'),
   push: () => import('./bench/push.ts'),
   footprint: () => import('./bench/footprint.ts'),
 };

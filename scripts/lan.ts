@@ -3,7 +3,8 @@
 // stays in, and nothing passes. Leaves nothing behind after remove().
 
 import { readdir } from 'node:fs/promises';
-import { run } from './local-cluster.ts';
+import { GOOD_LINK, type Link, lossRules, pipeCommands } from './lan-links.ts';
+import { inNamespace, run } from './local-cluster.ts';
 import { isRunning } from './processes.ts';
 
 const NAMESPACES = '/run/netns';
@@ -17,6 +18,7 @@ let lans = 0;
 export class Lan {
   readonly #prefix = `peer-lan-${process.pid}-${++lans}`;
   readonly #hosts = new Map<string, Host>();
+  readonly #links = new Map<string, { from: string; to: string; link: Link }>();
 
   /** Hosts get the addresses .1, .2, … */
   static async create(names: readonly string[]): Promise<Lan> {
@@ -46,28 +48,22 @@ export class Lan {
     return this.#of(host).address;
   }
 
-  /** Loses this share of what the host sends, at random. */
-  async lose(host: string, percent: number): Promise<void> {
-    const { namespace } = this.#of(host);
-    const { code, stderr } = await run(
-      [
-        'ip',
-        'netns',
-        'exec',
-        namespace,
-        'tc',
-        'qdisc',
-        'replace',
-        'dev',
-        'eth0',
-        'root',
-        'netem',
-        'loss',
-        `${percent}%`,
-      ],
-      { timeoutMs: 10_000 },
-    );
-    if (code !== 0) throw new Error(`tc netem in ${namespace}: ${stderr.trim()}`);
+  /** Makes the ways between two hosts bad, or good again; each pair is one way. Takes effect for what is under way, too. */
+  async setLinks(ways: readonly (readonly [from: string, to: string])[], link: Partial<Link>): Promise<void> {
+    const [senders, receivers] = [new Set<string>(), new Set<string>()];
+    for (const [from, to] of ways) {
+      const before = this.#links.get(`${from} ${to}`)?.link ?? GOOD_LINK;
+      const after = { ...before, ...link };
+      this.#links.set(`${from} ${to}`, { from, to, link: after });
+      if (after.lossShare !== before.lossShare) receivers.add(to);
+      if (after.kbitPerSecond !== before.kbitPerSecond) senders.add(from);
+    }
+    for (const host of receivers) {
+      await within(this.#of(host).namespace, ['nft', '-f', '-'], lossRules(this.#linksTo(host)));
+    }
+    for (const host of senders) {
+      await within(this.#of(host).namespace, ['tc', '-batch', '-'], pipeCommands(this.#linksFrom(host)));
+    }
   }
 
   /** Nothing gets from the host or to it any more. Neither side hears of it. */
@@ -108,7 +104,8 @@ export class Lan {
     await ip('-n', this.#switch, ...pair);
     await ip('-n', this.#switch, 'link', 'set', host.port, 'master', 'lan', 'up');
     await ip('-n', host.namespace, 'link', 'set', 'lo', 'up');
-    await ip('-n', host.namespace, 'link', 'set', 'eth0', 'up');
+    // Packets as they are on a wire: none larger, so that what a bad link loses is one of them.
+    await ip('-n', host.namespace, 'link', 'set', 'eth0', 'gso_max_segs', '1', 'up');
     await this.#address(host, this.#hosts.size);
   }
 
@@ -117,6 +114,20 @@ export class Lan {
     await ip('-n', host.namespace, 'addr', 'add', `${host.address}/24`, 'dev', 'eth0');
     // Multicast takes the default route. There is no router at its end, and none is needed.
     await ip('-n', host.namespace, 'route', 'replace', 'default', 'dev', 'eth0');
+  }
+
+  /** Links to the host, by the address that packets come from. */
+  #linksTo(host: string): Map<string, Link> {
+    const found = new Map<string, Link>();
+    for (const { from, to, link } of this.#links.values()) if (to === host) found.set(this.addressOf(from), link);
+    return found;
+  }
+
+  /** Links from the host, by the address that packets go to. */
+  #linksFrom(host: string): Map<string, Link> {
+    const found = new Map<string, Link>();
+    for (const { from, to, link } of this.#links.values()) if (from === host) found.set(this.addressOf(to), link);
+    return found;
   }
 
   #of(name: string): Host {
@@ -139,4 +150,9 @@ const namespaces = (): Promise<string[]> => readdir(NAMESPACES).catch(() => []);
 async function ip(...args: string[]): Promise<void> {
   const { code, stderr } = await run(['ip', ...args], { timeoutMs: 10_000 });
   if (code !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr.trim()}`);
+}
+
+async function within(namespace: string, command: string[], input: string): Promise<void> {
+  const { code, stderr } = await run(inNamespace(namespace, command), { timeoutMs: 10_000, input });
+  if (code !== 0) throw new Error(`${command.join(' ')} in ${namespace}: ${stderr.trim()}\n${input}`);
 }

@@ -8,6 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Lan } from './lan.ts';
 import { NamespaceDoor } from './namespace-door.ts';
 import { killAll, processesOfNode } from './processes.ts';
 
@@ -78,6 +79,17 @@ export class LocalCluster {
       throw error;
     }
     return cluster;
+  }
+
+  /** Starts a node on each of the hosts, all joined; each has its host's name. */
+  async startOn(lan: Lan, names: readonly string[], args: string[] = []): Promise<void> {
+    let invite: string | undefined;
+    for (const name of names) {
+      const at = { namespace: lan.namespaceOf(name), host: lan.addressOf(name) };
+      await this.startNode({ name, args, ...at, ...(invite === undefined ? {} : { join: invite }) });
+      invite ??= await this.invite(names.length - 1);
+    }
+    await this.waitForAlive(names.length);
   }
 
   async invite(uses: number): Promise<string> {

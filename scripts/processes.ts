@@ -31,11 +31,14 @@ function mentions(command: string, path: string): boolean {
   return at !== -1 && /^(["/ ]|$)/.test(command.slice(at + path.length));
 }
 
-/** Ends all of them with SIGKILL, at once. Those that have gone meanwhile do not matter. */
-export function killAll(pids: readonly number[]): void {
+/** Ends all of them with SIGKILL, at once. */
+export const killAll = (pids: readonly number[]): void => signalAll(pids, 'SIGKILL');
+
+/** Those that have gone meanwhile do not matter. */
+export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
   for (const pid of pids) {
     try {
-      process.kill(pid, 'SIGKILL');
+      process.kill(pid, signal);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }

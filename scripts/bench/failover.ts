@@ -18,11 +18,8 @@ const LOAD_AFTER_MS = 1_000;
 const HEAL_DEADLINE_MS = 30_000;
 
 const failover: Bench = async (args, say) => {
-  const { values } = parseArgs({
-    args,
-    options: { fault: { type: 'string' }, minutes: { type: 'string', default: '10' } },
-  });
-  if (values.fault !== undefined) return faults(values.fault, Number(values.minutes), say);
+  const { values } = parseArgs({ args, options: { fault: { type: 'string' } } });
+  if (values.fault !== undefined) return faults(values.fault, say);
   say(`starting ${NODES} nodes`);
   const cluster = await LocalCluster.start(NODES);
   try {

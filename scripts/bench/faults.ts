@@ -1,54 +1,40 @@
 // failover --fault kill|freeze|cut: five hosts of their own on a switch; one node at a time is killed, frozen or cut off without
-// a sound; time until all slots are ready on the others. --fault none: ten minutes of busy cores and lost packets, in which
-// nobody may be held dead.
+// a sound; time until all slots are ready on the others.
 
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { Lan } from '../lan.ts';
 import { LocalCluster, type LocalNode, waitFor } from '../local-cluster.ts';
+import { signalAll } from '../processes.ts';
 import { type AppState, readyOn, writeApp } from './app.ts';
-import { type Bench, type Figure, figure, median, worst } from './figure.ts';
+import { type Figure, figure, median, worst } from './figure.ts';
 
 const NODES = 5;
 const INSTANCES = 5;
 const ROUNDS = 5;
 const HEAL_DEADLINE_MS = 60_000;
-const LOSS_PERCENT = 5;
 
-type Fault = 'kill' | 'freeze' | 'cut';
+const FAULTS = ['kill', 'freeze', 'cut'] as const;
+type Fault = (typeof FAULTS)[number];
 /** Full capacity again, ms at most. */
 const BOUND_MS: Record<Fault, number> = { kill: 1_500, freeze: 5_000, cut: 5_000 };
 
-export const faults: (fault: string, minutes: number, say: (text: string) => void) => ReturnType<Bench> = async (
-  fault,
-  minutes,
-  say,
-) => {
+export async function faults(name: string, say: (text: string) => void): Promise<Figure[]> {
+  const fault = FAULTS.find((one) => one === name);
+  if (fault === undefined) throw new Error(`there is no fault "${name}": give one of ${FAULTS.join(', ')}`);
   say(`starting ${NODES} nodes on hosts of their own`);
   const names = Array.from({ length: NODES }, (_, index) => `node-${index + 1}`);
   const lan = await Lan.create(names);
   const cluster = await LocalCluster.create();
   try {
-    await startNodes(cluster, lan, names);
+    await cluster.startOn(lan, names);
     const folder = join(cluster.folder, 'app');
     await writeApp(folder, '1');
     await cluster.json(cluster.nodes[0]!, ['push', folder, '--name', 'hello', '--instances', String(INSTANCES)]);
-    if (fault === 'none') return await falseDeaths(cluster, lan, names, minutes, say);
-    return await heal(cluster, lan, fault as Fault, say);
+    return await heal(cluster, lan, fault, say);
   } finally {
     await cluster.stop();
     await lan.remove();
   }
-};
-
-async function startNodes(cluster: LocalCluster, lan: Lan, names: string[]): Promise<void> {
-  let invite: string | undefined;
-  for (const name of names) {
-    const [namespace, address] = [lan.namespaceOf(name), lan.addressOf(name)];
-    await cluster.startNode({ name, namespace, host: address, ...(invite === undefined ? {} : { join: invite }) });
-    invite ??= await cluster.invite(names.length - 1);
-  }
-  await cluster.waitForAlive(names.length);
 }
 
 const read = (cluster: LocalCluster, node: LocalNode): Promise<AppState> => cluster.read(node, '/v1/apps/hello');
@@ -80,57 +66,7 @@ async function heal(cluster: LocalCluster, lan: Lan, fault: Fault, say: (text: s
     }
   }
   return [
-    figure(`median time to full capacity after ${fault}`, median(took), 'ms', {
-      atMost: BOUND_MS[fault],
-      samples: took,
-    }),
-    figure(`worst time to full capacity after ${fault}`, worst(took), 'ms'),
+    figure(`median time to full capacity after ${fault}`, median(took), 'ms', { samples: took }),
+    figure(`worst time to full capacity after ${fault}`, worst(took), 'ms', { atMost: BOUND_MS[fault] }),
   ];
-}
-
-/** Both cores busy, every twentieth packet lost: what a poor network and a busy machine look like from within. */
-async function falseDeaths(
-  cluster: LocalCluster,
-  lan: Lan,
-  names: string[],
-  minutes: number,
-  say: (text: string) => void,
-): Promise<Figure[]> {
-  for (const name of names) await lan.lose(name, LOSS_PERCENT);
-  const spinners = [0, 1].map(() =>
-    spawn(process.execPath, [
-      '-e',
-      `setTimeout(() => process.exit(), ${minutes * 60_000}); for (;;) { const end = performance.now() + 50; while (performance.now() < end); if (performance.timeOrigin + performance.now() > ${Date.now() + minutes * 60_000}) process.exit(); }`,
-    ]),
-  );
-  say(`${minutes} minutes of busy cores and ${LOSS_PERCENT} % loss`);
-  try {
-    await new Promise((resolve) => setTimeout(resolve, minutes * 60_000));
-  } finally {
-    for (const spinner of spinners) spinner.kill('SIGKILL');
-  }
-  type Event = { name: string; message: string };
-  let deaths = 0;
-  for (const node of cluster.nodes) {
-    const events = await cluster.json<Event[]>(node, ['events', '--lines', '2000']);
-    deaths = Math.max(deaths, events.filter((event) => event.name === 'member.dead').length);
-  }
-  const stopped = await cluster.json<Event[]>(cluster.nodes[0]!, ['events', 'hello', '--lines', '2000']);
-  return [
-    figure('false deaths', deaths, 'verdicts', { atMost: 0 }),
-    figure('instances stopped', stopped.filter((event) => event.name === 'instance.stopped').length, 'instances', {
-      atMost: 0,
-    }),
-    figure('minutes observed', minutes, 'min'),
-  ];
-}
-
-function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, signal);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
-  }
 }

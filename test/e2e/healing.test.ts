@@ -101,13 +101,7 @@ describe('a fenced app in a partition of three and two', () => {
   beforeAll(async () => {
     lan = await Lan.create(names);
     cluster = await LocalCluster.create();
-    let invite: string | undefined;
-    for (const name of names) {
-      const host = { namespace: lan.namespaceOf(name), host: lan.addressOf(name) };
-      await cluster.startNode({ name, ...host, ...(invite === undefined ? {} : { join: invite }) });
-      invite ??= await cluster.invite(names.length - 1);
-    }
-    await cluster.waitForAlive(names.length);
+    await cluster.startOn(lan, names);
     const folder = join(cluster.folder, 'fenced');
     await cp(sample('hello-node'), folder, { recursive: true });
     await writeFile(join(folder, 'note'), 'fenced');
