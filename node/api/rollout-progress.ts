@@ -78,7 +78,10 @@ export function rolloutProgress(
     ready: ready.size,
     total: wanted.size,
     settled: ready.size === wanted.size && unwanted === 0,
-    unplaceable: refusals === undefined ? [] : missing.map((slot) => `no node can take ${slot}: ${refusals}`),
+    unplaceable:
+      refusals === undefined
+        ? []
+        : missing.map((slot) => `insufficient resources: no node can take ${slot}: ${refusals}`),
     crashed,
   };
 }

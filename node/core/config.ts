@@ -42,6 +42,8 @@ export const defaultConfig = {
   backoffFirstMs: 30_000,
   /** Upper bound of the delay. [HM9000: 960 s] */
   backoffMaxMs: 960_000,
+  /** How long crashed slots wait, after their delay, for the first slot of an app of which no copy is left to be tried. */
+  firstTriedMs: 10_000,
   /** This long ready forgets earlier crashes. [Diego: 5 min] */
   stableAfterMs: 300_000,
   /** An instance that fails its health check this long after having been ready is replaced. */

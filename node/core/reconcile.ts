@@ -118,7 +118,11 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     return Number.POSITIVE_INFINITY;
   }
   const history = crashHistory(state, { ...slot, release: release.id, restartCount: app.restartCount });
-  if (history !== undefined && nowMs < history.nextStartAtMs) return history.nextStartAtMs;
+  if (history !== undefined) {
+    if (nowMs < history.nextStartAtMs) return history.nextStartAtMs;
+    const followsAtMs = history.nextStartAtMs + state.config.firstTriedMs;
+    if (nowMs < followsAtMs && rollout.waitsForFirst(slot, history.crashes)) return followsAtMs;
+  }
   if (app.partition === 'fence' && serving === undefined) {
     const fencedMs = fencedUntilMs(state, slot);
     if (nowMs < fencedMs) return fencedMs;

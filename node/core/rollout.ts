@@ -5,7 +5,7 @@ import type { AppView, ReleaseView } from '../../crdt/view.ts';
 import { promisesToStay } from './handover.ts';
 import { type Holder, isCurrent, type Placement } from './placement.ts';
 import { type LocalInstance, slotKey } from './state.ts';
-import type { Slot } from './types.ts';
+import type { InstanceReport, Slot } from './types.ts';
 
 /** The order in which an app's slots take a new release, as far as this node has heard. */
 export class Rollout {
@@ -94,6 +94,23 @@ export class Rollout {
       .flatMap((slot) => this.#holders.get(slotKey(slot)) ?? [])
       .filter(({ instance }) => instance.vacates !== undefined);
     return this.#vacating;
+  }
+
+  /**
+   * While every copy of a process type has crashed, its first slot is tried before the others: one start shows as much as many.
+   * @see Cloud Foundry's Health Manager: when all instances crashed, only index 0 is started
+   */
+  waitsForFirst({ process, index }: Slot, crashes: number): boolean {
+    if (index === 0) return false;
+    let first: InstanceReport | undefined;
+    for (const slot of this.#slots) {
+      if (slot.process !== process) continue;
+      for (const { instance } of this.#holders.get(slotKey(slot)) ?? []) {
+        if (instance.state === 'ready') return false;
+        if (slot.index === 0 && isCurrent(instance, this.#app, this.#release)) first = instance;
+      }
+    }
+    return first?.state === 'starting' || (first?.state === 'crashed' && first.crashes <= crashes);
   }
 
   oldInstancesRun(): boolean {

@@ -336,7 +336,7 @@ describe('a roll-out', () => {
         type: 'failed',
         code: 'insufficient_resources',
         message:
-          'no node can take web/0: alpha has 1024M of memory free, 4096M is needed; beta has 1024M of memory free, 4096M is needed',
+          'insufficient resources: no node can take web/0: alpha has 1024M of memory free, 4096M is needed; beta has 1024M of memory free, 4096M is needed',
       });
     } finally {
       vi.useRealTimers();

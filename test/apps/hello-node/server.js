@@ -46,9 +46,11 @@ const routes = {
   'GET /': (_url, _request, response) => text(response, 200, `hello from index ${index} version ${version}\n`),
   'GET /json': (_url, _request, response) => json(response, 200, about()),
   'GET /health': (_url, _request, response) => text(response, healthStatus, healthStatus === 200 ? 'ok\n' : 'not ok\n'),
-  // PUT /health?status=500 makes the next checks fail.
+  // PUT /health?status=500 makes the next checks fail; with &forMs=1000 for that long.
   'PUT /health': (url, _request, response) => {
     healthStatus = Number(url.searchParams.get('status') ?? 200);
+    const forMs = url.searchParams.get('forMs');
+    if (forMs !== null) setTimeout(() => (healthStatus = 200), Number(forMs));
     text(response, 200, `health is ${healthStatus} now\n`);
   },
   'GET /env': (url, _request, response) => {
