@@ -2,9 +2,12 @@
 // freezes and thaws; carries out effects as node/composition.ts does. Decides nothing the core decides.
 
 import type { Digest, InstanceId, NodeId } from '../../crdt/ids.ts';
+import { candidatesOf } from '../../node/core/candidates.ts';
+import type { Candidate } from '../../node/core/feasibility.ts';
+import { place } from '../../node/core/placement.ts';
 import { type CoreState, initialState, type SelfInfo } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
-import type { Effect, Event, Report, RouteTable } from '../../node/core/types.ts';
+import type { Effect, Event, InstanceReport, Report, RouteTable } from '../../node/core/types.ts';
 import { SimDisk } from './disk.ts';
 import { SimGossip } from './gossip.ts';
 import type { Endpoint } from './network.ts';
@@ -289,6 +292,21 @@ export class SimNode implements Endpoint {
 
   #newActor(): string {
     return this.rng.fork(`actor/${this.epoch}/${this.#actors++}`).hex(16);
+  }
+
+  // ---------------------------------------------------------------- for the checkers
+
+  /** The slots that it gives to someone, as long as the instance that it stops still has its place. */
+  slotsPlacedWith(id: InstanceId): ReadonlySet<string> {
+    const view = this.core?.desired;
+    if (this.core === undefined || view === undefined) return new Set();
+    const candidates = candidatesOf(this.core, this.localMs()).map((candidate): Candidate => {
+      const instances = candidate.report.instances.map(
+        (one): InstanceReport => (one.id === id ? { ...one, state: 'ready' } : one),
+      );
+      return { ...candidate, report: { ...candidate.report, instances } };
+    });
+    return new Set(place(view, candidates).assigned.keys());
   }
 
   // ---------------------------------------------------------------- effects, as node/composition.ts

@@ -11,35 +11,29 @@
 // long as the newest report delivered to that node (for its own: its runtime's last word) says so, for at most NEWS_MAX_MS.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
-import type { DesiredView } from '../../../crdt/view.ts';
-import { candidatesOf } from '../../../node/core/candidates.ts';
-import type { Candidate } from '../../../node/core/feasibility.ts';
-import { isCurrent, place, slotsOf } from '../../../node/core/placement.ts';
+import { isCurrent, slotsOf } from '../../../node/core/placement.ts';
 import { slotKey } from '../../../node/core/state.ts';
-import type { InstanceReport } from '../../../node/core/types.ts';
-import type { SimNode } from '../node.ts';
-import type { Running } from '../runtime.ts';
-import type { World } from '../world.ts';
 import type { Checker } from './checker.ts';
+import type { ClusterFacts, NodeFacts, RunningFacts } from './facts.ts';
 
 /** Within this every death is known: probes of a round, a suspicion at a node whose own loop was late. */
 const NEWS_MAX_MS = 60_000;
 
 export class Availability implements Checker {
   readonly name = 'availability';
-  readonly #world: World;
+  readonly #world: ClusterFacts;
   /** When instances that were ready ceased to be, other than by a core's own decision. */
   readonly #taken = new Map<InstanceId, number>();
 
-  constructor(world: World) {
+  constructor(world: ClusterFacts) {
     this.#world = world;
   }
 
-  lost(_node: SimNode, instance: Running): void {
+  lost(_node: NodeFacts, instance: RunningFacts): void {
     this.#taken.set(instance.spec.id, this.#world.clock.nowMs);
   }
 
-  stopping(node: SimNode, id: InstanceId, reason: string): void {
+  stopping(node: NodeFacts, id: InstanceId, reason: string): void {
     const victim = node.runtime.running.get(id);
     const view = node.core?.desired;
     if (victim === undefined || victim.state !== 'ready' || view === undefined) return;
@@ -62,7 +56,7 @@ export class Availability implements Checker {
     const filled = this.#filledSlots(node, app.id, id);
     if (filled.has(key)) return;
     const ready = slots.filter((slot) => filled.has(slotKey(slot))).length;
-    const placed = this.#placedBefore(node, view, id);
+    const placed = node.slotsPlacedWith(id);
     const fillable = slots.map(slotKey).filter((one) => one === key || filled.has(one) || placed.has(one)).length;
     const needed = Math.max(1, fillable - app.maxUnavailable);
     if (ready >= needed) return;
@@ -73,19 +67,8 @@ export class Availability implements Checker {
     );
   }
 
-  /** The slots that the node gave to someone when it decided on the stop: the instance still had its memory then. */
-  #placedBefore(node: SimNode, view: DesiredView, id: InstanceId): ReadonlySet<string> {
-    const candidates = candidatesOf(node.core!, node.localMs()).map((candidate): Candidate => {
-      const instances = candidate.report.instances.map(
-        (one): InstanceReport => (one.id === id ? { ...one, state: 'ready' } : one),
-      );
-      return { ...candidate, report: { ...candidate.report, instances } };
-    });
-    return new Set(place(view, candidates).assigned.keys());
-  }
-
   /** Slots of the app with a ready instance besides the one left out, as far as the node could know. */
-  #filledSlots(judge: SimNode, app: string, except: InstanceId): Set<string> {
+  #filledSlots(judge: NodeFacts, app: string, except: InstanceId): Set<string> {
     const filled = new Set<string>();
     for (const node of this.#world.nodes) {
       for (const [id, { spec, state }] of node.runtime.running) {

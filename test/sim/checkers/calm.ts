@@ -4,18 +4,16 @@
 // starts or stops an instance, and no document changes. Left out are apps whose release crashes by itself: they are restarted.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
-import type { InstanceSpec } from '../../../node/core/types.ts';
-import type { SimNode } from '../node.ts';
-import type { World } from '../world.ts';
 import type { Checker } from './checker.ts';
 import { isRequired } from './convergence.ts';
+import type { ClusterFacts, NodeFacts, SpecFacts } from './facts.ts';
 
 export class Calm implements Checker {
   readonly name = 'calm';
-  readonly #world: World;
+  readonly #world: ClusterFacts;
   #atRest = false;
 
-  constructor(world: World) {
+  constructor(world: ClusterFacts) {
     this.#world = world;
   }
 
@@ -23,24 +21,24 @@ export class Calm implements Checker {
     this.#atRest = true;
   }
 
-  starting(node: SimNode, spec: InstanceSpec): void {
+  starting(node: NodeFacts, spec: SpecFacts): void {
     if (this.#atRest && this.#counts(node, spec)) {
       this.#world.fail(this.name, `${node.self.name} starts ${spec.id} (${spec.app.name}/${spec.index}) at rest`);
     }
   }
 
-  stopping(node: SimNode, id: InstanceId, reason: string): void {
+  stopping(node: NodeFacts, id: InstanceId, reason: string): void {
     const spec = node.runtime.running.get(id)?.spec;
     if (this.#atRest && spec !== undefined && this.#counts(node, spec)) {
       this.#world.fail(this.name, `${node.self.name} stops ${id} (${spec.app.name}/${spec.index}) at rest: ${reason}`);
     }
   }
 
-  desiredChanged(node: SimNode): void {
+  desiredChanged(node: NodeFacts): void {
     if (this.#atRest) this.#world.fail(this.name, `the desired state on ${node.self.name} changes at rest`);
   }
 
-  #counts(node: SimNode, spec: InstanceSpec): boolean {
+  #counts(node: NodeFacts, spec: SpecFacts): boolean {
     const app = node.core?.desired?.apps.get(spec.app.id);
     return app === undefined || isRequired(this.#world, app);
   }

@@ -1,14 +1,13 @@
 // All checkers of a run, told of everything that happens. Checks nothing itself.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
-import type { Effect, Event, InstanceSpec } from '../../../node/core/types.ts';
-import type { SimNode } from '../node.ts';
-import type { Running } from '../runtime.ts';
+import type { Effect, Event } from '../../../node/core/types.ts';
 import type { World } from '../world.ts';
 import { Availability } from './availability.ts';
 import { Calm } from './calm.ts';
 import type { Checker } from './checker.ts';
 import { Durability } from './durability.ts';
+import type { NodeFacts, RunningFacts, SpecFacts } from './facts.ts';
 import { Fencing } from './fencing.ts';
 import { Memory } from './memory.ts';
 import { Order } from './order.ts';
@@ -21,27 +20,27 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
     this.#all = [Durability, Calm, Availability, Memory, Routing, Fencing, Order].map((Kind) => new Kind(world));
   }
 
-  stepped(node: SimNode, event: Event, effects: readonly Effect[]): void {
+  stepped(node: NodeFacts, event: Event, effects: readonly Effect[]): void {
     for (const one of this.#all) one.stepped?.(node, event, effects);
   }
 
-  starting(node: SimNode, spec: InstanceSpec): void {
+  starting(node: NodeFacts, spec: SpecFacts): void {
     for (const one of this.#all) one.starting?.(node, spec);
   }
 
-  stopping(node: SimNode, id: InstanceId, reason: string): void {
+  stopping(node: NodeFacts, id: InstanceId, reason: string): void {
     for (const one of this.#all) one.stopping?.(node, id, reason);
   }
 
-  lost(node: SimNode, instance: Running): void {
+  lost(node: NodeFacts, instance: RunningFacts): void {
     for (const one of this.#all) one.lost?.(node, instance);
   }
 
-  desiredChanged(node: SimNode): void {
+  desiredChanged(node: NodeFacts): void {
     for (const one of this.#all) one.desiredChanged?.(node);
   }
 
-  booted(node: SimNode): void {
+  booted(node: NodeFacts): void {
     for (const one of this.#all) one.booted?.(node);
   }
 

@@ -12,11 +12,16 @@ import { candidatesOf } from '../../../node/core/candidates.ts';
 import { isCurrent, place, slotsOf } from '../../../node/core/placement.ts';
 import { slotKey } from '../../../node/core/state.ts';
 import type { SimNode } from '../node.ts';
-import type { Running } from '../runtime.ts';
 import type { World } from '../world.ts';
+import type { ClusterFacts, NodeFacts, RunningFacts } from './facts.ts';
 
 /** Why the cluster is not at rest yet; undefined when it is. */
 export function unsettled(world: World): string | undefined {
+  return restlessness(world) ?? placementProblem(world.nodes.filter((node) => !node.gone));
+}
+
+/** As far as it can be told from outside of the cores. */
+export function restlessness(world: ClusterFacts): string | undefined {
   const live = world.nodes.filter((node) => !node.gone);
   const first = live[0]!;
   for (const node of live) {
@@ -27,11 +32,11 @@ export function unsettled(world: World): string | undefined {
     if (node.core.heads.join() !== node.store.document.heads().join()) return `${node.self.name}'s core has old heads`;
   }
   const view = first.store!.document.view();
-  return membershipProblem(live, view, world) ?? instancesProblem(live, view, world) ?? placementProblem(live);
+  return membershipProblem(live, view, world) ?? instancesProblem(live, view, world);
 }
 
 /** Whether the app has to be served: what it should run can run. */
-export function isRequired(world: World, app: AppView): boolean {
+export function isRequired(world: ClusterFacts, app: AppView): boolean {
   const { release } = app;
   if (release === undefined || slotsOf(app).length === 0) return false;
   const quality = world.qualityOf(release.droplet.digest);
@@ -39,7 +44,7 @@ export function isRequired(world: World, app: AppView): boolean {
   return world.nodes.some((node) => !node.gone && node.blobs.has(release.droplet.digest));
 }
 
-function membershipProblem(live: readonly SimNode[], view: DesiredView, world: World): string | undefined {
+function membershipProblem(live: readonly NodeFacts[], view: DesiredView, world: ClusterFacts): string | undefined {
   for (const node of live) {
     for (const other of world.nodes) {
       if (other === node || !view.nodes.has(other.id)) continue;
@@ -53,8 +58,8 @@ function membershipProblem(live: readonly SimNode[], view: DesiredView, world: W
   return undefined;
 }
 
-function instancesProblem(live: readonly SimNode[], view: DesiredView, world: World): string | undefined {
-  const bySlot = new Map<string, { node: SimNode; one: Running }[]>();
+function instancesProblem(live: readonly NodeFacts[], view: DesiredView, world: ClusterFacts): string | undefined {
+  const bySlot = new Map<string, { node: NodeFacts; one: RunningFacts }[]>();
   for (const node of live) {
     for (const one of node.runtime.running.values()) {
       if (one.state === 'stopping') return `${one.spec.id} is still stopping`;
@@ -86,9 +91,9 @@ function instancesProblem(live: readonly SimNode[], view: DesiredView, world: Wo
 
 /** A release that never becomes ready must be failed when there is another to return to, and somewhere to try it. */
 function releaseProblem(
-  live: readonly SimNode[],
+  live: readonly NodeFacts[],
   view: DesiredView,
-  world: World,
+  world: ClusterFacts,
   app: AppView,
   release: ReleaseView,
 ): string | undefined {
@@ -98,18 +103,18 @@ function releaseProblem(
   if (release.failed !== undefined || !older) return undefined;
   if (!live.some((node) => node.blobs.has(release.droplet.digest))) return undefined;
   const spare = oneMayGoFirst(live, app);
-  const canTry = (node: SimNode): boolean =>
+  const canTry = (node: NodeFacts): boolean =>
     hasRoom(node, view, app) || (spare && isEligible(node, view) && node.runtime.readyOf(app.id).length > 0);
   if (!live.some(canTry)) return undefined;
   return `${app.name} v${release.version} cannot become ready and has not been failed`;
 }
 
 function slotProblem(
-  live: readonly SimNode[],
+  live: readonly NodeFacts[],
   view: DesiredView,
   app: AppView,
   release: ReleaseView,
-  held: readonly { node: SimNode; one: Running }[],
+  held: readonly { node: NodeFacts; one: RunningFacts }[],
 ): string | undefined {
   const room = live.filter((node) => hasRoom(node, view, app));
   if (held.length > 1) return `is filled ${held.length} times`;
@@ -124,15 +129,15 @@ function slotProblem(
 }
 
 /** Whether an old copy may be stopped to make room for its replacement. At rest, slots that are not ready are those without room. */
-function oneMayGoFirst(live: readonly SimNode[], app: AppView): boolean {
+function oneMayGoFirst(live: readonly NodeFacts[], app: AppView): boolean {
   const ready = live.reduce((sum, node) => sum + node.runtime.readyOf(app.id).length, 0);
   return ready > 1 && app.maxUnavailable > 0;
 }
 
-const isEligible = (node: SimNode, view: DesiredView): boolean => view.nodes.get(node.id)?.draining === false;
+const isEligible = (node: NodeFacts, view: DesiredView): boolean => view.nodes.get(node.id)?.draining === false;
 
 /** Memory is kept for the slots of instances that crashed and wait there to be started again. */
-function hasRoom(node: SimNode, view: DesiredView, app: AppView): boolean {
+function hasRoom(node: NodeFacts, view: DesiredView, app: AppView): boolean {
   if (!isEligible(node, view)) return false;
   let keptBytes = 0;
   for (const one of node.core?.local.values() ?? []) if (one.state === 'crashed') keptBytes += one.memoryBytes;

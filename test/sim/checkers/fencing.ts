@@ -5,20 +5,19 @@
 // daemons run. A frozen daemon cannot act; its node is left out until a little after it runs again.
 
 import { slotKey } from '../../../node/core/state.ts';
-import type { SimNode } from '../node.ts';
-import type { World } from '../world.ts';
 import type { Checker } from './checker.ts';
+import type { ClusterFacts, NodeFacts } from './facts.ts';
 
 const FENCING_MS = 16_000;
 const AWAKE_MS = 5_000;
 
 export class Fencing implements Checker {
   readonly name = 'fencing';
-  readonly #world: World;
+  readonly #world: ClusterFacts;
   #sides: number[] | undefined;
   #sinceMs = 0;
 
-  constructor(world: World) {
+  constructor(world: ClusterFacts) {
     this.#world = world;
   }
 
@@ -51,7 +50,7 @@ export class Fencing implements Checker {
     }
   }
 
-  #canAct(node: SimNode): boolean {
+  #canAct(node: NodeFacts): boolean {
     const awakeMs = this.#world.clock.nowMs - Math.max(node.thawedAtMs, node.bootedAtMs);
     return node.daemonUp && !node.frozen && awakeMs > AWAKE_MS;
   }

@@ -7,10 +7,9 @@
 // time in which this node must find out (a round of probes, then the longest suspicion; longer when its own loop was late).
 
 import type { InstanceId } from '../../../crdt/ids.ts';
-import type { Effect, Event, InstanceSpec, RouteTable } from '../../../node/core/types.ts';
-import type { SimNode } from '../node.ts';
-import type { World } from '../world.ts';
+import type { Effect, Event, RouteTable } from '../../../node/core/types.ts';
 import type { Checker } from './checker.ts';
+import type { ClusterFacts, NodeFacts, SpecFacts } from './facts.ts';
 
 const DEATH_KNOWN_MS = 20_000;
 const PER_NODE_MS = 1_500;
@@ -20,25 +19,25 @@ const LATE_FOR_MS = 60_000;
 
 export class Routing implements Checker {
   readonly name = 'routing';
-  readonly #world: World;
+  readonly #world: ClusterFacts;
   readonly #started = new Map<InstanceId, { app: string; node: string }>();
   /** By node: the nodes its table leads to. */
   readonly #leadsTo = new Map<number, number[]>();
 
-  constructor(world: World) {
+  constructor(world: ClusterFacts) {
     this.#world = world;
   }
 
-  starting(node: SimNode, spec: InstanceSpec): void {
+  starting(node: NodeFacts, spec: SpecFacts): void {
     if (this.#started.has(spec.id)) this.#world.fail(this.name, `instance id ${spec.id} is used twice`);
     this.#started.set(spec.id, { app: spec.app.id, node: node.id });
   }
 
-  booted(node: SimNode): void {
+  booted(node: NodeFacts): void {
     this.#leadsTo.delete(node.index);
   }
 
-  stepped(node: SimNode, _event: Event, effects: readonly Effect[]): void {
+  stepped(node: NodeFacts, _event: Event, effects: readonly Effect[]): void {
     for (const effect of effects) if (effect.type === 'setRoutes') this.#checkTable(node, effect.table);
     for (const index of this.#leadsTo.get(node.index) ?? []) {
       const other = this.#world.nodes[index]!;
@@ -51,7 +50,7 @@ export class Routing implements Checker {
     }
   }
 
-  #checkTable(node: SimNode, table: RouteTable): void {
+  #checkTable(node: NodeFacts, table: RouteTable): void {
     const leadsTo = new Set<number>();
     for (const { route, app, upstreams } of table.routes) {
       if (node.core?.desired?.routes.get(route) !== app) {

@@ -1,0 +1,62 @@
+// What a checker reads: of the simulated world, or of real daemons as their APIs tell it (test/chaos). Says nothing about what
+// is right.
+
+import type { AppId, Digest, InstanceId, NodeId } from '../../../crdt/ids.ts';
+import type { DesiredView } from '../../../crdt/view.ts';
+import type { CoreState, LocalInstance, Member } from '../../../node/core/state.ts';
+import type { Event, InstanceReport, InstanceSpec } from '../../../node/core/types.ts';
+import type { Quality, Running } from '../runtime.ts';
+import type { Violation } from './checker.ts';
+
+export type SpecFacts = Pick<
+  InstanceSpec,
+  'id' | 'app' | 'process' | 'index' | 'release' | 'restartCount' | 'memoryBytes'
+>;
+
+/** An instance as its machine runs it. */
+export type RunningFacts = Pick<Running, 'port' | 'state'> & { spec: SpecFacts };
+
+export type CoreFacts = Pick<CoreState, 'desired' | 'heads'> & {
+  members: ReadonlyMap<NodeId, Pick<Member, 'status'>>;
+  local: ReadonlyMap<InstanceId, Pick<LocalInstance, 'id' | 'app' | 'process' | 'index' | 'state' | 'memoryBytes'>>;
+};
+
+export interface NodeFacts {
+  readonly index: number;
+  readonly id: NodeId;
+  readonly self: { readonly name: string };
+  readonly machineUp: boolean;
+  readonly daemonUp: boolean;
+  readonly frozen: boolean;
+  /** Its disk is lost: it never comes back. */
+  readonly gone: boolean;
+  readonly bootedAtMs: number;
+  readonly thawedAtMs: number;
+  readonly downSinceMs: number;
+  readonly memoryBytes: number;
+  /** What it believes; undefined while its daemon does not run. */
+  readonly core: CoreFacts | undefined;
+  readonly store: { readonly document: { heads(): string[]; view(): DesiredView } } | undefined;
+  readonly runtime: {
+    readonly running: ReadonlyMap<InstanceId, RunningFacts>;
+    readyOf(app: AppId): readonly RunningFacts[];
+    memoryBytes(): number;
+  };
+  readonly blobs: { has(digest: Digest): boolean };
+  /** The newest that each other node's report said here. */
+  readonly delivered: ReadonlyMap<number, { instances: readonly Pick<InstanceReport, InstanceFields>[] }>;
+  readonly handling: Event | undefined;
+  /** The slots that it gives to someone, as long as the instance that it stops still has its place. */
+  slotsPlacedWith(id: InstanceId): ReadonlySet<string>;
+}
+
+type InstanceFields = 'id' | 'app' | 'process' | 'index' | 'state';
+
+export interface ClusterFacts {
+  readonly clock: { readonly nowMs: number };
+  readonly nodes: readonly NodeFacts[];
+  readonly network: { isCut(from: number, to: number): boolean };
+  indexOf(id: NodeId): number;
+  qualityOf(digest: Digest): Quality;
+  fail(checker: string, message: string, kind?: Violation['kind']): void;
+}
