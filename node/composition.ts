@@ -6,6 +6,7 @@ import { reachableAt } from './addresses.ts';
 import { adoptInstances } from './adoption.ts';
 import { Agent } from './agent.ts';
 import { startApi } from './api/server.ts';
+import { createBlobExchange } from './blobs/exchange.ts';
 import { createBlobStore } from './blobs/store.ts';
 import { ClusterReader } from './cluster-reader.ts';
 import { openClusterState } from './cluster-state.ts';
@@ -97,7 +98,9 @@ async function compose(
   const incarnation = await dataDir.nextIncarnation();
   const stack = hostStack();
 
-  const blobs = await createBlobStore({ dir: dataDir.file('blobs') });
+  const blobsDir = dataDir.file('blobs');
+  const blobs = await createBlobStore({ dir: blobsDir });
+  closers.push(() => blobs.close());
   const logs = createLogStore({ dataDir: dataDir.path, nodeId: self, log });
   const isolation = await prepareIsolation({
     dataDir: dataDir.path,
@@ -109,7 +112,14 @@ async function compose(
   const stager = await createStager({ dataDir: dataDir.path, sandbox: createSandbox(isolation), blobs, log, stack });
   const runtime = await createProcessRuntime({ isolation, stack, readBlob: (digest) => blobs.read(digest), logs, log });
 
-  const router = await startRouter({ nodeId: self, tls: identity.tls, http: options.http, link: options.link, log });
+  const router = await startRouter({
+    nodeId: self,
+    tls: identity.tls,
+    http: options.http,
+    link: options.link,
+    blobsDir,
+    log,
+  });
   closers.push(() => router.close());
   const { listen, advertise } = options;
   const { privateKey } = identity;
@@ -120,7 +130,6 @@ async function compose(
     listen,
     ...(advertise === undefined ? {} : { advertise }),
     dataDir: dataDir.path,
-    blobs,
     desired: store,
     log,
   });
@@ -132,6 +141,17 @@ async function compose(
     observed()
       .members.filter((member) => member.id !== self && member.status === 'alive')
       .map((member) => member.id);
+  const nameOf = (node: NodeId): string => view().nodes.get(node)?.name ?? node;
+  const exchange = createBlobExchange({
+    blobs,
+    identity: identity.tls,
+    linkOf: (node) => observed().members.find(({ id }) => id === node)?.report?.link,
+    onCorrupt: ({ digest, holder, reason }) => {
+      const message = `${nameOf(holder)} sent a damaged part of ${digest} (${reason}): it comes from other nodes`;
+      events.record({ name: 'blob.corrupt', node: holder, message });
+    },
+    log,
+  });
   const replicator = new Replicator({ store, gossip, log, others: () => agent.mayBeAlive() });
   const reader = new ClusterReader({ gossip, logs, events, aliveOthers });
 
@@ -174,7 +194,7 @@ async function compose(
       startInstance: (spec) => runtime.start(spec),
       stopInstance: (id, reason) => runtime.stop(id, reason),
       fetchDroplet: ({ digest, sizeBytes, holders }) => {
-        gossip.fetchBlob(digest, { sizeBytesMax: sizeBytes, holders }).catch((error: Error) => {
+        exchange.fetch(digest, { sizeBytesMax: sizeBytes, holders }).catch((error: Error) => {
           log.warn('droplet.fetch_failed', { digest, error });
           agent.post({ type: 'dropletFetchFailed', digest, reason: error.message });
         });
@@ -209,6 +229,7 @@ async function compose(
     cluster,
     psk,
     blobs,
+    exchange,
     gossip,
     log,
     reader,
@@ -353,6 +374,7 @@ async function compose(
     if (!keepInstances) await shield.lower();
     await isolation.groups?.close();
     agent.stop();
+    await blobs.close();
     await router.close();
     await gossip.stop();
     await store.close();

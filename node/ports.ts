@@ -179,20 +179,51 @@ export interface LogStore {
 
 // ---------------------------------------------------------------- blobs (node/blobs)
 
-/** Content-addressed files on this node. A blob that is there is whole and verified. */
+/**
+ * Content of this node, named by a digest that it can be checked against. A blob that is there is whole and verified. Stored
+ * in compressed chunks that blobs share; the digest is the hash of the list of its chunks' hashes (manifest.ts of blobs).
+ */
 export interface BlobStore {
   has(digest: Digest): boolean;
   list(): Digest[];
   /** The content of a blob that is there, from its beginning, as fast as the reader takes it. Fails at once with BlobError `not_held`. */
   read(digest: Digest): AsyncIterable<Uint8Array>;
   sizeBytes(digest: Digest): number;
-  /** Temporary name, fsync, verify, rename. Fails with BlobError `too_large`, `corrupt` (digest differs from expected), `disk_full`. Nothing is left behind on failure. */
+  /** Temporary name, fsync, verify, rename. Fails with BlobError `too_large`, `corrupt` (digest differs from expected), `disk_full`. Nothing is left behind on failure. The same content has the same digest on every node. */
   put(
     source: AsyncIterable<Uint8Array>,
     options: { sizeBytesMax: number; expected?: Digest },
   ): Promise<{ digest: Digest; sizeBytes: number }>;
   remove(digest: Digest): Promise<void>;
   onChange(listener: () => void): void;
+}
+
+/** Brings blobs from other nodes into the local store, over their links. */
+export interface BlobExchange {
+  /**
+   * From several holders at once; every chunk is verified, only those that are not here travel, and what has come stays when
+   * the fetch fails. Concurrent calls for one digest share a download. `passing`: as a source, not as a blob. Fails with
+   * BlobError `unavailable` (no holder delivers it), `too_large`, `disk_full`, `busy`, `aborted`.
+   */
+  fetch(
+    digest: Digest,
+    options: { sizeBytesMax: number; holders: NodeId[]; passing?: boolean; signal?: AbortSignal },
+  ): Promise<void>;
+}
+
+/** What people push, on its way to staging: chunks that come by themselves, then the blob they make. Bounded; the oldest go. */
+export interface SourceStore {
+  /** Numbers of those chunks that this node does not have. `hashes`: SHA-256 of each, one after the other. */
+  missing(hashes: Uint8Array): Promise<number[]>;
+  /** Stores framed chunks (chunk-frames.ts of blobs), each checked. What came whole stays, also when the source fails. Fails with BlobError `corrupt`, `too_large`, `disk_full`. */
+  take(source: AsyncIterable<Uint8Array>, options: { bytesMax: number }): Promise<void>;
+  /** The blob that is made of these chunks: hash and size (u32) of each. Fails with BlobError `not_held` when one is not here, `too_large`, `corrupt`. */
+  assemble(chunks: Uint8Array, options: { sizeBytesMax: number }): Promise<{ digest: Digest; sizeBytes: number }>;
+  has(digest: Digest): boolean;
+  /** Fails at once with BlobError `not_held`. */
+  read(digest: Digest): AsyncIterable<Uint8Array>;
+  list(): Digest[];
+  remove(digest: Digest): Promise<void>;
 }
 
 // ---------------------------------------------------------------- staging (node/staging)
@@ -268,8 +299,6 @@ export interface Gossip {
   handleStream(method: string, handler: RpcStreamHandler): void;
   /** Runs anti-entropy with the node until heads agree or it fails; one at a time per node. */
   syncDesired(node: NodeId): Promise<void>;
-  /** Downloads the blob from the first holder that has it whole, verified, into the local store. Concurrent calls for one digest share a download. */
-  fetchBlob(digest: Digest, options: { sizeBytesMax: number; holders: NodeId[]; signal?: AbortSignal }): Promise<void>;
   on(listener: GossipListener): void;
 }
 

@@ -11,7 +11,17 @@ import { rendezvousWeight } from './core/hash.ts';
 import { slotKey } from './core/state.ts';
 import type { Slot } from './core/types.ts';
 import { encodeInvite, INVITE_NODES_MAX, newInviteSecret } from './invite.ts';
-import type { BlobStore, Gossip, Log, LogLine, NodeService, ObservedView, RecordedEvent, Stager } from './ports.ts';
+import type {
+  BlobExchange,
+  BlobStore,
+  Gossip,
+  Log,
+  LogLine,
+  NodeService,
+  ObservedView,
+  RecordedEvent,
+  Stager,
+} from './ports.ts';
 import type { Replicator } from './replicator.ts';
 
 /** Copies of a droplet that a release waits for, this node's included; all nodes in a smaller cluster. */
@@ -34,6 +44,7 @@ export type ServiceParts = {
   cluster: string;
   psk: string;
   blobs: BlobStore;
+  exchange: BlobExchange;
   gossip: Gossip;
   log: Log;
   reader: ClusterReader;
@@ -198,9 +209,9 @@ export class Service implements NodeService {
     if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest))
       throw new Error('digest should be sha256:…');
     if (typeof sizeBytes !== 'number' || !(sizeBytes >= 0)) throw new Error('sizeBytes should be a number');
-    const { blobs, gossip } = this.#parts;
+    const { blobs, exchange } = this.#parts;
     if (!blobs.has(digest as Digest)) {
-      await gossip.fetchBlob(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from] });
+      await exchange.fetch(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from] });
     }
     return { held: true };
   }

@@ -1,165 +1,187 @@
-// The content-addressed files of this node: `<dir>/sha256/<hex>`. A file under its final name is whole, verified and on
-// disk; anything else is a leftover, removed at open. Never decides what to keep or to fetch.
+// The content-addressed blobs of this node, kept in chunks that blobs share. What a manifest names is whole, verified and on
+// disk; anything else is a leftover. Never decides what to keep or to fetch.
 
-import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { asDigest, type Digest } from '../../crdt/ids.ts';
-import type { BlobStore } from '../ports.ts';
+import type { Digest } from '../../crdt/ids.ts';
+import type { TlsIdentity } from '../identity.ts';
+import type { BlobStore, SourceStore } from '../ports.ts';
 import { BlobError } from './errors.ts';
+import type { FetchEvent, Fetched } from './fetch.ts';
+import type { HolderAddress } from './holder.ts';
+import { digestOfName, hexOf, type Layout, layoutOf, type Stay } from './layout.ts';
+import { HEADER_BYTES, sizeInHeader } from './manifest.ts';
+import { readBlob } from './reader.ts';
+import type { Stored } from './shelf.ts';
+import { type Job, WorkerHandle } from './worker-handle.ts';
 
-const DIGEST = /^sha256:([0-9a-f]{64})$/;
-const HEX = /^[0-9a-f]{64}$/;
+export type FetchRequest = { sizeBytesMax: number; holders: HolderAddress[]; identity: TlsIdentity };
 
-/** Bytes gathered before a write. Larger: fewer system calls, more memory per transfer. */
-const WRITE_BYTES_MIN = 256 * 1024;
-const READ_BYTES = 64 * 1024;
+export type LocalBlobStore = BlobStore & {
+  readonly sources: SourceStore;
+  /** Begins a download; `job.result` when the blob is there. */
+  download(digest: Digest, request: FetchRequest & { stay: Stay }, onEvent: (event: FetchEvent) => void): Job<'fetch'>;
+  /** Called by who ran a download, so that the blob shows. */
+  arrived(fetched: Fetched, stay: Stay): void;
+  /** Frees what nothing refers to any more; resolves when it is done, which running puts and downloads delay. */
+  sweep(): Promise<void>;
+  close(): Promise<void>;
+};
 
 /** Opens the store: creates its folders, removes what interrupted writes left behind, remembers sizes. */
-export const createBlobStore = async (options: { dir: string }): Promise<BlobStore> => {
-  const blobsDir = join(options.dir, 'sha256');
-  const tempDir = join(options.dir, 'incoming');
-  await rm(tempDir, { recursive: true, force: true });
-  await mkdir(tempDir, { recursive: true, mode: 0o700 });
-  await mkdir(blobsDir, { recursive: true, mode: 0o755 });
-
-  const sizes = await readSizes(blobsDir);
+export const createBlobStore = async (options: { dir: string }): Promise<LocalBlobStore> => {
+  const layout = layoutOf(options.dir);
+  for (const dir of [layout.packs, layout.incoming, ...Object.values(layout.manifests)]) {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+  }
+  await removeLeftovers(layout);
+  const sizes: Record<Stay, Map<Digest, number>> = {
+    kept: await readSizes(layout.manifests.kept),
+    passing: await readSizes(layout.manifests.passing),
+  };
+  const worker = new WorkerHandle(options.dir);
   const listeners = new Set<() => void>();
   const changed = (): void => {
     for (const listener of listeners) listener();
   };
-
-  /** Names appear and disappear one at a time, so that a removal never hits a blob that has just arrived again. */
-  let lastTurn: Promise<void> = Promise.resolve();
-  const exclusively = (turn: () => Promise<void>): Promise<void> => {
-    const thisTurn = lastTurn.then(turn);
-    lastTurn = thisTurn.catch(() => {});
-    return thisTurn;
+  const note = (digest: Digest, sizeBytes: number, stay: Stay): void => {
+    if (sizes[stay].has(digest)) return;
+    sizes[stay].set(digest, sizeBytes);
+    if (stay === 'kept') changed();
   };
 
-  const path = (digest: Digest): string => {
-    const hex = DIGEST.exec(digest)?.[1];
-    if (hex === undefined)
-      throw new BlobError('bad_digest', `"${digest}" is not a digest: expected sha256:<64 hex digits>`);
-    return join(blobsDir, hex);
+  const put = async (
+    source: AsyncIterable<Uint8Array>,
+    { sizeBytesMax, expected, stay }: { sizeBytesMax: number; expected?: Digest; stay: Stay },
+  ): Promise<{ digest: Digest; sizeBytes: number }> => {
+    if (expected !== undefined) hexOf(expected);
+    const job = worker.begin('put', { sizeBytesMax, stay, ...(expected === undefined ? {} : { expected }) });
+    const stored = await feedAll(job, source);
+    note(stored.digest, stored.sizeBytes, stay);
+    return stored;
   };
 
-  const put: BlobStore['put'] = async (source, { sizeBytesMax, expected }) => {
-    if (expected !== undefined) path(expected);
-    const tempPath = join(tempDir, randomBytes(12).toString('hex'));
-    try {
-      const written = await writeVerified(source, { tempPath, sizeBytesMax, expected });
-      await exclusively(async () => {
-        if (sizes.has(written.digest)) return;
-        await rename(tempPath, path(written.digest));
-        await syncDirectory(blobsDir);
-        sizes.set(written.digest, written.sizeBytes);
-        changed();
+  let sweeping: Promise<void> | undefined;
+  const sweep = (): Promise<void> => {
+    sweeping ??= worker
+      .begin('sweep', {})
+      .result.then(() => {})
+      .finally(() => {
+        sweeping = undefined;
       });
-      return written;
-    } catch (error) {
-      throw isDiskFull(error)
-        ? new BlobError('disk_full', `no space left in ${options.dir}: free some disk space and try again`, {
-            cause: error,
-          })
-        : error;
-    } finally {
-      await rm(tempPath, { force: true });
-    }
+    return sweeping;
+  };
+
+  const remove = async (digest: Digest, stay: Stay): Promise<void> => {
+    const path = layout.manifest(digest, stay);
+    if (!sizes[stay].delete(digest)) return;
+    await rm(path, { force: true });
+    if (stay === 'kept') changed();
+    // What it alone referred to goes when nothing else runs; a failure leaves it to the next removal.
+    sweep().catch(() => {});
+  };
+
+  const read = (digest: Digest, stay: Stay): AsyncIterable<Uint8Array> => {
+    if (!sizes[stay].has(digest)) throw new BlobError('not_held', `this node does not hold ${digest}`);
+    return readBlob(layout, digest, stay);
+  };
+
+  const sources: SourceStore = {
+    missing: async (hashes) => (await worker.begin('missing', { hashes }).result).missing,
+    async take(source, { bytesMax }) {
+      const { digest, sizeBytes } = await feedAll(worker.begin('take', { bytesMax }), source, { endsWhenCut: true });
+      if (sizeBytes > 0) note(digest, sizeBytes, 'passing');
+    },
+    async assemble(chunks, { sizeBytesMax }) {
+      const stored = await worker.begin('assemble', { chunks, sizeBytesMax, stay: 'passing' }).result;
+      note(stored.digest, stored.sizeBytes, 'passing');
+      const now = new Date();
+      await utimes(layout.manifest(stored.digest, 'passing'), now, now);
+      return stored;
+    },
+    has: (digest) => sizes.passing.has(digest),
+    read: (digest) => read(digest, 'passing'),
+    list: () => [...sizes.passing.keys()].sort(),
+    remove: (digest) => remove(digest, 'passing'),
   };
 
   return {
-    has: (digest) => sizes.has(digest),
-    list: () => [...sizes.keys()].sort(),
-    read: (digest) => {
-      if (!sizes.has(digest)) throw new BlobError('not_held', `this node does not hold ${digest}`);
-      return createReadStream(path(digest), { highWaterMark: READ_BYTES });
-    },
+    has: (digest) => sizes.kept.has(digest),
+    list: () => [...sizes.kept.keys()].sort(),
+    read: (digest) => read(digest, 'kept'),
     sizeBytes: (digest) => {
-      const size = sizes.get(digest);
+      const size = sizes.kept.get(digest);
       if (size === undefined) throw new BlobError('not_held', `this node does not hold ${digest}`);
       return size;
     },
-    put,
-    remove: async (digest) => {
-      const file = path(digest);
-      await exclusively(async () => {
-        if (!sizes.delete(digest)) return;
-        await rm(file, { force: true });
-        changed();
-      });
-    },
+    put: (source, asks) => put(source, { ...asks, stay: 'kept' }),
+    remove: (digest) => remove(digest, 'kept'),
     onChange: (listener) => void listeners.add(listener),
+    sources,
+    download: (digest, request, onEvent) => {
+      hexOf(digest);
+      return worker.begin('fetch', { digest, ...request }, onEvent);
+    },
+    arrived: ({ digest, sizeBytes }, stay) => note(digest, sizeBytes, stay),
+    sweep,
+    close: () => worker.close(),
   };
 };
 
-const readSizes = async (blobsDir: string): Promise<Map<Digest, number>> => {
+/** `endsWhenCut`: what has come counts although the source failed. */
+async function feedAll(
+  job: Job<'put' | 'take'>,
+  source: AsyncIterable<Uint8Array>,
+  { endsWhenCut = false } = {},
+): Promise<Stored> {
+  // Reported when the source has ended or was left.
+  job.result.catch(() => {});
+  let over = false;
+  job.result.catch(() => {
+    over = true;
+  });
+  try {
+    for await (const bytes of source) {
+      await job.feed(bytes);
+      if (over) break;
+    }
+  } catch (error) {
+    if (endsWhenCut) {
+      job.end();
+      await job.result.catch(() => {});
+    } else {
+      job.abort();
+      await job.result.catch(() => {});
+    }
+    throw error;
+  }
+  job.end();
+  return job.result;
+}
+
+const readSizes = async (dir: string): Promise<Map<Digest, number>> => {
   const sizes = new Map<Digest, number>();
-  for (const name of await readdir(blobsDir)) {
-    const found = await stat(join(blobsDir, name));
-    if (HEX.test(name) && found.isFile()) sizes.set(asDigest(`sha256:${name}`), found.size);
+  for (const name of await readdir(dir)) {
+    const digest = digestOfName(name);
+    if (digest === undefined) continue;
+    const file = await open(join(dir, name), 'r');
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
+      const size = sizeInHeader(buffer.subarray(0, bytesRead));
+      if (size !== undefined) sizes.set(digest, size);
+    } finally {
+      await file.close();
+    }
   }
   return sizes;
 };
 
-/** Writes the source to tempPath, fsynced; fails when it is larger or other than promised. The caller removes the file. */
-const writeVerified = async (
-  source: AsyncIterable<Uint8Array>,
-  want: { tempPath: string; sizeBytesMax: number; expected: Digest | undefined },
-): Promise<{ digest: Digest; sizeBytes: number }> => {
-  const file = await open(want.tempPath, 'wx', 0o644);
-  const hash = createHash('sha256');
-  let sizeBytes = 0;
-  let gathered: Uint8Array[] = [];
-  let gatheredBytes = 0;
-  try {
-    for await (const chunk of source) {
-      sizeBytes += chunk.length;
-      if (sizeBytes > want.sizeBytesMax) {
-        throw new BlobError('too_large', `the blob is larger than the ${want.sizeBytesMax} bytes that are allowed`);
-      }
-      hash.update(chunk);
-      gathered.push(chunk);
-      gatheredBytes += chunk.length;
-      if (gatheredBytes >= WRITE_BYTES_MIN) {
-        await writeAll(file, gathered);
-        gathered = [];
-        gatheredBytes = 0;
-      }
-    }
-    await writeAll(file, gathered);
-    const digest = asDigest(`sha256:${hash.digest('hex')}`);
-    if (want.expected !== undefined && digest !== want.expected) {
-      throw new BlobError('corrupt', `expected ${want.expected}, received ${digest}: the copy is damaged`);
-    }
-    await file.sync();
-    return { digest, sizeBytes };
-  } finally {
-    await file.close();
+/** Downloads, which have a log beside them, go on where they were cut. */
+const removeLeftovers = async ({ incoming }: Layout): Promise<void> => {
+  const names = await readdir(incoming);
+  for (const name of names) {
+    const base = name.replace(/\.(pack|log)$/, '');
+    if (names.includes(`${base}.pack`) && names.includes(`${base}.log`)) continue;
+    await rm(join(incoming, name), { recursive: true, force: true });
   }
-};
-
-const writeAll = async (file: FileHandle, chunks: Uint8Array[]): Promise<void> => {
-  if (chunks.length === 0) return;
-  const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-  for (let offset = 0; offset < bytes.length; ) {
-    const { bytesWritten } = await file.write(bytes, offset, bytes.length - offset);
-    offset += bytesWritten;
-  }
-};
-
-/** A rename is durable only when its directory is on disk too. */
-const syncDirectory = async (dir: string): Promise<void> => {
-  const handle = await open(dir, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-};
-
-const isDiskFull = (error: unknown): boolean => {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  return code === 'ENOSPC' || code === 'EDQUOT';
 };

@@ -3,7 +3,7 @@
 
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
 import { GossipError } from './errors.ts';
-import { BLOB_CHUNK_BYTES } from './limits.ts';
+import { WRITE_BYTES_MAX } from './limits.ts';
 
 export type WaitOptions = { signal?: AbortSignal; timeoutMs: number };
 
@@ -161,7 +161,7 @@ export class StreamReader {
 export async function writeFrame(stream: Stream, body: Uint8Array, options: WaitOptions): Promise<void> {
   const header = new Uint8Array(HEADER_BYTES);
   new DataView(header.buffer).setUint32(0, body.byteLength);
-  if (body.byteLength <= BLOB_CHUNK_BYTES) {
+  if (body.byteLength <= WRITE_BYTES_MAX) {
     const whole = new Uint8Array(HEADER_BYTES + body.byteLength);
     whole.set(header);
     whole.set(body, HEADER_BYTES);
@@ -174,11 +174,11 @@ export async function writeFrame(stream: Stream, body: Uint8Array, options: Wait
 
 /** Writes raw bytes in small parts, waiting whenever the connection is full, so that other streams get their turn. */
 export async function writeBytes(stream: Stream, bytes: Uint8Array, options: WaitOptions): Promise<void> {
-  for (let from = 0; from < bytes.byteLength; from += BLOB_CHUNK_BYTES) {
+  for (let from = 0; from < bytes.byteLength; from += WRITE_BYTES_MAX) {
     options.signal?.throwIfAborted();
     let more: boolean;
     try {
-      more = stream.send(bytes.subarray(from, from + BLOB_CHUNK_BYTES));
+      more = stream.send(bytes.subarray(from, from + WRITE_BYTES_MAX));
     } catch (error) {
       throw closed(error);
     }

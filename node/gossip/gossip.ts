@@ -1,14 +1,12 @@
-// The node-to-node control plane behind the port `Gossip`: wires the libp2p host to topics, requests, anti-entropy, blobs
-// and probes. Holds no decision of its own beyond what happens when a connection opens.
+// The node-to-node control plane behind the port `Gossip`: wires the libp2p host to topics, requests, anti-entropy and
+// probes. Holds no decision of its own beyond what happens when a connection opens.
 
 import type { Connection, PrivateKey, Stream } from '@libp2p/interface';
 import type { ClusterId, NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
-import type { BlobStore, Gossip, GossipListener, Log } from '../ports.ts';
+import type { Gossip, GossipListener, Log } from '../ports.ts';
 import { AddressBook } from './address-book.ts';
 import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
-import { BlobClient } from './blob-client.ts';
-import { BlobServer } from './blob-server.ts';
 import { Connections, Gate } from './connections.ts';
 import { Dialer } from './dialer.ts';
 import { LanDiscovery, wantsDiscovery } from './discovery.ts';
@@ -35,7 +33,6 @@ export type GossipOptions = {
   advertise?: string;
   /** Known addresses of other nodes are kept there, in peers.json. */
   dataDir: string;
-  blobs: BlobStore;
   desired: SyncSource;
   log: Log;
   /** Announce and find nodes on the local network; default: whenever the listener is reachable from it. */
@@ -88,8 +85,6 @@ class LibP2PGossip implements Gossip {
   readonly #server: RpcServer;
   readonly #client: RpcClient;
   readonly #sync: Sync;
-  readonly #blobServer: BlobServer;
-  readonly #blobClient: BlobClient;
   readonly #wideSync = new Semaphore(limits.SYNC_PARALLEL_MAX, limits.CONNECTIONS_MAX);
   readonly #listeners: GossipListener[] = [];
   readonly #gossipMissingSinceMs = new Map<NodeId, number>();
@@ -107,7 +102,7 @@ class LibP2PGossip implements Gossip {
     addresses: () => string[];
   }) {
     const { options, host, gate, rejections } = parts;
-    const { blobs, clusterId, log } = options;
+    const { clusterId, log } = options;
     this.self = options.identity.nodeId;
     this.#options = options;
     this.#log = log;
@@ -155,14 +150,6 @@ class LibP2PGossip implements Gossip {
     this.#server = new RpcServer(log);
     this.#client = new RpcClient(this.#dialer, this.#protocol('rpc'));
     this.#sync = new Sync({ source: options.desired, dialer: this.#dialer, protocol: this.#protocol('sync'), log });
-    this.#blobServer = new BlobServer(blobs, log);
-    this.#blobClient = new BlobClient({
-      blobs,
-      connections: this.#connections,
-      dialer: this.#dialer,
-      protocol: this.#protocol('blob'),
-      log,
-    });
   }
 
   addresses(): string[] {
@@ -173,11 +160,6 @@ class LibP2PGossip implements Gossip {
     await this.#book.load();
     await this.#serve('rpc', (stream, connection) => this.#server.serve(stream, connection), limits.RPC_STREAMS_MAX);
     await this.#serve('sync', (stream, connection) => this.#sync.serve(stream, connection), limits.SYNC_STREAMS_MAX);
-    await this.#serve(
-      'blob',
-      (stream, connection) => this.#blobServer.serve(stream, connection),
-      limits.BLOB_STREAMS_MAX,
-    );
     this.#server.handle(TELL_REPORT, async (payload, from) => this.#topics.receiveReport(checkReport(payload), from));
     this.#server.handle(TELL_MEMBERSHIP, async (payload, from) =>
       this.#topics.receiveMembership(checkMembership(payload), from),
@@ -280,18 +262,16 @@ class LibP2PGossip implements Gossip {
     return this.#sync.run(node);
   }
 
-  fetchBlob: Gossip['fetchBlob'] = (digest, options) => this.#blobClient.fetch(digest, options);
-
   on(listener: GossipListener): void {
     this.#listeners.push(listener);
   }
 
-  #protocol(name: 'rpc' | 'sync' | 'blob'): string {
+  #protocol(name: 'rpc' | 'sync'): string {
     return `/peer/${this.#options.clusterId}/${name}/1`;
   }
 
   async #serve(
-    name: 'rpc' | 'sync' | 'blob',
+    name: 'rpc' | 'sync',
     handler: (stream: Stream, connection: Connection) => Promise<void>,
     streamsMax: number,
   ): Promise<void> {

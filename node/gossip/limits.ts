@@ -59,6 +59,8 @@ export const CONNECTION_CLOSING_WAIT_MS = 200;
 export const STREAM_WINDOW_BYTES_MAX = 2 * MiB;
 export const STREAM_UNREAD_BYTES_MAX = 4 * MiB;
 export const STREAMS_PER_CONNECTION_MAX = 256;
+/** Small enough that a heartbeat behind it on the same connection is not noticeably late. */
+export const WRITE_BYTES_MAX = 64 * KiB;
 
 // ---------------------------------------------------------------- addresses
 
@@ -100,22 +102,6 @@ export const SYNC_TIMEOUT_MS = 120_000;
 export const SYNC_STREAMS_MAX = 4;
 /** Nodes synced with at once after a change too large for gossip. */
 export const SYNC_PARALLEL_MAX = 4;
-
-// ---------------------------------------------------------------- blobs
-
-export const BLOB_REQUEST_BYTES_MAX = 4 * KiB;
-/** Small enough that a heartbeat behind it on the same connection is not noticeably late. */
-export const BLOB_CHUNK_BYTES = 64 * KiB;
-export const BLOB_UPLOADS_MAX = 8;
-export const BLOB_DOWNLOADS_MAX = 4;
-export const BLOB_DOWNLOADS_QUEUED_MAX = 1_000;
-export const BLOB_STREAMS_MAX = 16;
-/** A transfer that moves nothing for this long is given up. */
-export const BLOB_IDLE_TIMEOUT_MS = 15_000;
-export const BLOB_HOLDERS_TRIED_MAX = 10;
-/** Rounds over the holders while some say they are busy, and the wait between them. */
-export const BLOB_BUSY_ROUNDS_MAX = 20;
-export const BLOB_BUSY_DELAY_MS = 500;
 
 // ---------------------------------------------------------------- probes
 

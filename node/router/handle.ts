@@ -28,6 +28,8 @@ export type RouterOptions = {
   /** `HOST:PORT`; port 0 means any free port. */
   http: string;
   link: string;
+  /** The blob store's folder: other nodes fetch from it over the link. */
+  blobsDir?: string;
   log: Log;
   /** Default 1. More share the ports; each costs about 15 MB. */
   threads?: number;
@@ -64,9 +66,9 @@ class RouterProcess implements RouterHandle {
   #restartTimer: NodeJS.Timeout | undefined;
 
   constructor(options: RouterOptions) {
-    const { nodeId, tls, http, link, threads = 1 } = options;
+    const { nodeId, tls, http, link, blobsDir, threads = 1 } = options;
     this.#options = options;
-    this.#config = { nodeId, tls, http, link, threads };
+    this.#config = { nodeId, tls, http, link, blobsDir, threads };
   }
 
   get http(): string {

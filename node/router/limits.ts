@@ -72,6 +72,20 @@ export const LINK_PING_TIMEOUT_MS = 7_500;
 /** When our own timers were late by more than this, a missed ping says nothing about the other side. */
 export const LINK_PING_LATENESS_MAX_MS = 1_000;
 
+// ---------------------------------------------------------------- blobs
+
+/** Fetches served at one time, per thread; more are told that this node is busy. */
+export const BLOB_FETCHES_MAX = 8;
+/** Two of them for each fetch: one is read while the other is sent. */
+export const BLOB_READ_BYTES = 256 * 1024;
+/** A request names at most 256 ranges. */
+export const BLOB_REQUEST_BYTES_MAX = 32 * 1024;
+/** Requests of one fetch that wait for their answer. */
+export const BLOB_REQUESTS_AHEAD_MAX = 8;
+export const BLOB_ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+/** A fetch that takes or asks nothing for this long is ended. */
+export const BLOB_IDLE_TIMEOUT_MS = 60_000;
+
 // ---------------------------------------------------------------- joining
 
 export const JOIN_REQUEST_BYTES_MAX = 16 * 1024;

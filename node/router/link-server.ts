@@ -8,6 +8,7 @@ import type { TLSSocket } from 'node:tls';
 import { asInstanceId, type InstanceId, type NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity.ts';
 import { nodeIdOfCertificate } from '../node-id.ts';
+import { BLOB_PATH, BLOB_PROTOCOL, BlobDesk } from './blob-desk.ts';
 import { https } from './builtin.ts';
 import { type ClientConnection, Exchange, type LinkErrorCode } from './exchange.ts';
 import { type AskDaemon, JoinDesk } from './join-desk.ts';
@@ -38,12 +39,14 @@ export class LinkServer {
   readonly server: Server;
   readonly #routing: Routing;
   readonly #joins: JoinDesk;
+  readonly #blobs: BlobDesk;
   /** Who holds the other end; set before a connection's first request. */
   readonly #nodes = new Map<TLSSocket, NodeId>();
   #strangers = 0;
 
-  constructor(routing: Routing, identity: TlsIdentity, askDaemon: AskDaemon) {
+  constructor(routing: Routing, identity: TlsIdentity, askDaemon: AskDaemon, blobsDir: string | undefined) {
     this.#routing = routing;
+    this.#blobs = new BlobDesk(blobsDir);
     this.#joins = new JoinDesk(askDaemon);
     this.server = https.createServer({
       key: identity.keyPem,
@@ -71,6 +74,10 @@ export class LinkServer {
       this.#serve(req, res);
     });
     this.server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+      if (req.headers.upgrade === BLOB_PROTOCOL && req.url === BLOB_PATH) {
+        this.#serveBlobs(socket as TLSSocket, head);
+        return;
+      }
       adoptUpgrade(req, socket, head, (res, client) => this.#serve(req, res, client));
     });
     this.server.on('connect', (req: IncomingMessage, socket: Duplex, head: Buffer) => this.#tunnel(req, socket, head));
@@ -194,6 +201,15 @@ export class LinkServer {
     );
   }
 
+  #serveBlobs(socket: TLSSocket, head: Buffer): void {
+    socket.on('error', () => socket.destroy());
+    const node = this.#nodes.get(socket);
+    if (node === undefined || strangers.has(socket) || !this.#routing.admitted.has(node)) {
+      refuseTunnel(socket, '403 Forbidden', 'not_admitted');
+    } else if (!this.#blobs.hasRoom()) refuseTunnel(socket, '503 Service Unavailable', 'saturated');
+    else this.#blobs.serve(socket, head);
+  }
+
   #tunnel(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const connection = socket as TLSSocket;
     socket.on('error', () => socket.destroy());
@@ -249,6 +265,8 @@ function sendLinkError(req: IncomingMessage, res: ServerResponse, code: LinkErro
   discardBody(req);
 }
 
+/** Read on, so that the other side's end is seen: a connection that nobody reads stays open for ever. */
 function refuseTunnel(socket: Duplex, status: string, code: LinkErrorCode): void {
   socket.end(`HTTP/1.1 ${status}\r\n${PEER_LINK_ERROR}: ${code}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+  socket.resume();
 }

@@ -12,6 +12,8 @@ export type RouterConfig = {
   /** `host:port`; port 0 means any free port. */
   http: string;
   link: string;
+  /** The blob store's folder, to serve from; absent: no blobs are served. */
+  blobsDir?: string | undefined;
   /** Threads that accept; each has its own connections. */
   threads: number;
   /** Set for further threads: the first one has taken the ports. */

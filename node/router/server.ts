@@ -29,7 +29,7 @@ export async function startRouterServer(
 ): Promise<RouterServer> {
   const routing = new Routing(config.nodeId, linkCredentials(config.tls), new BoundedLog(daemon.log));
   const publicServer = createPublicServer(routing);
-  const link = new LinkServer(routing, config.tls, daemon.ask);
+  const link = new LinkServer(routing, config.tls, daemon.ask, config.blobsDir);
   const sharing = { shared: config.threads > 1, taken: config.portsTaken ?? false };
   const linkAddress = await listen(link.server, config.link, { flag: '--link', ...sharing });
   let httpAddress: string;

@@ -1,16 +1,19 @@
-// The blob store: what is under its final name is whole and verified, and a failure leaves nothing behind.
+// The blob store: what a manifest names is whole and verified, content is stored once, and a failure leaves nothing behind.
 
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { asDigest } from '../../crdt/ids.ts';
-import { createBlobStore } from '../../node/blobs/store.ts';
+import { asDigest, type Digest } from '../../crdt/ids.ts';
+import { createBlobStore, type LocalBlobStore } from '../../node/blobs/store.ts';
 
-const digestOf = (bytes: Uint8Array) => asDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`);
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const sizeBytesMax = 64 * MiB;
+const within = { timeout: 20_000, interval: 10 };
 
 async function* chunks(...parts: (string | Uint8Array | Error)[]): AsyncGenerator<Uint8Array> {
   for (const part of parts) {
@@ -21,108 +24,193 @@ async function* chunks(...parts: (string | Uint8Array | Error)[]): AsyncGenerato
 
 describe('blob store', () => {
   let dir: string;
+  const stores: LocalBlobStore[] = [];
+  const open = async (): Promise<LocalBlobStore> => {
+    const store = await createBlobStore({ dir });
+    stores.push(store);
+    return store;
+  };
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'peer-blobs-'));
   });
-  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+  afterEach(async () => {
+    await Promise.all(stores.splice(0).map((store) => store.close()));
+    rmSync(dir, { recursive: true, force: true });
+  });
 
-  const leftovers = () => readdirSync(join(dir, 'incoming'));
+  const files = (name: string) => readdirSync(join(dir, name));
+  const packedBytes = () => files('packs').reduce((sum, name) => sum + statSync(join(dir, 'packs', name)).size, 0);
+  const contentOf = (store: LocalBlobStore, digest: Digest) => buffer(store.read(digest));
 
-  it('names a blob by its SHA-256 and tells its size', async () => {
-    const store = await createBlobStore({ dir });
+  it('gives back what was put, in one piece, and tells its size', async () => {
+    const store = await open();
     const stored = await store.put(chunks('hello ', 'world'), { sizeBytesMax: 100 });
-    expect(stored).toEqual({ digest: digestOf(Buffer.from('hello world')), sizeBytes: 11 });
-    expect((await buffer(store.read(stored.digest))).toString()).toBe('hello world');
+    expect(stored).toEqual({ digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/), sizeBytes: 11 });
+    expect((await contentOf(store, stored.digest)).toString()).toBe('hello world');
     expect([store.has(stored.digest), store.sizeBytes(stored.digest), store.list()]).toEqual([
       true,
       11,
       [stored.digest],
     ]);
-    expect(leftovers()).toEqual([]);
+    expect(files('incoming')).toEqual([]);
   });
 
-  it('keeps large content whole across many chunks', async () => {
-    const store = await createBlobStore({ dir });
-    const parts = Array.from({ length: 40 }, (_, i) => Buffer.alloc(64 * 1024 + i, i));
-    const { digest } = await store.put(chunks(...parts), { sizeBytesMax: 10_000_000 });
-    expect(digest).toBe(digestOf(await buffer(store.read(digest))));
-    expect(digest).toBe(digestOf(Buffer.concat(parts)));
+  it('names content by a digest of the hashes of its chunks, which anyone can compute', async () => {
+    const store = await open();
+    const { digest } = await store.put(chunks('hello'), { sizeBytesMax: 100 });
+    const listed = Buffer.concat([createHash('sha256').update('hello').digest(), Buffer.from([0, 0, 0, 5])]);
+    expect(digest).toBe(`sha256:${createHash('sha256').update('peer-blob/1\n').update(listed).digest('hex')}`);
+  });
+
+  it.each<[string, Buffer]>([
+    ['nothing', Buffer.alloc(0)],
+    ['noise', randomBytes(5 * MiB + 17)],
+    ['one repeated byte', Buffer.alloc(3 * MiB, 'x')],
+    ['text', Buffer.from(Array.from({ length: 100_000 }, (_, n) => `line ${n}\n`).join(''))],
+  ])('keeps %s whole, however it comes in', async (_name, content) => {
+    const store = await open();
+    const parts = Array.from({ length: Math.ceil(content.length / 70_001) }, (_, n) =>
+      content.subarray(n * 70_001, (n + 1) * 70_001),
+    );
+    const one = await store.put(chunks(...parts), { sizeBytesMax });
+    const other = await store.put(chunks(content), { sizeBytesMax });
+    expect(other).toEqual(one);
+    expect((await contentOf(store, one.digest)).equals(content)).toBe(true);
+  });
+
+  it('stores what two blobs have in common once, wherever it is in them', async () => {
+    const store = await open();
+    const common = randomBytes(8 * MiB);
+    await store.put(chunks(common), { sizeBytesMax });
+    const before = packedBytes();
+    const changed = Buffer.concat([
+      randomBytes(1000),
+      common.subarray(0, 4 * MiB),
+      Buffer.from('one line more\n'),
+      common.subarray(4 * MiB),
+    ]);
+    const { digest } = await store.put(chunks(changed), { sizeBytesMax });
+    expect((packedBytes() - before) / common.length).toBeLessThan(0.1);
+    expect((await contentOf(store, digest)).equals(changed)).toBe(true);
+  });
+
+  it('stores what can be compressed in less', async () => {
+    const store = await open();
+    await store.put(chunks(Buffer.from(Array.from({ length: 200_000 }, (_, n) => `line ${n}\n`).join(''))), {
+      sizeBytesMax,
+    });
+    expect(packedBytes()).toBeLessThan(1 * MiB);
   });
 
   it('finds its blobs again, and removes what an interrupted write left', async () => {
-    const first = await createBlobStore({ dir });
-    const { digest } = await first.put(chunks('kept'), { sizeBytesMax: 100 });
-    writeFileSync(join(dir, 'incoming', 'half'), 'half');
-    mkdirSync(join(dir, 'sha256', 'not-a-digest'));
-    const again = await createBlobStore({ dir });
+    const { digest } = await (await open()).put(chunks('kept'), { sizeBytesMax: 100 });
+    writeFileSync(join(dir, 'incoming', 'half.pack'), 'half');
+    mkdirSync(join(dir, 'manifests', 'not-a-digest'));
+    const again = await open();
     expect(again.list()).toEqual([digest]);
     expect(again.sizeBytes(digest)).toBe(4);
-    expect(leftovers()).toEqual([]);
+    expect((await contentOf(again, digest)).toString()).toBe('kept');
+    expect(files('incoming')).toEqual([]);
   });
 
-  it.each([
-    ['too large', chunks('12345', '67890'), { sizeBytesMax: 9 }, { code: 'too_large' }],
+  it.each<[string, () => AsyncGenerator<Uint8Array>, { sizeBytesMax: number; expected?: Digest }, object]>([
+    ['too large', () => chunks('12345', '67890'), { sizeBytesMax: 9 }, { code: 'too_large' }],
     [
       'other than its digest',
-      chunks('x'),
-      { sizeBytesMax: 9, expected: digestOf(Buffer.from('y')) },
+      () => chunks('x'),
+      { sizeBytesMax: 9, expected: asDigest(`sha256:${'0'.repeat(64)}`) },
       { code: 'corrupt' },
     ],
     [
       'asked for by a malformed digest',
-      chunks('x'),
+      () => chunks('x'),
       { sizeBytesMax: 9, expected: asDigest('sha256:../x') },
       { code: 'bad_digest' },
     ],
     [
       'cut off by its source',
-      chunks('x', new Error('connection lost')),
-      { sizeBytesMax: 9 },
+      () => chunks(randomBytes(2 * MiB), new Error('connection lost')),
+      { sizeBytesMax },
       { message: 'connection lost' },
     ],
   ])('refuses a blob that is %s, and leaves nothing behind', async (_name, source, options, failure) => {
-    const store = await createBlobStore({ dir });
-    await expect(store.put(source, options)).rejects.toMatchObject(failure);
-    expect([store.list(), leftovers(), readdirSync(join(dir, 'sha256'))]).toEqual([[], [], []]);
+    const store = await open();
+    await expect(store.put(source(), options)).rejects.toMatchObject(failure);
+    expect([store.list(), files('incoming'), files('packs'), files('manifests')]).toEqual([[], [], [], []]);
   });
 
   it('says disk_full when there is no space, and leaves nothing behind', async () => {
     const mount = join(dir, 'small');
     mkdirSync(mount);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);
+    const store = await createBlobStore({ dir: mount });
     try {
-      const store = await createBlobStore({ dir: mount });
-      const big = Array.from({ length: 32 }, () => Buffer.alloc(64 * 1024));
-      await expect(store.put(chunks(...big), { sizeBytesMax: 10_000_000 })).rejects.toMatchObject({
-        code: 'disk_full',
-      });
+      const big = Array.from({ length: 32 }, () => randomBytes(64 * KiB));
+      await expect(store.put(chunks(...big), { sizeBytesMax })).rejects.toMatchObject({ code: 'disk_full' });
       expect(readdirSync(join(mount, 'incoming'))).toEqual([]);
       await store.put(chunks('fits'), { sizeBytesMax: 100 });
     } finally {
+      await store.close();
       execFileSync('umount', [mount]);
     }
   });
 
-  it('stores the same content once, also when it comes twice at the same time', async () => {
-    const store = await createBlobStore({ dir });
+  it('shows the same content once, also when it comes twice at the same time', async () => {
+    const store = await open();
     let changes = 0;
     store.onChange(() => changes++);
     await Promise.all([1, 2, 3].map(() => store.put(chunks('same'), { sizeBytesMax: 100 })));
     expect(store.list()).toHaveLength(1);
-    expect(readdirSync(join(dir, 'sha256'))).toHaveLength(1);
+    expect(files('manifests')).toHaveLength(1);
     expect(changes).toBe(1);
   });
 
   it('tells listeners of arrivals and removals; removing twice is harmless', async () => {
-    const store = await createBlobStore({ dir });
+    const store = await open();
     const seen: string[] = [];
     store.onChange(() => seen.push(store.list().join()));
     const { digest } = await store.put(chunks('a'), { sizeBytesMax: 100 });
     await store.remove(digest);
     await store.remove(digest);
     expect(seen).toEqual([digest, '']);
-    expect(readdirSync(join(dir, 'sha256'))).toEqual([]);
+    await expect.poll(() => files('packs'), within).toEqual([]);
     expect(() => store.sizeBytes(digest)).toThrow(/does not hold/);
     expect(() => store.read(digest)).toThrow(/does not hold/);
+  });
+
+  it('frees the chunks that no blob needs any more, and keeps those that one does', async () => {
+    const store = await open();
+    const [a, b, c] = [randomBytes(4 * MiB), randomBytes(2 * MiB), randomBytes(2 * MiB)];
+    const first = await store.put(chunks(a, b), { sizeBytesMax });
+    const second = await store.put(chunks(b, c), { sizeBytesMax });
+    await store.remove(first.digest);
+    await store.sweep();
+    expect(packedBytes() / MiB).toBeLessThan(4.5);
+    expect((await contentOf(store, second.digest)).equals(Buffer.concat([b, c]))).toBe(true);
+    const again = await open();
+    expect((await contentOf(again, second.digest)).equals(Buffer.concat([b, c]))).toBe(true);
+  });
+
+  it('goes on giving out a blob whose chunks are moved meanwhile', async () => {
+    const store = await open();
+    const [a, b] = [randomBytes(12 * MiB), randomBytes(6 * MiB)];
+    const first = await store.put(chunks(a, b), { sizeBytesMax });
+    const second = await store.put(chunks(b), { sizeBytesMax });
+    const reading = store.read(second.digest)[Symbol.asyncIterator]();
+    const parts = [(await reading.next()).value as Uint8Array];
+    await store.remove(first.digest);
+    await store.sweep();
+    for (let next = await reading.next(); !next.done; next = await reading.next()) parts.push(next.value);
+    expect(Buffer.concat(parts).equals(b)).toBe(true);
+  });
+
+  it('takes a manifest that is damaged on disk for no blob', async () => {
+    const store = await open();
+    const { digest } = await store.put(chunks(randomBytes(MiB)), { sizeBytesMax });
+    const path = join(dir, 'manifests', digest.slice('sha256:'.length));
+    const bytes = readFileSync(path);
+    bytes[60]! ^= 1;
+    writeFileSync(path, bytes);
+    await expect(contentOf(store, digest)).rejects.toMatchObject({ code: 'corrupt' });
   });
 });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { NodeId } from '../../crdt/ids.ts';
 import { createGossip } from '../../node/gossip/gossip.ts';
 import { CLUSTER, newIdentity, PSK, reportOf } from './fixtures.ts';
-import { collectingLog, FolderBlobStore, SetSource } from './twins.ts';
+import { collectingLog, SetSource } from './twins.ts';
 
 type Argument = {
   peers: { id: NodeId; addresses: string[] }[];
@@ -24,7 +24,6 @@ const gossip = await createGossip({
   psk: PSK,
   listen: argument.listen ?? '127.0.0.1:0',
   dataDir,
-  blobs: new FolderBlobStore(dataDir),
   desired: new SetSource(),
   log: collectingLog(),
 });

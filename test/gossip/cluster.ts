@@ -9,14 +9,13 @@ import type { MembershipMessage, Report } from '../../node/core/types.ts';
 import { createGossip, type GossipOptions } from '../../node/gossip/gossip.ts';
 import type { Gossip } from '../../node/ports.ts';
 import { CLUSTER, type Identity, newIdentity, PSK } from './fixtures.ts';
-import { collectingLog, FolderBlobStore, SetSource } from './twins.ts';
+import { collectingLog, SetSource } from './twins.ts';
 
 export class TestNode {
   readonly gossip: Gossip;
   readonly id: NodeId;
   readonly identity: Identity;
   readonly desired: SetSource;
-  readonly blobs: FolderBlobStore;
   readonly log: ReturnType<typeof collectingLog>;
   readonly dataDir: string;
   readonly reports: Report[] = [];
@@ -30,7 +29,6 @@ export class TestNode {
     parts: {
       identity: Identity;
       desired: SetSource;
-      blobs: FolderBlobStore;
       log: ReturnType<typeof collectingLog>;
       dataDir: string;
     },
@@ -39,7 +37,6 @@ export class TestNode {
     this.id = gossip.self;
     this.identity = parts.identity;
     this.desired = parts.desired;
-    this.blobs = parts.blobs;
     this.log = parts.log;
     this.dataDir = parts.dataDir;
     gossip.on({
@@ -73,7 +70,6 @@ export class TestCluster {
     const dataDir = options.dataDir ?? this.folder();
     const identity = options.identity ?? (await newIdentity());
     const desired = new SetSource();
-    const blobs = new FolderBlobStore(dataDir);
     const log = collectingLog();
     const gossip = await createGossip({
       clusterId: CLUSTER,
@@ -83,10 +79,9 @@ export class TestCluster {
       ...options,
       identity,
       dataDir,
-      blobs,
       log,
     });
-    const node = new TestNode(gossip, { identity, desired, blobs, log, dataDir });
+    const node = new TestNode(gossip, { identity, desired, log, dataDir });
     this.#nodes.push(node);
     await gossip.start();
     return node;

@@ -31,7 +31,7 @@ export type TestRouter = TestIdentity & { handle: RouterHandle & { pid?: number 
 
 export async function startTestRouter(
   identity = makeIdentity(),
-  options: { threads?: number; log?: Log } = {},
+  options: { threads?: number; log?: Log; blobsDir?: string } = {},
 ): Promise<TestRouter> {
   const handle = await startRouter({
     ...identity,
@@ -39,6 +39,7 @@ export async function startTestRouter(
     link: '127.0.0.1:0',
     log: options.log ?? silentLog,
     threads: options.threads,
+    ...(options.blobsDir === undefined ? {} : { blobsDir: options.blobsDir }),
   });
   return { ...identity, handle, httpPort: Number(handle.http.split(':')[1]) };
 }

@@ -1,0 +1,22 @@
+// How a chunk is stored and sent: compressed when that makes it smaller, else as it is. Synchronous: for the worker only.
+
+import { createHash } from 'node:crypto';
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { CHUNK_ZSTD_LEVEL } from './limits.ts';
+
+export const hashOf = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
+
+export function packChunk(bytes: Uint8Array): Uint8Array {
+  const packed = zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: CHUNK_ZSTD_LEVEL } });
+  return packed.length < bytes.length ? packed : bytes;
+}
+
+/** The chunk's content; undefined when what is stored is not the chunk that was promised. */
+export function openChunk(stored: Uint8Array, want: { hash: Buffer; bytes: number }): Uint8Array | undefined {
+  try {
+    const bytes = stored.length === want.bytes ? stored : zstdDecompressSync(stored, { maxOutputLength: want.bytes });
+    return bytes.length === want.bytes && hashOf(bytes).equals(want.hash) ? bytes : undefined;
+  } catch {
+    return undefined;
+  }
+}

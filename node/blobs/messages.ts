@@ -1,0 +1,36 @@
+// What the store and its worker thread say to each other. Types only. `job` is a number that the store gives.
+
+import type { Digest } from '../../crdt/ids.ts';
+import type { BlobErrorCode } from './errors.ts';
+import type { FetchEvent, Fetched, FetchOptions } from './fetch.ts';
+import type { HolderAddress } from './holder.ts';
+import type { Stay } from './layout.ts';
+import type { Stored } from './shelf.ts';
+
+export type Jobs = {
+  /** Fed with `bytes`, then `end`. */
+  put: { asks: { sizeBytesMax: number; expected?: Digest; stay: Stay }; answers: Stored };
+  fetch: { asks: FetchOptions; answers: Fetched };
+  /** Removes what no manifest refers to. Waits until no other job runs. */
+  sweep: { asks: Record<never, never>; answers: { freedBytes: number } };
+  /** Which of the chunks, hashes one after the other, are not here: their numbers. */
+  missing: { asks: { hashes: Uint8Array }; answers: { missing: number[] } };
+  /** Chunks from somewhere else, fed with `bytes`: see chunk-frames.ts. They stay under a manifest of their own. */
+  take: { asks: { bytesMax: number }; answers: Stored };
+  /** A blob of chunks that are all here: hash and size (u32) of each, one after the other. */
+  assemble: { asks: { chunks: Uint8Array; sizeBytesMax: number; stay: Stay }; answers: Stored };
+};
+
+export type ToWorker =
+  | { [J in keyof Jobs]: { job: number; type: 'begin'; what: J; asks: Jobs[J]['asks'] } }[keyof Jobs]
+  | { job: number; type: 'bytes'; bytes: Uint8Array }
+  | { job: number; type: 'end' }
+  | { job: number; type: 'holders'; holders: HolderAddress[] }
+  | { job: number; type: 'abort' };
+
+export type FromWorker =
+  /** So many bytes have been taken. */
+  | { job: number; type: 'taken'; bytes: number }
+  | { job: number; type: 'event'; event: FetchEvent }
+  | { job: number; type: 'done'; result: unknown }
+  | { job: number; type: 'failed'; code: BlobErrorCode | 'failed'; message: string; errno?: string };
