@@ -62,6 +62,13 @@ export const defaultConfig = {
   fetchRetryMs: 2_000,
   /** Before a release's failure is written again while the desired state does not say so: the first write may have failed. */
   verdictRepeatMs: 10_000,
+  /** How long an offer to go may be acted on, from when it was made (handover.ts). */
+  offerValidMs: 4_000,
+  /**
+   * How long a promise to stay is held for a node that is not heard of any more; longer than an offer counts, even on a clock
+   * that runs slow. A node that has just started decides nothing for settleMs, so that it cannot break one it has forgotten.
+   */
+  promiseHeldMs: 5_000,
   /** While a member's heads stay different, anti-entropy with it is asked for again after this: the first may have failed. */
   syncRetryMs: 5_000,
 };

@@ -121,11 +121,12 @@ export function place(view: DesiredView, candidates: readonly Candidate[], recor
     holders,
   };
   // Incumbents of every app come first: nothing new may take the memory of what already runs.
-  for (const one of work) one.keepIncumbents();
+  for (const one of work) one.keepIncumbents('running');
+  for (const one of work) one.keepIncumbents('crashed');
   for (const one of work) one.fillEmptySlots(placement);
   let moves = 0;
   for (const one of work) if (one.moveOneSlotToABetterNode()) moves++;
-  if (moves === 0 && work.every((one) => one.isSettled)) evenOutMemory(work, nodes);
+  if (moves === 0 && work.every((one) => one.isQuiet)) evenOutMemory(work, nodes);
   for (const one of work) one.report(placement);
   return placement;
 }
@@ -173,6 +174,8 @@ class AppPlacement {
   readonly #taken = new Map<string, number>();
   /** Slots whose owner runs the right release, ready, while no other copy serves. */
   #settledSlots = 0;
+  /** Slots kept by a copy that crashed and waits there for its next start. */
+  readonly #waiting = new Set<string>();
 
   constructor(app: AppView, nodes: Candidate[], holders: Map<string, Holder[]>, record: Recorder | undefined) {
     this.#app = app;
@@ -189,18 +192,26 @@ class AppPlacement {
     return this.#app.id;
   }
 
-  keepIncumbents(): void {
+  /** A crashed copy keeps its slot only where there is room to start it again, beside all that runs. */
+  keepIncumbents(which: 'running' | 'crashed'): void {
     const release = this.#release;
     if (release === undefined) return;
     for (const [at, slot] of this.#slots.entries()) {
       const key = this.#keys[at]!;
-      const staying = (this.#holders.get(key) ?? []).filter((holder) => mayKeep(holder.candidate));
+      if (this.#owner.has(key)) continue;
+      const staying = (this.#holders.get(key) ?? []).filter(
+        ({ candidate, instance }) =>
+          mayKeep(candidate) &&
+          (instance.state === 'crashed') === (which === 'crashed') &&
+          (which === 'running' || candidate.freeBytes >= this.#app.memoryBytes),
+      );
       const best = bestHolder(staying, this.#app, release, key);
       if (best === undefined) continue;
       this.#record?.({ slot, why: 'kept', owner: best.candidate.node }, () => this.#consider(key, release));
       this.#own(key, best.candidate);
       const alone = this.#takeWhatRuns(key, best);
-      if (alone && holderClass(best, this.#app, release) === 0) this.#settledSlots++;
+      if (which === 'crashed') this.#waiting.add(key);
+      else if (alone && holderClass(best, this.#app, release) === 0) this.#settledSlots++;
     }
   }
 
@@ -276,6 +287,11 @@ class AppPlacement {
     return this.#settledSlots === this.#slots.length;
   }
 
+  /** The same, but for slots that wait out their crashes: an app that keeps crashing holds up no move of another. */
+  get isQuiet(): boolean {
+    return this.#settledSlots + this.#waiting.size === this.#slots.length;
+  }
+
   takenBytes(slot: Slot): number {
     return this.#taken.get(slotKey(slot)) ?? this.#app.memoryBytes;
   }
@@ -293,7 +309,10 @@ class AppPlacement {
     const [fromZone, toZone] = [zoneOf(from), zoneOf(to)];
     if (fromZone !== toZone && (zones.get(toZone) ?? 0) >= (zones.get(fromZone) ?? 0) && toZone !== '')
       return undefined;
-    return this.#slots.findLast((slot) => this.#owner.get(slotKey(slot)) === from);
+    return this.#slots.findLast((slot) => {
+      const key = slotKey(slot);
+      return this.#owner.get(key) === from && !this.#waiting.has(key);
+    });
   }
 
   move(slot: Slot, from: Candidate, to: Candidate): void {

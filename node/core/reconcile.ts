@@ -5,7 +5,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
-import { askToVacate, isPromised, offer, promise, stopVacating, withdraw } from './handover.ts';
+import { askToVacate, isPromised, offer, offerEndsAtMs, promise, stopVacating, withdraw } from './handover.ts';
 import { bestHolder, type Holder, isCurrent, keyedSlotsOf, type Placement } from './placement.ts';
 import { Rollout } from './rollout.ts';
 import { type CoreState, compareText, crashHistory, type LocalInstance, slotKey } from './state.ts';
@@ -26,6 +26,8 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
   const { holders } = placement;
   const locals = localsBySlot(state);
   const vacating = new Set<LocalInstance>();
+  const heard = new Set(input.candidates.map(({ node }) => node));
+  const isHeard = (node: NodeId): boolean => heard.has(node);
   const wanted = new Set<string>();
   for (const app of [...view.apps.values()].sort((a, b) => compareText(a.id, b.id))) {
     const release = app.release;
@@ -51,7 +53,10 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
       } else {
         yieldSlot(input, { app, release, slot, local, owner: placement.assigned.get(key), copies }, effects);
       }
-      promise(state, local, copies, rollout.vacating());
+      wakeAtMs = Math.min(
+        wakeAtMs,
+        promise(state, { local, holders: copies, vacating: rollout.vacating(), isHeard, nowMs }),
+      );
     }
     if (!state.droplets.has(release.droplet.digest) && placement.isSuccessor(app.id, state.self.node)) {
       wakeAtMs = Math.min(wakeAtMs, wantDroplet(input, release, effects));
@@ -62,7 +67,10 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
     if (wanted.has(slotKey(instance))) continue;
     stop(state, instance, 'no longer wanted', nowMs, effects);
   }
-  for (const instance of state.local.values()) if (!vacating.has(instance)) stopVacating(state, instance);
+  for (const instance of state.local.values()) {
+    if (!vacating.has(instance)) stopVacating(state, instance);
+    wakeAtMs = Math.min(wakeAtMs, offerEndsAtMs(state, instance));
+  }
   for (const key of [...state.history.keys()]) if (!wanted.has(key)) state.history.delete(key);
   return wakeAtMs;
 }
@@ -140,11 +148,10 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
 /** Ends a copy that serves before its replacement runs: once enough others have promised to stay meanwhile. */
 function vacate(input: ReconcileInput, own: OwnSlot, serving: LocalInstance, reason: string, effects: Effect[]): void {
   const { state, nowMs } = input;
-  // Another one may have counted on its promise.
-  if (!own.rollout.mayTakeDown(own.slot) || serving.covers !== undefined) return;
-  askToVacate(state, serving);
+  if (!own.rollout.mayTakeDown(own.slot)) return;
+  askToVacate(state, serving, nowMs);
   own.vacating.add(serving);
-  if (own.rollout.mayVacate(serving)) stop(state, serving, reason, nowMs, effects);
+  if (own.rollout.mayVacate(serving, state, nowMs)) stop(state, serving, reason, nowMs, effects);
 }
 
 /**
@@ -187,13 +194,17 @@ function yieldSlot(
       if (owner === undefined) continue;
       state.local.delete(instance.id);
       state.reportDirty = true;
+    } else if (instance.phase === 'fetching' && owner !== undefined) {
+      // It would wait here for ever, and keep the memory: only the owner launches.
+      stop(state, instance, 'another node fills the slot', nowMs, effects);
     } else if (!replaced) {
       withdraw(state, instance);
     } else if (instance.state !== 'ready') {
       stop(state, instance, 'another node fills the slot', nowMs, effects);
     } else {
-      offer(state, instance);
-      if (isPromised(instance, copies)) stop(state, instance, 'another node fills the slot', nowMs, effects);
+      offer(state, instance, nowMs);
+      if (isPromised(state, instance, copies, nowMs))
+        stop(state, instance, 'another node fills the slot', nowMs, effects);
     }
   }
 }

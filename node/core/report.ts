@@ -1,5 +1,6 @@
 // The report of this node: what it says of itself to everyone. Builds it; when it goes out is decided in step.ts.
 
+import { promisesOf } from './handover.ts';
 import { type CoreState, compareText, crashHistory } from './state.ts';
 import type { InstanceReport, Report } from './types.ts';
 
@@ -22,9 +23,10 @@ export function buildReport(state: CoreState, nowMs: number): Report {
     };
     if (instance.port !== undefined) entry.port = instance.port;
     if (instance.reason !== undefined) entry.reason = instance.reason;
-    if (instance.offered !== undefined) entry.offered = instance.offered;
-    if (instance.vacates !== undefined) entry.vacates = instance.vacates;
-    if (instance.covers !== undefined) entry.covers = instance.covers;
+    if (instance.offered !== undefined) entry.offered = instance.offered.name;
+    if (instance.vacates !== undefined) entry.vacates = instance.vacates.name;
+    const covers = promisesOf(instance);
+    if (covers !== undefined) entry.covers = covers;
     instances.push(entry);
   }
   instances.sort((a, b) => compareText(a.id, b.id));

@@ -4,7 +4,7 @@
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
 import { promisesToStay } from './handover.ts';
 import { type Holder, isCurrent, type Placement } from './placement.ts';
-import { type LocalInstance, slotKey } from './state.ts';
+import { type CoreState, type LocalInstance, slotKey } from './state.ts';
 import type { InstanceReport, Slot } from './types.ts';
 
 /** The order in which an app's slots take a new release, as far as this node has heard. */
@@ -80,10 +80,10 @@ export class Rollout {
   }
 
   /** Whether so many other slots have promised to stay ready that this copy may go. */
-  mayVacate(instance: LocalInstance): boolean {
+  mayVacate(instance: LocalInstance, state: CoreState, nowMs: number): boolean {
     const key = slotKey(instance);
     const promised = this.#slots.map(slotKey).filter((other) => {
-      return other !== key && promisesToStay(instance, this.#holders.get(other) ?? []);
+      return other !== key && promisesToStay(state, instance, this.#holders.get(other) ?? [], nowMs);
     });
     return promised.length >= this.#neededReady();
   }

@@ -60,11 +60,14 @@ export type LocalInstance = AdoptedInstance & {
   phase: 'fetching' | 'launched' | 'gone';
   everReady: boolean;
   reason: string | undefined;
-  /** As in its report (handover.ts). */
-  offered?: string | undefined;
-  vacates?: string | undefined;
-  covers?: string[] | undefined;
+  /** What it offers and has promised (handover.ts). */
+  offered?: Offer | undefined;
+  vacates?: Offer | undefined;
+  /** By name: to which node, and until when it is held when that node is not heard of. */
+  promises?: Map<string, { to: NodeId; untilMs: number }> | undefined;
 };
+
+export type Offer = { name: string; madeAtMs: number };
 
 /** Crash history of one slot on this node. */
 export type SlotHistory = {

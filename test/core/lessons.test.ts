@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
-import { isPromised, offer, promise, withdraw } from '../../node/core/handover.ts';
+import { isPromised, offer, promise, promisesOf, withdraw } from '../../node/core/handover.ts';
 import type { Holder } from '../../node/core/placement.ts';
 import { initialState, type LocalInstance } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
@@ -66,28 +66,64 @@ const upgraded = (before: ReturnType<typeof app>) => ({ ...before, release: seco
 describe('two copies of one slot', () => {
   const small = { self: () => ({ memoryBytes: 64 * MIB }) };
 
-  it('are never both given up when each node takes the other for the one that stays', () => {
-    const holderOf = (instance: LocalInstance): Holder => ({
-      candidate: undefined as never,
-      instance: { ...instance, sinceMs: 0, crashes: 0 } as InstanceReport,
-    });
+  describe('of which each node takes the other for the one that stays', () => {
     const copy = (id: string): LocalInstance => ({ id, state: 'ready' }) as LocalInstance;
-    const [mine, theirs] = [copy('mine'), copy('theirs')];
-    const states = [a, b].map((node) => initialState({ self: selfInfo(node), incarnation: 1, nowMs: 0 }));
-    offer(states[0]!, mine);
-    offer(states[1]!, theirs);
-    promise(states[0]!, [mine], [holderOf(mine), holderOf(theirs)], []);
-    promise(states[1]!, [theirs], [holderOf(mine), holderOf(theirs)], []);
-    expect(isPromised(mine, [holderOf(mine), holderOf(theirs)])).toBe(false);
-    expect(isPromised(theirs, [holderOf(mine), holderOf(theirs)])).toBe(false);
-    withdraw(states[1]!, theirs);
-    promise(states[1]!, [theirs], [holderOf(mine), holderOf(theirs)], []);
-    expect(isPromised(mine, [holderOf(mine), holderOf(theirs)])).toBe(true);
-    // An offer made anew is another one: the promise was not for it.
-    withdraw(states[0]!, mine);
-    states[0]!.sequence++;
-    offer(states[0]!, mine);
-    expect(isPromised(mine, [holderOf(mine), holderOf(theirs)])).toBe(false);
+    const holderOf = (node: typeof a, instance: LocalInstance): Holder => ({
+      candidate: { node } as Holder['candidate'],
+      instance: {
+        id: instance.id,
+        state: instance.state,
+        offered: instance.offered?.name,
+        covers: promisesOf(instance),
+      } as InstanceReport,
+    });
+    const twoNodes = () => {
+      const [mine, theirs] = [copy('mine'), copy('theirs')];
+      const states = [a, b].map((node) => initialState({ self: selfInfo(node), incarnation: 1, nowMs: 0 }));
+      const holders = () => [holderOf(a, mine), holderOf(b, theirs)];
+      const promiseOf = (local: LocalInstance, heard: boolean, nowMs: number) =>
+        promise(states[local === mine ? 0 : 1]!, {
+          local: [local],
+          holders: heard ? holders() : [],
+          vacating: [],
+          isHeard: () => heard,
+          nowMs,
+        });
+      return { mine, theirs, states, holders, promiseOf };
+    };
+
+    it('are never both given up', () => {
+      const { mine, theirs, states, holders, promiseOf } = twoNodes();
+      offer(states[0]!, mine, 0);
+      offer(states[1]!, theirs, 0);
+      promiseOf(mine, true, 0);
+      promiseOf(theirs, true, 0);
+      expect(isPromised(states[0]!, mine, holders(), 0)).toBe(false);
+      expect(isPromised(states[1]!, theirs, holders(), 0)).toBe(false);
+      withdraw(states[1]!, theirs);
+      promiseOf(theirs, true, 0);
+      expect(isPromised(states[0]!, mine, holders(), 0)).toBe(true);
+      // An offer made anew is another one: the promise was not for it.
+      withdraw(states[0]!, mine);
+      states[0]!.sequence++;
+      offer(states[0]!, mine, 0);
+      expect(isPromised(states[0]!, mine, holders(), 0)).toBe(false);
+    });
+
+    it('are held to a promise for longer than the offer counts, also when its node is not heard of any more', () => {
+      const { mine, theirs, states, holders, promiseOf } = twoNodes();
+      const { offerValidMs, promiseHeldMs } = states[0]!.config;
+      offer(states[0]!, mine, 0);
+      promiseOf(theirs, true, 10);
+      expect(isPromised(states[0]!, mine, holders(), offerValidMs)).toBe(true);
+      expect(isPromised(states[0]!, mine, holders(), offerValidMs + 1)).toBe(false);
+      promiseOf(theirs, false, promiseHeldMs);
+      offer(states[1]!, theirs, promiseHeldMs);
+      expect(theirs.offered).toBeUndefined();
+      promiseOf(theirs, false, promiseHeldMs + 10);
+      offer(states[1]!, theirs, promiseHeldMs + 10);
+      expect(theirs.offered).toBeDefined();
+    });
   });
 
   it('on full nodes become one, which then takes the new release', () => {
@@ -101,6 +137,33 @@ describe('two copies of one slot', () => {
     cluster.heal();
     cluster.run(10_000);
     expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', second.id]]);
+  });
+});
+
+describe('a slot whose instance crashed', () => {
+  it('goes elsewhere when its node no longer has room to start it again', () => {
+    const cluster = new LittleCluster(['a', 'b'], [app('hello', { memoryBytes: 600 * MIB })]);
+    cluster.run(5_000);
+    cluster.behaviour = (_spec, node) => (node === holder ? 'crash' : 'ready');
+    const holder = asNodeId(cluster.instances()[0]!.node);
+    cluster.crash(holder, cluster.instances()[0]!.id);
+    cluster.run(5_000);
+    expect(cluster.instances().map((one) => one.state)).toEqual(['crashed']);
+    cluster.hosts.get(holder)!.state.self.memoryBytes = 512 * MIB;
+    cluster.run(5_000);
+    expect(cluster.instances().map((one) => [one.state, one.node === holder])).toEqual([['ready', false]]);
+  });
+
+  it('and waits out its crashes holds up no move of another app', () => {
+    const [one, two] = ['one', 'two'].map((name) => app(name, { memoryBytes: 300 * MIB }));
+    const cluster = new LittleCluster(['a', 'b'], [one!, two!, app('flaps')]);
+    cluster.behaviour = (spec) => (spec.app.name === 'flaps' ? 'crash' : 'ready');
+    cluster.kill('b');
+    cluster.run(20_000);
+    expect(cluster.instances().map((copy) => copy.state)).toContain('crashed');
+    cluster.restart('b');
+    cluster.run(15_000);
+    expect(new Set(cluster.ready().map((copy) => copy.split('@').at(-1))).size).toBe(2);
   });
 });
 

@@ -22,8 +22,8 @@ export const MUTANTS: Mutant[] = [
     changes: [
       {
         file: 'placement.ts',
-        find: '.filter((holder) => mayKeep(holder.candidate))',
-        replace: '.filter(() => false)',
+        find: '          mayKeep(candidate) &&\n',
+        replace: '          candidate === undefined &&\n',
       },
     ],
   },
@@ -36,13 +36,13 @@ export const MUTANTS: Mutant[] = [
         find: "        holder.instance.state === 'ready' &&\n",
         replace: '',
       },
-      { file: 'reconcile.ts', find: 'if (isPromised(instance, copies)) stop', replace: 'stop' },
+      { file: 'reconcile.ts', find: 'if (isPromised(state, instance, copies, nowMs))', replace: '' },
     ],
   },
   {
     name: 'no-promise',
     fault: 'a copy goes as soon as another one is ready, without its promise to stay',
-    changes: [{ file: 'reconcile.ts', find: 'if (isPromised(instance, copies)) stop', replace: 'stop' }],
+    changes: [{ file: 'reconcile.ts', find: 'if (isPromised(state, instance, copies, nowMs))', replace: '' }],
   },
   {
     name: 'replaced-early',

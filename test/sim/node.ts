@@ -296,13 +296,14 @@ export class SimNode implements Endpoint {
 
   // ---------------------------------------------------------------- for the checkers
 
-  /** The slots that it gives to someone, as long as the instance that it stops still has its place. */
-  slotsPlacedWith(id: InstanceId): ReadonlySet<string> {
+  /** The slots that it gave to someone when it decided on its stops: what it stops now still had its memory then. */
+  slotsPlacedBeforeStops(): ReadonlySet<string> {
     const view = this.core?.desired;
     if (this.core === undefined || view === undefined) return new Set();
     const candidates = candidatesOf(this.core, this.localMs()).map((candidate): Candidate => {
+      if (candidate.node !== this.id) return candidate;
       const instances = candidate.report.instances.map(
-        (one): InstanceReport => (one.id === id ? { ...one, state: 'ready' } : one),
+        (one): InstanceReport => (one.state === 'stopping' && one.sinceMs === 0 ? { ...one, state: 'ready' } : one),
       );
       return { ...candidate, report: { ...candidate.report, instances } };
     });

@@ -24,4 +24,8 @@ export const PINNED: { seed: number; taught: string }[] = [
     seed: 800474,
     taught: 'two nodes, one of which had not heard of the newest release, each took down a slot at a time',
   },
+  { seed: 801583, taught: 'a crashed copy kept its slot on a node that no longer had room for it' },
+  { seed: 702721, taught: 'a copy that still waited for its droplet kept the memory of a node that had lost the slot' },
+  { seed: 901245, taught: 'a frozen node acted on a promise that had been given up when it was held for dead' },
+  { seed: 900065, taught: 'an app that keeps crashing held up the moves of all others, until it ran for a moment' },
 ];

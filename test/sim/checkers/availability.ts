@@ -56,7 +56,7 @@ export class Availability implements Checker {
     const filled = this.#filledSlots(node, app.id, id);
     if (filled.has(key)) return;
     const ready = slots.filter((slot) => filled.has(slotKey(slot))).length;
-    const placed = node.slotsPlacedWith(id);
+    const placed = node.slotsPlacedBeforeStops();
     const fillable = slots.map(slotKey).filter((one) => one === key || filled.has(one) || placed.has(one)).length;
     const needed = Math.max(1, fillable - app.maxUnavailable);
     if (ready >= needed) return;

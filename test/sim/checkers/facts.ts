@@ -46,8 +46,8 @@ export interface NodeFacts {
   /** The newest that each other node's report said here. */
   readonly delivered: ReadonlyMap<number, { instances: readonly Pick<InstanceReport, InstanceFields>[] }>;
   readonly handling: Event | undefined;
-  /** The slots that it gives to someone, as long as the instance that it stops still has its place. */
-  slotsPlacedWith(id: InstanceId): ReadonlySet<string>;
+  /** The slots that it gave to someone when it decided on its stops: what it stops now still had its memory then. */
+  slotsPlacedBeforeStops(): ReadonlySet<string>;
 }
 
 type InstanceFields = 'id' | 'app' | 'process' | 'index' | 'state';
