@@ -24,9 +24,9 @@ import type { Log } from './ports.ts';
 import { rememberOptions } from './remembered-options.ts';
 import { Replicator } from './replicator.ts';
 import { startRouter } from './router/handle.ts';
+import { chooseRuntime } from './runtime/choose.ts';
 import { prepareIsolation } from './runtime/isolation.ts';
 import { createLogStore } from './runtime/logs.ts';
-import { createProcessRuntime } from './runtime/process.ts';
 import { createSandbox } from './runtime/sandbox.ts';
 import { raiseShield } from './runtime/shield.ts';
 import { Service } from './service.ts';
@@ -61,12 +61,6 @@ const DRAIN_TIMEOUT_MS = 120_000;
 const SHUTDOWN_REPLY_MS = 100;
 
 export async function startNode(options: NodeOptions, log: Log): Promise<RunningNode> {
-  if (options.runtime === 'docker') {
-    throw new StartError(
-      'runtime_unavailable',
-      'this version runs apps in its own sandbox only: start with --runtime process',
-    );
-  }
   const dataDir = await DataDir.lock(options.dataDir);
   const closers: (() => Promise<unknown> | unknown)[] = [() => dataDir.release()];
   try {
@@ -110,7 +104,16 @@ async function compose(
   });
   const shield = await raiseShield({ nodeId: self, log, ownUsers: isolation.ownUsers });
   const stager = await createStager({ dataDir: dataDir.path, sandbox: createSandbox(isolation), blobs, log, stack });
-  const runtime = await createProcessRuntime({ isolation, stack, readBlob: (digest) => blobs.read(digest), logs, log });
+  const runtime = await chooseRuntime({
+    wanted: options.runtime,
+    nodeId: self,
+    isolation,
+    stack,
+    readBlob: (digest) => blobs.read(digest),
+    policy: { allowed: [], openPorts: [], closedPorts: [] },
+    logs,
+    log,
+  });
 
   const router = await startRouter({
     nodeId: self,
@@ -168,7 +171,7 @@ async function compose(
       api: api.address,
       http: reachableAt(router.http, advertise),
       arch: arch(),
-      stacks: [stack],
+      stacks: [...runtime.stacks],
       runtimes: [runtime.kind],
       labels: options.labels,
       memoryBytes: options.memoryBytes ?? Math.floor(totalmem() * MEMORY_SHARE),

@@ -11,6 +11,7 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   'false-deaths': () => import('./bench/false-deaths.ts'),
   push: () => import('./bench/push.ts'),
   footprint: () => import('./bench/footprint.ts'),
+  start: () => import('./bench/start.ts'),
 };
 
 const [name, ...args] = process.argv.slice(2);

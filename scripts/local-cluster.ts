@@ -8,6 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { removeContainersOf } from './containers.ts';
 import type { Lan } from './lan.ts';
 import { NamespaceDoor } from './namespace-door.ts';
 import { killAll, processesOfNode } from './processes.ts';
@@ -53,6 +54,7 @@ export class LocalCluster {
   readonly #doors = new Map<string, Promise<NamespaceDoor>>();
   /** Ids of all nodes there ever were, also of those that a later one of their name took the place of. */
   readonly #ids = new Set<string>();
+  #mayHaveContainers = false;
 
   private constructor(folder: string) {
     this.folder = folder;
@@ -112,6 +114,10 @@ export class LocalCluster {
     const listeners = { '--listen': any, '--link': any, '--http': any, '--api': '127.0.0.1:0' };
     for (const [flag, address] of Object.entries(listeners)) if (!given.includes(flag)) args.push(flag, address);
     if (options.join !== undefined) args.push('--join', options.join);
+    // The quicker one, whatever the machine has.
+    const runtime = given.indexOf('--runtime');
+    if (runtime === -1) args.push('--runtime', 'process');
+    else if (given[runtime + 1] !== 'process') this.#mayHaveContainers = true;
     args.push(...given);
     return this.#run(args, { env: this.#env, namespace: options.namespace, timeoutMs: START_TIMEOUT_MS });
   }
@@ -195,6 +201,7 @@ export class LocalCluster {
       killAll(pids);
       return pids.length === 0;
     });
+    if (this.#mayHaveContainers) await removeContainersOf(this.#ids);
     await removeCgroups(this.#ids);
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
   }

@@ -12,9 +12,13 @@ export type PolicyOptions = Pick<NetworkPolicy, 'allowed' | 'openPorts' | 'close
 /** An engine asks these for its containers; the second where the first names only a resolver on the machine's loopback. */
 const RESOLVER_FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
 
+export function policyTable(node: string): string {
+  return `peer_${bridgePrefix(node)}`;
+}
+
 export async function raisePolicy(node: string, options: PolicyOptions): Promise<{ lower(): Promise<void> }> {
   const prefix = bridgePrefix(node);
-  const table = `peer_${prefix}`;
+  const table = policyTable(node);
   try {
     await nft(
       networkRules({ ...options, table, bridge: `${prefix}*`, resolvers: await resolvers(), addressing: undefined }),

@@ -1,0 +1,34 @@
+// Decides which runtime this node runs instances with, and makes it: containers where an engine can run droplets, else the
+// sandbox of this machine. What was asked for by name is made or refused, never replaced.
+
+import type { Log, Runtime } from '../ports.ts';
+import { findEngine } from './docker/engine.ts';
+import { createDockerRuntime, type DockerRuntimeOptions } from './docker/runtime.ts';
+import { createProcessRuntime, type ProcessRuntimeOptions } from './process.ts';
+
+export type RuntimeChoice = 'auto' | 'docker' | 'process';
+
+export type ChooseOptions = Omit<ProcessRuntimeOptions, 'log'> &
+  Omit<DockerRuntimeOptions, 'engine' | 'log'> & { wanted: RuntimeChoice; log: Log };
+
+/** Fails with RuntimeError `engine_missing` or `engine_unusable` when containers were asked for by name. */
+export async function chooseRuntime(options: ChooseOptions): Promise<Runtime> {
+  const { wanted, stack, log } = options;
+  if (wanted === 'process') return createProcessRuntime(options);
+  try {
+    const engine = await findEngine();
+    const runtime = await createDockerRuntime({ ...options, engine });
+    if (runtime.stacks.includes(stack)) return runtime;
+    const message = `the engine has no image of this machine's stack ${stack}, so droplets cannot run in containers: run 'npm run stack' and start this node again`;
+    if (wanted === 'docker') {
+      log.warn('runtime.no_stack', { message });
+      return runtime;
+    }
+    await runtime.close({ keepInstances: false });
+    log.info('runtime.sandbox_chosen', { message });
+  } catch (error) {
+    if (wanted === 'docker') throw error;
+    log.info('runtime.sandbox_chosen', { message: error instanceof Error ? error.message : String(error) });
+  }
+  return createProcessRuntime(options);
+}

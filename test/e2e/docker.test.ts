@@ -1,0 +1,89 @@
+// A cluster of one node that runs apps in containers and one that runs them in its sandbox, driven through the command line.
+
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { findEngine } from '../../node/runtime/docker/engine.ts';
+import { APP_LABEL, INSTANCE_LABEL, NODE_LABEL } from '../../node/runtime/docker/labels.ts';
+import { LocalCluster, type LocalNode, type Ran, ROOT, waitFor } from '../../scripts/local-cluster.ts';
+import { appOf, lastWords, nodesOf, open } from './observe.ts';
+
+const APP = 'hello';
+const HOST = `${APP}.localhost`;
+const DEADLINE_MS = 20_000;
+
+let cluster: LocalCluster;
+const docker = (): LocalNode => cluster.nodes[0]!;
+const sandbox = (): LocalNode => cluster.nodes[1]!;
+
+async function peer(on: LocalNode, ...args: string[]): Promise<Ran> {
+  const ran = await cluster.peer(on, args);
+  expect(ran, `peer ${args.join(' ')} on ${on.name}`).toMatchObject({ code: 0 });
+  return ran;
+}
+
+/** Ids of the instances that have a container on the first node. */
+async function containers(): Promise<string[]> {
+  const { docker: client } = await findEngine();
+  const filters = JSON.stringify({ label: [`${NODE_LABEL}=${docker().id}`] });
+  const found = await client.listContainers({ all: true, filters });
+  return found.map((one) => one.Labels[INSTANCE_LABEL]!).sort();
+}
+
+async function networks(): Promise<string[]> {
+  const { docker: client } = await findEngine();
+  const filters = JSON.stringify({ label: [`${NODE_LABEL}=${docker().id}`] });
+  return (await client.listNetworks({ filters: filters as never })).map((one) => one.Labels![APP_LABEL]!);
+}
+
+const idsOn = async (node: LocalNode): Promise<string[]> => {
+  const { instances } = await appOf(cluster, node, APP);
+  return instances
+    .filter((one) => one.node === node.name && one.state === 'ready')
+    .map((one) => one.id)
+    .sort();
+};
+
+beforeAll(async () => {
+  cluster = await LocalCluster.create();
+  await cluster.startNode({ name: 'docker', args: ['--runtime', 'auto'] });
+  await cluster.startNode({ name: 'sandbox', join: await cluster.invite(1) });
+  await cluster.waitForAlive(2);
+  await peer(sandbox(), 'push', join(ROOT, 'test', 'apps', 'hello-node'), '--name', APP, '--instances', '2');
+}, 120_000);
+beforeEach(({ onTestFailed }) => onTestFailed(async () => console.error(await lastWords(cluster))));
+afterAll(() => cluster?.stop());
+
+describe('a node with a container engine', () => {
+  it('is chosen to run containers, and says so', async () => {
+    const nodes = await nodesOf(cluster, sandbox());
+    expect(Object.fromEntries(nodes.map((one) => [one.name, one.runtimes]))).toEqual({
+      docker: ['docker'],
+      sandbox: ['process'],
+    });
+  });
+
+  it('runs a droplet that another node staged, and serves it through both', async () => {
+    expect(await idsOn(docker())).toEqual(await containers());
+    expect(await containers()).toHaveLength(1);
+    for (const node of cluster.nodes) await open(cluster, node, HOST);
+  });
+
+  it('adopts the container when its daemon was killed', async () => {
+    const before = await idsOn(docker());
+    cluster.killDaemon(docker());
+    await cluster.restartNode(docker());
+    await waitFor('the container to be adopted', DEADLINE_MS, async () => {
+      expect(await idsOn(docker())).toEqual(before);
+      return true;
+    });
+    expect(await containers()).toEqual(before);
+    await open(cluster, docker(), HOST);
+  });
+
+  it('leaves no container and no network of an app that is deleted', async () => {
+    expect(await networks()).toHaveLength(1);
+    await peer(docker(), 'delete', APP);
+    await waitFor('the containers to go', DEADLINE_MS, async () => (await containers()).length === 0);
+    await waitFor('the network to go', DEADLINE_MS, async () => (await networks()).length === 0);
+  });
+});
