@@ -1,21 +1,16 @@
 // Follows what a container writes through the engine's log, as lines, no faster than an instance may. The engine keeps the
 // log within bounds of its own (container.ts), so a flood is lost there, not held here.
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import type { Container } from 'dockerode';
 import { LineSplitter } from '../lines.ts';
 import type { Pace } from '../output.ts';
 import { FrameSplitter, sinceOf } from './frames.ts';
 
 const LINES_PER_TURN = 1_000;
-
-export type LogFollower = {
-  /** Resolves when the container has ended and its last line was handed over, or the engine went away. */
-  readonly ended: Promise<void>;
-  /** When the engine noted what was handed over last; undefined before anything was. */
-  readonly at: string | undefined;
-  detach(): void;
-};
+/** How long the rest of the output may take once the container has ended. */
+const REST_TIMEOUT_MS = 5_000;
+const FOLLOW_AGAIN_MS = 1_000;
 
 export type FollowOptions = {
   container: Container;
@@ -28,59 +23,91 @@ export type FollowOptions = {
   onError: (error: Error) => void;
 };
 
-export function followOutput(options: FollowOptions): LogFollower {
-  const abort = new AbortController();
-  const follower = {
-    at: options.after,
-    ended: Promise.resolve(),
-    detach: () => abort.abort(),
-  };
-  follower.ended = follow(options, follower, abort.signal).catch((error: Error) => {
-    if (!abort.signal.aborted) options.onError(error);
-  });
-  return follower;
-}
+export class LogFollower {
+  readonly #options: FollowOptions;
+  readonly #abort = new AbortController();
+  /** The container has ended: nothing more is to be followed. */
+  readonly #ended = new AbortController();
+  readonly #lines = { out: new LineSplitter(), err: new LineSplitter() };
+  readonly #following: Promise<void>;
+  #at: string | undefined;
 
-async function follow(
-  options: FollowOptions,
-  position: { at: string | undefined },
-  signal: AbortSignal,
-): Promise<void> {
-  const { container, after, pace, onLine } = options;
-  const stream = (await container.logs({
-    follow: true,
-    stdout: true,
-    stderr: true,
-    timestamps: true,
-    abortSignal: signal,
-    ...(after === undefined ? {} : { since: sinceOf(after) as unknown as number }),
-  })) as unknown as AsyncIterable<Buffer>;
-  const frames = new FrameSplitter();
-  const lines = { out: new LineSplitter(), err: new LineSplitter() };
-  const flush = (): void => {
+  constructor(options: FollowOptions) {
+    this.#options = options;
+    this.#at = options.after;
+    this.#following = this.#follow();
+  }
+
+  /** When the engine noted what was handed over last; undefined before anything was. */
+  get at(): string | undefined {
+    return this.#at;
+  }
+
+  /** For a container that has ended: hands over all that is left, within a time. */
+  async finish(): Promise<void> {
+    this.#ended.abort();
+    const stop = new AbortController();
+    const patience = delay(REST_TIMEOUT_MS, undefined, { signal: stop.signal }).catch(() => {});
+    // An engine may end the following of a log before it has sent its last lines, so what it holds beyond is asked for.
+    const rest = this.#following.then(() => this.#read({ follow: false })).catch(() => {});
+    await Promise.race([rest, patience]);
+    stop.abort();
+    await this.detach();
+  }
+
+  /** Stops, and hands over a line without an end too. What comes later is left for another follower. */
+  async detach(): Promise<void> {
+    this.#abort.abort();
+    this.#ended.abort();
+    await this.#following;
     for (const name of ['out', 'err'] as const) {
-      const rest = lines[name].flush();
-      if (rest !== undefined) onLine(name, rest);
+      const rest = this.#lines[name].flush();
+      if (rest !== undefined) this.#options.onLine(name, rest);
     }
-  };
-  try {
-    for await (const chunk of stream) {
+  }
+
+  /** Again when the engine went away: it may be restarting under containers that live on. */
+  async #follow(): Promise<void> {
+    while (!this.#ended.signal.aborted) {
+      try {
+        await this.#read({ follow: true });
+      } catch (error) {
+        if (!this.#ended.signal.aborted) this.#options.onError(error as Error);
+      }
+      await delay(FOLLOW_AGAIN_MS, undefined, { signal: this.#ended.signal }).catch(() => {});
+    }
+  }
+
+  async #read({ follow }: { follow: boolean }): Promise<void> {
+    const { container, pace, onLine, ready } = this.#options;
+    const { signal } = this.#abort;
+    const after = this.#at;
+    const asked = {
+      stdout: true,
+      stderr: true,
+      timestamps: true,
+      abortSignal: signal,
+      ...(after === undefined ? {} : { since: sinceOf(after) as unknown as number }),
+    };
+    const chunks = follow
+      ? ((await container.logs({ ...asked, follow })) as unknown as AsyncIterable<Buffer>)
+      : [await container.logs({ ...asked, follow: false })];
+    const frames = new FrameSplitter();
+    for await (const chunk of chunks) {
       let count = 0;
       for (const frame of frames.push(chunk)) {
-        // Asking for a time includes it.
+        if (signal.aborted) return;
+        // Asking from a time on includes that time.
         if (after !== undefined && frame.at <= after) continue;
-        position.at = frame.at;
-        for (const line of lines[frame.stream].push(frame.bytes)) {
+        for (const line of this.#lines[frame.stream].push(frame.bytes)) {
           onLine(frame.stream, line);
           if (++count % LINES_PER_TURN === 0) await nextTurn();
         }
-        if (signal.aborted) return;
+        this.#at = frame.at;
       }
       await pace.spend(chunk.length, count);
-      await options.ready();
+      await ready();
       if (signal.aborted) return;
     }
-  } finally {
-    flush();
   }
 }

@@ -15,15 +15,13 @@ import { descendants, listeningPorts } from '../processtree.ts';
 import { STOP_GRACE_MS } from '../supervise.ts';
 import { terminate } from '../termination.ts';
 import { DISK_SAMPLE_MS, type Watch, watchDisk } from '../watch.ts';
-import { followOutput, type LogFollower } from './output.ts';
+import { LogFollower } from './output.ts';
 
 /** While stopping, how often what is left is looked at. */
 const STOP_LOOK_MS = 100;
 /** After a KILL, before it is tried again, this many times. */
 const KILL_AGAIN_MS = 500;
 const KILLS_MAX = 20;
-/** How long the last output may take to arrive after the container has ended. */
-const LAST_OUTPUT_TIMEOUT_MS = 5_000;
 /** How often an engine that does not answer is asked again. */
 const ENGINE_RETRY_MS = 1_000;
 /** How far the log was read is noted so often, for a daemon that comes after one that was killed. */
@@ -93,7 +91,7 @@ class Supervision implements Supervised {
     this.#notedPosition = position;
     this.ended = this.#finished.promise;
     const { record, container } = instance;
-    this.#output = followOutput({
+    this.#output = new LogFollower({
       container,
       after: position,
       pace: new Pace(),
@@ -138,8 +136,8 @@ class Supervision implements Supervised {
     this.#detached = true;
     this.#gone.abort();
     this.#stopWatching();
-    this.#output.detach();
-    await this.#output.ended;
+    clearInterval(this.#positionTimer);
+    await this.#output.detach();
     await this.#notePosition();
   }
 
@@ -235,7 +233,7 @@ class Supervision implements Supervised {
     const { id, app, process, index, memoryBytes, diskBytes } = this.#instance.record;
     this.#gone.abort();
     this.#stopWatching();
-    await this.#lastOutput();
+    await this.#output.finish();
     clearInterval(this.#positionTimer);
     const removed = last === 'removed';
     const reason =
@@ -253,13 +251,5 @@ class Supervision implements Supervised {
     logs.append({ app: app.id, source: 'CELL', process, index, instance: id, stream, text });
     emit({ type: 'instanceExited', id, reason });
     this.#finished.resolve();
-  }
-
-  async #lastOutput(): Promise<void> {
-    const timeout = new AbortController();
-    const patience = delay(LAST_OUTPUT_TIMEOUT_MS, undefined, { signal: timeout.signal }).catch(() => {});
-    await Promise.race([this.#output.ended, patience]);
-    timeout.abort();
-    this.#output.detach();
   }
 }
