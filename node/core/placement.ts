@@ -491,11 +491,11 @@ function holderClass(holder: Holder, app: AppView, release: ReleaseView): number
   }
 }
 
-/** Share of its node's memory that all but this instance take, by the node's own report. */
+/** Share of its node's memory that all but this instance take, by the node's own report; what crashed has its place kept. */
 function takenByOthers({ candidate, instance }: Holder): number {
   let bytes = 0;
   for (const other of candidate.report.instances) {
-    if (other.id !== instance.id && other.state !== 'stopping' && other.state !== 'crashed') bytes += other.memoryBytes;
+    if (other.id !== instance.id && other.state !== 'stopping') bytes += other.memoryBytes;
   }
   return bytes / Math.max(1, candidate.report.memoryBytes);
 }
@@ -503,7 +503,7 @@ function takenByOthers({ candidate, instance }: Holder): number {
 function instancesOfApp(candidate: Candidate, app: AppId): number {
   let count = 0;
   for (const instance of candidate.report.instances) {
-    if (instance.app === app && instance.state !== 'stopping' && instance.state !== 'crashed') count++;
+    if (instance.app === app && instance.state !== 'stopping') count++;
   }
   return count;
 }

@@ -10,17 +10,13 @@ export type Child = { id: NodeId; addresses: string[]; process: ChildProcess; sa
 
 export async function startChild(
   parents: TestNode[],
-  options: { prefix?: string[]; listen?: string; publishEveryMs?: number } = {},
+  options: { prefix?: string[]; listen?: string; publishEveryMs?: number; listens?: boolean } = {},
 ): Promise<Child> {
   const peers = parents.map((node) => ({ id: node.id, addresses: node.gossip.addresses() }));
   const command = [...(options.prefix ?? []), process.execPath, fileURLToPath(new URL('./child.ts', import.meta.url))];
-  const child = spawn(
-    command[0]!,
-    [...command.slice(1), JSON.stringify({ peers, listen: options.listen, publishEveryMs: options.publishEveryMs })],
-    {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    },
-  );
+  const child = spawn(command[0]!, [...command.slice(1), JSON.stringify({ ...options, prefix: undefined, peers })], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const said: string[] = [];
   const first = await new Promise<string>((resolve, reject) => {
     let text = '';

@@ -14,6 +14,8 @@ type Argument = {
   listen?: string;
   dataDir?: string;
   publishEveryMs?: number;
+  /** Print what it hears, too. */
+  listens?: boolean;
 };
 const argument = JSON.parse(process.argv[2]!) as Argument;
 const dataDir = argument.dataDir ?? mkdtempSync(join(tmpdir(), 'peer-gossip-child-'));
@@ -31,11 +33,14 @@ const admit = (peers: Argument['peers']): void =>
   gossip.setAdmitted(new Map(peers.map((peer) => [peer.id, { addresses: peer.addresses }])));
 await gossip.start();
 admit(argument.peers);
+const hear = (what: object): void => {
+  if (argument.listens) console.log(JSON.stringify(what));
+};
 gossip.on({
   connected: (node) => console.log(JSON.stringify({ connected: node })),
   disconnected: (node) => console.log(JSON.stringify({ disconnected: node })),
-  report: () => undefined,
-  membership: () => undefined,
+  report: ({ node, sequence }) => hear({ report: { node, sequence } }),
+  membership: ({ from, node }) => hear({ claim: { from, node } }),
   changes: () => undefined,
 });
 if (argument.publishEveryMs !== undefined) {

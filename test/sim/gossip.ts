@@ -48,6 +48,8 @@ const DIAL_TIMEOUT_MS = 6_000;
 const SYNC_SILENCE_MS = 20_000;
 const HEAD_START_MS = 150;
 const REPORT_REQUEST_TIMEOUT_MS = 2_000;
+/** As node/composition.ts: a removed node is told of it first. */
+const REMOVAL_NOTICE_MS = 300;
 
 export class SimGossip {
   readonly #node: SimNode;
@@ -67,8 +69,14 @@ export class SimGossip {
 
   // ---------------------------------------------------------------- connections
 
-  /** Dials every admitted node that is not connected. */
+  /** Dials every admitted node that is not connected, and closes connections to those that are admitted no more. */
   admit(): void {
+    const { network } = this.#node.world;
+    this.#node.later(REMOVAL_NOTICE_MS, () => {
+      for (const other of network.connectedTo(this.#node.index)) {
+        if (!this.#node.admits(other)) network.close(this.#node.index, other);
+      }
+    });
     for (const other of this.#node.admittedOthers())
       this.#dialLater(other, this.#node.index < other ? 0 : HEAD_START_MS);
   }

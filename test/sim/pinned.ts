@@ -28,4 +28,5 @@ export const PINNED: { seed: number; taught: string }[] = [
   { seed: 702721, taught: 'a copy that still waited for its droplet kept the memory of a node that had lost the slot' },
   { seed: 901245, taught: 'a frozen node acted on a promise that had been given up when it was held for dead' },
   { seed: 900065, taught: 'an app that keeps crashing held up the moves of all others, until it ran for a moment' },
+  { seed: 1000395, taught: 'a slot went to and fro, as what crashed counted for its move and not for the way back' },
 ];

@@ -23,6 +23,8 @@ export type Running = {
 const UNHEALTHY_AFTER_MS = 3_000;
 const FLAP_AFTER_MS = 4_000;
 const STUBBORN_STOP_MS = 10_000;
+const FIRST_PORT = 40_000;
+const PORTS = 20_000;
 
 export class SimRuntime {
   readonly running = new Map<InstanceId, Running>();
@@ -33,7 +35,7 @@ export class SimRuntime {
   readonly #startMs: number;
   readonly #qualityOf: (spec: InstanceSpec) => Quality;
   readonly #lost: (instance: Running) => void;
-  #port = 40_000;
+  #started = 0;
 
   /** `lost` hears of every ready instance that stops serving without having been told to. */
   constructor(options: {
@@ -51,7 +53,13 @@ export class SimRuntime {
   }
 
   start(spec: InstanceSpec): void {
-    const one: Running = { spec, port: this.#port++, state: 'launching', readySinceMs: 0, stubborn: false };
+    const one: Running = {
+      spec,
+      port: FIRST_PORT + (this.#started++ % PORTS),
+      state: 'launching',
+      readySinceMs: 0,
+      stubborn: false,
+    };
     this.running.set(spec.id, one);
     const quality = this.#qualityOf(spec);
     this.#in(one, this.#rng.between(1, 40), () => {
