@@ -15,6 +15,7 @@ export type Running = {
   port: number;
   state: 'launching' | 'starting' | 'ready' | 'unhealthy' | 'stopping';
   readySinceMs: number;
+  everReady: boolean;
   /** Ignores TERM: ends only when the daemon kills it. */
   stubborn: boolean;
 };
@@ -58,6 +59,7 @@ export class SimRuntime {
       port: FIRST_PORT + (this.#started++ % PORTS),
       state: 'launching',
       readySinceMs: 0,
+      everReady: false,
       stubborn: false,
     };
     this.running.set(spec.id, one);
@@ -102,7 +104,7 @@ export class SimRuntime {
     this.listener = undefined;
     for (const [id, one] of this.running) {
       if (one.state === 'launching') this.running.delete(id);
-      else if (one.state === 'stopping' && one.stubborn) one.state = 'ready';
+      else if (one.state === 'stopping' && one.stubborn) one.state = one.everReady ? 'ready' : 'starting';
     }
   }
 
@@ -152,6 +154,10 @@ export class SimRuntime {
       this.#in(one, this.#rng.between(1, 60), () => {
         if (one.state === 'ready') this.#tell({ type: 'instanceReady', id });
       });
+      const { timeoutMs } = one.spec.health;
+      this.#in(one, timeoutMs, () => {
+        if (one.state === 'starting') this.#end(one, `did not become healthy within ${timeoutMs} ms`);
+      });
     }
   }
 
@@ -168,6 +174,7 @@ export class SimRuntime {
   #becomeReady(one: Running): void {
     if (one.state === 'stopping' || one.state === 'ready') return;
     one.state = 'ready';
+    one.everReady = true;
     one.readySinceMs = this.#clock.nowMs;
     this.#tell({ type: 'instanceReady', id: one.spec.id });
   }
