@@ -12,10 +12,12 @@ export const defaultConfig = {
    * probes, changes are reported at once. Halving it costs an idle node about half a percent of a core.
    */
   heartbeatMinMs: 2_000,
-  /** Added to the heartbeat interval per member, so that the reports a node handles per second stay bounded (at 1/this). */
-  heartbeatPerMemberMs: 20,
+  /** The interval is at least this per member, so that the heartbeats a node handles per second stay bounded (at 1/this). */
+  heartbeatPerMemberMs: 40,
   /** Reports caused by changes are at least this far apart, so that a burst of changes is one report. */
   reportGapMs: 25,
+  /** And at least this per member: when a tenth of a thousand nodes dies, each of the others has news several times. */
+  reportGapPerMemberMs: 0.25,
   /** Suspicion of a silent member lasts at most this long without another witness… */
   suspicionMaxMs: 4_000,
   /** …and at least this long however many witnesses confirm it: the time it has to refute. */
@@ -26,6 +28,13 @@ export const defaultConfig = {
   suspicionRefusedMaxMs: 1_500,
   /** Witnesses (this node included) beyond which confirmation adds nothing. */
   witnessesWanted: 3,
+  /**
+   * Up to so many members, everyone looks for itself when one is missed, and says what it saw; in a larger cluster about so
+   * many do. With fewer, a death sometimes waits for its witnesses; with more, the same death is told more often.
+   */
+  witnessesMax: 12,
+  /** Up to so many members all are probed in turn; of more, those with a connection: each has such neighbours, and others cost a handshake. */
+  membersProbedMax: 50,
   /** A report of a member held dead or suspect counts as life only when it is this much younger than the verdict: the last words of a killed node travel too. */
   lastWordsMs: 2_000,
   /** A tick later than this means that this node's own loop was blocked; it then distrusts its suspicions (Lifeguard). */
@@ -36,6 +45,8 @@ export const defaultConfig = {
   settleMs: 3_000,
   /** Decisions are at least this far apart; events in between are decided together. */
   decisionGapMs: 10,
+  /** And at least this per member: a decision takes longer in a larger cluster, and may take a tenth of the time. */
+  decisionGapPerMemberMs: 0.2,
   /** Crashes that are answered by an immediate restart. [Cloud Foundry HM9000: 3] */
   crashesRestartedAtOnce: 3,
   /** First delay after those; doubles with each crash. [HM9000: 30 s] */
@@ -77,6 +88,14 @@ export const defaultConfig = {
 export function heartbeatMs(config: CoreConfig, membersCount: number): number {
   return Math.max(config.heartbeatMinMs, config.heartbeatPerMemberMs * membersCount);
 }
+
+/** Time between two reports of a node that has news, ms. */
+export const reportGapMs = (config: CoreConfig, membersCount: number): number =>
+  Math.max(config.reportGapMs, config.reportGapPerMemberMs * membersCount);
+
+/** Time between two decisions, ms. */
+export const decisionGapMs = (config: CoreConfig, membersCount: number): number =>
+  Math.max(config.decisionGapMs, config.decisionGapPerMemberMs * membersCount);
 
 /** Heartbeats that may be missed before a member is probed out of turn. Lower finds silent deaths sooner and sends more probes when heartbeats are a little late. */
 const SILENT_HEARTBEATS = 1.25;

@@ -20,6 +20,9 @@ export function rendezvousWeight(key: string, node: string): number {
   return (high & 0x1fffff) * 0x100000000 + low;
 }
 
+/** Weights are whole numbers from 0 to less than this. */
+export const RENDEZVOUS_WEIGHTS = 2 ** 53;
+
 /** Avalanche: every input bit reaches every output bit. Returns an unsigned 32-bit number. */
 function finish(hash: number): number {
   let mixed = hash ^ (hash >>> 16);

@@ -7,7 +7,7 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import { type CoreConfig, silenceMs } from './config.ts';
-import { rendezvousWeight } from './hash.ts';
+import { RENDEZVOUS_WEIGHTS, rendezvousWeight } from './hash.ts';
 import { type CoreState, compareText, type Member, type Suspicion } from './state.ts';
 import type { Effect, MemberStatus, MembershipMessage, Report } from './types.ts';
 
@@ -95,7 +95,8 @@ export function onDisconnected(state: CoreState, node: NodeId, effects: Effect[]
   member.connected = false;
   // A probe under way may have been answered just before the connection went: its answer is no news of what came after.
   member.probeAgain = member.probing;
-  if (member.status === 'alive' || member.status === 'suspect') probe(state, member, effects);
+  if (member.status !== 'alive' && member.status !== 'suspect') return;
+  if (isWitness(state, member, countConnected(state))) probe(state, member, effects);
 }
 
 export function onProbeSucceeded(state: CoreState, node: NodeId, nowMs: number, effects: Effect[]): void {
@@ -124,9 +125,10 @@ export function onProbeFailed(
   if (isOutdated(state, member, effects)) return;
   if (member.status !== 'alive' && member.status !== 'suspect') return;
   const refused = reason === 'refused';
+  const isKnown = isKnownEnough(state, member, refused);
   const isNews = !member.suspicion?.witnesses.has(state.self.node) || (refused && !member.suspicion.refused);
   suspect(state, member, { witness: state.self.node, refused, nowMs }, effects);
-  if (isNews) {
+  if (isNews && !isKnown) {
     publish(state, effects, {
       kind: 'suspect',
       node,
@@ -191,7 +193,7 @@ export function onMembership(state: CoreState, message: MembershipMessage, nowMs
       const refused = message.kind === 'suspect' && message.evidence === 'refused';
       suspect(state, member, { witness: message.from, refused, nowMs }, effects);
       // Look for ourselves: either we become a witness, or the node hears that it must refute.
-      probe(state, member, effects);
+      if (isWitness(state, member, state.members.size)) probe(state, member, effects);
       return;
     }
   }
@@ -247,7 +249,7 @@ function findSilent(state: CoreState, nowMs: number, due: Member[]): void {
   const boundMs = silenceMs(state.config, state.members.size);
   state.silenceAtMs = Number.POSITIVE_INFINITY;
   for (const member of state.members.values()) {
-    if (member.status !== 'alive' || member.probing) continue;
+    if (member.status !== 'alive' || member.probing || !isWitness(state, member, state.members.size)) continue;
     const overdueAtMs = member.heardAtMs + boundMs;
     if (nowMs >= overdueAtMs) due.push(member);
     else state.silenceAtMs = Math.min(state.silenceAtMs, overdueAtMs);
@@ -281,14 +283,16 @@ function isOutdated(state: CoreState, member: Member, effects: Effect[]): boolea
 }
 
 /**
- * Round robin, so that every member is probed once per round; the order differs from node to node, so that the probes of
+ * Round robin, so that every member (in a large cluster: every neighbour) is probed once per round; the order differs from node to node, so that the probes of
  * one member are spread over the round.
  */
 function nextToProbe(state: CoreState): Member | undefined {
   let next: { member: Member; turn: number } | undefined;
   let first: { member: Member; turn: number } | undefined;
+  const isLarge = state.members.size > state.config.membersProbedMax;
   for (const member of state.members.values()) {
     if (member.status !== 'alive' && member.status !== 'suspect') continue;
+    if (isLarge && !member.connected) continue;
     const { turn } = member;
     if (first === undefined || turn < first.turn) first = { member, turn };
     if (turn > state.probedTurn && (next === undefined || turn < next.turn)) next = { member, turn };
@@ -296,6 +300,34 @@ function nextToProbe(state: CoreState): Member | undefined {
   const chosen = next ?? first;
   if (chosen !== undefined) state.probedTurn = chosen.turn;
   return chosen?.member;
+}
+
+/** Two, as one of them may fail too. */
+const DEATH_HERALDS = 2;
+
+/** Whether this node is one of about witnessesMax out of `among` that look at the member. Its own turn is as good as chance. */
+function isWitness(state: CoreState, member: Member, among: number): boolean {
+  const { witnessesMax } = state.config;
+  return among <= witnessesMax || member.turn / RENDEZVOUS_WEIGHTS < witnessesMax / among;
+}
+
+function countConnected(state: CoreState): number {
+  let count = 0;
+  for (const member of state.members.values()) if (member.connected) count++;
+  return count;
+}
+
+/** In a large cluster nobody adds to a suspicion that has its witnesses. */
+function isKnownEnough(state: CoreState, { suspicion }: Member, refused: boolean): boolean {
+  const { witnessesMax, witnessesWanted } = state.config;
+  if (state.members.size <= witnessesMax || suspicion === undefined) return false;
+  return suspicion.witnesses.size >= witnessesWanted && (suspicion.refused || !refused);
+}
+
+/** In a large cluster the first few witnesses say that the member is dead: everyone else finds the same at the same time. */
+function saysDead(state: CoreState, { suspicion }: Member): boolean {
+  if (state.members.size <= state.config.witnessesMax || suspicion === undefined) return true;
+  return [...suspicion.witnesses].sort(compareText).slice(0, DEATH_HERALDS).includes(state.self.node);
 }
 
 function probe(state: CoreState, member: Member, effects: Effect[]): void {
@@ -341,7 +373,9 @@ function suspicionEndsAtMs(state: CoreState, suspicion: Suspicion): number {
 }
 
 function declareDead(state: CoreState, member: Member, nowMs: number, effects: Effect[]): void {
+  const says = saysDead(state, member);
   setStatus(state, member, 'dead', nowMs, effects);
+  if (!says) return;
   publish(state, effects, {
     kind: 'dead',
     node: member.node,

@@ -2,7 +2,7 @@
 // same state, event and time give the same result. The state passed in is consumed.
 
 import { candidatesOf } from './candidates.ts';
-import { heartbeatMs } from './config.ts';
+import { decisionGapMs, heartbeatMs, reportGapMs } from './config.ts';
 import {
   forgetOldCrashes,
   onAdopted,
@@ -185,7 +185,8 @@ function settle(state: CoreState, nowMs: number): number {
 
 function decide(state: CoreState, nowMs: number, effects: Effect[]): number {
   if (!state.decisionDirty && nowMs < state.reconcileAtMs) return state.reconcileAtMs;
-  const notBeforeMs = state.decidedAtMs + state.config.decisionGapMs;
+  const gapMs = decisionGapMs(state.config, state.members.size);
+  const notBeforeMs = state.decidedAtMs + gapMs;
   if (nowMs < notBeforeMs) return notBeforeMs;
   state.decidedAtMs = nowMs;
   state.decisionDirty = false;
@@ -198,7 +199,7 @@ function decide(state: CoreState, nowMs: number, effects: Effect[]): number {
   }
   giveRoutes(state, effects);
   // Reconciling may have called for another look (a slot freed by a stop that needed no waiting).
-  return state.decisionDirty ? nowMs + state.config.decisionGapMs : state.reconcileAtMs;
+  return state.decisionDirty ? nowMs + gapMs : state.reconcileAtMs;
 }
 
 function giveRoutes(state: CoreState, effects: Effect[]): void {
@@ -211,7 +212,7 @@ function giveRoutes(state: CoreState, effects: Effect[]): void {
 /** News goes out at once, but bursts as one report; an unchanged node is heard on the heartbeat. */
 function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   const heartbeatAtMs = state.reportedAtMs + heartbeatMs(state.config, state.members.size);
-  const newsAtMs = state.reportedAtMs + state.config.reportGapMs;
+  const newsAtMs = state.reportedAtMs + reportGapMs(state.config, state.members.size);
   const dueAtMs = state.reportDirty ? newsAtMs : heartbeatAtMs;
   if (nowMs < dueAtMs) return dueAtMs;
   state.sequence++;
@@ -220,7 +221,7 @@ function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   if (loadRank(state.load) !== loadRank(state.loadTold)) state.decisionDirty = true;
   state.loadTold = state.load;
   effects.push({ type: 'publishReport', report: buildReport(state, nowMs) });
-  if (state.decisionDirty) return state.decidedAtMs + state.config.decisionGapMs;
+  if (state.decisionDirty) return state.decidedAtMs + decisionGapMs(state.config, state.members.size);
   return nowMs + heartbeatMs(state.config, state.members.size);
 }
 

@@ -13,7 +13,7 @@ import { LanDiscovery, wantsDiscovery } from './discovery.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { createHost, type Host, silent } from './host.ts';
 import * as limits from './limits.ts';
-import { checkMembership, checkReport } from './messages.ts';
+import { checkMembership, checkReports } from './messages.ts';
 import { Prober } from './probe.ts';
 import { createRejections, type Rejections } from './rejections.ts';
 import { RpcClient } from './rpc-client.ts';
@@ -40,7 +40,8 @@ export type GossipOptions = {
 };
 
 /** What is said to one node directly, while gossip does not flow to it yet: for the first moments of a connection. */
-const TELL_REPORT = 'gossip.report';
+const TELL_REPORTS = 'gossip.reports';
+const ASK_REPORTS = 'gossip.reports.get';
 const TELL_MEMBERSHIP = 'gossip.membership';
 const TELL_TIMEOUT_MS = 5_000;
 
@@ -87,10 +88,12 @@ class LibP2PGossip implements Gossip {
   readonly #sync: Sync;
   readonly #wideSync = new Semaphore(limits.SYNC_PARALLEL_MAX, limits.CONNECTIONS_MAX);
   readonly #listeners: GossipListener[] = [];
+  readonly #asks = new Semaphore(limits.REPORT_ASKS_PARALLEL_MAX, limits.CONNECTIONS_MAX);
   readonly #gossipMissingSinceMs = new Map<NodeId, number>();
   readonly #stopping = new AbortController();
   #watch: NodeJS.Timeout | undefined;
-  #ownReport: Report | undefined;
+  /** When each node was asked for its reports last. */
+  readonly #askedForReportsAtMs = new Map<NodeId, number>();
   #started = false;
 
   constructor(parts: {
@@ -142,6 +145,7 @@ class LibP2PGossip implements Gossip {
           this.#dialer.learn(report.node, report.addresses, 'told');
           this.#tell((listener) => listener.report(report));
         },
+        reportMissed: (node) => void this.#askForReports(node),
         membership: (message) => this.#tell((listener) => listener.membership(message)),
         changes: (changes, from) => this.#tell((listener) => listener.changes(changes, from)),
       },
@@ -160,7 +164,10 @@ class LibP2PGossip implements Gossip {
     await this.#book.load();
     await this.#serve('rpc', (stream, connection) => this.#server.serve(stream, connection), limits.RPC_STREAMS_MAX);
     await this.#serve('sync', (stream, connection) => this.#sync.serve(stream, connection), limits.SYNC_STREAMS_MAX);
-    this.#server.handle(TELL_REPORT, async (payload, from) => this.#topics.receiveReport(checkReport(payload), from));
+    this.#server.handle(TELL_REPORTS, async (payload, from) =>
+      this.#topics.receiveReports(checkReports(payload), from),
+    );
+    this.#server.handle(ASK_REPORTS, async () => this.#topics.ownReports());
     this.#server.handle(TELL_MEMBERSHIP, async (payload, from) =>
       this.#topics.receiveMembership(checkMembership(payload), from),
     );
@@ -205,6 +212,7 @@ class LibP2PGossip implements Gossip {
     this.#dialer.setNodes(others);
     this.#connections.closeUnadmitted();
     this.#topics.prune();
+    for (const node of this.#askedForReportsAtMs.keys()) if (!nodes.has(node)) this.#askedForReportsAtMs.delete(node);
     for (const node of others) this.#dialer.learn(node, nodes.get(node)?.addresses ?? [], 'told');
   }
 
@@ -218,8 +226,7 @@ class LibP2PGossip implements Gossip {
 
   publishReport(report: Report): void {
     this.#topics.publishReport(report);
-    this.#ownReport = report;
-    for (const node of this.#notJoined()) this.#tellNode(node, TELL_REPORT, report);
+    for (const node of this.#notJoined()) this.#tellNode(node, TELL_REPORTS, this.#topics.ownReports());
   }
 
   publishMembership(message: MembershipMessage): void {
@@ -294,7 +301,8 @@ class LibP2PGossip implements Gossip {
   #greet(node: NodeId): void {
     // One side is enough; what it learns goes both ways.
     if (this.self < node) void this.#syncSoon(node);
-    if (this.#ownReport !== undefined) this.#tellNode(node, TELL_REPORT, this.#ownReport);
+    const reports = this.#topics.ownReports();
+    if (reports.length > 0) this.#tellNode(node, TELL_REPORTS, reports);
   }
 
   /** Connected nodes that gossip would not reach. */
@@ -307,6 +315,24 @@ class LibP2PGossip implements Gossip {
     this.#client.request(node, method, payload, { timeoutMs: TELL_TIMEOUT_MS }).catch((error: unknown) => {
       this.#log.debug('gossip.tell_failed', { node, method, reason: reasonOf(error) });
     });
+  }
+
+  /** The next report that is missed asks again. */
+  async #askForReports(node: NodeId): Promise<void> {
+    const now = performance.now();
+    if (now - (this.#askedForReportsAtMs.get(node) ?? Number.NEGATIVE_INFINITY) < limits.REPORT_ASK_INTERVAL_MS) return;
+    this.#askedForReportsAtMs.set(node, now);
+    try {
+      const release = await this.#asks.acquire(this.#stopping.signal);
+      try {
+        const reply = await this.#client.request(node, ASK_REPORTS, {}, { timeoutMs: TELL_TIMEOUT_MS });
+        this.#topics.receiveReports(checkReports(reply), node);
+      } finally {
+        release();
+      }
+    } catch (error) {
+      this.#log.debug('gossip.ask_failed', { node, reason: reasonOf(error) });
+    }
   }
 
   #onConnected(node: NodeId): void {

@@ -7,6 +7,11 @@ const MiB = 1024 * KiB;
 
 /** A report of a node with about 500 instances; a larger one is refused by its author and by every reader. */
 export const REPORT_BYTES_MAX = 256 * KiB;
+/** Instances, or droplets, in one. */
+export const REPORT_ITEMS_MAX = 4_096;
+/** A node whose reports cannot be understood is asked for a whole one at most this often, and so many nodes at the same time. */
+export const REPORT_ASK_INTERVAL_MS = 5_000;
+export const REPORT_ASKS_PARALLEL_MAX = 8;
 export const MEMBERSHIP_BYTES_MAX = 4 * KiB;
 /** Changes of people's actions are small; what does not fit travels by anti-entropy instead. */
 export const CHANGES_BYTES_MAX = 512 * KiB;
@@ -16,6 +21,13 @@ export const GOSSIP_FRAME_BYTES_MAX = 4 * MiB;
 /** Unsent gossip kept for a slow neighbour; beyond it the stream is reset and opened anew. */
 export const GOSSIP_UNSENT_BYTES_MAX = 8 * MiB;
 export const GOSSIP_HEARTBEAT_MS = 1000;
+/**
+ * Neighbours that a message is passed on to: aimed at, at least, at most. Each costs another copy of everything; with fewer, one
+ * that goes is missed until the next heartbeat of gossip.
+ */
+export const GOSSIP_MESH = { aim: 4, min: 3, max: 6 };
+/** Other neighbours that are told at each heartbeat of gossip which messages there were, so that they can ask for one they missed. */
+export const GOSSIP_LAZY_NEIGHBOURS = 2;
 /** How long a message id is remembered, so that no loop of the mesh delivers it twice. */
 export const GOSSIP_SEEN_TTL_MS = 60_000;
 /** How often the gossip streams of connected nodes are checked, and how long one may be missing before its connection is replaced. */

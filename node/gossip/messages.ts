@@ -10,12 +10,14 @@ import {
   CHANGES_PER_MESSAGE_MAX,
   MEMBERSHIP_BYTES_MAX,
   REPORT_BYTES_MAX,
+  REPORT_ITEMS_MAX,
 } from './limits.ts';
+import { pack, unpack } from './packing.ts';
+import type { ReportChange } from './report-changes.ts';
 
 const ID_CHARS_MAX = 128;
 const NAME_CHARS_MAX = 256;
 const REASON_CHARS_MAX = 1_024;
-const LIST_ITEMS_MAX = 4_096;
 const MAP_ITEMS_MAX = 256;
 /** Copies of one slot at a time: one for each side of a partition in parts. */
 const COVERS_MAX = 256;
@@ -30,7 +32,7 @@ const id = <T extends string>() =>
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** Times and loads may be fractions. */
 const amount = v.pipe(v.number(), v.finite(), v.minValue(0));
-const list = <T>(item: v.GenericSchema<unknown, T>, itemsMax = LIST_ITEMS_MAX) =>
+const list = <T>(item: v.GenericSchema<unknown, T>, itemsMax = REPORT_ITEMS_MAX) =>
   v.pipe(v.array(item), v.maxLength(itemsMax));
 
 const instanceSchema = v.looseObject({
@@ -76,6 +78,18 @@ const reportSchema = v.looseObject({
   heads: list(text(ID_CHARS_MAX), 1_024),
 });
 
+const changeSchema: v.GenericSchema<unknown, ReportChange> = v.looseObject({
+  incarnation: count,
+  sequence: count,
+  base: v.looseObject({ incarnation: count, sequence: count }),
+  laterMs: amount,
+  fields: v.optional(v.omit(v.partial(reportSchema), ['instances', 'droplets'])),
+  set: v.optional(list(instanceSchema)),
+  gone: v.optional(list(text(ID_CHARS_MAX))),
+  dropletsAdded: v.optional(list(id<Digest>())),
+  dropletsGone: v.optional(list(id<Digest>())),
+}) as v.GenericSchema<unknown, ReportChange>;
+
 const claim = { node: id<NodeId>(), incarnation: count, from: id<NodeId>() };
 const membershipSchema = v.variant('kind', [
   v.looseObject({ kind: v.literal('suspect'), ...claim, evidence: v.picklist(['refused', 'silence']) }),
@@ -84,15 +98,14 @@ const membershipSchema = v.variant('kind', [
   v.looseObject({ kind: v.literal('left'), ...claim }),
 ]);
 
+export type ReportNews = { report: Report } | { change: ReportChange };
 export type Decoded<T> = { ok: true; value: T } | { ok: false; reason: string };
-
-const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 function decodeJson<T>(data: Uint8Array, bytesMax: number, schema: v.GenericSchema<unknown, T>): Decoded<T> {
   if (data.byteLength > bytesMax) return { ok: false, reason: `larger than ${bytesMax} bytes` };
   let value: unknown;
   try {
-    value = JSON.parse(utf8.decode(data));
+    value = unpack(data, bytesMax);
   } catch {
     return { ok: false, reason: 'not JSON' };
   }
@@ -113,9 +126,31 @@ export const checkMembership = (value: unknown): Decoded<MembershipMessage> => c
 export const decodeMembership = (data: Uint8Array): Decoded<MembershipMessage> =>
   decodeJson(data, MEMBERSHIP_BYTES_MAX, membershipSchema);
 
-const encoder = new TextEncoder();
-export const encodeReport = (report: Report): Uint8Array => encoder.encode(JSON.stringify(report));
-export const encodeMembership = (message: MembershipMessage): Uint8Array => encoder.encode(JSON.stringify(message));
+export const encodeReport = (report: Report): Uint8Array => pack(report);
+export const encodeMembership = (message: MembershipMessage): Uint8Array => pack(message);
+
+/** What comes on the topic of reports: a whole one, or what differs from one before. */
+export const encodeReportNews = (news: ReportNews): Uint8Array => pack('report' in news ? news.report : news.change);
+
+export function decodeReportNews(data: Uint8Array): Decoded<ReportNews> {
+  if (data.byteLength > REPORT_BYTES_MAX) return { ok: false, reason: `larger than ${REPORT_BYTES_MAX} bytes` };
+  let value: unknown;
+  try {
+    value = unpack(data, REPORT_BYTES_MAX);
+  } catch {
+    return { ok: false, reason: 'not JSON' };
+  }
+  if (typeof value === 'object' && value !== null && 'base' in value) {
+    const change = check<ReportChange>(value, changeSchema);
+    return change.ok ? { ok: true, value: { change: change.value } } : change;
+  }
+  const report = checkReport(value);
+  return report.ok ? { ok: true, value: { report: report.value } } : report;
+}
+
+/** A base and the newest report, as a node tells them when it is asked. */
+export const checkReports = (value: unknown): Decoded<Report[]> =>
+  check(value, v.pipe(v.array(reportSchema), v.maxLength(2)));
 
 // Changes: each as a 4-byte big-endian length and its bytes, one after the other.
 

@@ -9,17 +9,19 @@ import type { Log } from '../ports.ts';
 import type { Gate } from './connections.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
-import { MEMBERSHIP_BYTES_MAX, REPORT_BYTES_MAX } from './limits.ts';
+import { MEMBERSHIP_BYTES_MAX, REPORT_BYTES_MAX, REPORT_ITEMS_MAX } from './limits.ts';
 import {
   type Decoded,
   decodeChanges,
   decodeMembership,
-  decodeReport,
+  decodeReportNews,
   encodeChanges,
   encodeMembership,
-  encodeReport,
+  encodeReportNews,
+  type ReportNews,
 } from './messages.ts';
 import type { Rejections } from './rejections.ts';
+import { applyChange, isNewer, ReportAuthor, ReportBases, type Version } from './report-changes.ts';
 
 export type TopicNames = { reports: string; membership: string; changes: string };
 
@@ -32,6 +34,8 @@ export const topicNames = (cluster: ClusterId): TopicNames => ({
 /** None of these may throw. */
 export type TopicEvents = {
   report(report: Report): void;
+  /** A report of the node was heard that means nothing without another one, which is not here. */
+  reportMissed(node: NodeId): void;
   membership(message: MembershipMessage): void;
   changes(changes: Uint8Array[], from: NodeId): void;
 };
@@ -50,7 +54,9 @@ export class Topics {
   readonly #rejections: Rejections;
   readonly #log: Log;
   /** Newest report per admitted author. */
-  readonly #newest = new Map<NodeId, { incarnation: number; sequence: number }>();
+  readonly #newest = new Map<NodeId, Version>();
+  readonly #bases = new ReportBases();
+  readonly #author = new ReportAuthor();
 
   constructor(options: {
     self: NodeId;
@@ -73,7 +79,7 @@ export class Topics {
   /** The host must have been started. */
   start(): void {
     const { pubsub } = this.#host.services;
-    this.#validate(this.#names.reports, (message, from) => this.#judgeReport(decodeReport(message.data), from));
+    this.#validate(this.#names.reports, (message, from) => this.#judgeReport(decodeReportNews(message.data), from));
     this.#validate(this.#names.membership, (message, from) =>
       this.#judgeMembership(decodeMembership(message.data), from),
     );
@@ -83,13 +89,13 @@ export class Topics {
 
   /** Fails with `too_large`: a report is bounded, and its author must know at once. */
   publishReport(report: Report): void {
-    const data = encodeReport(report);
-    if (data.byteLength > REPORT_BYTES_MAX)
+    const news = this.#author.next(report, performance.now());
+    if ('tooLargeBytes' in news)
       throw new GossipError(
         'too_large',
-        `the report has ${data.byteLength} bytes, at most ${REPORT_BYTES_MAX} are allowed`,
+        `the report has ${news.tooLargeBytes} bytes, at most ${REPORT_BYTES_MAX} are allowed`,
       );
-    this.#publish(this.#names.reports, data);
+    this.#publish(this.#names.reports, encodeReportNews(news));
   }
 
   publishMembership(message: MembershipMessage): void {
@@ -109,9 +115,25 @@ export class Topics {
     return !tooLarge;
   }
 
-  /** A report that came straight from its author instead of by gossip; the same rules hold. */
-  receiveReport(decoded: Decoded<Report>, from: NodeId): void {
-    this.#judgeReport(decoded, from).deliver?.();
+  /** What another node has to hear to understand what this one publishes from now on. */
+  ownReports(): Report[] {
+    return this.#author.whole();
+  }
+
+  /** As ownReports of another node gave it: straight from its author instead of by gossip; the same rules hold. */
+  receiveReports(decoded: Decoded<Report[]>, from: NodeId): void {
+    if (!decoded.ok) {
+      this.#reject('report_invalid', from, decoded.reason);
+      return;
+    }
+    const [base, newest = base] = decoded.value;
+    if (base === undefined || newest === undefined) return;
+    if (base.node !== from || newest.node !== from) {
+      this.#reject('report_forged', from, 'it speaks for another node');
+      return;
+    }
+    this.#bases.learn(base);
+    this.#judgeNewest(newest).deliver?.();
   }
 
   receiveMembership(decoded: Decoded<MembershipMessage>, from: NodeId): void {
@@ -130,6 +152,7 @@ export class Topics {
   /** Forgets nodes that are no longer admitted. */
   prune(): void {
     for (const node of this.#newest.keys()) if (!this.#gate.admits(node)) this.#newest.delete(node);
+    this.#bases.forgetUnless((node) => this.#gate.admits(node));
   }
 
   #publish(topic: string, data: Uint8Array): void {
@@ -159,18 +182,28 @@ export class Topics {
     return { result: TopicValidatorResult.Reject };
   }
 
-  #judgeReport(decoded: Decoded<Report>, from: NodeId): Verdict {
+  #judgeReport(decoded: Decoded<ReportNews>, from: NodeId): Verdict {
     if (!decoded.ok) return this.#reject('report_invalid', from, decoded.reason);
-    const report = decoded.value;
-    if (report.node !== from) return this.#reject('report_forged', from, 'it speaks for another node');
-    const newest = this.#newest.get(from);
+    const news = decoded.value;
+    if ('report' in news) {
+      if (news.report.node !== from) return this.#reject('report_forged', from, 'it speaks for another node');
+      this.#bases.learn(news.report);
+      return this.#judgeNewest(news.report);
+    }
+    if (!isNewer(news.change, this.#newest.get(from))) return ignore;
+    const base = this.#bases.of(from, news.change);
+    // Others may have what this node lacks: it is passed on.
+    if (base === undefined) return accept(() => this.#events.reportMissed(from));
+    const report = applyChange(base, news.change);
+    if (report.instances.length > REPORT_ITEMS_MAX || report.droplets.length > REPORT_ITEMS_MAX)
+      return this.#reject('report_invalid', from, `more than ${REPORT_ITEMS_MAX} instances or droplets`);
+    return this.#judgeNewest(report);
+  }
+
+  #judgeNewest(report: Report): Verdict {
+    if (!isNewer(report, this.#newest.get(report.node))) return ignore;
     const { incarnation, sequence } = report;
-    if (
-      newest !== undefined &&
-      (incarnation < newest.incarnation || (incarnation === newest.incarnation && sequence <= newest.sequence))
-    )
-      return ignore;
-    this.#newest.set(from, { incarnation, sequence });
+    this.#newest.set(report.node, { incarnation, sequence });
     return accept(() => this.#events.report(report));
   }
 

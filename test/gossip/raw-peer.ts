@@ -4,9 +4,11 @@ import { peerIdFromString } from '@libp2p/peer-id';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { NodeId } from '../../crdt/ids.ts';
 import { createHost, type Host } from '../../node/gossip/host.ts';
+import { RpcServer } from '../../node/gossip/rpc-server.ts';
 import { type TopicNames, topicNames } from '../../node/gossip/topics.ts';
 import type { TestNode } from './cluster.ts';
 import { CLUSTER, type Identity, newIdentity, PSK } from './fixtures.ts';
+import { collectingLog } from './twins.ts';
 
 export type RawPeer = {
   id: NodeId;
@@ -14,6 +16,8 @@ export type RawPeer = {
   topics: TopicNames;
   connect(node: TestNode): Promise<void>;
   joinTopics(node: TestNode): Promise<void>;
+  /** Answers a request of the name with what is given. */
+  answer(method: string, reply: () => unknown): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -51,6 +55,11 @@ export async function rawPeer(options: { psk?: Uint8Array; identity?: Identity }
         if (Date.now() > deadline) throw new Error('the node did not join the topics');
         await new Promise((resolve) => setImmediate(resolve));
       }
+    },
+    async answer(method, reply) {
+      const server = new RpcServer(collectingLog());
+      server.handle(method, async () => reply());
+      await host.handle(`/peer/${CLUSTER}/rpc/1`, (stream, connection) => server.serve(stream, connection));
     },
     async stop() {
       await host.stop();

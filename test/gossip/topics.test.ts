@@ -64,6 +64,19 @@ describe('topics', () => {
     await expect.poll(() => sequences(late), within).toEqual([7]);
   });
 
+  test('reports that say little new travel as changes, and are understood by whoever connects later, too', async () => {
+    const [a, b] = await cluster.connected(2);
+    const droplets = [`sha256:${'a'.repeat(64)}`, `sha256:${'b'.repeat(64)}`] as unknown as Report['droplets'];
+    const reports = [1, 2, 3].map((sequence) => reportOf(a!.id, sequence, { droplets, load: sequence / 4 }));
+    for (const report of reports) a!.gossip.publishReport(report);
+    await expect.poll(() => b!.reports, within).toEqual(reports);
+    const late = await cluster.node();
+    for (const node of [a!, b!, late]) node.admit(a!, b!, late);
+    await expect.poll(() => late.reports, within).toEqual([reports[2]]);
+    a!.gossip.publishReport(reportOf(a!.id, 4, { droplets, load: 1 }));
+    await expect.poll(() => sequences(late), within).toEqual([3, 4]);
+  });
+
   test('an older report is dropped, a new incarnation begins anew', async () => {
     const [a, b] = await cluster.connected(2);
     for (const [incarnation, sequence] of [
@@ -145,6 +158,22 @@ describe('what an admitted node that lies or is broken publishes', () => {
       },
     };
   }
+
+  test('who hears a change without the report that it changes asks its author', async () => {
+    const { a, liar, send } = await withLiar();
+    const base = reportOf(liar.id, 1);
+    const whole = reportOf(liar.id, 2, { load: 0.5 });
+    let asked = 0;
+    await liar.answer('gossip.reports.get', () => {
+      asked++;
+      return [base, whole];
+    });
+    await send('reports', { incarnation: 1, sequence: 2, base: { incarnation: 1, sequence: 1 }, laterMs: 5 });
+    await expect.poll(() => a.reports, within).toEqual([whole]);
+    await send('reports', { incarnation: 1, sequence: 3, base: { incarnation: 1, sequence: 1 }, laterMs: 9 });
+    await expect.poll(() => a.reports, within).toEqual([whole, { ...base, sequence: 3 }]);
+    expect(asked).toBe(1);
+  });
 
   test('is believed only in its own name, and travels on when it is true', async () => {
     const { a, b, liar, send } = await withLiar();

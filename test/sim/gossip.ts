@@ -7,17 +7,19 @@ import {
   PROBE_OWN_DELAY_MS,
   REDIAL_DELAY_MAX_MS,
   REDIAL_DELAY_MIN_MS,
-  REPORT_BYTES_MAX,
+  REPORT_ASK_INTERVAL_MS,
 } from '../../node/gossip/limits.ts';
 import {
   type Decoded,
   decodeChanges,
   decodeMembership,
-  decodeReport,
+  decodeReportNews,
   encodeChanges,
   encodeMembership,
-  encodeReport,
+  encodeReportNews,
+  type ReportNews,
 } from '../../node/gossip/messages.ts';
+import { applyChange, ReportAuthor, ReportBases } from '../../node/gossip/report-changes.ts';
 import type { SimNode } from './node.ts';
 import type { SimStore } from './store.ts';
 
@@ -27,7 +29,7 @@ type Message = {
   author: number;
   bytes: Uint8Array;
   /** Decoded by whoever takes it first: nobody changes a report. */
-  report?: Decoded<Report>;
+  news?: Decoded<ReportNews>;
 };
 type Session = {
   id: string;
@@ -61,7 +63,9 @@ export class SimGossip {
   readonly #syncs = new Map<number, { session: Session; again: (() => void)[] | undefined }>();
   readonly #serving = new Map<string, Session>();
   readonly #probing = new Set<number>();
-  ownReport: Uint8Array | undefined;
+  readonly author = new ReportAuthor();
+  readonly #bases = new ReportBases();
+  readonly #askedAtMs = new Map<number, number>();
 
   constructor(node: SimNode) {
     this.#node = node;
@@ -83,7 +87,7 @@ export class SimGossip {
 
   connected(other: number): void {
     this.#node.post({ type: 'connected', node: this.#node.world.idOf(other) });
-    this.#askForReport(other);
+    this.#askForReports(other);
     if (this.#node.index < other) this.sync(other);
   }
 
@@ -191,10 +195,8 @@ export class SimGossip {
   // ---------------------------------------------------------------- publishing
 
   publishReport(report: Report): void {
-    const bytes = encodeReport(report);
-    if (bytes.byteLength > REPORT_BYTES_MAX) return;
-    this.ownReport = bytes;
-    this.#publish('report', bytes);
+    const news = this.author.next(report, this.#node.localMs());
+    if (!('tooLargeBytes' in news)) this.#publish('report', encodeReportNews(news));
   }
 
   publishMembership(message: MembershipMessage): void {
@@ -235,10 +237,10 @@ export class SimGossip {
     if (!this.#node.admits(message.author)) return;
     switch (message.kind) {
       case 'report': {
-        message.report ??= decodeReport(message.bytes);
-        const decoded = message.report;
+        message.news ??= decodeReportNews(message.bytes);
+        const decoded = message.news;
         if (!decoded.ok) throw new Error(`the codec refuses a report that it encoded: ${decoded.reason}`);
-        if (decoded.value.node === author) this.#node.takeReport(decoded.value);
+        this.#takeNews(decoded.value, message.author);
         return;
       }
       case 'membership': {
@@ -254,6 +256,23 @@ export class SimGossip {
         return;
       }
     }
+  }
+
+  #takeNews(news: ReportNews, author: number): void {
+    if ('report' in news) {
+      this.#bases.learn(news.report);
+      this.#node.takeReport(news.report);
+      return;
+    }
+    const base = this.#bases.of(this.#node.world.idOf(author), news.change);
+    if (base !== undefined) {
+      this.#node.takeReport(applyChange(base, news.change));
+      return;
+    }
+    const { nowMs } = this.#node.world.clock;
+    if (nowMs - (this.#askedAtMs.get(author) ?? Number.NEGATIVE_INFINITY) < REPORT_ASK_INTERVAL_MS) return;
+    this.#askedAtMs.set(author, nowMs);
+    this.#askForReports(author);
   }
 
   #remember(id: string): boolean {
@@ -291,15 +310,19 @@ export class SimGossip {
     this.#node.later(sent ? options.timeoutMs : 1, () => end(fail));
   }
 
-  #askForReport(other: number): void {
-    this.request<Uint8Array | undefined>(
+  #askForReports(other: number): void {
+    this.request<readonly Report[]>(
       other,
       { bytes: 0, timeoutMs: REPORT_REQUEST_TIMEOUT_MS },
-      (node, reply) => reply(node.gossip?.ownReport, node.gossip?.ownReport?.byteLength ?? 0),
-      (bytes) => {
-        if (bytes === undefined) return;
-        const decoded = decodeReport(bytes);
-        if (decoded.ok) this.#node.takeReport(decoded.value);
+      (node, reply) => {
+        const reports = node.gossip?.author.whole() ?? [];
+        reply(reports, JSON.stringify(reports).length);
+      },
+      (reports) => {
+        const [base, newest = base] = reports;
+        if (base === undefined || newest === undefined) return;
+        this.#bases.learn(base);
+        this.#node.takeReport(newest);
       },
       () => {},
     );
