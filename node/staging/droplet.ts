@@ -33,6 +33,8 @@ export const packDroplet = async (job: Job): Promise<{ digest: StagedDroplet['di
       bytes.end();
       return await stored;
     }
+    // The store may not have counted so far yet.
+    if (result.truncated) throw tooLarge(limits.dropletBytesMax);
     throw new StagingError(
       'droplet_failed',
       `the droplet could not be packed: ${complaints.trim().split('\n').at(-1) || `exit status ${result.code}`}; push again`,
@@ -44,13 +46,7 @@ export const packDroplet = async (job: Job): Promise<{ digest: StagedDroplet['di
       () => undefined,
       (cause: unknown) => cause as { code?: string } & Error,
     );
-    if (storing?.code === 'too_large') {
-      throw new StagingError(
-        'too_large',
-        `the droplet is larger than ${Math.floor(limits.dropletBytesMax / 1024 / 1024)} MiB: leave out what the app does not need`,
-        { cause: storing },
-      );
-    }
+    if (storing?.code === 'too_large') throw tooLarge(limits.dropletBytesMax, storing);
     if (storing?.code === 'disk_full') {
       throw new StagingError(
         'disk_full',
@@ -62,6 +58,13 @@ export const packDroplet = async (job: Job): Promise<{ digest: StagedDroplet['di
     throw storing && packing?.code === 'aborted' && !job.signal.aborted ? storing : error;
   }
 };
+
+const tooLarge = (bytesMax: number, cause?: Error): StagingError =>
+  new StagingError(
+    'too_large',
+    `the droplet is larger than ${Math.floor(bytesMax / 1024 / 1024)} MiB: leave out what the app does not need`,
+    { cause },
+  );
 
 const writable = (stream: PassThrough, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
