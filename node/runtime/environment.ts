@@ -11,6 +11,15 @@ const SPACE = { id: '00000000-0000-4000-8000-000000000002', name: 'default' };
 
 const MIB = 1024 * 1024;
 
+/**
+ * Paths that a droplet's files may name, and what of the droplet each leads to: the app, and the layers of Cloud Native
+ * Buildpacks. The same in every sandbox and container (scripts/stack/build.sh), as they were when it was built.
+ */
+export const DROPLET_PATHS = [
+  { path: '/app', part: 'app' },
+  { path: '/layers', part: 'layers' },
+] as const;
+
 export type InstancePlace = {
   port: number;
   /** Address the app should listen on. */
@@ -37,6 +46,8 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
   // What names this very instance: an app's own variables never stand in its place.
   const identity: Record<string, string> = {
     PORT: port,
+    // Heroku's name of an instance; profile scripts of buildpacks tell process types apart by it.
+    DYNO: `${spec.process}.${spec.index + 1}`,
     INSTANCE_INDEX: String(spec.index),
     CF_INSTANCE_INDEX: String(spec.index),
     CF_INSTANCE_GUID: spec.id,

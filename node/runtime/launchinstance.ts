@@ -6,7 +6,7 @@ import type { Digest } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../core/types.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
-import { INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
+import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
 import { RuntimeError } from './errors.ts';
 import { formatBytes } from './exits.ts';
 import { type Descriptors, InstanceFolder, type InstanceRecord } from './folder.ts';
@@ -60,7 +60,7 @@ export async function launchInstance(options: LaunchOptions): Promise<Launched> 
     hostname: record.app.name,
     accounts: folder.accounts,
     binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
-    links: [{ path: '/app', target: `${SANDBOX_HOME}/app`.slice(1) }],
+    links: DROPLET_PATHS.map(({ path, part }) => ({ path, target: `${SANDBOX_HOME}/${part}`.slice(1) })),
     memoryBytes: record.memoryBytes,
     limits: { pidsMax: INSTANCE_PIDS_MAX, filesMax: INSTANCE_FILES_MAX, fileBytesMax: record.diskBytes },
   });

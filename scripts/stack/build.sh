@@ -23,6 +23,7 @@ find "$root" -xdev -type f -perm /6000 -exec chmod ug-s {} +
 # Where a droplet, its short name, and the node's own Node appear.
 mkdir -p "$root/home/vcap" "$root/opt/peer/node/bin"
 ln -s home/vcap/app "$root/app"
+ln -s home/vcap/layers "$root/layers"
 
 # What was made during the build gets the time of a packaged file; packaged files keep theirs, which Python compares.
 find "$root" -xdev -newer "$work/started" -exec touch -h -r "$root/etc/debian_version" {} +

@@ -154,6 +154,7 @@ describe('environment of an instance', () => {
       COLOUR: 'blue',
       VCAP_SERVICES: '{"postgres":[]}',
       PORT: '20001',
+      DYNO: 'web.3',
       INSTANCE_INDEX: '2',
       CF_INSTANCE_INDEX: '2',
       CF_INSTANCE_GUID: 'i-1',
