@@ -12,9 +12,17 @@ export type StagingErrorCode =
   | 'too_large'
   /** A buildpack's compile ended with an error; `lastLines` has the end of its output. */
   | 'compile_failed'
+  /** Cloud Foundry's two scripts. */
+  | 'supply_failed'
+  | 'finalize_failed'
   | 'release_failed'
   | 'release_not_yaml'
   | 'procfile_invalid'
+  | 'app_json_invalid'
+  /** A Cloud Native Buildpack's bin/build ended with an error. */
+  | 'build_failed'
+  /** What a Cloud Native Buildpack says of itself or of its layers does not follow the Buildpack API. */
+  | 'buildpack_invalid'
   /** Neither the buildpack, the Procfile nor the push names a process. */
   | 'no_start_command'
   | 'time_limit'

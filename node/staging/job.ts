@@ -1,12 +1,12 @@
 // What the steps of one staging share, and how one step runs in the sandbox: its folders, environment, limits and output.
 // Fails when the run was stopped, ran out of time or out of memory; what its exit status means is for the step to say.
 
-import { fileURLToPath } from 'node:url';
 import type { Bind, BlobStore, Sandbox, SandboxResult, StageRequest } from '../ports.ts';
 import type { Caches } from './cache.ts';
 import { buildEnvironment } from './environment.ts';
 import { StagingError } from './errors.ts';
 import { createLineSplitter } from './lines.ts';
+import { LIFECYCLE, programs } from './programs.ts';
 import type { Workspace } from './workspace.ts';
 
 export type BuildLimits = {
@@ -37,9 +37,12 @@ const LAST_LINES_MAX = 10;
 const SHOWN_CHARS_MAX = 200;
 const COLOURS = /\u001b\[[0-9;]*m/g;
 
-/** Where a build sees what; the app where it will also be found when it runs, since builds write absolute paths. */
+/** Where a build sees what; the droplet's parts where they will also be when it runs, since builds write absolute paths. */
 export const INSIDE = {
   app: '/app',
+  deps: '/home/vcap/deps',
+  layers: '/layers',
+  profile: '/home/vcap/profile.d',
   cache: '/cache',
   scratch: '/scratch',
   result: '/result',
@@ -48,7 +51,8 @@ export const INSIDE = {
   builtins: '/opt/peer/buildpacks',
   runner: '/opt/peer/stage.sh',
 } as const;
-const runnerPath = fileURLToPath(new URL('runner.sh', import.meta.url));
+
+const PROGRAMS = programs(INSIDE.runner);
 
 export type Job = {
   context: BuildContext;
@@ -62,7 +66,7 @@ export type Job = {
 };
 
 export type Run = {
-  step: 'fetch' | 'build' | 'pack';
+  step: 'unpack' | 'fetch' | 'build' | 'pack';
   argv: string[];
   binds: Bind[];
   signal?: AbortSignal;
@@ -89,6 +93,10 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
     env: {
       ...build.env,
       PEER_APP: INSIDE.app,
+      PEER_DEPS: INSIDE.deps,
+      PEER_LAYERS: INSIDE.layers,
+      PEER_PROFILE: INSIDE.profile,
+      PEER_LIFECYCLE: LIFECYCLE,
       PEER_CACHE: INSIDE.cache,
       PEER_SCRATCH: INSIDE.scratch,
       PEER_RESULT: INSIDE.result,
@@ -98,7 +106,7 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
       { from: workspace.scratch, to: INSIDE.scratch, writable: true },
       { from: workspace.app, to: INSIDE.app, writable: true },
       { from: workspace.result, to: INSIDE.result, writable: true },
-      { from: runnerPath, to: INSIDE.runner, writable: false },
+      ...PROGRAMS,
       ...build.binds,
       ...run.binds,
     ],

@@ -18,7 +18,7 @@ const YAML_ALIASES_MAX = 20;
 
 /** A line of a Procfile; the colon is optional, as it always was. */
 const PROCFILE_LINE = /^([a-zA-Z0-9_-]+):?\s+(.*)/;
-const PROCESS_TYPE = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$/;
+export const PROCESS_TYPE = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$/;
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** Nothing at all and `--- {}` are valid: the buildpack names no process. */

@@ -1,39 +1,68 @@
 #!/bin/bash
-# Runs inside the sandbox, as its unprivileged user: unpacks an app, runs buildpacks on it, packs the droplet. It trusts
-# nothing it finds and decides nothing about errors: it says where it stopped, by its exit status and in its result.
+# Runs inside the sandbox, as its unprivileged user: unpacks an app, fetches and runs buildpacks, packs the droplet. It
+# trusts nothing it finds and decides nothing about errors: it says where it stopped, by its exit status and in its result.
 #
-#   runner.sh build detect|given [NAME FOLDER CACHE]…   unpack the upload, then detect, compile, release
-#   runner.sh fetch URL REF NUMBER                      a buildpack from git into the scratch folder's packs/NUMBER
+#   runner.sh unpack                                    the upload into the app's folder
+#   runner.sh fetch git|archive|upload FROM REF NUMBER  a buildpack into the scratch folder's packs/NUMBER
+#   runner.sh build detect|given [NAME FOLDER CACHE]…   detect, then compile (or supply and finalize) and release
 #   runner.sh pack FOLDER                               a droplet as a tar on standard output
 #
-# Folders, by environment variable: PEER_APP (the app), PEER_CACHE (the app's caches, one below it per buildpack),
-# PEER_SCRATCH (env, source.tgz, packs), PEER_BUILTINS (the built-in buildpacks, read only), PEER_RESULT (what the
-# stager reads).
+# Folders, by environment variable: PEER_APP (the app), PEER_DEPS, PEER_LAYERS and PEER_PROFILE (the rest of the droplet),
+# PEER_CACHE (the app's caches, one below it per buildpack), PEER_SCRATCH (env, source.tgz, packs), PEER_BUILTINS (the
+# built-in buildpacks, read only), PEER_LIFECYCLE (what runs Cloud Native Buildpacks), PEER_RESULT (what the stager reads).
 
 set -u
 umask 022
 
-# Exit statuses, read by build.ts. 222 to 224 are those that Cloud Foundry uses.
+# Exit statuses, read by verdict.ts. 222 to 226 are those that Cloud Foundry uses.
 UNPACK_FAILED=221
 NOTHING_DETECTED=222
 COMPILE_FAILED=223
 RELEASE_FAILED=224
-FETCH_FAILED=225
-GIT_MISSING=226
+SUPPLY_FAILED=225
+FINALIZE_FAILED=226
+FETCH_FAILED=227
+GIT_MISSING=228
+NO_BUILDPACK=229
+MIXED_KINDS=230
+LIFECYCLE_FAILED=231
 
 # What the stager reads is bounded here already; it bounds it again.
-RELEASE_BYTES_MAX=262144
-PROCFILE_BYTES_MAX=262144
+RESULT_BYTES_MAX=262144
+# A buildpack, compressed and not.
+PACK_BYTES_MAX=$((512 * 1024 * 1024))
+PACK_UNPACKED_BYTES_MAX=$((2 * 1024 * 1024 * 1024))
 
 APP=$PEER_APP
+DEPS=$PEER_DEPS
+LAYERS=$PEER_LAYERS
+PROFILE=$PEER_PROFILE
 BUILTINS=$PEER_BUILTINS
+LIFECYCLE=$PEER_LIFECYCLE
 CACHE=$PEER_CACHE
 SCRATCH=$PEER_SCRATCH
 RESULT=$PEER_RESULT
-unset PEER_APP PEER_BUILTINS PEER_CACHE PEER_SCRATCH PEER_RESULT
+unset PEER_APP PEER_DEPS PEER_LAYERS PEER_PROFILE PEER_BUILTINS PEER_LIFECYCLE PEER_CACHE PEER_SCRATCH PEER_RESULT
+NODE=/opt/peer/node/bin/node
+COMPLAINTS=$SCRATCH/complaints
 
 tell() { printf '%s\n' "$*" >>"$RESULT/status"; }
 step() { printf -- '-----> %s\n' "$*"; }
+warn() { printf ' !     %s\n' "$*"; }
+# A file of the app for the stager: read here and not on the host, so that whatever it leads to is inside the sandbox.
+show() { if [ -f "$1" ]; then head -c $RESULT_BYTES_MAX "$1" >"$RESULT/$2"; fi; }
+
+unpack() {
+  if ! tar -xzf "$SCRATCH/source.tgz" -C "$APP" --no-same-owner --no-same-permissions 2>"$COMPLAINTS"; then
+    head -c 2000 "$COMPLAINTS"
+    exit $UNPACK_FAILED
+  fi
+  rm -f "$SCRATCH/source.tgz"
+  # An upload may hold folders that even their owner cannot write to.
+  chmod -R u+rwX "$APP"
+  show "$APP/.buildpacks" buildpacks
+  show "$APP/app.json" app.json
+}
 
 build() {
   local mode=$1
@@ -43,47 +72,74 @@ build() {
     names+=("$1") folders+=("$2") caches+=("$3")
     shift 3
   done
+  local chosen=("${!names[@]}") at folder last role status released=
 
-  local complaints=$SCRATCH/complaints
-  if ! tar -xzf "$SCRATCH/source.tgz" -C "$APP" --no-same-owner --no-same-permissions 2>"$complaints"; then
-    head -c 2000 "$complaints"
-    exit $UNPACK_FAILED
-  fi
-  rm -f "$SCRATCH/source.tgz"
-  # An upload may hold folders that even their owner cannot write to.
-  chmod -R u+rwX "$APP"
-
-  local chosen=("${!names[@]}") at status released=
   if [ "$mode" = detect ]; then
     detect
     chosen=("$DETECTED")
   fi
 
+  local cloud_native=0
   for at in "${chosen[@]}"; do
-    local folder=${folders[at]}
+    if is_cloud_native "${folders[at]}"; then cloud_native=$((cloud_native + 1)); fi
+  done
+  if [ $cloud_native -eq ${#chosen[@]} ]; then
+    local pairs=()
+    for at in "${chosen[@]}"; do pairs+=("${names[at]}" "${folders[at]}"); done
+    mkdir -p "$CACHE/cloud-native"
+    "$NODE" "$LIFECYCLE" "$APP" "$LAYERS" "$PROFILE" "$CACHE/cloud-native" "$SCRATCH" "$RESULT" "${pairs[@]}" </dev/null ||
+      exit $LIFECYCLE_FAILED
+    finish
+    return
+  fi
+  [ $cloud_native -eq 0 ] || exit $MIXED_KINDS
+
+  last=${chosen[-1]}
+  for at in "${chosen[@]}"; do
+    folder=${folders[at]}
+    role=compile
+    if [ "$at" = "$last" ] && [ -x "$folder/bin/finalize" ]; then
+      role=finalize
+    elif [ "$at" != "$last" ] && [ -x "$folder/bin/supply" ]; then
+      role=supply
+    elif [ ! -f "$folder/bin/compile" ]; then
+      tell "no-buildpack $at"
+      exit $NO_BUILDPACK
+    elif [ -n "$(ls -A "$DEPS")" ]; then
+      warn "buildpack ${names[at]} has no bin/finalize: it cannot use what the buildpacks before it supplied"
+    fi
     # A buildpack may write into its own folder; those of the host stay as they are.
     if [[ $folder != "$BUILTINS"/* && $folder != "$SCRATCH"/* ]]; then
       cp -a "$folder" "$SCRATCH/packs/$at" || exit $COMPILE_FAILED
       folder=$SCRATCH/packs/$at
     fi
     mkdir -p "$CACHE/${caches[at]}"
-    tell "compiling $at"
+    tell "running $at"
     step "Buildpack: ${names[at]}"
-    (cd "$folder" && exec ./bin/compile "$APP" "$CACHE/${caches[at]}" "$SCRATCH/env") </dev/null
-    status=$?
-    if [ $status -ne 0 ]; then
-      tell "status $status"
-      exit $COMPILE_FAILED
-    fi
 
-    # The last buildpack that has a release names the processes.
-    if [ -x "$folder/bin/release" ]; then
-      (cd "$folder" && exec ./bin/release "$APP") </dev/null 2>"$complaints" >"$SCRATCH/release.yml"
+    case $role in
+      compile)
+        run_pack compile "$APP" "$CACHE/${caches[at]}" "$SCRATCH/env" || ended $? $COMPILE_FAILED
+        ;;
+      *)
+        mkdir -p "$DEPS/$at"
+        if [ -x "$folder/bin/supply" ]; then
+          (exported_env && run_pack supply "$APP" "$CACHE/${caches[at]}" "$DEPS" "$at") || ended $? $SUPPLY_FAILED
+        fi
+        if [ $role = finalize ]; then
+          (exported_env && run_pack finalize "$APP" "$CACHE/${caches[at]}" "$DEPS" "$at" "$PROFILE") ||
+            ended $? $FINALIZE_FAILED
+        fi
+        ;;
+    esac
+
+    # The last buildpack that has a release names the processes; one that only supplies is never the one.
+    if [ $role != supply ] && [ -x "$folder/bin/release" ]; then
+      (cd "$folder" && exec ./bin/release "$APP") </dev/null 2>"$COMPLAINTS" >"$SCRATCH/release.yml"
       status=$?
       if [ $status -ne 0 ]; then
-        head -c 2000 "$complaints"
-        tell "status $status"
-        exit $RELEASE_FAILED
+        head -c 2000 "$COMPLAINTS"
+        ended $status $RELEASE_FAILED
       fi
       released=1
     fi
@@ -92,11 +148,39 @@ build() {
     if [ -f "$folder/export" ]; then . "$folder/export"; fi
   done
 
-  # Read here and not on the host: whatever these lead to, it is inside the sandbox.
-  if [ -n "$released" ]; then head -c $RELEASE_BYTES_MAX "$SCRATCH/release.yml" >"$RESULT/release.yml"; fi
-  if [ -f "$APP/Procfile" ]; then head -c $PROCFILE_BYTES_MAX "$APP/Procfile" >"$RESULT/Procfile"; fi
-  # Build tools leave unreadable and read-only folders; the droplet is read when it is packed.
-  chmod -R u+rwX "$APP"
+  if [ -n "$released" ]; then show "$SCRATCH/release.yml" release.yml; fi
+  finish
+}
+
+# Runs bin/$1 of the buildpack in $folder with the arguments that follow, in the buildpack's own folder.
+run_pack() {
+  local script=$1
+  shift
+  (cd "$folder" && exec "./bin/$script" "$@") </dev/null
+}
+
+ended() {
+  tell "status $1"
+  exit "$2"
+}
+
+# Cloud Foundry's buildpacks are given no folder with the user's variables: they are in the environment, without those
+# that would break the build itself.
+exported_env() {
+  local file name
+  for file in "$SCRATCH"/env/*; do
+    name=${file##*/}
+    case $name in
+      '*' | PATH | HOME | GIT_DIR | CPATH | CPPATH | LD_* | LIBRARY_PATH | LANG | BUILD_DIR | TMPDIR | IFS | BASH_* | STACK | CF_STACK) ;;
+      *) export "$name=$(cat "$file")" ;;
+    esac
+  done
+}
+
+# Build tools leave unreadable and read-only folders; the droplet is read when it is packed.
+finish() {
+  show "$APP/Procfile" Procfile
+  chmod -R u+rwX "$APP" "$DEPS" "$LAYERS" "$PROFILE" 2>/dev/null
   tell 'done'
 }
 
@@ -105,7 +189,7 @@ detect() {
   local at said
   for at in "${!names[@]}"; do
     if [ ! -x "${folders[at]}/bin/detect" ]; then
-      printf ' !     buildpack %s is skipped: its bin/detect is not executable\n' "${names[at]}"
+      warn "buildpack ${names[at]} is skipped: its bin/detect is not executable"
       continue
     fi
     if said=$(cd "${folders[at]}" && exec ./bin/detect "$APP" </dev/null 2>/dev/null); then
@@ -117,18 +201,51 @@ detect() {
   exit $NOTHING_DETECTED
 }
 
+# A Cloud Native Buildpack names the API it follows; a classic one may have a buildpack.toml too, without that.
+is_cloud_native() {
+  [ -f "$1/buildpack.toml" ] && grep -Eq '^[[:space:]]*api[[:space:]]*=' "$1/buildpack.toml" && [ ! -f "$1/bin/compile" ]
+}
+
 fetch() {
-  local url=$1 ref=${2:-HEAD} into=$SCRATCH/packs/$3
-  command -v git >/dev/null || exit $GIT_MISSING
-  # Only these transports: no local repository and no helper command can be named. A fetch takes branches, tags and commits alike.
-  export GIT_ALLOW_PROTOCOL=https:http:git GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1 GIT_ASKPASS=/bin/true
-  {
-    git -c init.defaultBranch=main init -q "$into" &&
-      git -C "$into" fetch -q --depth 1 -- "$url" "$ref" &&
-      git -C "$into" -c advice.detachedHead=false checkout -q --detach FETCH_HEAD &&
-      { [ ! -f "$into/.gitmodules" ] || git -C "$into" submodule -q update --init --recursive --depth 1; }
-  } </dev/null || exit $FETCH_FAILED
-  tell "commit $(git -C "$into" rev-parse HEAD)"
+  local kind=$1 from=$2 ref=${3:-HEAD} into=$SCRATCH/packs/$4 archive=$SCRATCH/packs/$4.tgz
+  case $kind in
+    git)
+      command -v git >/dev/null || exit $GIT_MISSING
+      # Only these transports: no local repository and no helper command can be named. A fetch takes branches, tags and commits alike.
+      export GIT_ALLOW_PROTOCOL=https:http:git GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1 GIT_ASKPASS=/bin/true
+      {
+        git -c init.defaultBranch=main init -q "$into" &&
+          git -C "$into" fetch -q --depth 1 -- "$from" "$ref" &&
+          git -C "$into" -c advice.detachedHead=false checkout -q --detach FETCH_HEAD &&
+          { [ ! -f "$into/.gitmodules" ] || git -C "$into" submodule -q update --init --recursive --depth 1; }
+      } </dev/null || exit $FETCH_FAILED
+      tell "commit $(git -C "$into" rev-parse HEAD)"
+      ;;
+    archive)
+      NODE_USE_ENV_PROXY=1 "$NODE" --use-system-ca "${LIFECYCLE%/*/*}/download.mjs" "$from" "$archive" $PACK_BYTES_MAX </dev/null ||
+        exit $FETCH_FAILED
+      unpack_archive "$archive" "$into"
+      rm -f "$archive"
+      ;;
+    upload) unpack_archive "$from" "$into" ;;
+  esac
+}
+
+# A buildpack in a compressed tar; one that holds a single folder, as archives of repositories do, is that folder.
+unpack_archive() {
+  local within
+  mkdir -p "$2"
+  if ! gzip -dc "$1" 2>"$COMPLAINTS" | head -c $PACK_UNPACKED_BYTES_MAX |
+    tar -xf - -C "$2" --no-same-owner --no-same-permissions 2>>"$COMPLAINTS"; then
+    head -n 1 "$COMPLAINTS" | head -c 500
+    echo 'error: not a gzip-compressed tar archive of a buildpack'
+    exit $FETCH_FAILED
+  fi
+  chmod -R u+rwX "$2"
+  within=("$2"/*)
+  if [ ${#within[@]} -eq 1 ] && [ -d "${within[0]}" ] && [ ! -L "${within[0]}" ] && [ "${within[0]##*/}" != bin ]; then
+    mv "${within[0]}" "$2.within" && rm -rf "$2" && mv "$2.within" "$2"
+  fi
 }
 
 # The same files always make the same bytes: names in order, no times, no owners.

@@ -9,12 +9,16 @@ import { join } from 'node:path';
 export type Workspace = {
   /** Removed as a whole at the end. */
   root: string;
-  /** What the build may write to. The sandbox shows each of the three and no folder above, so none can be exchanged for a link. */
+  /** What the build may write to. The sandbox shows each of these and no folder above, so none can be exchanged for a link. */
   app: string;
+  /** What buildpacks supply beside the app: Cloud Foundry's `deps`, layers of Cloud Native Buildpacks, scripts for its start. */
+  deps: string;
+  layers: string;
+  profile: string;
   scratch: string;
   result: string;
   upload: string;
-  /** The droplet's root, which only the stager writes, but for `app` in it. */
+  /** The droplet's root, which only the stager writes, but for the folders above in it. */
   droplet: string;
 };
 
@@ -29,8 +33,18 @@ export const createWorkspace = async (root: string): Promise<Workspace> => {
   await mkdir(root, { recursive: true, mode: 0o700 });
   for (const dir of [scratch, result, droplet]) await mkdir(dir, { mode: 0o755 });
   for (const dir of ['env', 'home', 'tmp', 'packs']) await mkdir(join(scratch, dir));
-  for (const dir of ['app', 'logs', 'tmp', 'profile.d']) await mkdir(join(droplet, dir));
-  return { root, app: join(droplet, 'app'), scratch, result, upload: join(scratch, 'source.tgz'), droplet };
+  for (const dir of ['app', 'deps', 'layers', 'logs', 'tmp', 'profile.d']) await mkdir(join(droplet, dir));
+  return {
+    root,
+    app: join(droplet, 'app'),
+    deps: join(droplet, 'deps'),
+    layers: join(droplet, 'layers'),
+    profile: join(droplet, 'profile.d'),
+    scratch,
+    result,
+    upload: join(scratch, 'source.tgz'),
+    droplet,
+  };
 };
 
 /** ENV_DIR of the buildpack API: one file per config var. */

@@ -42,6 +42,7 @@ export type Harness = {
   /** A buildpack that detects, compiles and releases with these script bodies; its path. */
   pack(scripts: { detect?: string; compile?: string; release?: string; files?: Files }): string;
   unpack(droplet: Digest): Promise<Droplet>;
+  has(path: string): boolean;
   /** Nothing of any staging is left on disk but caches. */
   leftovers(): string[];
   close(): Promise<void>;
@@ -107,6 +108,7 @@ export const createHarness = async (): Promise<Harness> => {
             .sort(),
       };
     },
+    has: existsSync,
     leftovers: () => (existsSync(join(dataDir, 'staging')) ? readdirSync(join(dataDir, 'staging')) : []),
     async close() {
       for (const stager of stagers) await stager.close();
