@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, it } from 'vitest';
 import { type Case, runCase } from './cases/case.ts';
 import { CLASSIC } from './cases/classic.ts';
 import { CLOUD_FOUNDRY } from './cases/cloud-foundry.ts';
+import { CLOUD_NATIVE } from './cases/cloud-native.ts';
 import { createHarness, type Harness } from './harness.ts';
 
 let harness: Harness;
@@ -23,3 +24,4 @@ const table = (name: string, cases: readonly Case[]): void => {
 
 table('classic buildpacks', CLASSIC);
 table("Cloud Foundry's supply and finalize", CLOUD_FOUNDRY);
+table('Cloud Native Buildpacks', CLOUD_NATIVE);

@@ -83,7 +83,7 @@ cnb_variables() {
         [[ $value =~ (^|[^\\])(\\\\)*\\$ ]] || break
         value+='"""'
       done
-      printf -v value '%b' "$value"
+      printf -v value '%b' "\${value//\\\"/\"}"
     elif [[ $text == "'''"* ]]; then
       text=\${text:3}
       text=\${text#$'\n'}
@@ -91,7 +91,8 @@ cnb_variables() {
       text=\${text#*"'''"}
     elif [[ $text =~ $basic ]]; then
       text=\${text:\${#BASH_REMATCH[0]}}
-      printf -v value '%b' "\${BASH_REMATCH[1]}"
+      value=\${BASH_REMATCH[1]}
+      printf -v value '%b' "\${value//\\\"/\"}"
     elif [[ $text =~ $literal ]]; then
       text=\${text:\${#BASH_REMATCH[0]}}
       value=\${BASH_REMATCH[1]}
