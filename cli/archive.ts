@@ -40,6 +40,13 @@ export async function packFolder(folder: string): Promise<Archive> {
   return { files, stream: tarOf(folder, entries) };
 }
 
+/** All of a folder but its history. */
+export async function packBuildpack(folder: string): Promise<Readable> {
+  const entries: string[] = [];
+  await walk(folder, '', ignore().add('.git'), entries);
+  return tarOf(folder, entries);
+}
+
 /** Relative paths, folders with a slash at the end and before what is in them. */
 export async function listFolder(folder: string): Promise<string[]> {
   const found = await stat(folder).catch((error: NodeJS.ErrnoException) => error);

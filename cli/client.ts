@@ -15,6 +15,8 @@ export type Client = {
   readonly v1: ReturnType<typeof hc<Api>>['v1'];
   /** An event stream, as it comes. */
   stream<E extends StreamEvent>(path: string, options?: StreamOptions): AsyncIterable<E>;
+  /** Sends bytes as they come; the JSON of the answer. */
+  upload<T>(path: string, body: Readable): Promise<T>;
 };
 
 export type StreamOptions = {
@@ -44,6 +46,10 @@ export function createClient({ url, token, fingerprint }: Connection): Client {
       const response = await send(url + path, { ...options, headers }, fingerprint);
       if (!response.ok) throw await failureIn(response);
       yield* readEvents<E>(response.body!);
+    },
+    upload<T>(path: string, body: Readable) {
+      const headers = { 'content-type': 'application/gzip', ...authorization };
+      return answer(send(url + path, { method: 'POST', headers, body }, fingerprint)) as Promise<T>;
     },
   };
 }

@@ -85,7 +85,11 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--instances <N>', summary: 'How many instances' },
       memory,
       { flags: '--disk <D>', summary: 'Disk of each instance, such as 1G' },
-      { flags: '--buildpack <B>', summary: 'Built-in name, path, or git URL with optional #REF', many: true },
+      {
+        flags: '--buildpack <B>',
+        summary: 'Built-in name, folder or .tgz, its URL, or git URL with optional #REF',
+        many: true,
+      },
       { flags: '--command <CMD>', summary: 'Start command of the web process' },
       { flags: '--route <HOST[/PATH]>', summary: 'Route instead of NAME.DOMAIN', many: true },
       { flags: '--no-route', summary: 'No route' },

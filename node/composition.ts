@@ -238,6 +238,7 @@ async function compose(
     reader,
     replicator,
     stager: {
+      keepBuildpack: stager.keepBuildpack,
       stage: (request) =>
         stager.stage({
           ...request,

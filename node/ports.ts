@@ -232,7 +232,7 @@ export type StageRequest = {
   app: { id: AppId; name: string };
   /** gzip-compressed tar of the app's folder, as uploaded; not trusted. */
   source: AsyncIterable<Uint8Array>;
-  /** Built-in names, absolute paths, or git URLs with an optional #ref, in order. Empty: detect. */
+  /** Built-in names, git URLs with an optional #ref, URLs of .tgz archives, what keepBuildpack said, or absolute paths on this node; in order. Empty: detect. */
   buildpacks: string[];
   /** Start command of `web`; wins over the buildpack's and the Procfile's. */
   command?: string;
@@ -253,6 +253,8 @@ export type StagedDroplet = {
 /** Fails with StagingError: a code (errors.ts of staging), one line that says what went wrong and what to do. Leaves nothing behind but its cache. */
 export interface Stager {
   stage(request: StageRequest): Promise<StagedDroplet>;
+  /** Keeps a buildpack for a staging on this node within the next minutes; returns what StageRequest calls it. */
+  keepBuildpack(name: string, source: AsyncIterable<Uint8Array>, sizeBytesMax: number): Promise<string>;
 }
 
 // ---------------------------------------------------------------- gossip (node/gossip)
@@ -350,6 +352,7 @@ export interface NodeService {
   /** Called after every change of the desired or the observed state; coalesced. */
   onChange(listener: () => void): () => void;
   stage(request: StageRequest): Promise<StagedDroplet>;
+  keepBuildpack: Stager['keepBuildpack'];
   /** Copies the droplet to other nodes until enough hold it (DESIGN: three, or all in a smaller cluster); returns the holders. */
   replicateDroplet(digest: Digest): Promise<NodeId[]>;
   createInvite(options: { ttlMs: number; uses: number }, by: string): Promise<{ invite: string; expiresAtMs: number }>;

@@ -100,6 +100,8 @@ export class Service implements NodeService {
 
   stage: NodeService['stage'] = (request) => this.#parts.stager.stage(request);
 
+  keepBuildpack: NodeService['keepBuildpack'] = (...buildpack) => this.#parts.stager.keepBuildpack(...buildpack);
+
   async replicateDroplet(digest: Digest): Promise<NodeId[]> {
     const { blobs, gossip, log } = this.#parts;
     const payload = { digest, sizeBytes: blobs.sizeBytes(digest) };

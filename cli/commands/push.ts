@@ -1,10 +1,11 @@
 // peer push: packs a folder, or each that a manifest names, sends it to the node, and shows what becomes of it.
 
-import { basename, isAbsolute, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import type { RolloutShape } from '../../node/api/shapes.ts';
 import type { PushEvent } from '../../node/api/stream-events.ts';
 import type { PushOptions } from '../../node/api/validate.ts';
 import { packFolder } from '../archive.ts';
+import { absoluteBuildpack, sendBuildpacks } from '../buildpacks.ts';
 import type { Client } from '../client.ts';
 import { type Context, textOption, textsOption } from '../context.ts';
 import { CliError, UsageError } from '../errors.ts';
@@ -78,9 +79,12 @@ export async function run({ args, client, options, output }: Context): Promise<v
   if (output.json) output.result(apps.length === 1 ? results[0] : results, () => '');
 }
 
-async function pushApp(client: Client, output: Output, { name, folder, options }: App): Promise<RolloutShape> {
+async function pushApp(client: Client, output: Output, app: App): Promise<RolloutShape> {
+  const { name, folder } = app;
   const { files, stream } = await packFolder(folder);
   const progress = await createProgress(output);
+  const options = { ...app.options };
+  if (options.buildpacks !== undefined) options.buildpacks = await sendBuildpacks(client, options.buildpacks);
   progress.step(`uploading ${files} file${files === 1 ? '' : 's'}`);
   let sentBytes = 0;
   let shownAtMs = 0;
@@ -160,9 +164,4 @@ export function pushOptions(options: Options): PushOptions {
   if (maxSurge !== undefined) push.maxSurge = parseWhole(maxSurge, '--max-surge', { min: 0, max: INSTANCES_MAX });
   if (options.start === false) push.start = false;
   return push;
-}
-
-/** A path is one on the node; a relative one can only mean this machine. */
-function absoluteBuildpack(text: string, folder = '.'): string {
-  return !isAbsolute(text) && /^\.{1,2}(\/|$)/.test(text) ? resolve(folder, text) : text;
 }

@@ -7,6 +7,7 @@ import { type ApiEnv, authenticate } from './auth.ts';
 import type { ApiContext } from './context.ts';
 import { ApiError, type ErrorBody, failureOf, reportUnexpected } from './errors.ts';
 import { appsRoutes } from './routes/apps.ts';
+import { buildpacksRoutes } from './routes/buildpacks.ts';
 import { envRoutes } from './routes/env.ts';
 import { explanationsRoutes } from './routes/explanations.ts';
 import { linesRoutes } from './routes/lines.ts';
@@ -18,7 +19,7 @@ import { appRoutesRoutes } from './routes/routes.ts';
 import { statusRoutes } from './routes/status.ts';
 
 const JSON_BODY_BYTES_MAX = 1024 * 1024;
-const UPLOAD_PATH = /^\/v1\/apps\/[^/]+\/push$/;
+const UPLOAD_PATH = /^\/v1\/(apps\/[^/]+\/push|buildpacks\/[^/]+)$/;
 
 /** Pure of any listener: `api.fetch` answers, `api.request` is enough for a test. */
 export function createApi(context: ApiContext) {
@@ -49,6 +50,7 @@ export function createApi(context: ApiContext) {
     .route('/', envRoutes(context))
     .route('/', appRoutesRoutes(context))
     .route('/', pushRoutes(context))
+    .route('/', buildpacksRoutes(context))
     .route('/', linesRoutes(context))
     .route('/', explanationsRoutes(context));
 

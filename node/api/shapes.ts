@@ -168,3 +168,6 @@ export type WhatIfShape = {
   /** Memory promised to the slots of each node; `afterBytes` is null for those left out. */
   nodes: { node: string; budgetBytes: number; beforeBytes: number; afterBytes: number | null }[];
 };
+
+/** What a push on the same node calls a buildpack that was sent ahead. */
+export type UploadedBuildpackShape = { buildpack: string };

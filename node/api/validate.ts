@@ -85,6 +85,11 @@ export const createAppBody = object({
   stopped: v.optional(v.boolean('should be true or false')),
 });
 
+export const buildpackName = v.pipe(
+  v.string('should be text'),
+  v.regex(/^[A-Za-z0-9._-]{1,100}$/, 'should be letters, digits, dots, dashes and underscores'),
+);
+
 export const pushOptions = object({
   ...settingsEntries,
   /** Of the `web` process, or of the only one there is. */
@@ -92,7 +97,15 @@ export const pushOptions = object({
   buildpacks: v.optional(
     v.pipe(
       v.array(
-        v.pipe(v.string('should be text'), v.minLength(1, 'is empty'), v.maxLength(BUILDPACK_CHARS_MAX, 'is too long')),
+        v.pipe(
+          v.string('should be text'),
+          v.minLength(1, 'is empty'),
+          v.maxLength(BUILDPACK_CHARS_MAX, 'is too long'),
+          v.check(
+            (text) => !text.startsWith('/'),
+            'is a path, which only the machine it is on can read: push with the peer command, which sends it, or name a git URL',
+          ),
+        ),
         'should be a list',
       ),
       v.maxLength(BUILDPACKS_MAX, `should be at most ${BUILDPACKS_MAX} buildpacks`),

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { AppId } from '../../crdt/ids.ts';
 import type { BlobStore, Log, Sandbox, StagedDroplet, StageRequest, Stager } from '../ports.ts';
-import { BUILDPACKS_MAX, parseBuildpackSpec } from './buildpack.ts';
+import { BUILDPACKS_MAX, parseBuildpackSpec, uploadSpec } from './buildpack.ts';
 import { type CacheLimits, createCaches } from './cache.ts';
 import { StagingError } from './errors.ts';
 import type { BuildContext, BuildLimits } from './job.ts';
@@ -167,6 +167,11 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
       running.add(work);
       work.catch(() => {}).finally(() => running.delete(work));
       return work;
+    },
+    async keepBuildpack(name, source, sizeBytesMax) {
+      // Nothing refers to the blob: it goes with the next ones that are collected.
+      const { digest } = await options.blobs.put(source, { sizeBytesMax });
+      return uploadSpec(digest, name);
     },
     removeCache: caches.remove,
     async close() {

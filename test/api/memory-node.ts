@@ -223,6 +223,12 @@ export class MemoryNode implements NodeService {
     return this.#listeners.size + this.#lineListeners.size;
   }
 
+  async keepBuildpack(name: string, source: AsyncIterable<Uint8Array>): Promise<string> {
+    const hash = createHash('sha256');
+    for await (const chunk of source) hash.update(chunk);
+    return `upload:sha256:${hash.digest('hex')}:${name}`;
+  }
+
   async stage(request: StageRequest): Promise<StagedDroplet> {
     const hash = createHash('sha256');
     let bytes = 0;

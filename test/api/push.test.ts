@@ -241,6 +241,11 @@ describe('a push that fails', () => {
       error: { code: 'bad_request', message: 'health.kind: should be one of port, http, process' },
     });
     expect((await developer.push('Hello World')).status).toBe(400);
+    // It would be one of the node, not of whoever pushes.
+    const path = await developer.push('hello', { buildpacks: ['/srv/pack'] });
+    expect(await path.response.json()).toMatchObject({
+      error: { code: 'bad_request', message: expect.stringMatching(/^buildpacks\.0: is a path/) },
+    });
   });
 });
 

@@ -40,6 +40,31 @@ describe('push', () => {
     expect([...cli.node.view().apps.values()][0]?.env).toEqual({ A: 'b=c', N: '007' });
   });
 
+  it.each<[string, (at: string) => string, RegExp]>([
+    ['a folder', (at) => at, /^upload:sha256:[0-9a-f]{64}:my-pack$/],
+    ['a .tgz', (at) => `${at}.tgz`, /^upload:sha256:[0-9a-f]{64}:my-pack\.tgz$/],
+    ['a name', () => 'nodejs', /^nodejs$/],
+  ])(
+    'sends a buildpack that is %s of this machine ahead, and names what the node calls it',
+    async (_name, given, sent) => {
+      const at = join(cli.home, 'my-pack');
+      mkdirSync(join(at, 'bin'), { recursive: true });
+      writeFileSync(join(at, 'bin', 'compile'), '');
+      writeFileSync(`${at}.tgz`, 'tgz');
+      const ran = await cli.run(['push', folder, '--buildpack', given(at), '--json']);
+      expect(ran.stderr).not.toContain('error');
+      expect(JSON.parse(ran.stdout).buildpack).toMatch(sent);
+    },
+  );
+
+  it('says of a buildpack that is not there where it looked', async () => {
+    const ran = await cli.run(['push', folder, '--buildpack', '/no/such/pack']);
+    expect(ran).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('buildpack /no/such/pack: there is no such'),
+    });
+  });
+
   it('takes every option to the API', async () => {
     const options = [
       '--name=shop',
