@@ -44,6 +44,11 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--memory <M>', summary: 'Memory for instances, such as 2G' },
       { flags: '--domain <DOMAIN>', summary: 'Domain of new routes, of a new cluster (localhost)' },
       { flags: '--label <K=V>', summary: 'Label of the node', many: true },
+      {
+        flags: '--allow-network <CIDR>',
+        summary: 'Private network that apps may reach, such as 192.168.1.0/24',
+        many: true,
+      },
       { flags: '--insecure-process-runtime', summary: 'Run apps without a sandbox where there is no bubblewrap' },
       { flags: '--detach', summary: 'Return when the node is ready' },
     ],

@@ -25,7 +25,7 @@ import { rememberOptions } from './remembered-options.ts';
 import { Replicator } from './replicator.ts';
 import { startRouter } from './router/handle.ts';
 import { chooseRuntime } from './runtime/choose.ts';
-import { prepareIsolation } from './runtime/isolation.ts';
+import { closeIsolation, prepareIsolation } from './runtime/isolation.ts';
 import { createLogStore } from './runtime/logs.ts';
 import { createSandbox } from './runtime/sandbox.ts';
 import { raiseShield } from './runtime/shield.ts';
@@ -101,8 +101,14 @@ async function compose(
     nodeId: self,
     log,
     insecure: options.insecureProcessRuntime,
+    allowNetworks: options.allowNetworks,
   });
-  const shield = await raiseShield({ nodeId: self, log, ownUsers: isolation.ownUsers });
+  closers.push(() => isolation.networks?.close());
+  // Only what shares the machine's network can be reached past the router.
+  const shield =
+    isolation.networks === undefined
+      ? await raiseShield({ nodeId: self, log, ownUsers: isolation.ownUsers })
+      : undefined;
   const stager = await createStager({ dataDir: dataDir.path, sandbox: createSandbox(isolation), blobs, log, stack });
   const runtime = await chooseRuntime({
     wanted: options.runtime,
@@ -110,7 +116,7 @@ async function compose(
     isolation,
     stack,
     readBlob: (digest) => blobs.read(digest),
-    policy: { allowed: [], openPorts: [], closedPorts: [] },
+    policy: { allowed: options.allowNetworks, openPorts: [], closedPorts: [] },
     logs,
     log,
   });
@@ -349,6 +355,10 @@ async function compose(
   });
   closers.push(() => server.close());
   state.self = { ...state.self, api: server.address };
+  await isolation.networks?.setMachinePorts({
+    open: portsOf([router.http]),
+    closed: portsOf([server.address, router.link, boundListen(gossip.addresses()[0], listen)]),
+  });
   await adoptInstances(runtime, (event) => agent.post(event));
   const measure = (): void =>
     agent.post({ type: 'resourcesMeasured', load: (loadavg()[0] ?? 0) / availableParallelism() });
@@ -375,8 +385,8 @@ async function compose(
     await server.close();
     await stager.close();
     await runtime.close({ keepInstances });
-    if (!keepInstances) await shield.lower();
-    await isolation.groups?.close();
+    if (!keepInstances) await shield?.lower();
+    await closeIsolation(isolation, { keepInstances });
     agent.stop();
     await blobs.close();
     await router.close();
@@ -416,6 +426,11 @@ async function compose(
 function boundListen(address: string | undefined, asked: string): string {
   const port = /\/tcp\/(\d+)/.exec(address ?? '')?.[1];
   return port === undefined ? asked : asked.replace(/:\d+$/, `:${port}`);
+}
+
+/** Ports of `HOST:PORT` addresses. */
+function portsOf(addresses: readonly string[]): number[] {
+  return addresses.map((address) => Number(/:(\d+)$/.exec(address)?.[1])).filter((port) => port > 0);
 }
 
 const POLL_MS = 50;

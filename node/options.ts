@@ -2,6 +2,7 @@
 
 import { hostname } from 'node:os';
 import * as v from 'valibot';
+import { parseNetwork } from './runtime/network-policy.ts';
 
 /** What the CLI passes as JSON, `node/main.ts '{"dataDir":…}'`. Everything but the data directory has a default. */
 export type StartOptions = {
@@ -24,6 +25,8 @@ export type StartOptions = {
   domain?: string;
   labels?: Record<string, string>;
   insecureProcessRuntime?: boolean;
+  /** IPv4 networks that apps and builds may reach although they are private, `10.1.0.0/16`. */
+  allowNetworks?: string[];
 };
 
 export type RuntimeChoice = 'auto' | 'docker' | 'process';
@@ -33,7 +36,16 @@ export type NodeOptions = StartOptions &
   Required<
     Pick<
       StartOptions,
-      'name' | 'listen' | 'link' | 'api' | 'http' | 'runtime' | 'domain' | 'labels' | 'insecureProcessRuntime'
+      | 'name'
+      | 'listen'
+      | 'link'
+      | 'api'
+      | 'http'
+      | 'runtime'
+      | 'domain'
+      | 'labels'
+      | 'insecureProcessRuntime'
+      | 'allowNetworks'
     >
   >;
 
@@ -49,6 +61,7 @@ export const START_DEFAULTS = {
 
 const NODE_NAME_CHARS_MAX = 63;
 const LABELS_MAX = 32;
+const ALLOW_NETWORKS_MAX = 32;
 /** Below this not even one small instance fits. */
 const MEMORY_BYTES_MIN = 16 * 1024 * 1024;
 
@@ -112,6 +125,25 @@ const schema = v.strictObject(
       ),
     ),
     insecureProcessRuntime: v.optional(v.boolean('should be true or false')),
+    allowNetworks: v.optional(
+      v.pipe(
+        v.array(
+          v.pipe(
+            v.string('should be a network'),
+            v.check(
+              (text) => parseNetwork(text) !== undefined,
+              (issue) =>
+                `should be an IPv4 network such as 10.1.0.0/16, not ${JSON.stringify(String(issue.input).slice(0, 50))}`,
+            ),
+            v.transform((text) => parseNetwork(text)!),
+          ),
+        ),
+        v.check(
+          (networks) => networks.length <= ALLOW_NETWORKS_MAX,
+          `should be at most ${ALLOW_NETWORKS_MAX} networks`,
+        ),
+      ),
+    ),
   },
   (issue) =>
     issue.expected === 'never'
@@ -133,6 +165,7 @@ export function parseStartOptions(input: unknown, remembered: Partial<StartOptio
     name: nodeNameOf(hostname()),
     labels: {},
     insecureProcessRuntime: false,
+    allowNetworks: [],
     ...validated({ ...earlier, dataDir: given.dataDir }),
     ...given,
   };

@@ -123,6 +123,10 @@ export type SandboxRun = {
   binds: Bind[];
   memoryBytes: number;
   pidsMax: number;
+  /** Absent: the public internet and the machine's name servers, and what `reach` names. */
+  network?: 'none';
+  /** URLs that the daemon's own settings name, and that may lead to private addresses: proxies and registries. */
+  reach?: readonly string[];
   timeoutMs: number;
   stdin?: NodeJS.ReadableStream;
   /** Called with raw output as it comes; the runner pauses the command while the promise is pending. Already bounded: after outputBytesMax the rest is dropped and `truncated` is set. */

@@ -3,7 +3,7 @@
 import { findEngine } from '../node/runtime/docker/engine.ts';
 import { NODE_LABEL } from '../node/runtime/docker/labels.ts';
 import { policyTable } from '../node/runtime/docker/policy.ts';
-import { nft } from '../node/runtime/shield.ts';
+import { loadRules } from '../node/runtime/nft.ts';
 
 export async function removeContainersOf(nodeIds: Iterable<string>): Promise<void> {
   const { docker } = await findEngine();
@@ -14,6 +14,6 @@ export async function removeContainersOf(nodeIds: Iterable<string>): Promise<voi
     const networks = await docker.listNetworks({ filters: filters as never });
     await Promise.all(networks.map((one) => docker.getNetwork(one.Id).remove()));
     // None there is as good.
-    await nft(`delete table inet ${policyTable(id)}\n`).catch(() => {});
+    await loadRules(`delete table inet ${policyTable(id)}\n`).catch(() => {});
   }
 }

@@ -8,6 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { removeAbandonedNetworks } from '../node/runtime/networks.ts';
 import { removeContainersOf } from './containers.ts';
 import type { Lan } from './lan.ts';
 import { NamespaceDoor } from './namespace-door.ts';
@@ -204,6 +205,7 @@ export class LocalCluster {
     if (this.#mayHaveContainers) await removeContainersOf(this.#ids);
     await removeCgroups(this.#ids);
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    if (process.getuid?.() === 0) await removeAbandonedNetworks();
   }
 
   /** How to open connections to the node: from this process, or through a door into its namespace. */

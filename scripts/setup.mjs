@@ -12,12 +12,12 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Program to look for → the Debian package that has it, and what it is for. */
 const SYSTEM = [
   { program: 'bwrap', package: 'bubblewrap', use: 'the sandbox that apps are staged and run in' },
-  { program: 'nft', package: 'nftables', use: 'keeping what apps listen on from other hosts' },
+  { program: 'nft', package: 'nftables', use: 'deciding what apps reach, and who reaches them' },
+  { program: 'ip', package: 'iproute2', use: 'a network of its own for each app' },
 ];
 /** The same, for what only tests and benchmarks use (`--tests`). */
 const SYSTEM_FOR_TESTS = [
   { program: 'git', package: 'git', use: 'buildpacks from git' },
-  { program: 'ip', package: 'iproute2', use: 'hosts of the tests' },
   { program: 'tc', package: 'iproute2', use: 'hosts of the tests' },
   { program: 'python3', package: 'python3', use: 'the python buildpack' },
   { program: 'pip3', package: 'python3-pip', use: 'the python buildpack' },

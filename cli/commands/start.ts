@@ -76,6 +76,8 @@ export function startOptions(options: Options): StartOptions {
   if (domain !== undefined) start.domain = domain.toLowerCase();
   const labels = textsOption(options, 'label');
   if (labels !== undefined) start.labels = parsePairs(labels, '--label');
+  const networks = textsOption(options, 'allowNetwork');
+  if (networks !== undefined) start.allowNetworks = [...networks];
   if (flagOption(options, 'insecureProcessRuntime')) start.insecureProcessRuntime = true;
   return start;
 }

@@ -39,6 +39,10 @@ export type SandboxView = {
   accounts: string;
   binds: readonly Bind[];
   links: readonly { path: string; target: string }[];
+  /** Shown instead of the machine's resolv.conf. */
+  resolverFile?: string | undefined;
+  /** No network but its own loopback. */
+  offline?: boolean | undefined;
   /** Bound of /tmp and of /dev/shm, each, which live in memory. */
   tmpBytesMax: number;
 };
@@ -68,6 +72,7 @@ export function bwrapArguments(view: SandboxView): string[] {
     '--unshare-ipc',
     '--unshare-uts',
     '--unshare-cgroup-try',
+    ...(view.offline ? ['--unshare-net'] : []),
     '--hostname',
     sandboxHostname(view.hostname),
     '--cap-drop',
@@ -83,7 +88,12 @@ export function bwrapArguments(view: SandboxView): string[] {
   for (const { path, target } of host.links) arguments_.push('--symlink', target, path);
   for (const path of host.folders) arguments_.push('--ro-bind', path, path);
   arguments_.push('--perms', '0755', '--dir', '/etc');
-  for (const name of host.etc) arguments_.push('--ro-bind-try', `/etc/${name}`, `/etc/${name}`);
+  const { resolverFile } = view;
+  for (const name of host.etc) {
+    if (name === 'resolv.conf' && resolverFile !== undefined) continue;
+    arguments_.push('--ro-bind-try', `/etc/${name}`, `/etc/${name}`);
+  }
+  if (resolverFile !== undefined) arguments_.push('--ro-bind', resolverFile, '/etc/resolv.conf');
   for (const name of ['passwd', 'group', 'hosts']) {
     arguments_.push('--ro-bind', `${view.accounts}/${name}`, `/etc/${name}`);
   }

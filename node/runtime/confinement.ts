@@ -6,6 +6,8 @@ import type { Bind, Log } from '../ports.ts';
 import { accountFiles, bwrapArguments, dropArguments, type HostView, type SandboxUser } from './bwrap.ts';
 import type { ControlGroups } from './cgroup.ts';
 import { loaderArguments, type Rlimits } from './launch.ts';
+import type { Networks, OwnNetwork } from './networks.ts';
+import { within } from './nft.ts';
 import type { UserPool } from './users.ts';
 
 export type Isolation = {
@@ -15,6 +17,8 @@ export type Isolation = {
   readonly host: HostView;
   /** Undefined: no control group is writable; limits are watched by sampling. */
   readonly groups: ControlGroups | undefined;
+  /** Undefined: all share the machine's network. */
+  readonly networks: Networks | undefined;
   readonly users: UserPool;
   /** Whether each sandbox gets a host user of its own. */
   readonly ownUsers: boolean;
@@ -40,6 +44,8 @@ export type Confinement = {
   links: readonly { path: string; target: string }[];
   memoryBytes: number;
   limits: Rlimits;
+  /** `none`: only its own loopback. Undefined: the machine's network. */
+  network: OwnNetwork | 'none' | undefined;
   /** Arguments of bubblewrap besides those that decide what is visible. */
   extra?: readonly string[];
 };
@@ -48,6 +54,7 @@ export type Confinement = {
 export function confinedCommand(isolation: Isolation, confinement: Confinement): string[] {
   const loader = loaderArguments(confinement.limits);
   if (isolation.bwrap === undefined) return loader;
+  const own = confinement.network === 'none' ? undefined : confinement.network;
   const view = bwrapArguments({
     host: isolation.host,
     user: confinement.user,
@@ -55,9 +62,18 @@ export function confinedCommand(isolation: Isolation, confinement: Confinement):
     accounts: confinement.accounts,
     binds: confinement.binds,
     links: confinement.links,
+    resolverFile: own === undefined ? undefined : isolation.networks?.resolverFile,
+    offline: confinement.network === 'none',
     tmpBytesMax: Math.floor(confinement.memoryBytes * TMP_SHARE),
   });
-  return [isolation.bwrap, ...(confinement.extra ?? []), ...view, ...dropArguments(confinement.user), ...loader];
+  return [
+    ...within(own?.namespace),
+    isolation.bwrap,
+    ...(confinement.extra ?? []),
+    ...view,
+    ...dropArguments(confinement.user),
+    ...loader,
+  ];
 }
 
 /** The user a sandbox with this host uid runs as, here. */

@@ -22,8 +22,10 @@ export const DROPLET_PATHS = [
 
 export type InstancePlace = {
   port: number;
-  /** Address the app should listen on. */
+  /** Address it is reached at. */
   host: string;
+  /** Address it should listen on, when that is another. */
+  listen?: string;
   /** Folder that holds the droplet's `app` and `tmp`, as the app sees it. */
   home: string;
   /** Folder with the daemon's own Node, as the app sees it: last on the path, so that a droplet's own comes first. */
@@ -32,6 +34,7 @@ export type InstancePlace = {
 
 export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): Record<string, string> {
   const port = String(place.port);
+  const listen = place.listen ?? place.host;
   const memoryMiB = Math.floor(spec.memoryBytes / MIB);
   const platform: Record<string, string> = {
     HOME: `${place.home}/app`,
@@ -39,7 +42,7 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
     USER: 'vcap',
     LANG: 'C.UTF-8',
     PATH: `/usr/local/bin:/usr/bin:/bin:${place.nodeBin}`,
-    HOST: place.host,
+    HOST: listen,
     MEMORY_LIMIT: `${memoryMiB}m`,
     VCAP_SERVICES: '{}',
   };
@@ -56,7 +59,7 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
     CF_INSTANCE_PORT: port,
     CF_INSTANCE_ADDR: `${place.host}:${port}`,
     CF_INSTANCE_PORTS: JSON.stringify([{ external: place.port, internal: place.port }]),
-    VCAP_APP_HOST: place.host,
+    VCAP_APP_HOST: listen,
     VCAP_APP_PORT: port,
     VCAP_APPLICATION: JSON.stringify({
       application_id: spec.app.id,
@@ -71,7 +74,7 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
       process_type: spec.process,
       instance_id: spec.id,
       instance_index: spec.index,
-      host: place.host,
+      host: listen,
       port: place.port,
       space_id: SPACE.id,
       space_name: SPACE.name,

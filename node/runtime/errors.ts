@@ -4,6 +4,7 @@
  * - `sandbox_missing`, `sandbox_unusable`: nothing was started; a retry is of no use until the machine is changed.
  * - `engine_missing`, `engine_unusable`: no container engine can be used; nothing was started.
  * - `no_free_port`, `no_free_user`: nothing was started; a retry may succeed once other instances have ended.
+ * - `no_free_network`: nothing was started; a retry may succeed.
  * - `droplet_missing`, `droplet_unpack_failed`: the instance was not launched and its folder is removed.
  * - `spawn_failed`: the operating system refused a process; a retry may succeed.
  * - `invalid_name`: a bug or a hostile name; nothing was touched.
@@ -13,6 +14,7 @@ export type RuntimeErrorCode =
   | 'sandbox_unusable'
   | 'no_free_port'
   | 'no_free_user'
+  | 'no_free_network'
   | 'droplet_missing'
   | 'droplet_unpack_failed'
   | 'spawn_failed'

@@ -61,15 +61,21 @@ export type NeverHealthy = {
   timeoutMs: number;
   /** What the last probe answered. */
   lastProblem: string;
-  /** Ports that its processes listen on. */
-  listening: readonly number[];
+  /** Where its processes listen. */
+  listening: readonly { port: number; onLoopback: boolean }[];
+  /** Then nobody reaches what listens on loopback. */
+  ownNetwork: boolean;
   lastLines: readonly string[];
 };
 
 export function neverHealthyReason(found: NeverHealthy): string {
   const within = `within ${formatSeconds(found.timeoutMs)}`;
-  const listens = found.listening.includes(found.port);
-  const others = found.listening.filter((port) => port !== found.port);
+  const at = found.listening.filter(({ port }) => port === found.port);
+  const hidden = found.ownNetwork && at.length > 0 && at.every(({ onLoopback }) => onLoopback);
+  if (hidden)
+    return `listened on PORT ${found.port} of its loopback only ${within}: listen on 0.0.0.0, which HOST says too`;
+  const listens = at.length > 0;
+  const others = [...new Set(found.listening.map(({ port }) => port))].filter((port) => port !== found.port);
   const instead = !listens && others.length > 0 ? ` (it listens on ${others.join(', ')} instead)` : '';
   const what =
     found.kind === 'http' && listens

@@ -10,6 +10,8 @@ import { etcVisible, type HostView } from './bwrap.ts';
 import { findControlGroups } from './cgroup.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups, scratchFolder } from './confinement.ts';
 import { RuntimeError } from './errors.ts';
+import type { Network } from './network-policy.ts';
+import { type Networks, prepareNetworks } from './networks.ts';
 import { runAttached } from './run.ts';
 import { UserPool } from './users.ts';
 
@@ -19,6 +21,8 @@ export type IsolationOptions = {
   log: Log;
   /** Runs everything unprotected, as the daemon's own user. */
   insecure?: boolean;
+  /** Networks that instances may reach although they are private. */
+  allowNetworks?: readonly Network[];
   /** Folders to look for bubblewrap in. */
   searchPath?: readonly string[];
 };
@@ -43,6 +47,7 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
     bwrap,
     host: await readHost(),
     groups: found.groups,
+    networks: bwrap === undefined ? undefined : await ownNetworks(options),
     users: new UserPool(nodeId),
     ownUsers: bwrap !== undefined && process.getuid?.() === 0,
     log,
@@ -52,8 +57,31 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
   if (found.groups === undefined) log.warn('runtime.no_control_groups', { reason: found.reason });
   else await removeGroups(found.groups, (name) => name.startsWith(RUN_GROUP_PREFIX));
   if (insecure) log.error('runtime.insecure', { message: 'apps run without a sandbox and as the user of the daemon' });
-  else await prove(isolation);
+  else {
+    await prove(isolation).catch(async (error) => {
+      await isolation.networks?.close();
+      throw error;
+    });
+  }
   return isolation;
+}
+
+/** The last thing a daemon does. What runs keeps its network and its control groups. */
+export async function closeIsolation(isolation: Isolation, options: { keepInstances: boolean }): Promise<void> {
+  if (options.keepInstances) isolation.networks?.detach();
+  else await isolation.networks?.close();
+  await isolation.groups?.close();
+}
+
+async function ownNetworks({ dataDir, log, allowNetworks }: IsolationOptions): Promise<Networks | undefined> {
+  const found = await prepareNetworks({ dataDir, allowed: allowNetworks ?? [], log });
+  if (found.networks !== undefined) return found.networks;
+  log.warn('runtime.network_shared', {
+    reason: found.reason,
+    message:
+      "apps share this machine's network and reach whatever it reaches, its loopback too: start as root, with iproute2 and nftables installed, to give each app a network of its own",
+  });
+  return undefined;
 }
 
 async function prove(isolation: Isolation): Promise<void> {
@@ -61,6 +89,7 @@ async function prove(isolation: Isolation): Promise<void> {
   const result = await runAttached(isolation, {
     name: 'probe',
     uid: isolation.users.stagingUid,
+    network: 'none',
     argv: ['true'],
     cwd: '/',
     env: { PATH: '/usr/bin:/bin' },

@@ -15,6 +15,10 @@ import { runAttached } from './run.ts';
 
 /** Processes and threads of one instance. */
 export const INSTANCE_PIDS_MAX = 512;
+/** Where instances are that share the machine's network. */
+const LOOPBACK = '127.0.0.1';
+/** PORT of every instance with a network of its own, as on Cloud Foundry. */
+export const OWN_NETWORK_PORT = 8080;
 const UNPACK_TIMEOUT_MS = 5 * 60_000;
 const UNPACK_MEMORY_BYTES = 512 * 1024 * 1024;
 const UNPACK_PIDS_MAX = 16;
@@ -62,11 +66,13 @@ export async function launchInstance(options: LaunchOptions): Promise<Launched> 
     binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
     links: DROPLET_PATHS.map(({ path, part }) => ({ path, target: `${SANDBOX_HOME}/${part}`.slice(1) })),
     memoryBytes: record.memoryBytes,
+    network: record.network,
     limits: { pidsMax: INSTANCE_PIDS_MAX, filesMax: INSTANCE_FILES_MAX, fileBytesMax: record.diskBytes },
   });
   const env = instanceEnvironment(spec, {
     port: record.port,
-    host: '127.0.0.1',
+    host: record.network?.host ?? LOOPBACK,
+    listen: record.network === undefined ? LOOPBACK : '0.0.0.0',
     home,
     nodeBin: confined ? SANDBOX_NODE_BIN : isolation.host.nodeBin,
   });
@@ -124,6 +130,7 @@ export async function unpackDroplet(options: LaunchOptions): Promise<void> {
     const result = await runAttached(isolation, {
       name: `unpack-${record.id.replace(/[^A-Za-z0-9-]/g, '-')}`,
       uid: record.uid,
+      network: 'none',
       argv: ['/bin/sh', '-c', UNPACK, 'unpack', String(record.diskBytes)],
       cwd: SANDBOX_HOME,
       env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },

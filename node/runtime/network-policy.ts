@@ -79,7 +79,7 @@ export function networkRules(policy: NetworkPolicy): string {
     ...(addressing === undefined ? [] : toLoopback(from, addressing)),
     '  chain forwarded {',
     '    type filter hook forward priority filter - 5; policy accept;',
-    `    ${from} ${to} drop`,
+    `    ${from} ${to} reject with icmpx admin-prohibited`,
     `    ${to} ct state established,related accept`,
     `    ${to} drop`,
     `    ${from} jump outgoing`,
@@ -91,6 +91,11 @@ export function networkRules(policy: NetworkPolicy): string {
     '    ip daddr @allowed accept',
     // Answered, so that an app hears at once that it may not, instead of waiting.
     '    ip daddr @denied reject with icmp admin-prohibited',
+    '  }',
+    // The way to another instance does lead through the gateway, whatever the kernel thinks of detours.
+    '  chain sent {',
+    '    type filter hook output priority filter - 5; policy accept;',
+    `    ${to} icmp type redirect drop`,
     '  }',
     '  chain received {',
     '    type filter hook input priority filter - 5; policy accept;',

@@ -8,8 +8,9 @@ import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from './confinement.ts
 import { RuntimeError } from './errors.ts';
 import { startProblem } from './exits.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from './folder.ts';
-import { type LaunchOptions, launchInstance, prepareInstance } from './launchinstance.ts';
+import { type LaunchOptions, launchInstance, OWN_NETWORK_PORT, prepareInstance } from './launchinstance.ts';
 import type { PacedLogStore } from './logs.ts';
+import type { OwnNetwork } from './networks.ts';
 import { PortPool } from './portpool.ts';
 import { bootId } from './processtree.ts';
 import { type SuperviseContext, type Supervised, supervise } from './supervise.ts';
@@ -32,9 +33,7 @@ export async function createProcessRuntime(options: ProcessRuntimeOptions): Prom
     sandbox: isolation.bwrap ?? 'none',
     users: isolation.ownUsers ? 'one per instance' : 'shared',
     controlGroups: isolation.groups?.version ?? 'none',
-    // A network of its own for each instance, through pasta of Debian 12, took 150 ms to start and 29 MB to keep: too
-    // much for small machines. So instances share the machine's, and reach what listens on its loopback.
-    network: 'host',
+    network: isolation.networks === undefined ? 'shared' : isolation.networks.subnet,
   });
   return new ProcessRuntime(options, await bootId());
 }
@@ -76,6 +75,7 @@ class ProcessRuntime implements Runtime {
     const adopted = (await Promise.all(folders.map((folder) => this.#adopt(folder)))).filter(
       (found) => found !== undefined,
     );
+    await isolation.networks?.settle();
     if (isolation.groups !== undefined) {
       await removeGroups(
         isolation.groups,
@@ -126,12 +126,14 @@ class ProcessRuntime implements Runtime {
     const { isolation, log } = this.#options;
     let uid: number | undefined;
     let port: number | undefined;
+    let network: OwnNetwork | undefined;
     let folder: InstanceFolder | undefined;
     try {
       uid = isolation.users.take();
-      port = await this.#ports.take();
+      network = await isolation.networks?.take('instance');
+      if (network === undefined) port = await this.#ports.take();
       folder = new InstanceFolder(isolation.dataDir, spec.id);
-      const record = recordOf(spec, { uid, port, boot: this.#boot });
+      const record = recordOf(spec, { uid, port: port ?? OWN_NETWORK_PORT, network, boot: this.#boot });
       const launch: LaunchOptions = { ...this.#options, folder, record, spec, signal: entry.preparing.signal };
       this.#say(
         record,
@@ -141,7 +143,7 @@ class ProcessRuntime implements Runtime {
       await prepareInstance(launch);
       entry.preparing.signal.throwIfAborted();
       const launched = await launchInstance(launch);
-      this.#emit({ type: 'instanceLaunched', id: spec.id, port: record.port });
+      this.#emit({ type: 'instanceLaunched', id: spec.id, port: record.port, ...hostOf(record) });
       entry.supervised = supervise(this.#context(), { record, folder, ...launched });
       if (entry.stopReason !== undefined) entry.supervised.stop(entry.stopReason);
       await entry.supervised.ended;
@@ -157,6 +159,7 @@ class ProcessRuntime implements Runtime {
       });
     });
     if (port !== undefined) this.#ports.release(port);
+    if (network !== undefined) await isolation.networks?.release(network);
     if (uid !== undefined) isolation.users.release(uid);
   }
 
@@ -184,7 +187,8 @@ class ProcessRuntime implements Runtime {
       });
       return undefined;
     }
-    this.#ports.hold(record.port);
+    if (record.network === undefined) this.#ports.hold(record.port);
+    else isolation.networks?.hold(record.network);
     isolation.users.hold(record.uid);
     // Looked for again: the end of a shim that ended before its FIFOs were open would never be heard of.
     const ended = (await folder.livingShim()) === undefined;
@@ -198,12 +202,23 @@ class ProcessRuntime implements Runtime {
     this.#entries.set(record.id, entry);
     entry.done = supervised.ended.then(async () => {
       await folder.remove().catch(() => {});
-      this.#ports.release(record.port);
+      if (record.network === undefined) this.#ports.release(record.port);
+      else await isolation.networks?.release(record.network);
       isolation.users.release(record.uid);
       this.#entries.delete(record.id);
     });
     const { id, process, index, restartCount, memoryBytes, port } = record;
-    return { id, app: record.app.id, process, index, release: record.release.id, restartCount, memoryBytes, port };
+    return {
+      id,
+      app: record.app.id,
+      process,
+      index,
+      release: record.release.id,
+      restartCount,
+      memoryBytes,
+      port,
+      ...hostOf(record),
+    };
   }
 
   #context(): SuperviseContext {
@@ -216,7 +231,28 @@ class ProcessRuntime implements Runtime {
   }
 }
 
-function recordOf(spec: InstanceSpec, found: { port: number; uid: number; boot: string }): InstanceRecord {
+function recordOf(
+  spec: InstanceSpec,
+  found: Pick<InstanceRecord, 'port' | 'uid' | 'boot'> & { network: OwnNetwork | undefined },
+): InstanceRecord {
   const { id, app, process, index, release, restartCount, memoryBytes, diskBytes, health } = spec;
-  return { version: 1, id, app, process, index, release, restartCount, memoryBytes, diskBytes, health, ...found };
+  const { network, ...rest } = found;
+  const record = {
+    version: 1 as const,
+    id,
+    app,
+    process,
+    index,
+    release,
+    restartCount,
+    memoryBytes,
+    diskBytes,
+    health,
+  };
+  return { ...record, ...rest, ...(network === undefined ? {} : { network }) };
+}
+
+/** Undefined stays out: the machine's loopback goes without saying. */
+function hostOf({ network }: InstanceRecord): { host?: string } {
+  return network === undefined ? {} : { host: network.host };
 }

@@ -71,8 +71,10 @@ export async function ownMemoryBytes(pids: readonly number[]): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** TCP ports that the processes listen on, ascending. */
-export async function listeningPorts(pids: readonly number[]): Promise<number[]> {
+export type Listener = { port: number; onLoopback: boolean };
+
+/** Where the processes listen for TCP, by port. */
+export async function listeningAt(pids: readonly number[]): Promise<Listener[]> {
   const inodes = new Set<string>();
   for (const pid of pids) {
     const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
@@ -82,27 +84,31 @@ export async function listeningPorts(pids: readonly number[]): Promise<number[]>
       if (inode !== undefined) inodes.add(inode);
     }
   }
-  const ports = new Set<number>();
+  const found = new Map<string, Listener>();
   const [pid] = pids;
   if (pid === undefined || inodes.size === 0) return [];
   for (const table of ['tcp', 'tcp6']) {
-    for (const [inode, port] of listeners(await read(`/proc/${pid}/net/${table}`))) {
-      if (inodes.has(inode)) ports.add(port);
+    for (const { inode, port, onLoopback } of listeners(await read(`/proc/${pid}/net/${table}`))) {
+      if (inodes.has(inode)) found.set(`${port} ${onLoopback}`, { port, onLoopback });
     }
   }
-  return [...ports].sort((a, b) => a - b);
+  return [...found.values()].sort((a, b) => a.port - b.port);
 }
 
-/** Socket inode and port of every listener in a table of /proc/net/tcp's form. */
-export function listeners(table: string): [inode: string, port: number][] {
-  const found: [string, number][] = [];
+/** Addresses of loopback as /proc/net/tcp and tcp6 write them: in the machine's byte order, of every 4 bytes. */
+const LOOPBACK = /^(?:[0-9A-F]{6}7F|0{24}01000000|0{16}FFFF0000[0-9A-F]{6}7F)$/;
+
+/** Every listener in a table of /proc/net/tcp's form, by the inode of its socket. */
+export function listeners(table: string): (Listener & { inode: string })[] {
+  const found: (Listener & { inode: string })[] = [];
   for (const line of table.split('\n').slice(1)) {
     const fields = line.trim().split(/\s+/);
     const [, local, , state] = fields;
     const inode = fields[9];
     // 0A is LISTEN.
     if (state !== '0A' || local === undefined || inode === undefined) continue;
-    found.push([inode, Number.parseInt(local.slice(local.lastIndexOf(':') + 1), 16)]);
+    const [address = '', port = ''] = local.split(':');
+    found.push({ inode, port: Number.parseInt(port, 16), onLoopback: LOOPBACK.test(address) });
   }
   return found;
 }

@@ -20,6 +20,7 @@ import { INSTANCE_FILES_MAX } from './environment.ts';
 import { RuntimeError } from './errors.ts';
 import { signalOfStatus } from './exits.ts';
 import { encodeLoad, JOIN, LOAD_FD, SHELL } from './launch.ts';
+import type { OwnNetwork } from './networks.ts';
 import { watchMemory } from './watch.ts';
 
 /** Largest single file a run may write. */
@@ -29,8 +30,10 @@ const ALIVE_FD = 4;
 /** After a kill, how long its pipes may stay open: something outside of the sandbox would have to hold them. */
 const PIPES_TIMEOUT_MS = 10_000;
 
-export type AttachedRun = Omit<SandboxRun, 'stdin'> & {
+export type AttachedRun = Omit<SandboxRun, 'stdin' | 'network' | 'reach'> & {
   uid: number;
+  /** As in Confinement. */
+  network: OwnNetwork | 'none' | undefined;
   /** A stream, or an open file descriptor that stays the caller's. */
   stdin?: NodeJS.ReadableStream | number;
 };
@@ -56,6 +59,7 @@ export async function runAttached(isolation: Isolation, run: AttachedRun): Promi
       binds: run.binds,
       links: [],
       memoryBytes: run.memoryBytes,
+      network: run.network,
       limits: { pidsMax: run.pidsMax, filesMax: INSTANCE_FILES_MAX, fileBytesMax: RUN_FILE_BYTES_MAX },
       extra: ['--sync-fd', String(ALIVE_FD)],
     });

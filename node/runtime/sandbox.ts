@@ -9,7 +9,17 @@ import { runAttached } from './run.ts';
 export function createSandbox(isolation: Isolation): Sandbox {
   const uid = isolation.users.stagingUid;
   return {
-    run: (run) => runAttached(isolation, { ...run, uid }),
+    async run(run) {
+      const network = run.network === 'none' ? 'none' : await isolation.networks?.take('build');
+      try {
+        if (network !== undefined && network !== 'none') {
+          await isolation.networks?.openBuildHosts(network, run.reach ?? []);
+        }
+        return await runAttached(isolation, { ...run, uid, network });
+      } finally {
+        if (network !== undefined && network !== 'none') await isolation.networks?.release(network);
+      }
+    },
     async giveTo(path) {
       if (isolation.ownUsers) await changeOwner(path, uid);
     },

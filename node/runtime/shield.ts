@@ -1,15 +1,13 @@
-// The shield: instances share the host's network, so whatever an app listens on must not be reachable from other hosts,
-// also when it ignores HOST=127.0.0.1. Drops their replies to connections that came from outside; what they open
-// themselves is untouched. One nftables table per node, found by its instances' user ids; touches no other table.
+// The shield, where instances cannot have networks of their own and share the host's: whatever an app listens on must not be
+// reachable from other hosts, also when it ignores HOST=127.0.0.1. Drops their replies to connections that came from outside;
+// what they open themselves is untouched. One nftables table per node, found by its instances' user ids; touches no other.
 
-import { spawn } from 'node:child_process';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../ports.ts';
+import { loadRules } from './nft.ts';
 import { UIDS_PER_NODE, uidBlock } from './users.ts';
 
 export type Shield = { lower(): Promise<void> };
-
-const NFT_TIMEOUT_MS = 5_000;
 
 /**
  * The table as nft reads it. Written so that loading it again replaces it. Dropping replies in the output hook, instead of
@@ -44,28 +42,15 @@ export async function raiseShield(options: { nodeId: NodeId; log: Log; ownUsers:
   };
   if (!ownUsers) return exposed('instances run as the user of the daemon');
   try {
-    await nft(shieldRules(table, first, first + UIDS_PER_NODE - 1));
+    await loadRules(shieldRules(table, first, first + UIDS_PER_NODE - 1));
   } catch (error) {
     return exposed((error as Error).message);
   }
   return {
     lower: async () => {
-      await nft(`delete table inet ${table}\n`).catch((error) => log.warn('runtime.shield_left', { table, error }));
+      await loadRules(`delete table inet ${table}\n`).catch((error) =>
+        log.warn('runtime.shield_left', { table, error }),
+      );
     },
   };
-}
-
-export function nft(rules: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const env = { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
-    const child = spawn('nft', ['-f', '-'], { stdio: ['pipe', 'ignore', 'pipe'], timeout: NFT_TIMEOUT_MS, env });
-    let said = '';
-    child.stderr.on('data', (chunk: Buffer) => {
-      if (said.length < 500) said += chunk;
-    });
-    child.once('error', (error) => reject(new Error(`nft cannot be run: ${error.message}`)));
-    child.once('close', (code) => (code === 0 ? resolve() : reject(new Error(`nft: ${said.trim().split('\n')[0]}`))));
-    child.stdin.on('error', () => {});
-    child.stdin.end(rules);
-  });
 }

@@ -10,7 +10,7 @@ import type { Descriptors, InstanceFolder, InstanceRecord } from './folder.ts';
 import { type HealthWatch, watchHealth } from './health.ts';
 import type { PacedLogStore } from './logs.ts';
 import { type OutputReader, Pace, readOutput } from './output.ts';
-import { descendants, listeningPorts } from './processtree.ts';
+import { descendants, listeningAt } from './processtree.ts';
 import { killAll, killGroup, terminate } from './termination.ts';
 import { DISK_SAMPLE_MS, type Watch, watchDisk, watchMemory } from './watch.ts';
 
@@ -139,8 +139,15 @@ class Supervision implements Supervised {
   async #neverHealthy(problem: string): Promise<void> {
     const { health, port } = this.#record;
     const processes = await descendants(this.#shim);
-    const listening = await listeningPorts(processes.map((info) => info.pid).reverse());
-    const reason = neverHealthyReason({ ...health, port, lastProblem: problem, listening, lastLines: this.#lastLines });
+    const listening = await listeningAt(processes.map((info) => info.pid).reverse());
+    const reason = neverHealthyReason({
+      ...health,
+      port,
+      lastProblem: problem,
+      listening,
+      ownNetwork: this.#record.network !== undefined,
+      lastLines: this.#lastLines,
+    });
     this.stop(reason);
   }
 

@@ -41,7 +41,15 @@ const CERTIFICATES = [
   'PIP_CERT',
 ];
 
-export type BuildEnvironment = { env: Record<string, string>; binds: Bind[] };
+/** Those of PASSED that name hosts. NO_PROXY names what is reached without one, which a build may not do by itself. */
+const REACHED = PASSED.filter((name) => /proxy$|registry$|index_url$/i.test(name) && !/^no_proxy$/i.test(name));
+
+export type BuildEnvironment = {
+  env: Record<string, string>;
+  binds: Bind[];
+  /** URLs that a build may reach wherever they lead, because the daemon's own settings name them. */
+  reach: string[];
+};
 
 export const buildEnvironment = (options: {
   daemonEnv: NodeJS.ProcessEnv;
@@ -87,7 +95,8 @@ export const buildEnvironment = (options: {
     env[name] = visible ? from : join(CA_DIR, name);
     if (!visible) binds.push({ from: realpathSync(from), to: env[name], writable: false });
   }
-  return { env, binds };
+  const reach = REACHED.flatMap((name) => (daemonEnv[name] ?? '').split(/\s+/)).filter((url) => url !== '');
+  return { env, binds, reach: [...new Set(reach)] };
 };
 
 /**

@@ -110,6 +110,7 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
       ...build.binds,
       ...run.binds,
     ],
+    ...(run.step === 'pack' ? { network: 'none' as const } : { reach: build.reach }),
     memoryBytes: limits.memoryBytes,
     pidsMax: limits.pidsMax,
     timeoutMs,

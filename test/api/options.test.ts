@@ -14,6 +14,7 @@ describe('start options', () => {
       domain: 'localhost',
       labels: {},
       insecureProcessRuntime: false,
+      allowNetworks: [],
     });
   });
 
@@ -28,6 +29,11 @@ describe('start options', () => {
     expect(parseStartOptions({ dataDir: '/d' }, remembered)).not.toHaveProperty('join');
   });
 
+  it('write networks in one way', () => {
+    const { allowNetworks } = parseStartOptions({ dataDir: '/d', allowNetworks: ['10.1.2.3/16', '192.168.1.7'] });
+    expect(allowNetworks).toEqual(['10.1.0.0/16', '192.168.1.7/32']);
+  });
+
   const bad: [input: unknown, message: string][] = [
     [{}, 'dataDir is missing'],
     [{ dataDir: 'relative' }, 'dataDir should be an absolute path'],
@@ -35,6 +41,11 @@ describe('start options', () => {
     [{ dataDir: '/d', http: '0.0.0.0:70000' }, 'http should be HOST:PORT, for example 127.0.0.1:7600'],
     [{ dataDir: '/d', runtime: 'vm' }, 'runtime should be auto, docker or process'],
     [{ dataDir: '/d', memoryBytes: 5 }, 'memoryBytes should be at least 16M'],
+    [
+      { dataDir: '/d', allowNetworks: ['fd00::/8'] },
+      'allowNetworks.0 should be an IPv4 network such as 10.1.0.0/16, not "fd00::/8"',
+    ],
+    [{ dataDir: '/d', allowNetworks: Array(33).fill('10.0.0.0/8') }, 'allowNetworks should be at most 32 networks'],
     [{ dataDir: '/d', colour: 'red' }, 'colour is not an option'],
     ['text', 'options should be an object'],
   ];

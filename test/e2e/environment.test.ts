@@ -56,9 +56,9 @@ describe.each([0, 1])('the environment of instance %d', (index) => {
       INSTANCE_INDEX: String(index),
       CF_INSTANCE_INDEX: String(index),
       CF_INSTANCE_GUID: instance.id,
-      CF_INSTANCE_IP: '127.0.0.1',
+      CF_INSTANCE_IP: expect.stringMatching(/^\d+\.\d+\.\d+\.\d+$/),
       CF_INSTANCE_PORT: env.PORT,
-      CF_INSTANCE_ADDR: `127.0.0.1:${env.PORT}`,
+      CF_INSTANCE_ADDR: `${env.CF_INSTANCE_IP}:${env.PORT}`,
       VCAP_SERVICES: '{}',
     });
     expect(Number(env.PORT)).toBeGreaterThan(1024);
@@ -78,7 +78,7 @@ describe.each([0, 1])('the environment of instance %d', (index) => {
       limits: { mem: 128, disk: 256, fds: 16384 },
       instance_id: instance.id,
       instance_index: index,
-      host: '127.0.0.1',
+      host: '0.0.0.0',
       port: Number(env.PORT),
     });
   });

@@ -138,6 +138,7 @@ describe('environment of an instance', () => {
   const { VCAP_APPLICATION, ...env } = instanceEnvironment(spec, {
     port: 20_001,
     host: '127.0.0.1',
+    listen: '127.0.0.1',
     home: '/home/vcap',
     nodeBin: '/opt/peer/node/bin',
   });
@@ -219,14 +220,25 @@ describe('reasons', () => {
       port: 20_012,
       timeoutMs: 60_000,
       lastProblem: 'GET /up answered 500',
-      listening: [20_012],
+      listening: [{ port: 20_012, onLoopback: false }],
+      ownNetwork: false,
       lastLines: [],
     };
     expect(neverHealthyReason(found)).toBe('GET /up on PORT 20012 did not succeed within 60 s (GET /up answered 500)');
-    expect(neverHealthyReason({ ...found, kind: 'port', listening: [3000], lastLines: ['a', 'b'] })).toBe(
-      'did not listen on PORT 20012 within 60 s (it listens on 3000 instead); last lines: a | b',
-    );
+    expect(
+      neverHealthyReason({
+        ...found,
+        kind: 'port',
+        listening: [{ port: 3000, onLoopback: false }],
+        lastLines: ['a', 'b'],
+      }),
+    ).toBe('did not listen on PORT 20012 within 60 s (it listens on 3000 instead); last lines: a | b');
     expect(neverHealthyReason({ ...found, listening: [] })).toBe('did not listen on PORT 20012 within 60 s');
+    const hidden = { ...found, listening: [{ port: 20012, onLoopback: true }] };
+    expect(neverHealthyReason({ ...hidden, ownNetwork: true })).toBe(
+      'listened on PORT 20012 of its loopback only within 60 s: listen on 0.0.0.0, which HOST says too',
+    );
+    expect(neverHealthyReason(hidden)).toMatch(/^GET/);
   });
 
   it.each([
@@ -341,7 +353,7 @@ describe('processes', () => {
     const table = `  sl  local_address rem_address   st
    0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 555 1 x
    1: 0100007F:0BB9 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 556 1 x`;
-    expect(listeners(table)).toEqual([['555', 3000]]);
+    expect(listeners(table)).toEqual([{ inode: '555', port: 3000, onLoopback: true }]);
   });
 });
 

@@ -8,7 +8,7 @@ import { asNodeId, type NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../../node/ports.ts';
 import { findControlGroups } from '../../node/runtime/cgroup.ts';
 import type { Isolation } from '../../node/runtime/confinement.ts';
-import { prepareIsolation } from '../../node/runtime/isolation.ts';
+import { closeIsolation, prepareIsolation } from '../../node/runtime/isolation.ts';
 import { createLogStore, type PacedLogStore } from '../../node/runtime/logs.ts';
 import { createProcessRuntime, type ProcessRuntimeOptions } from '../../node/runtime/process.ts';
 import { DropletShelf } from './droplet.ts';
@@ -58,12 +58,15 @@ export async function processHarness(
   const { dataDir, nodeId } = node;
   const shelf = new DropletShelf(join(dataDir, 'blobs'));
   const stores: PacedLogStore[] = [];
+  const isolations: Isolation[] = [];
   return {
     dataDir,
     stack: 'test',
     async open() {
       const found = await prepareIsolation({ dataDir, nodeId, log: silent, insecure: options.insecure });
       const isolation: Isolation = options.groups === false ? { ...found, groups: undefined } : found;
+      isolations.at(-1)?.networks?.detach();
+      isolations.push(isolation);
       const logs = createLogStore({ dataDir, nodeId, log: silent });
       stores.push(logs);
       const runtime = await createProcessRuntime({
@@ -82,6 +85,7 @@ export async function processHarness(
     checkNothingLeft: () => checkNothingLeft(node),
     async dispose() {
       for (const store of stores) await store.close();
+      for (const isolation of isolations) await closeIsolation(isolation, { keepInstances: false });
       await node.dispose();
     },
   };

@@ -65,7 +65,7 @@ describe('the network policy', () => {
   it('keeps instances from one another, and everybody else from them', () => {
     expect(chain('forwarded')).toEqual([
       'type filter hook forward priority filter - 5; policy accept;',
-      'iifname "peer7" oifname "peer7" drop',
+      'iifname "peer7" oifname "peer7" reject with icmpx admin-prohibited',
       'oifname "peer7" ct state established,related accept',
       'oifname "peer7" drop',
       'iifname "peer7" jump outgoing',

@@ -22,7 +22,7 @@ import { gzipSync } from 'node:zlib';
 import { type AppId, asAppId, asNodeId, type Digest } from '../../crdt/ids.ts';
 import { createBlobStore } from '../../node/blobs/store.ts';
 import type { BlobStore, Log, Sandbox, StagedDroplet, StageRequest } from '../../node/ports.ts';
-import { prepareIsolation } from '../../node/runtime/isolation.ts';
+import { closeIsolation, prepareIsolation } from '../../node/runtime/isolation.ts';
 import { createSandbox } from '../../node/runtime/sandbox.ts';
 import { createStager, type LocalStager, type StagerOptions } from '../../node/staging/stager.ts';
 
@@ -36,6 +36,8 @@ export type Harness = {
   dataDir: string;
   blobs: BlobStore;
   sandbox: Sandbox;
+  /** URLs of the tests' own servers: opened to builds as those that the daemon's settings name, since others on this machine are closed. */
+  reachable: string[];
   stager(options?: Partial<StagerOptions>): Promise<LocalStager>;
   /** A folder with these files; its path. */
   folder(files: Files): string;
@@ -56,7 +58,13 @@ export const createHarness = async (): Promise<Harness> => {
   mkdirSync(dataDir);
   const blobs = await createBlobStore({ dir: join(dataDir, 'blobs') });
   const nodeId = asNodeId(`12D3KooW${randomUUID().replaceAll('-', '')}`);
-  const sandbox = createSandbox(await prepareIsolation({ dataDir, nodeId, log: silentLog }));
+  const isolation = await prepareIsolation({ dataDir, nodeId, log: silentLog });
+  const reachable: string[] = [];
+  const real = createSandbox(isolation);
+  const sandbox: Sandbox = {
+    ...real,
+    run: (run) => real.run({ ...run, reach: [...(run.reach ?? []), ...reachable] }),
+  };
   const stagers: LocalStager[] = [];
   let made = 0;
 
@@ -77,6 +85,7 @@ export const createHarness = async (): Promise<Harness> => {
     dataDir,
     blobs,
     sandbox,
+    reachable,
     async stager(options = {}) {
       const stager = await createStager({ dataDir, sandbox, blobs, log: silentLog, ...options });
       stagers.push(stager);
@@ -112,6 +121,7 @@ export const createHarness = async (): Promise<Harness> => {
     leftovers: () => (existsSync(join(dataDir, 'staging')) ? readdirSync(join(dataDir, 'staging')) : []),
     async close() {
       for (const stager of stagers) await stager.close();
+      await closeIsolation(isolation, { keepInstances: false });
       rmSync(dir, { recursive: true, force: true });
       removeGroups(nodeId);
     },

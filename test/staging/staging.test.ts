@@ -379,6 +379,7 @@ describe('buildpack from git', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     base = `git://127.0.0.1:${(server.address() as AddressInfo).port}${repository}`;
+    harness.reachable.push(base);
   });
   afterAll(() => new Promise<void>((resolve) => server.close(() => resolve())));
 

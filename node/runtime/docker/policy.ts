@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { RuntimeError } from '../errors.ts';
 import { type NetworkPolicy, networkRules } from '../network-policy.ts';
-import { nft } from '../shield.ts';
+import { loadRules } from '../nft.ts';
 import { bridgePrefix } from './networks.ts';
 
 export type PolicyOptions = Pick<NetworkPolicy, 'allowed' | 'openPorts' | 'closedPorts'>;
@@ -20,7 +20,7 @@ export async function raisePolicy(node: string, options: PolicyOptions): Promise
   const prefix = bridgePrefix(node);
   const table = policyTable(node);
   try {
-    await nft(
+    await loadRules(
       networkRules({ ...options, table, bridge: `${prefix}*`, resolvers: await resolvers(), addressing: undefined }),
     );
   } catch (error) {
@@ -31,7 +31,7 @@ export async function raisePolicy(node: string, options: PolicyOptions): Promise
     );
   }
   // None there to delete is as good.
-  return { lower: () => nft(`delete table inet ${table}\n`).catch(() => {}) };
+  return { lower: () => loadRules(`delete table inet ${table}\n`).catch(() => {}) };
 }
 
 async function resolvers(): Promise<string[]> {

@@ -11,7 +11,7 @@ import type { InstanceRecord } from '../folder.ts';
 import { type HealthWatch, watchHealth } from '../health.ts';
 import type { PacedLogStore } from '../logs.ts';
 import { Pace } from '../output.ts';
-import { descendants, listeningPorts } from '../processtree.ts';
+import { descendants, listeningAt } from '../processtree.ts';
 import { STOP_GRACE_MS } from '../supervise.ts';
 import { terminate } from '../termination.ts';
 import { DISK_SAMPLE_MS, type Watch, watchDisk } from '../watch.ts';
@@ -159,8 +159,9 @@ class Supervision implements Supervised {
     const { health, port } = this.#instance.record;
     const first = await this.#firstProcess();
     const processes = first === undefined ? [] : await descendants(first);
-    const listening = await listeningPorts(processes.map((info) => info.pid).reverse());
-    this.stop(neverHealthyReason({ ...health, port, lastProblem: problem, listening, lastLines: this.#lastLines }));
+    const listening = await listeningAt(processes.map((info) => info.pid).reverse());
+    const found = { ...health, port, lastProblem: problem, listening, ownNetwork: true, lastLines: this.#lastLines };
+    this.stop(neverHealthyReason(found));
   }
 
   /** TERM as the process runtime sends it; again to what it spared at first; KILL when the time is up. */

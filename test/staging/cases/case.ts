@@ -167,6 +167,10 @@ const start = async (
 
 const placesOf = (harness: Harness, closers: (() => Promise<void>)[]): Places => {
   const folder = (pack: Pack): string => harness.folder(filesOf(pack));
+  const served = (url: string): string => {
+    harness.reachable.push(url);
+    return url;
+  };
   const places: Places = {
     folder,
     async git(pack, change) {
@@ -177,7 +181,7 @@ const placesOf = (harness: Harness, closers: (() => Promise<void>)[]): Places =>
       await git('commit', '-qm', 'one');
       await change?.(repository, git);
       const port = await gitServer(closers);
-      return `git://127.0.0.1:${port}${repository}`;
+      return served(`git://127.0.0.1:${port}${repository}`);
     },
     archive: (pack, options = {}) => {
       const root = options.within === undefined ? folder(pack) : harness.folder(filesOf(pack, `${options.within}/`));
@@ -190,7 +194,7 @@ const placesOf = (harness: Harness, closers: (() => Promise<void>)[]): Places =>
         server.closeAllConnections();
         return new Promise((resolve) => server.close(() => resolve()));
       });
-      return `http://127.0.0.1:${(server.address() as AddressInfo).port}/pack.tgz`;
+      return served(`http://127.0.0.1:${(server.address() as AddressInfo).port}/pack.tgz`);
     },
     async upload(content, name) {
       const bytes = Buffer.isBuffer(content) ? content : tarOf(folder(content));
