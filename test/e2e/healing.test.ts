@@ -1,5 +1,5 @@
-// What only real daemons can show of healing: a roll-out that fails under load, a node that joins under load, and a fenced
-// app in a partition.
+// What only real daemons can show of healing: a roll-out that fails under load, a node that is drained and one that joins under
+// load, and a fenced app in a partition.
 
 import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -67,6 +67,23 @@ describe('under fifty requests a second', () => {
     const failed = (await releasesOf(cluster, first(), APP)).filter((release) => release.failed !== null);
     expect(failed).toHaveLength(1);
     expect(JSON.stringify(failed[0])).toMatch(/did not listen on PORT/);
+    const told = await cluster.peer(first(), ['releases', APP]);
+    expect(told.stdout).toMatch(/^v2 +failed .*did not listen on PORT/m);
+  });
+
+  it('a node that is drained keeps serving until others do', async () => {
+    const drained = cluster.nodes.at(-1)!;
+    await withoutFailedRequests(async () => {
+      await cluster.peer(first(), ['nodes', 'drain', drained.name]);
+      await waitFor('the drained node to be empty, and every slot filled', 30_000, async () => {
+        const { instances } = await appOf(cluster, first(), APP);
+        const ready = instances.filter((one) => one.state === 'ready');
+        // Old copies go only when new ones serve.
+        expect(new Set(ready.map((one) => one.index)).size).toBe(INSTANCES);
+        return ready.length === INSTANCES && instances.every((one) => one.node !== drained.name);
+      });
+    });
+    await cluster.peer(first(), ['nodes', 'undrain', drained.name]);
   });
 
   it('a node that joins takes its share, one move of an app at a time', async () => {

@@ -60,11 +60,11 @@ export async function open(cluster: LocalCluster, node: LocalNode, route: string
   return response.body;
 }
 
-/** What instances of the node are made of: every one's shell, its sandbox, the app itself. */
-export async function instanceProcesses(cluster: LocalCluster, node: LocalNode): Promise<number[]> {
+/** What instances of the node, or one of them, are made of: every one's shell, its sandbox, the app itself, in this order. */
+export async function instanceProcesses(cluster: LocalCluster, node: LocalNode, instance = ''): Promise<number[]> {
   const own = new Set(await cluster.processesOf(node));
   const chosen = new Set<number>();
-  const folder = join(node.dataDir, 'instances');
+  const folder = join(node.dataDir, 'instances', instance);
   for (const { pid, parent, command } of (await processTable()).sort((a, b) => a.pid - b.pid)) {
     if (own.has(pid) && (command.includes(folder) || chosen.has(parent))) chosen.add(pid);
   }

@@ -1,4 +1,4 @@
-// Requests as the tests make them: POSTs to an app by its route, to the API with any body, and raw bytes to any port.
+// Requests as the tests make them: POSTs and PUTs to an app by its route, to the API with any body, and raw bytes to any port.
 
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
@@ -17,6 +17,9 @@ export function postToApp(
 ): Promise<Response> {
   return send(node.http, { method: 'POST', path, headers: { host }, body, timeoutMs });
 }
+
+export const putToApp = (node: LocalNode, host: string, path: string): Promise<Response> =>
+  send(node.http, { method: 'PUT', path, headers: { host }, body: '', timeoutMs: 30_000 });
 
 export type ApiRequest = {
   method?: string;
