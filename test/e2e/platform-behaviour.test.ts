@@ -154,7 +154,7 @@ describe.concurrent('an app', () => {
       '--env',
       'HEALTH_STATUS=500',
       '--timeout',
-      '1s',
+      '3s',
     );
     const { code, stderr } = await ran;
     expect(code).toBe(1);
