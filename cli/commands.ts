@@ -95,6 +95,7 @@ export const COMMANDS: readonly CommandSpec[] = [
         summary: 'Built-in name, folder or .tgz, its URL, or git URL with optional #REF',
         many: true,
       },
+      { flags: '--image <REF>', summary: "Push an image of the node's container engine instead of a folder" },
       { flags: '--command <CMD>', summary: 'Start command of the web process' },
       { flags: '--route <HOST[/PATH]>', summary: 'Route instead of NAME.DOMAIN', many: true },
       { flags: '--no-route', summary: 'No route' },

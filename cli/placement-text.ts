@@ -53,6 +53,8 @@ export function reasonText(reason: Reason): string {
       return 'is leaving';
     case 'noRuntime':
       return 'has no runtime';
+    case 'noContainers':
+      return 'has no container engine to run an image with';
     case 'stack':
       return `has ${reason.has.join(', ') || 'no stack'}, not ${reason.wanted}`;
     case 'memory':

@@ -2,12 +2,13 @@
 // How each is validated and applied is in changes.ts.
 
 import type { AppId, Digest, NodeId, ReleaseId } from './ids.ts';
-import type { HealthDoc, PartitionMode, Role, Strategy } from './schema.ts';
+import type { HealthDoc, ImageDoc, PartitionMode, Role, Strategy } from './schema.ts';
 
 export type NewRelease = {
   id: ReleaseId;
   description: string;
   droplet: { digest: Digest; sizeBytes: number; stack: string };
+  image?: ImageDoc;
   buildpack: string;
   processes: Record<string, string>;
 };

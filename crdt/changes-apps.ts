@@ -21,7 +21,7 @@ import {
   STRATEGY_DEFAULT,
 } from './limits.ts';
 import { CLAIM_SEPARATOR } from './read-apps.ts';
-import type { AppDoc, HealthDoc, ReleaseDoc } from './schema.ts';
+import type { AppDoc, HealthDoc, ImageDoc, ReleaseDoc } from './schema.ts';
 import type { AppView, DesiredView, ReleaseView } from './view.ts';
 
 type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
@@ -123,6 +123,7 @@ function addRelease(appDoc: AppDoc, app: AppView, id: ReleaseId, release: Omit<R
       sizeBytes: release.droplet.sizeBytes,
       stack: release.droplet.stack,
     },
+    ...(release.image === undefined ? {} : { image: imageFields(release.image) }),
     buildpack: release.buildpack,
     processes: release.processes,
     env: release.env,
@@ -170,7 +171,14 @@ function setEnv(doc: Draft, change: Of<'setEnv'>, { author, view }: Applied): vo
   });
 }
 
-const contentOf = ({ droplet, buildpack, processes }: ReleaseView) => ({ droplet, buildpack, processes });
+const contentOf = ({ droplet, image, buildpack, processes }: ReleaseView) => ({
+  droplet,
+  ...(image === undefined ? {} : { image }),
+  buildpack,
+  processes,
+});
+
+const imageFields = ({ id, ref, ownCommand }: ImageDoc) => ({ id, ref, ownCommand });
 
 /** Makes the app's environment what is given, key by key, so that other keys set apart survive; says whether it differed. */
 function writeEnv(appDoc: AppDoc, app: AppView, env: Readonly<Record<string, string>>): boolean {

@@ -157,6 +157,7 @@ function readReleases(docs: unknown): ReleaseView[] {
         sizeBytes: integer(field(droplet, 'sizeBytes'), { max: DROPLET_BYTES_MAX, default: 0 }),
         stack: text(field(droplet, 'stack'), ''),
       },
+      ...readImage(field(doc, 'image')),
       buildpack: text(field(doc, 'buildpack'), ''),
       processes: readProcesses(field(doc, 'processes')),
       env: readEnv(field(doc, 'env')),
@@ -200,6 +201,13 @@ function readEnv(doc: unknown): Record<string, string> {
     if (!envKeyProblem(key) && found !== undefined) env.push([key, found]);
   }
   return Object.fromEntries(env);
+}
+
+/** Nothing where there is none that an engine could name. */
+function readImage(doc: unknown): Pick<ReleaseView, 'image'> {
+  const id = optionalText(field(doc, 'id'));
+  if (id === undefined || !DIGEST_PATTERN.test(id)) return {};
+  return { image: { id, ref: text(field(doc, 'ref'), id), ownCommand: field(doc, 'ownCommand') === true } };
 }
 
 function readProcesses(doc: unknown): Record<string, string> {

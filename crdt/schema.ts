@@ -89,6 +89,15 @@ export type AppDoc = {
 
 export type HealthDoc = { kind: HealthKind; path?: string; timeoutMs: number };
 
+export type ImageDoc = {
+  /** As an engine names it: `sha256:…` of its configuration. */
+  id: string;
+  /** As who pushed it named it. */
+  ref: string;
+  /** Its own entry point runs; the process's command only says which that is. */
+  ownCommand: boolean;
+};
+
 export type ReleaseDoc = {
   /** v1, v2…; two releases made apart may share a number, then the id orders them. */
   version: number;
@@ -97,6 +106,8 @@ export type ReleaseDoc = {
   /** Why it exists: `push`, `rollback to v3`, `env`. */
   description: string;
   droplet: { digest: string; sizeBytes: number; stack: string };
+  /** Of an image: the droplet is its archive then. */
+  image?: ImageDoc;
   buildpack: string;
   /** Start command per process type. */
   processes: Record<string, string>;

@@ -41,6 +41,7 @@ import {
   ROUTES_PER_APP_MAX,
   STRATEGIES,
 } from './limits.ts';
+import type { ImageDoc } from './schema.ts';
 import type { AppView, DesiredView } from './view.ts';
 
 type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
@@ -182,6 +183,7 @@ function checkRelease(app: AppView, release: NewRelease): void {
   }
   checkInteger('droplet size (bytes)', release.droplet.sizeBytes, { min: 0, max: DROPLET_BYTES_MAX });
   checkText('droplet stack', release.droplet.stack, TEXT_LENGTH_MAX);
+  if (release.image !== undefined) checkImage(release.image);
   if (!isRecord(release.processes)) {
     throw new ChangeRejected('invalid_value', 'processes: must be pairs of process type and command.');
   }
@@ -200,6 +202,16 @@ function checkRelease(app: AppView, release: NewRelease): void {
         `process ${type}: its command must be at most ${COMMAND_BYTES_MAX / 1024} KiB; put it in a script.`,
       );
     }
+  }
+}
+
+function checkImage(image: ImageDoc): void {
+  if (!isRecord(image) || typeof image.id !== 'string' || !DIGEST_PATTERN.test(image.id)) {
+    throw new ChangeRejected('invalid_value', 'image id: must be sha256: and 64 hexadecimal digits.');
+  }
+  checkText('image', image.ref, TEXT_LENGTH_MAX);
+  if (typeof image.ownCommand !== 'boolean') {
+    throw new ChangeRejected('invalid_value', 'image ownCommand: must be true or false.');
   }
 }
 

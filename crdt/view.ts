@@ -70,6 +70,8 @@ export type AppView = {
 
 export type HealthView = { readonly kind: HealthKind; readonly path: string; readonly timeoutMs: number };
 
+export type ImageView = { readonly id: string; readonly ref: string; readonly ownCommand: boolean };
+
 export type ReleaseView = {
   readonly id: ReleaseId;
   readonly version: number;
@@ -77,6 +79,8 @@ export type ReleaseView = {
   readonly createdBy: string;
   readonly description: string;
   readonly droplet: { readonly digest: Digest; readonly sizeBytes: number; readonly stack: string };
+  /** Of an image: the droplet is its archive then, and needs a container engine. */
+  readonly image?: ImageView;
   readonly buildpack: string;
   readonly processes: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;

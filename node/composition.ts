@@ -30,6 +30,7 @@ import { createLogStore } from './runtime/logs.ts';
 import { createSandbox } from './runtime/sandbox.ts';
 import { raiseShield } from './runtime/shield.ts';
 import { Service } from './service.ts';
+import { stageWith } from './stage-with.ts';
 import { hostStack } from './staging/stack.ts';
 import { createStager } from './staging/stager.ts';
 import { VERSION } from './version.ts';
@@ -115,7 +116,7 @@ async function compose(
     nodeId: self,
     isolation,
     stack,
-    readBlob: (digest) => blobs.read(digest),
+    blobs,
     policy: { allowed: options.allowNetworks, openPorts: [], closedPorts: [] },
     logs,
     log,
@@ -245,14 +246,13 @@ async function compose(
     replicator,
     stager: {
       keepBuildpack: stager.keepBuildpack,
-      stage: (request) =>
-        stager.stage({
-          ...request,
-          onLine: (text) => {
-            logs.append({ app: request.app.id, source: 'STG', stream: 'out', text });
-            request.onLine(text);
-          },
-        }),
+      stage: (request) => {
+        const onLine = (text: string): void => {
+          logs.append({ app: request.app.id, source: 'STG', stream: 'out', text });
+          request.onLine(text);
+        };
+        return stageWith({ stager, images: runtime.images }, { ...request, onLine });
+      },
     },
     view,
     observed,

@@ -42,6 +42,8 @@ export type RuntimeEvent =
 export interface Runtime {
   readonly kind: 'process' | 'docker';
   readonly stacks: readonly string[];
+  /** Undefined: it runs droplets only. */
+  readonly images?: Images;
   onEvent(listener: (event: RuntimeEvent) => void): void;
   /** Finds what an earlier daemon on this data directory left running, resumes its logs and health checks, removes leftovers of the rest. Called once, before start. */
   adopt(): Promise<AdoptedInstance[]>;
@@ -108,6 +110,20 @@ export interface CommandRunner {
    * shell here too. When it has exited nothing of it is left; it never outlives the daemon.
    */
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended>;
+}
+
+/** Images of the node's container engine, as releases: each is a blob with its archive. Fail with RuntimeError. */
+export interface Images {
+  /** One that the engine holds. */
+  pack(request: { ref: string; signal: AbortSignal }): Promise<StagedDroplet>;
+  /** From the Dockerfile of a folder; `source`: its tar, compressed or not; not trusted. */
+  build(request: {
+    app: AppId;
+    source: AsyncIterable<Uint8Array>;
+    onLine: (text: string) => void;
+    signal: AbortSignal;
+    timeoutMs?: number;
+  }): Promise<StagedDroplet>;
 }
 
 /** One path made visible inside a sandbox. `from` is on the host. */
@@ -238,6 +254,10 @@ export type StageRequest = {
   source: AsyncIterable<Uint8Array>;
   /** Built-in names, git URLs with an optional #ref, URLs of .tgz archives, what keepBuildpack said, or absolute paths on this node; in order. Empty: detect. */
   buildpacks: string[];
+  /** Instead of the source: an image that this node's engine holds. */
+  image?: string;
+  /** The folder has a Dockerfile, to be built when this node has a container engine. */
+  dockerfile?: boolean;
   /** Start command of `web`; wins over the buildpack's and the Procfile's. */
   command?: string;
   env: Record<string, string>;
@@ -252,6 +272,8 @@ export type StagedDroplet = {
   stack: string;
   buildpack: string;
   processes: Record<string, string>;
+  /** The droplet is the archive of this image; `processes` says what it runs by itself. */
+  image?: { id: string; ref: string };
 };
 
 /** Fails with StagingError: a code (errors.ts of staging), one line that says what went wrong and what to do. Leaves nothing behind but its cache. */

@@ -1,6 +1,7 @@
 // peer push: packs a folder, or each that a manifest names, sends it to the node, and shows what becomes of it.
 
-import { basename, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import type { RolloutShape } from '../../node/api/shapes.ts';
 import type { PushEvent } from '../../node/api/stream-events.ts';
 import type { PushOptions } from '../../node/api/validate.ts';
@@ -33,12 +34,18 @@ import {
 
 const UPDATE_INTERVAL_MS = 200;
 
-type App = { name: string; folder: string; options: PushOptions };
+/** Without a folder it is an image. */
+type App = { name: string; folder?: string; options: PushOptions };
 
 export async function run({ args, client, options, output }: Context): Promise<void> {
   const folder = resolve(args[0] ?? '.');
   const name = textOption(options, 'name');
-  const flags = { ...(name === undefined ? {} : { name: parseName(name, '--name') }), options: pushOptions(options) };
+  const image = textOption(options, 'image');
+  const flags = {
+    ...(name === undefined ? {} : { name: parseName(name, '--name') }),
+    ...(image === undefined ? {} : { image }),
+    options: pushOptions(options),
+  };
   const found = await findManifest({
     folder,
     manifest: options.manifest === false ? false : textOption(options, 'manifest'),
@@ -56,12 +63,13 @@ export async function run({ args, client, options, output }: Context): Promise<v
     const isNamed = args[0] !== undefined && typeof options.manifest === 'string';
     const own = found === undefined || isNamed ? folder : resolve(found.folder, plan.path ?? '.');
     if (plan.image !== undefined) {
-      throw new CliError('unsupported', `${plan.name ?? 'the app'} is an image, which this version cannot push yet`);
+      const options = { ...plan.options, image: plan.image };
+      return { name: plan.name ?? nameOfFolder(nameOfImage(plan.image)), options };
     }
     return {
       name: plan.name ?? nameOfFolder(basename(own)),
       folder: own,
-      options: fromFolder(plan.options, found?.folder),
+      options: { ...fromFolder(plan.options, found?.folder), ...dockerfileIn(own) },
     };
   });
   const connected = await client();
@@ -81,6 +89,12 @@ export async function run({ args, client, options, output }: Context): Promise<v
 
 async function pushApp(client: Client, output: Output, app: App): Promise<RolloutShape> {
   const { name, folder } = app;
+  if (folder === undefined) {
+    const progress = await createProgress(output);
+    progress.step(`taking the image ${app.options.image}`);
+    const headers = optionsHeader(app.options);
+    return showEvents(client.stream<PushEvent>(`/v1/apps/${name}/push`, { method: 'POST', headers }), progress, name);
+  }
   const { files, stream } = await packFolder(folder);
   const progress = await createProgress(output);
   const options = { ...app.options };
@@ -100,12 +114,16 @@ async function pushApp(client: Client, output: Output, app: App): Promise<Rollou
     method: 'POST',
     headers: {
       'content-type': 'application/gzip',
-      'x-peer-push': Buffer.from(JSON.stringify(options)).toString('base64url'),
+      ...optionsHeader(options),
     },
     body: stream,
   });
   return showEvents(events, progress, name);
 }
+
+const optionsHeader = (options: PushOptions) => ({
+  'x-peer-push': Buffer.from(JSON.stringify(options)).toString('base64url'),
+});
 
 function pushedText(result: RolloutShape): string {
   const ready = result.instances.filter(({ state }) => state === 'ready').length;
@@ -122,6 +140,16 @@ function progressOf(apps: readonly App[], done: readonly RolloutShape[]): string
     ...(left.length === 0 ? [] : [`not tried: ${left.join(', ')}`]),
   ];
   return parts.join('; ');
+}
+
+/** Whether the folder says how to build an image; buildpacks that are named win. */
+function dockerfileIn(folder: string): { dockerfile?: true } {
+  return existsSync(join(folder, 'Dockerfile')) ? { dockerfile: true } : {};
+}
+
+/** `registry.example/team/shop:1.2` → `shop`. */
+function nameOfImage(ref: string): string {
+  return (ref.split('@')[0]!.split('/').at(-1) ?? ref).split(':')[0]!;
 }
 
 /** Relative paths of buildpacks in a manifest are relative to it. */

@@ -38,6 +38,8 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
       sink.send({ type: 'step', step: 'staging', detail: `${bytes} bytes of source` });
     }),
     buildpacks: options.buildpacks ?? [],
+    ...(options.image === undefined ? {} : { image: options.image }),
+    ...(options.dockerfile === undefined ? {} : { dockerfile: options.dockerfile }),
     ...(options.command === undefined ? {} : { command: options.command }),
     env: { ...existing?.env, ...options.env },
     onLine: (text) => sink.send({ type: 'line', text }, { droppable: true }),
@@ -63,6 +65,14 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
         id: release,
         description: 'push',
         droplet: { digest: staged.digest, sizeBytes: staged.sizeBytes, stack: staged.stack },
+        ...(staged.image === undefined
+          ? {}
+          : {
+              image: {
+                ...staged.image,
+                ownCommand: options.command === undefined && options.commands?.web === undefined,
+              },
+            }),
         buildpack: staged.buildpack,
         processes,
       },

@@ -137,6 +137,8 @@ function reasonText(reason: Infeasible): string {
       return 'is leaving';
     case 'noRuntime':
       return 'has no runtime';
+    case 'noContainers':
+      return 'has no container engine to run an image with';
     case 'stack':
       return `has no stack ${reason.wanted}`;
     case 'memory':

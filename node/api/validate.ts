@@ -13,6 +13,7 @@ const INVITE_TTL_MS_MIN = 1_000;
 const INVITE_TTL_MS_MAX = 30 * 24 * 60 * 60 * 1000;
 const BUILDPACKS_MAX = 10;
 const BUILDPACK_CHARS_MAX = 1_000;
+const IMAGE_CHARS_MAX = 500;
 /** Nodes left out of one what-if. */
 const NODES_WITHOUT_MAX = 100;
 
@@ -111,6 +112,16 @@ export const pushOptions = object({
       v.maxLength(BUILDPACKS_MAX, `should be at most ${BUILDPACKS_MAX} buildpacks`),
     ),
   ),
+  /** Instead of a source: an image that the node's engine holds. */
+  image: v.optional(
+    v.pipe(
+      v.string('should be text'),
+      v.maxLength(IMAGE_CHARS_MAX, 'is too long'),
+      v.regex(/^[A-Za-z0-9][A-Za-z0-9._:/@-]*$/, 'should be the name of an image, such as shop:1.2'),
+    ),
+  ),
+  /** The folder has a Dockerfile. */
+  dockerfile: v.optional(v.boolean('should be true or false')),
   /** Start command of the `web` process, instead of the one that staging found. */
   command: v.optional(command),
   /** Of other process types; they win over what staging found, and add to it. */

@@ -20,6 +20,8 @@ export type Infeasible =
   | { kind: 'leaving' }
   | { kind: 'stack'; wanted: string; has: readonly string[] }
   | { kind: 'noRuntime' }
+  /** The release is an image, which only a container engine runs. */
+  | { kind: 'noContainers'; has: readonly string[] }
   | { kind: 'memory'; wantedBytes: number; freeBytes: number };
 
 /** Why the node may not take a new instance of the app's release; empty when it may. All reasons, not only the first. */
@@ -29,7 +31,10 @@ export function infeasibleReasons(candidate: Candidate, app: AppView, release: R
   if (candidate.draining) reasons.push({ kind: 'draining' });
   if (candidate.report.status === 'leaving') reasons.push({ kind: 'leaving' });
   if (candidate.report.runtimes.length === 0) reasons.push({ kind: 'noRuntime' });
-  if (!candidate.report.stacks.includes(release.droplet.stack)) {
+  const { runtimes } = candidate.report;
+  if (release.image !== undefined && !runtimes.includes('docker'))
+    reasons.push({ kind: 'noContainers', has: runtimes });
+  else if (!candidate.report.stacks.includes(release.droplet.stack)) {
     reasons.push({ kind: 'stack', wanted: release.droplet.stack, has: candidate.report.stacks });
   }
   if (candidate.freeBytes < app.memoryBytes) {
@@ -47,7 +52,8 @@ export function isFeasible(candidate: Candidate, app: AppView, release: ReleaseV
     report.status !== 'leaving' &&
     report.runtimes.length > 0 &&
     freeBytes >= app.memoryBytes &&
-    report.stacks.includes(release.droplet.stack)
+    report.stacks.includes(release.droplet.stack) &&
+    (release.image === undefined || report.runtimes.includes('docker'))
   );
 }
 

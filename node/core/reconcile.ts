@@ -251,6 +251,7 @@ function launchWhenFetched(input: ReconcileInput, own: OwnSlot, instance: LocalI
       release: { id: release.id, version: release.version },
       restartCount: instance.restartCount,
       droplet: release.droplet,
+      ...(release.image === undefined ? {} : { image: release.image }),
       command: release.processes[slot.process] ?? '',
       env: release.env,
       memoryBytes: app.memoryBytes,

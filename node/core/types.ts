@@ -1,7 +1,7 @@
 // The vocabulary of the core: reports, members, events and effects. Types only; every field says what it means.
 
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
-import type { DesiredView, HealthView } from '../../crdt/view.ts';
+import type { DesiredView, HealthView, ImageView } from '../../crdt/view.ts';
 
 // ---------------------------------------------------------------- observed state
 
@@ -162,6 +162,8 @@ export type InstanceSpec = {
   release: { id: ReleaseId; version: number };
   restartCount: number;
   droplet: { digest: Digest; sizeBytes: number; stack: string };
+  /** The droplet is the archive of this image. */
+  image?: ImageView;
   command: string;
   env: Readonly<Record<string, string>>;
   memoryBytes: number;

@@ -8,13 +8,16 @@ import { createProcessRuntime, type ProcessRuntimeOptions } from './process.ts';
 
 export type RuntimeChoice = 'auto' | 'docker' | 'process';
 
-export type ChooseOptions = Omit<ProcessRuntimeOptions, 'log'> &
+export type ChooseOptions = Omit<ProcessRuntimeOptions, 'log' | 'readBlob'> &
   Omit<DockerRuntimeOptions, 'engine' | 'log'> & { wanted: RuntimeChoice; log: Log };
 
 /** Fails with RuntimeError `engine_missing` or `engine_unusable` when containers were asked for by name. */
 export async function chooseRuntime(options: ChooseOptions): Promise<Runtime> {
   const { wanted, stack, log } = options;
-  if (wanted === 'process') return createProcessRuntime(options);
+  const sandbox = (): Promise<Runtime> => {
+    return createProcessRuntime({ ...options, readBlob: (digest) => options.blobs.read(digest) });
+  };
+  if (wanted === 'process') return sandbox();
   try {
     const engine = await findEngine();
     const runtime = await createDockerRuntime({ ...options, engine });
@@ -30,5 +33,5 @@ export async function chooseRuntime(options: ChooseOptions): Promise<Runtime> {
     if (wanted === 'docker') throw error;
     log.info('runtime.sandbox_chosen', { message: error instanceof Error ? error.message : String(error) });
   }
-  return createProcessRuntime(options);
+  return sandbox();
 }

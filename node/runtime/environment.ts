@@ -36,7 +36,7 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
   const port = String(place.port);
   const listen = place.listen ?? place.host;
   const memoryMiB = Math.floor(spec.memoryBytes / MIB);
-  const platform: Record<string, string> = {
+  const platform = {
     HOME: `${place.home}/app`,
     TMPDIR: `${place.home}/tmp`,
     USER: 'vcap',
@@ -82,5 +82,8 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
       organization_name: ORGANIZATION.name,
     }),
   };
-  return { ...platform, ...spec.env, ...identity };
+  const { HOST, MEMORY_LIMIT, VCAP_SERVICES } = platform;
+  // An image brings its own of what the platform would say of a stack.
+  const told = spec.image === undefined ? platform : { HOST, MEMORY_LIMIT, VCAP_SERVICES };
+  return { ...told, ...spec.env, ...identity };
 }

@@ -7,6 +7,8 @@
  * - `no_free_network`: nothing was started; a retry may succeed.
  * - `droplet_missing`, `droplet_unpack_failed`: the instance was not launched and its folder is removed.
  * - `spawn_failed`: the operating system refused a process; a retry may succeed.
+ * - `image_unknown`, `image_too_large`: nothing was stored.
+ * - `build_failed`, `time_limit`, `aborted`: the engine keeps its cache and nothing else; `busy`: nothing was started.
  * - `invalid_name`: a bug or a hostile name; nothing was touched.
  */
 export type RuntimeErrorCode =
@@ -19,6 +21,12 @@ export type RuntimeErrorCode =
   | 'droplet_unpack_failed'
   | 'spawn_failed'
   | 'engine_missing'
+  | 'image_unknown'
+  | 'image_too_large'
+  | 'build_failed'
+  | 'time_limit'
+  | 'busy'
+  | 'aborted'
   | 'engine_unusable'
   | 'invalid_name';
 

@@ -6,7 +6,7 @@ import { asNodeId, type InstanceId } from '../../crdt/ids.ts';
 import type { AppView } from '../../crdt/view.ts';
 import { restartDelayMs } from '../../node/core/backoff.ts';
 import { defaultConfig, heartbeatMs } from '../../node/core/config.ts';
-import { type Candidate, infeasibleReasons } from '../../node/core/feasibility.ts';
+import { type Candidate, infeasibleReasons, isFeasible } from '../../node/core/feasibility.ts';
 import { rendezvousWeight } from '../../node/core/hash.ts';
 import { suspicionTimeoutMs } from '../../node/core/membership.ts';
 import { place } from '../../node/core/placement.ts';
@@ -213,6 +213,39 @@ describe('feasibility', () => {
     };
     const kinds = infeasibleReasons(candidate, app('one'), release(1)).map((reason) => reason.kind);
     expect(kinds).toEqual(['notAlive', 'draining', 'leaving', 'noRuntime', 'stack', 'memory']);
+  });
+
+  it.each([
+    ['no engine', ['process'], ['debian-x64', 'oci-amd64'], ['noContainers']],
+    ['an engine on another processor', ['docker'], ['debian-x64', 'oci-arm64'], ['stack']],
+    ['an engine', ['docker'], ['debian-x64', 'oci-amd64'], []],
+  ])('of an image, on a node with %s', (_, runtimes, stacks, kinds) => {
+    const info = selfInfo(asNodeId('a'), { stacks, runtimes });
+    const report: Report = {
+      ...info,
+      incarnation: 1,
+      sequence: 1,
+      status: 'alive',
+      load: 0,
+      instances: [],
+      droplets: [],
+      heads: [],
+    };
+    const candidate: Candidate = {
+      node: asNodeId('a'),
+      status: 'alive',
+      draining: false,
+      report,
+      labels: {},
+      freeBytes: 2 ** 40,
+    };
+    const image = {
+      ...release(1),
+      droplet: { ...release(1).droplet, stack: 'oci-amd64' },
+      image: { id: `sha256:${'1'.repeat(64)}`, ref: 'shop:1', ownCommand: true },
+    };
+    expect(infeasibleReasons(candidate, app('one'), image).map((reason) => reason.kind)).toEqual(kinds);
+    expect(isFeasible(candidate, app('one'), image)).toBe(kinds.length === 0);
   });
 });
 

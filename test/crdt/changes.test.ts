@@ -251,6 +251,20 @@ describe('releases', () => {
     expect(shown?.env).toEqual({ A: '1' });
   });
 
+  it('keeps the image of a release through a new env and a rollback, and takes none that no engine could name', () => {
+    const image = { id: digest(7), ref: 'shop:1', ownCommand: true };
+    const push = (id: number, pushed: object): NamedChange => {
+      const change = addRelease(1, id) as Extract<NamedChange, { change: 'addRelease' }>;
+      return { ...change, release: { ...change.release, ...pushed } };
+    };
+    const view = viewAfter(createApp(1), push(1, { image }), setEnv({ A: '2' }), addRelease(1, 3), rollback(1));
+    expect(view.apps.get(app(1))?.releases.map((one) => one.image)).toEqual([image, image, undefined, image]);
+    const document = documentWith([createApp(1)]);
+    for (const bad of [{ ...image, id: 'shop:1' }, { ...image, ref: 7 }, { ...image, ownCommand: 'yes' }, 'shop:1']) {
+      expect(() => document.write([push(1, { image: bad })], alice)).toThrow(ChangeRejected);
+    }
+  });
+
   it('makes a release for a new env, but none before the first push and none when nothing changes', () => {
     expect(viewAfter(createApp(1), setEnv({ A: '1' })).apps.get(app(1))?.releases).toEqual([]);
     const document = documentWith([createApp(1), addRelease(1, 1), setEnv({ A: '1', B: '' }, [], 2)]);

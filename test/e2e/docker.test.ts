@@ -1,14 +1,17 @@
 // A cluster of one node that runs apps in containers and one that runs them in its sandbox, driven through the command line.
 
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { findEngine } from '../../node/runtime/docker/engine.ts';
-import { APP_LABEL, INSTANCE_LABEL, NODE_LABEL } from '../../node/runtime/docker/labels.ts';
+import { APP_LABEL, INSTANCE_LABEL, NODE_LABEL, stackTag } from '../../node/runtime/docker/labels.ts';
+import { hostStack } from '../../node/staging/stack.ts';
 import { LocalCluster, type LocalNode, type Ran, ROOT, waitFor } from '../../scripts/local-cluster.ts';
 import { appOf, lastWords, nodesOf, open } from './observe.ts';
 
 const APP = 'hello';
 const HOST = `${APP}.localhost`;
+const STACK = stackTag(hostStack());
 const DEADLINE_MS = 20_000;
 
 let cluster: LocalCluster;
@@ -78,6 +81,42 @@ describe('a node with a container engine', () => {
     });
     expect(await containers()).toEqual(before);
     await open(cluster, docker(), HOST);
+  });
+
+  it('takes an image of its engine, and another such node runs it too', async () => {
+    const second = await cluster.startNode({
+      name: 'docker-2',
+      join: await cluster.invite(1),
+      args: ['--runtime', 'docker'],
+    });
+    await cluster.waitForAlive(3);
+    const command = 'python3 -m http.server $PORT';
+    await peer(docker(), 'push', '--image', STACK, '--name', 'pages', '--instances', '2', '--command', command);
+    const { instances } = await appOf(cluster, docker(), 'pages');
+    expect(instances.map((one) => one.node).sort()).toEqual(['docker', 'docker-2']);
+    for (const node of [...cluster.nodes, second])
+      expect(await open(cluster, node, 'pages.localhost')).toContain('bin/');
+    await peer(second, 'delete', 'pages');
+  });
+
+  it('builds the Dockerfile of a folder', async () => {
+    const folder = join(cluster.folder, 'dockerfile');
+    await mkdir(folder);
+    const Dockerfile = `FROM ${STACK}\nRUN echo built here >/index.html\nCMD python3 -m http.server $PORT`;
+    await writeFile(join(folder, 'Dockerfile'), Dockerfile);
+    const pushed = await peer(docker(), 'push', folder, '--name', 'built');
+    expect(pushed.stderr).toMatch(/Step 3\/4 : CMD/);
+    expect(await open(cluster, sandbox(), 'built.localhost')).toBe('built here\n');
+    await peer(docker(), 'delete', 'built');
+  });
+
+  it.each([
+    ['a node without an engine', () => sandbox(), STACK, /push to a node whose runtime is docker/],
+    ['a node that does not have it', () => docker(), 'no-such-image:1', /has no image no-such-image:1/],
+  ])('refuses an image on %s', async (_, on, image, reason) => {
+    const ran = await cluster.peer(on(), ['push', '--image', image, '--name', 'refused']);
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toMatch(reason);
   });
 
   it('leaves no container and no network of an app that is deleted', async () => {

@@ -4,6 +4,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import { createBlobStore, type LocalBlobStore } from '../../node/blobs/store.ts';
 import { type Engine, findEngine } from '../../node/runtime/docker/engine.ts';
 import { NODE_LABEL } from '../../node/runtime/docker/labels.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from '../../node/runtime/docker/runtime.ts';
@@ -14,7 +15,14 @@ import { DropletShelf } from './droplet.ts';
 import { checkNothingLeft, silent, testNode } from './harness.ts';
 import type { RuntimeHarness } from './runtime.contract.ts';
 
-export type DockerHarness = RuntimeHarness & { dataDir: string; engine: Engine; nodeId: string };
+const DROPLET_BYTES_MAX = 64 * 1024 * 1024;
+
+export type DockerHarness = RuntimeHarness & {
+  dataDir: string;
+  engine: Engine;
+  nodeId: string;
+  blobs: LocalBlobStore;
+};
 
 export async function dockerHarness(
   options: { engine?: Engine; runtime?: Partial<DockerRuntimeOptions> } = {},
@@ -23,12 +31,14 @@ export async function dockerHarness(
   const engine = options.engine ?? (await findEngine());
   const node = await testNode();
   const { dataDir, nodeId } = node;
-  const shelf = new DropletShelf(join(dataDir, 'blobs'));
+  const shelf = new DropletShelf(join(dataDir, 'shelf'));
+  const blobs = await createBlobStore({ dir: join(dataDir, 'blobs') });
   const stores: PacedLogStore[] = [];
   const filters = JSON.stringify({ label: [`${NODE_LABEL}=${nodeId}`] });
   await writeFile(join(dataDir, 'secret'), 'the cluster key', { mode: 0o644 });
   return {
     dataDir,
+    blobs,
     engine,
     nodeId,
     stack: hostStack(),
@@ -40,7 +50,7 @@ export async function dockerHarness(
         engine,
         nodeId,
         isolation,
-        readBlob: (digest) => shelf.read(digest),
+        blobs,
         policy: { allowed: [], openPorts: [], closedPorts: [] },
         logs,
         log: silent,
@@ -50,7 +60,10 @@ export async function dockerHarness(
       });
       return { runtime, logs };
     },
-    droplet: (files) => shelf.add(files),
+    async droplet(files) {
+      const built = shelf.read(await shelf.add(files));
+      return (await blobs.put(built, { sizeBytesMax: DROPLET_BYTES_MAX })).digest;
+    },
     async checkNothingLeft() {
       await checkNothingLeft(node);
       expect(await engine.docker.listContainers({ all: true, filters })).toEqual([]);
@@ -58,6 +71,7 @@ export async function dockerHarness(
     },
     async dispose() {
       for (const store of stores) await store.close();
+      await blobs.close();
       await node.dispose();
     },
   };

@@ -1,12 +1,13 @@
 // Decides what a container may see, do and use: builds what is asked of the engine. Pure; it never talks to one.
 
-import type { ContainerCreateOptions } from 'dockerode';
+import type { ContainerCreateOptions, ImageInspectInfo } from 'dockerode';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN, sandboxHostname } from '../bwrap.ts';
 import { cpuWeight } from '../cgroup.ts';
 import { INSTANCE_FILES_MAX } from '../environment.ts';
 import type { InstanceRecord } from '../folder.ts';
 import { startCommand } from '../launch.ts';
 import { INSTANCE_PIDS_MAX } from '../launchinstance.ts';
+import { IMAGE_SHELL, ownUser, volumes } from './image-config.ts';
 import { INSTANCE_LABEL, NODE_LABEL, RECORD_LABEL } from './labels.ts';
 
 /** The engine keeps so much of a container's output, in two files, for a daemon that is away or slow. */
@@ -16,13 +17,16 @@ const LOG_FILES = '2';
 const TMP_SHARE = 0.5;
 const CPU_SHARES_PER_WEIGHT = 10.24;
 
-export type ContainerPlan = {
+type Plan = {
   node: string;
   record: InstanceRecord;
-  /** Id of the stack image. */
-  image: string;
   network: string;
   env: Readonly<Record<string, string>>;
+};
+
+export type DropletPlan = Plan & {
+  /** Id of the stack image. */
+  image: string;
   command: string;
   /** Folder on the host with the unpacked droplet. */
   home: string;
@@ -36,18 +40,61 @@ export function containerName(record: InstanceRecord): string {
   return `peer-${record.id}`;
 }
 
-export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
-  const { record } = plan;
-  const tmpBytesMax = Math.floor(record.memoryBytes * TMP_SHARE);
-  const tmp = `rw,exec,nosuid,nodev,mode=1777,size=${tmpBytesMax}`;
+export type ImagePlan = Plan & {
+  image: ImageInspectInfo;
+  /** Undefined: its own entry point. */
+  command: string | undefined;
+};
+
+/** A droplet on its stack image, which it cannot change. */
+export function dropletContainer(plan: DropletPlan): ContainerCreateOptions {
+  const common = commonOptions(plan);
   return {
-    name: containerName(record),
+    ...common,
     Image: plan.image,
-    Hostname: sandboxHostname(record.app.name),
-    User: `${record.uid}:${record.uid}`,
+    User: `${plan.record.uid}:${plan.record.uid}`,
     WorkingDir: `${SANDBOX_HOME}/app`,
     Entrypoint: [],
     Cmd: startCommand(plan.command),
+    HostConfig: {
+      ...common.HostConfig,
+      ReadonlyRootfs: true,
+      Binds: [
+        `${plan.home}:${SANDBOX_HOME}:rw`,
+        `${plan.nodeBin}:${SANDBOX_NODE_BIN}:ro`,
+        `${plan.accounts}/passwd:/etc/passwd:ro`,
+        `${plan.accounts}/group:/etc/group:ro`,
+      ],
+    },
+  };
+}
+
+/**
+ * An image as it is. It may write where its files let its user, which counts towards the disk limit; what it declares as
+ * volumes lives in memory, because an engine keeps those outside of every limit.
+ */
+export function imageContainer(plan: ImagePlan): ContainerCreateOptions {
+  const common = commonOptions(plan);
+  const scratch = Object.fromEntries(volumes(plan.image).map((path) => [path, tmpfs(plan.record.memoryBytes)]));
+  return {
+    ...common,
+    Image: plan.image.Id,
+    User: ownUser(plan.image) ?? `${plan.record.uid}:${plan.record.uid}`,
+    ...(plan.command === undefined ? {} : { Entrypoint: [IMAGE_SHELL, '-c'], Cmd: [plan.command] }),
+    Healthcheck: { Test: ['NONE'] },
+    HostConfig: { ...common.HostConfig, Tmpfs: { ...scratch, ...common.HostConfig.Tmpfs } },
+  };
+}
+
+function commonOptions(
+  plan: Plan,
+): ContainerCreateOptions & { HostConfig: NonNullable<ContainerCreateOptions['HostConfig']> } {
+  const { record } = plan;
+  const tmpBytesMax = Math.floor(record.memoryBytes * TMP_SHARE);
+  const tmp = tmpfs(record.memoryBytes);
+  return {
+    name: containerName(record),
+    Hostname: sandboxHostname(record.app.name),
     Env: environmentList(plan.env),
     Labels: {
       [NODE_LABEL]: plan.node,
@@ -58,7 +105,6 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
     HostConfig: {
       // Collects orphans, and hands a status on that the first process of a container could not end with by itself.
       Init: true,
-      ReadonlyRootfs: true,
       CapDrop: ['ALL'],
       SecurityOpt: ['no-new-privileges'],
       IpcMode: 'private',
@@ -72,12 +118,6 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
         { Name: 'nofile', Soft: INSTANCE_FILES_MAX, Hard: INSTANCE_FILES_MAX },
         { Name: 'fsize', Soft: record.diskBytes, Hard: record.diskBytes },
       ],
-      Binds: [
-        `${plan.home}:${SANDBOX_HOME}:rw`,
-        `${plan.nodeBin}:${SANDBOX_NODE_BIN}:ro`,
-        `${plan.accounts}/passwd:/etc/passwd:ro`,
-        `${plan.accounts}/group:/etc/group:ro`,
-      ],
       Tmpfs: { '/tmp': tmp, '/var/tmp': tmp },
       ShmSize: tmpBytesMax,
       NetworkMode: plan.network,
@@ -85,6 +125,10 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
       RestartPolicy: { Name: 'no' },
     },
   };
+}
+
+function tmpfs(memoryBytes: number): string {
+  return `rw,exec,nosuid,nodev,mode=1777,size=${Math.floor(memoryBytes * TMP_SHARE)}`;
 }
 
 /** `NAME=value`; a value cannot hold NUL, so it is cut there. */

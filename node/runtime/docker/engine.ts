@@ -10,6 +10,8 @@ export type Engine = {
   socketPath: string;
   kind: 'docker' | 'podman';
   version: string;
+  /** Of its machine, as images name it: `amd64`, `arm64`. */
+  architecture: string;
 };
 
 const PING_TIMEOUT_MS = 5_000;
@@ -54,7 +56,7 @@ async function connectEngine(socketPath: string): Promise<Engine> {
   const version = await docker.version();
   const components = (version as { Components?: { Name: string }[] }).Components ?? [];
   const kind = components.some(({ Name }) => /podman/i.test(Name)) ? 'podman' : 'docker';
-  return { docker, socketPath, kind, version: version.Version };
+  return { docker, socketPath, kind, version: version.Version, architecture: version.Arch };
 }
 
 /** What is wrong, in a few words; undefined when it answers. */

@@ -4,10 +4,10 @@
 
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Container, ContainerInspectInfo } from 'dockerode';
+import type { Container, ContainerInspectInfo, ImageInspectInfo } from 'dockerode';
 import type { Digest, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
-import type { Log, Runtime, RuntimeEvent } from '../../ports.ts';
+import type { BlobStore, Log, Runtime, RuntimeEvent } from '../../ports.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../bwrap.ts';
 import { type Isolation, writeAccounts } from '../confinement.ts';
 import { instanceEnvironment } from '../environment.ts';
@@ -17,8 +17,10 @@ import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../fol
 import { unpackDroplet } from '../launchinstance.ts';
 import type { PacedLogStore } from '../logs.ts';
 import { killAll } from '../termination.ts';
-import { containerOptions } from './container.ts';
+import { dropletContainer, imageContainer } from './container.ts';
 import type { Engine } from './engine.ts';
+import { exposedPort, imageStack } from './image-config.ts';
+import { type EngineImages, openImages } from './images.ts';
 import { INSTANCE_LABEL, NODE_LABEL, readRecord } from './labels.ts';
 import { AppNetworks } from './networks.ts';
 import { type PolicyOptions, raisePolicy } from './policy.ts';
@@ -30,8 +32,7 @@ export type DockerRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskS
   nodeId: NodeId;
   /** Droplets are unpacked in the sandbox of this machine, not by the engine. */
   isolation: Isolation;
-  /** The content of a blob of this node. */
-  readBlob: (digest: Digest) => AsyncIterable<Uint8Array>;
+  blobs: Pick<BlobStore, 'has' | 'read' | 'put' | 'onChange'>;
   policy: PolicyOptions;
   logs: PacedLogStore;
   log: Log;
@@ -52,8 +53,23 @@ export async function createDockerRuntime(options: DockerRuntimeOptions): Promis
     socket: engine.socketPath,
     stacks: [...stacks.keys()],
   });
-  return new DockerRuntime(options, stacks, policy);
+  const networks = new AppNetworks(engine.docker, options.nodeId);
+  const images = await openImages({
+    engine,
+    blobs: options.blobs,
+    file: join(options.isolation.dataDir, 'images.json'),
+    log,
+    place: { node: options.nodeId, networks },
+  });
+  return new DockerRuntime(options, { stacks, policy, networks, images });
 }
+
+type Parts = {
+  stacks: ReadonlyMap<string, string>;
+  policy: { lower(): Promise<void> };
+  networks: AppNetworks;
+  images: EngineImages;
+};
 
 /** One instance from start to its end. */
 type Entry = {
@@ -70,19 +86,22 @@ class DockerRuntime implements Runtime {
   readonly kind = 'docker';
   readonly stacks: readonly string[];
   readonly #options: DockerRuntimeOptions;
-  readonly #images: ReadonlyMap<string, string>;
+  readonly images: EngineImages;
+  /** Stack → id of its image. */
+  readonly #stacks: ReadonlyMap<string, string>;
   readonly #networks: AppNetworks;
   readonly #policy: { lower(): Promise<void> };
   readonly #entries = new Map<InstanceId, Entry>();
   readonly #listeners: ((event: RuntimeEvent) => void)[] = [];
   #closed = false;
 
-  constructor(options: DockerRuntimeOptions, images: ReadonlyMap<string, string>, policy: { lower(): Promise<void> }) {
-    this.#policy = policy;
+  constructor(options: DockerRuntimeOptions, parts: Parts) {
     this.#options = options;
-    this.#images = images;
-    this.stacks = [...images.keys()];
-    this.#networks = new AppNetworks(options.engine.docker, options.nodeId);
+    this.#policy = parts.policy;
+    this.#networks = parts.networks;
+    this.#stacks = parts.stacks;
+    this.images = parts.images;
+    this.stacks = [...parts.stacks.keys(), imageStack(options.engine.architecture)];
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): void {
@@ -149,19 +168,20 @@ class DockerRuntime implements Runtime {
     let container: Container | undefined;
     let network: Promise<string> | undefined;
     try {
-      const image = this.#imageOf(spec);
       uid = isolation.users.take();
       folder = new InstanceFolder(isolation.dataDir, spec.id);
-      const record = recordOf(spec, uid);
+      const image = await this.#imageOf(spec);
+      const port = (spec.image === undefined ? undefined : exposedPort(image)) ?? INSTANCE_PORT;
+      const record = recordOf(spec, { uid, port });
       this.#say(spec, 'out', `Starting instance ${spec.process}.${spec.index} of release v${spec.release.version}`);
       network = this.#networks.acquire(app.id);
       await this.#prepare(spec, record, folder, entry.preparing.signal, network);
       entry.preparing.signal.throwIfAborted();
       container = await this.#create(spec, record, folder, { image, network: await network });
       await container.start();
-      const host = addressOf(await container.inspect());
-      this.#emit({ type: 'instanceLaunched', id: spec.id, port: record.port, host });
-      entry.supervised = await this.#supervise(record, folder, container, host);
+      const started = await container.inspect();
+      this.#emit({ type: 'instanceLaunched', id: spec.id, port, host: addressOf(started) });
+      entry.supervised = await this.#supervise(record, folder, container, started);
       if (entry.stopReason !== undefined) entry.supervised.stop(entry.stopReason);
       await entry.supervised.ended;
     } catch (error) {
@@ -176,10 +196,12 @@ class DockerRuntime implements Runtime {
     if (uid !== undefined) isolation.users.release(uid);
   }
 
-  #imageOf(spec: InstanceSpec): string {
-    const image = this.#images.get(spec.droplet.stack);
-    if (image !== undefined) return image;
-    const { stack } = spec.droplet;
+  async #imageOf({ droplet, image }: InstanceSpec): Promise<ImageInspectInfo> {
+    if (image !== undefined) return this.images.ensure(droplet.digest, image.id);
+    const { stack } = droplet;
+    const id = this.#stacks.get(stack);
+    const found = id === undefined ? undefined : await this.images.inspect(id);
+    if (found !== undefined) return found;
     throw new RuntimeError(
       'engine_unusable',
       `this node has no image of the stack ${stack}: run 'npm run stack' on it and start it again`,
@@ -194,10 +216,11 @@ class DockerRuntime implements Runtime {
     signal: AbortSignal,
     network: Promise<string>,
   ): Promise<void> {
-    const { isolation, readBlob } = this.#options;
+    const { isolation, blobs } = this.#options;
     await folder.create(isolation.ownUsers ? record.uid : undefined);
+    const readBlob = (digest: Digest) => blobs.read(digest);
     const steps = await Promise.allSettled([
-      unpackDroplet({ isolation, folder, record, spec, readBlob, signal }),
+      spec.image === undefined ? unpackDroplet({ isolation, folder, record, spec, readBlob, signal }) : undefined,
       writeAccounts(folder.accounts, { kind: 'dropped', uid: record.uid }, record.app.name),
       network,
     ]);
@@ -209,7 +232,7 @@ class DockerRuntime implements Runtime {
     spec: InstanceSpec,
     record: InstanceRecord,
     folder: InstanceFolder,
-    place: { image: string; network: string },
+    place: { image: ImageInspectInfo; network: string },
   ): Promise<Container> {
     const { engine, nodeId, isolation } = this.#options;
     const env = instanceEnvironment(spec, {
@@ -219,12 +242,15 @@ class DockerRuntime implements Runtime {
       home: SANDBOX_HOME,
       nodeBin: SANDBOX_NODE_BIN,
     });
+    const plan = { network: place.network, node: nodeId, record, env };
+    if (spec.image !== undefined) {
+      const command = spec.image.ownCommand ? undefined : spec.command;
+      return engine.docker.createContainer(imageContainer({ ...plan, image: place.image, command }));
+    }
     return engine.docker.createContainer(
-      containerOptions({
-        ...place,
-        node: nodeId,
-        record,
-        env,
+      dropletContainer({
+        ...plan,
+        image: place.image.Id,
         command: spec.command,
         home: folder.home,
         accounts: folder.accounts,
@@ -233,13 +259,18 @@ class DockerRuntime implements Runtime {
     );
   }
 
-  #supervise(record: InstanceRecord, folder: InstanceFolder, container: Container, host: string): Promise<Supervised> {
+  #supervise(
+    record: InstanceRecord,
+    folder: InstanceFolder,
+    container: Container,
+    found: ContainerInspectInfo,
+  ): Promise<Supervised> {
     const context: SuperviseContext = { ...this.#options, emit: (event) => this.#emit(event) };
     return superviseContainer(context, {
       record,
       container,
-      host,
-      home: folder.home,
+      host: addressOf(found),
+      home: writableFolder(found) ?? folder.home,
       positionFile: join(folder.path, 'logged'),
     });
   }
@@ -260,7 +291,7 @@ class DockerRuntime implements Runtime {
       done: Promise.resolve(),
     };
     this.#entries.set(record.id, entry);
-    entry.supervised = await this.#supervise(record, folder, container, host);
+    entry.supervised = await this.#supervise(record, folder, container, found);
     entry.done = entry.supervised.ended.then(async () => {
       await this.#cleanUp(record.id, { container, folder });
       await this.#networks.release(record.app.id);
@@ -337,8 +368,15 @@ function addressOf(container: ContainerInspectInfo): string {
   return Object.values(container.NetworkSettings.Networks)[0]?.IPAddress ?? '';
 }
 
-function recordOf(spec: InstanceSpec, uid: number): InstanceRecord {
+/** Where on the host it is kept what the container changes of its image, if it may: with the engine's usual storage. */
+function writableFolder({ HostConfig, GraphDriver }: ContainerInspectInfo): string | undefined {
+  return HostConfig.ReadonlyRootfs === true
+    ? undefined
+    : (GraphDriver?.Data as { UpperDir?: string } | undefined)?.UpperDir;
+}
+
+function recordOf(spec: InstanceSpec, place: { uid: number; port: number }): InstanceRecord {
   const { id, app, process, index, release, restartCount, memoryBytes, diskBytes, health } = spec;
-  const found = { port: INSTANCE_PORT, uid, boot: '' };
+  const found = { ...place, boot: '' };
   return { version: 1, id, app, process, index, release, restartCount, memoryBytes, diskBytes, health, ...found };
 }

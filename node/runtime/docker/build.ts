@@ -1,0 +1,117 @@
+// Builds the Dockerfile of a pushed folder with the engine's own builder, within limits, on the network of the app that it
+// is for: it reaches the internet and nothing of this machine. Pulls nothing.
+
+import { Readable } from 'node:stream';
+import type Docker from 'dockerode';
+import type { AppId } from '../../../crdt/ids.ts';
+import type { Images } from '../../ports.ts';
+import { RuntimeError } from '../errors.ts';
+import { formatBytes } from '../exits.ts';
+import { NODE_LABEL } from './labels.ts';
+import { progressOf } from './progress.ts';
+
+export const BUILD_TIMEOUT_MS = 15 * 60_000;
+const BUILD_MEMORY_BYTES = 1024 ** 3;
+const BUILD_FILE_BYTES_MAX = 2 * 1024 ** 3;
+/** Share of one processor's time, in the kernel's microseconds. */
+const CPU_PERIOD_US = 100_000;
+const CPU_QUOTA_US = 200_000;
+/** What a build says beyond it is left out. */
+const BUILD_OUTPUT_CHARACTERS_MAX = 4 * 1024 * 1024;
+/** Builds at a time; each may take the limits above. */
+const BUILDS_MAX = 2;
+
+export type BuildPlace = {
+  node: string;
+  networks: { acquire(app: AppId): Promise<string>; release(app: AppId): Promise<void> };
+};
+
+let building = 0;
+
+/** Resolves with the image's id. Fails with RuntimeError `build_failed`, `time_limit`, `busy`; the engine keeps nothing but its cache then. */
+export async function buildImage(
+  docker: Docker,
+  request: Parameters<Images['build']>[0],
+  place: BuildPlace,
+): Promise<string> {
+  if (building >= BUILDS_MAX) {
+    throw new RuntimeError(
+      'busy',
+      `${BUILDS_MAX} images are being built on this node already: push again later, or to another`,
+    );
+  }
+  building++;
+  const timeout = AbortSignal.timeout(request.timeoutMs ?? BUILD_TIMEOUT_MS);
+  const { app } = request;
+  try {
+    const network = await place.networks.acquire(app);
+    try {
+      return await build(docker, request, {
+        network,
+        node: place.node,
+        signal: AbortSignal.any([request.signal, timeout]),
+      });
+    } finally {
+      await place.networks.release(app);
+    }
+  } catch (error) {
+    if (timeout.aborted) {
+      const minutes = (request.timeoutMs ?? BUILD_TIMEOUT_MS) / 60_000;
+      throw new RuntimeError(
+        'time_limit',
+        `the image was not built within ${minutes} min: make the Dockerfile do less`,
+      );
+    }
+    if (request.signal.aborted) throw new RuntimeError('aborted', 'the build was given up');
+    if (error instanceof RuntimeError) throw error;
+    const message = (error as Error).message;
+    throw new RuntimeError('build_failed', `the image cannot be built: ${message}`, { cause: error });
+  } finally {
+    building--;
+  }
+}
+
+async function build(
+  docker: Docker,
+  request: Parameters<Images['build']>[0],
+  place: { network: string; node: string; signal: AbortSignal },
+): Promise<string> {
+  const said = await docker.buildImage(Readable.from(request.source, { objectMode: false }), {
+    dockerfile: 'Dockerfile',
+    version: '1',
+    pull: undefined as never,
+    rm: true,
+    forcerm: true,
+    memory: BUILD_MEMORY_BYTES,
+    memswap: BUILD_MEMORY_BYTES,
+    cpuperiod: CPU_PERIOD_US,
+    cpuquota: CPU_QUOTA_US,
+    networkmode: place.network,
+    // Tells what this node built from what its operator did.
+    labels: { [NODE_LABEL]: place.node },
+    ulimits: JSON.stringify([
+      { Name: 'core', Soft: 0, Hard: 0 },
+      { Name: 'fsize', Soft: BUILD_FILE_BYTES_MAX, Hard: BUILD_FILE_BYTES_MAX },
+    ]),
+    abortSignal: place.signal,
+  } as Docker.ImageBuildOptions);
+  let left = BUILD_OUTPUT_CHARACTERS_MAX;
+  let id: string | undefined;
+  for await (const { stream = '', error, aux } of progressOf(said as unknown as AsyncIterable<Buffer>)) {
+    if (error !== undefined) throw new RuntimeError('build_failed', `the Dockerfile failed: ${oneLine(error)}`);
+    id = aux?.ID ?? id;
+    for (const line of stream.split('\n')) {
+      if (line.trim() === '' || left <= 0) continue;
+      left -= line.length;
+      request.onLine(
+        left > 0 ? line.trimEnd() : `(more than ${formatBytes(BUILD_OUTPUT_CHARACTERS_MAX)} of output left out)`,
+      );
+    }
+  }
+  if (id === undefined) throw new RuntimeError('build_failed', 'the engine ended the build without an image');
+  return id;
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim();
+}

@@ -1,0 +1,181 @@
+// What the docker runtime decides without an engine: where one is looked for, what is asked of it, what its log says.
+
+import type { ImageInspectInfo } from 'dockerode';
+import { describe, expect, it } from 'vitest';
+import { asAppId, asInstanceId, asReleaseId } from '../../crdt/ids.ts';
+import { dropletContainer, imageContainer } from '../../node/runtime/docker/container.ts';
+import { socketCandidates } from '../../node/runtime/docker/engine.ts';
+import { FRAME_BYTES_MAX, FrameSplitter, sinceOf } from '../../node/runtime/docker/frames.ts';
+import { exposedPort, ownCommand, ownUser, volumes } from '../../node/runtime/docker/image-config.ts';
+import { bridgeName, bridgePrefix, subnet } from '../../node/runtime/docker/networks.ts';
+import { resolversOf } from '../../node/runtime/docker/policy.ts';
+import type { InstanceRecord } from '../../node/runtime/folder.ts';
+
+const MIB = 1024 * 1024;
+const record: InstanceRecord = {
+  version: 1,
+  id: asInstanceId('i-1'),
+  app: { id: asAppId('app-1'), name: 'Shop' },
+  process: 'web',
+  index: 0,
+  release: { id: asReleaseId('r-1'), version: 1 },
+  restartCount: 0,
+  memoryBytes: 256 * MIB,
+  diskBytes: 512 * MIB,
+  health: { kind: 'port', path: '/', timeoutMs: 1_000 },
+  port: 8080,
+  uid: 1_880_000_001,
+  boot: '',
+};
+const plan = { node: 'n-1', record, network: 'peer-net', env: { A: 'b\0c', 'no name': 'x' } };
+const image = (config: object): ImageInspectInfo => ({ Id: 'sha256:1', Config: config }) as ImageInspectInfo;
+
+describe('the engine', () => {
+  it.each([
+    [{}, ['/var/run/docker.sock', '/run/podman/podman.sock']],
+    [
+      { XDG_RUNTIME_DIR: '/run/user/7' },
+      ['/var/run/docker.sock', '/run/podman/podman.sock', '/run/user/7/podman/podman.sock'],
+    ],
+    [{ DOCKER_HOST: 'unix:///my.sock' }, ['/my.sock']],
+    // Another machine's files and network are not this one's.
+    [{ DOCKER_HOST: 'tcp://10.0.0.1:2375' }, []],
+  ])('is looked for, with %o, at %o', (env, sockets) => {
+    expect(socketCandidates(env)).toEqual(sockets);
+  });
+});
+
+describe('a container', () => {
+  const droplet = dropletContainer({
+    ...plan,
+    image: 'sha256:stack',
+    command: './start',
+    home: '/h',
+    accounts: '/a',
+    nodeBin: '/n',
+  });
+
+  it('has limits on all it can use up, no powers, and nobody else on its network', () => {
+    expect(droplet.HostConfig).toMatchObject({
+      Memory: 256 * MIB,
+      MemorySwap: 256 * MIB,
+      PidsLimit: 512,
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+      NetworkMode: 'peer-net',
+      ReadonlyRootfs: true,
+      Binds: ['/h:/home/vcap:rw', '/n:/opt/peer/node/bin:ro', '/a/passwd:/etc/passwd:ro', '/a/group:/etc/group:ro'],
+    });
+    expect(droplet.User).toBe('1880000001:1880000001');
+    expect(droplet.HostConfig?.PortBindings).toBeUndefined();
+    expect(droplet.HostConfig?.Privileged).toBeUndefined();
+  });
+
+  it('is told its environment as far as it can be said', () => {
+    expect(droplet.Env).toEqual(['A=b']);
+  });
+
+  it('carries what adoption needs, and no secret', () => {
+    expect(droplet.Labels).toMatchObject({ 'peer.node': 'n-1', 'peer.instance': 'i-1' });
+    expect(JSON.stringify(droplet.Labels)).not.toContain('"A"');
+  });
+
+  it('of an image keeps its entry point unless a command is given, and has its volumes in memory', () => {
+    const shop = image({ Volumes: { '/data': {} }, User: '1000' });
+    const own = imageContainer({ ...plan, image: shop, command: undefined });
+    expect([own.Entrypoint, own.Cmd, own.User]).toEqual([undefined, undefined, '1000:1000']);
+    expect(Object.keys(own.HostConfig?.Tmpfs ?? {})).toEqual(['/data', '/tmp', '/var/tmp']);
+    const told = imageContainer({ ...plan, image: shop, command: 'exit 3' });
+    expect([told.Entrypoint, told.Cmd]).toEqual([['/bin/sh', '-c'], ['exit 3']]);
+  });
+});
+
+describe("an image's own configuration", () => {
+  it.each([
+    ['', undefined],
+    ['root', undefined],
+    ['0', undefined],
+    ['0:1000', undefined],
+    ['1000:0', undefined],
+    ['00', undefined],
+    // Its own files say who that is.
+    ['node', undefined],
+    ['1000', '1000:1000'],
+    ['1000:1001', '1000:1001'],
+  ])('user %j becomes %j', (User, user) => {
+    expect(ownUser(image({ User }))).toBe(user);
+  });
+
+  it('port: the lowest of TCP', () => {
+    expect(exposedPort(image({ ExposedPorts: { '9000/tcp': {}, '80/udp': {}, '8081': {}, '99999/tcp': {} } }))).toBe(
+      8081,
+    );
+    expect(exposedPort(image({}))).toBeUndefined();
+  });
+
+  it('command: the entry point with its arguments, as a shell would take them', () => {
+    expect(ownCommand(image({ Entrypoint: ['/bin/app'], Cmd: ['--name', "it's"] }))).toBe("/bin/app --name 'it'\\''s'");
+    expect(ownCommand(image({ Entrypoint: null, Cmd: [] }))).toBeUndefined();
+  });
+
+  it('volumes: paths that can be mounted, and no more than a few', () => {
+    expect(volumes(image({ Volumes: { '/data': {}, '/': {}, rel: {}, '/a,b': {}, '/x/../y': {} } }))).toEqual([
+      '/data',
+    ]);
+    const many = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`/v${index}`, {}]));
+    expect(volumes(image({ Volumes: many }))).toHaveLength(16);
+  });
+});
+
+describe("the engine's log", () => {
+  const frame = (stream: 1 | 2, text: string): Buffer => {
+    const head = Buffer.alloc(8);
+    head[0] = stream;
+    head.writeUInt32BE(Buffer.byteLength(text), 4);
+    return Buffer.concat([head, Buffer.from(text)]);
+  };
+
+  it('is taken apart wherever it is cut', () => {
+    const whole = Buffer.concat([
+      frame(1, '2026-01-02T03:04:05.5Z hello\n'),
+      frame(2, '2026-01-02T04:04:05.000000001+01:00 oh\n'),
+    ]);
+    for (let cut = 0; cut <= whole.length; cut++) {
+      const splitter = new FrameSplitter();
+      const frames = [...splitter.push(whole.subarray(0, cut)), ...splitter.push(whole.subarray(cut))];
+      expect(frames.map(({ stream, at, bytes }) => [stream, at, bytes.toString()])).toEqual([
+        ['out', '2026-01-02T03:04:05.500000000Z', 'hello\n'],
+        ['err', '2026-01-02T03:04:05.000000001Z', 'oh\n'],
+      ]);
+    }
+  });
+
+  it('is refused when it claims a frame that no engine sends', () => {
+    const head = Buffer.alloc(8);
+    head.writeUInt32BE(FRAME_BYTES_MAX + 1, 4);
+    expect(() => [...new FrameSplitter().push(head)]).toThrow(/log frame/);
+  });
+
+  it('is asked for from a time on, exactly', () => {
+    expect(sinceOf('2026-01-02T03:04:05.000000001Z')).toBe('1767323045.000000001');
+  });
+});
+
+describe('networks', () => {
+  it('have names that fit an interface, and subnets within their pool', () => {
+    expect(bridgeName('node', asAppId('app'))).toMatch(/^pr[0-9a-f]{13}$/);
+    expect(bridgeName('node', asAppId('app')).startsWith(bridgePrefix('node'))).toBe(true);
+    expect([subnet(0), subnet(1), subnet(2047), subnet(2048)]).toEqual([
+      '198.18.0.0/26',
+      '198.18.0.64/26',
+      '198.19.255.192/26',
+      '198.18.0.0/26',
+    ]);
+  });
+
+  it("know the machine's name servers", () => {
+    const text =
+      '# nameserver 9.9.9.9\nnameserver 192.168.1.1\n nameserver  10.0.0.1 \nnameserver fe80::1%eth0\noptions ndots:1\n';
+    expect(resolversOf(text)).toEqual(['192.168.1.1', '10.0.0.1']);
+  });
+});

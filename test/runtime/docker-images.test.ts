@@ -1,0 +1,234 @@
+// Images on the docker runtime: built from a Dockerfile, packed as blobs, loaded from them, run as they are, taken away.
+
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { asAppId } from '../../crdt/ids.ts';
+import type { InstanceSpec } from '../../node/core/types.ts';
+import type { Images, StagedDroplet } from '../../node/ports.ts';
+import { NODE_LABEL, stackTag } from '../../node/runtime/docker/labels.ts';
+import { hostStack } from '../../node/staging/stack.ts';
+import { type DockerHarness, dockerHarness } from './docker-harness.ts';
+import { type Address, get, Opened, specOf } from './runtime.contract.ts';
+
+const WAIT = { timeout: 20_000, interval: 50 };
+const STACK = stackTag(hostStack());
+const SERVER = `
+import http.server, os, subprocess, urllib.parse
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        command = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query).get('c', ['echo $GREETING'])[0]
+        out = subprocess.run(['sh', '-c', command], capture_output=True, text=True)
+        self.send_response(200); self.end_headers(); self.wfile.write((out.stdout + out.stderr).encode())
+http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), Handler).serve_forever()
+`;
+const DOCKERFILE = `
+FROM ${STACK}
+ENV GREETING=hello
+RUN echo made in a build && mkdir -m 1777 /own
+WORKDIR /srv
+COPY server.py .
+EXPOSE 9000
+VOLUME /data
+CMD ["python3", "server.py"]
+`;
+
+let harness: DockerHarness;
+let node: Opened;
+let images: Images;
+let shop: StagedDroplet;
+const shopLines: string[] = [];
+const built: string[] = [];
+
+/** The tar of a folder, as a push sends it. */
+async function* folderOf(files: Record<string, string>): AsyncGenerator<Uint8Array> {
+  const folder = await mkdtemp(join(tmpdir(), 'peer-image-'));
+  try {
+    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+    const tar = spawn('tar', ['-C', folder, '-czf', '-', '.'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    yield* tar.stdout as AsyncIterable<Uint8Array>;
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function build(
+  files: Record<string, string>,
+  options: { timeoutMs?: number; lines?: string[] } = {},
+): Promise<StagedDroplet> {
+  const { lines = [], ...limits } = options;
+  const staged = await images.build({
+    app: asAppId(randomUUID()),
+    source: folderOf(files),
+    onLine: (text) => lines.push(text),
+    signal: new AbortController().signal,
+    ...limits,
+  });
+  built.push(staged.image!.id);
+  return staged;
+}
+
+const specOfImage = (staged: StagedDroplet, changes: Partial<InstanceSpec> = {}): InstanceSpec => ({
+  ...specOf(staged.digest),
+  droplet: { digest: staged.digest, sizeBytes: staged.sizeBytes, stack: staged.stack },
+  image: { ...staged.image!, ownCommand: true },
+  command: '',
+  ...changes,
+});
+
+async function run(spec: InstanceSpec): Promise<Address> {
+  node.runtime.start(spec);
+  return node.ready(spec.id);
+}
+
+const shell = (at: Address, command: string): Promise<string> => get(at, `/?c=${encodeURIComponent(command)}`);
+/** Ends what the tests so far have left running, and its containers. */
+async function stopAll(): Promise<void> {
+  const filters = JSON.stringify({ label: [`${NODE_LABEL}=${harness.nodeId}`] });
+  for (const { id } of node.events) node.runtime.stop(id, 'done');
+  await vi.waitFor(
+    async () => expect(await harness.engine.docker.listContainers({ all: true, filters })).toEqual([]),
+    WAIT,
+  );
+}
+
+const isHeld = (id: string): Promise<boolean> =>
+  harness.engine.docker
+    .getImage(id)
+    .inspect()
+    .then(
+      () => true,
+      () => false,
+    );
+
+beforeAll(async () => {
+  harness = await dockerHarness();
+  node = new Opened(await harness.open());
+  images = node.runtime.images!;
+  shop = await build({ Dockerfile: DOCKERFILE, 'server.py': SERVER }, { lines: shopLines });
+});
+afterAll(async () => {
+  await node.runtime.close({ keepInstances: false });
+  await harness.checkNothingLeft();
+  for (const id of new Set(built)) {
+    await harness.engine.docker
+      .getImage(id)
+      .remove({ force: true })
+      .catch(() => {});
+  }
+  await harness.dispose();
+});
+
+describe('an image', () => {
+  it('runs as it is: its entry point, its environment, its port, but no powers', async () => {
+    const at = await run(specOfImage(shop));
+    expect(at.port).toBe(9000);
+    expect(await shell(at, 'echo $GREETING; pwd')).toBe('hello\n/srv\n');
+    expect(await shell(at, 'id -u')).not.toBe('0\n');
+    expect(await shell(at, 'grep -E "^(CapEff|CapBnd|NoNewPrivs)" /proc/self/status')).toBe(
+      'CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1\n',
+    );
+    expect(await shell(at, 'touch /srv/x')).toMatch(/Permission denied/);
+    expect(await shell(at, 'echo kept >/data/x && cat /data/x && stat -f -c %T /data')).toBe('kept\ntmpfs\n');
+  });
+
+  it('runs another command when it is told to', async () => {
+    const spec = specOfImage(shop, {
+      image: { ...shop.image!, ownCommand: false },
+      command: 'echo "$GREETING from $(pwd)"; sleep 0.05; exit 3',
+      health: { kind: 'process', path: '/', timeoutMs: 1_000 },
+    });
+    node.runtime.start(spec);
+    expect(await node.exitReason(spec.id)).toBe('exited with status 3');
+    expect(await node.lines(spec)).toEqual(['hello from /srv']);
+  });
+
+  it('of the engine is packed the same however it is called', async () => {
+    const image = harness.engine.docker.getImage(shop.image!.id);
+    const repo = `test-${harness.nodeId}`;
+    await image.tag({ repo, tag: '1' });
+    try {
+      const { signal } = new AbortController();
+      const packed = await images.pack({ ref: `${repo}:1`, signal });
+      expect(packed).toEqual({ ...shop, image: { id: shop.image!.id, ref: `${repo}:1` } });
+      await expect(images.pack({ ref: 'no-such-image:1', signal })).rejects.toMatchObject({ code: 'image_unknown' });
+    } finally {
+      await harness.engine.docker.getImage(`${repo}:1`).remove({ force: true });
+    }
+  });
+
+  it('ends when it fills its disk', async () => {
+    const spec = specOfImage(shop, { diskBytes: 16 * 1024 * 1024 });
+    const at = await run(spec);
+    void shell(at, 'for i in 1 2; do head -c 9000000 /dev/zero >/own/$i; done').catch(() => {});
+    expect(await node.exitReason(spec.id)).toMatch(/^disk limit of 16 MiB exceeded/);
+  });
+
+  it('is loaded from its blob where the engine does not have it, and taken away with the blob', async () => {
+    await stopAll();
+    const { docker } = harness.engine;
+    await docker.getImage(shop.image!.id).remove();
+    const spec = specOfImage(shop);
+    expect(await shell(await run(spec), 'echo back')).toBe('back\n');
+    await stopAll();
+    await harness.blobs.remove(shop.digest);
+    await vi.waitFor(async () => expect(await isHeld(shop.image!.id)).toBe(false), WAIT);
+  });
+});
+
+describe('a Dockerfile', () => {
+  it('is built, and what the builder says is passed on', () => {
+    expect(shopLines).toContain('made in a build');
+    expect(shop).toMatchObject({
+      buildpack: 'image',
+      processes: { web: 'python3 server.py' },
+      image: { ref: 'Dockerfile' },
+    });
+  });
+
+  it('may start from nothing', async () => {
+    const files = { Dockerfile: 'FROM scratch\nCOPY file /file\nCMD ["/file"]', file: 'not a program' };
+    const spec = specOfImage(await build(files));
+    node.runtime.start(spec);
+    expect(await node.exitReason(spec.id)).toMatch(/could not be started|exited with status/);
+  });
+
+  it.each([
+    ['a step fails', `FROM ${STACK}\nRUN exit 7`, /^the Dockerfile failed: .*returned a non-zero code: 7$/],
+    ['it starts from an image that is not here', 'FROM no-such-image:1', /no-such-image|pull|resolv|lookup/],
+    ['it is none', 'NONSENSE', /unknown instruction/i],
+  ])('fails with the reason when %s', async (_, Dockerfile, reason) => {
+    await expect(build({ Dockerfile })).rejects.toMatchObject({
+      code: 'build_failed',
+      message: expect.stringMatching(reason),
+    });
+  });
+
+  it('is given up when its time is over', async () => {
+    const Dockerfile = `FROM ${STACK}\nRUN sleep 1000`;
+    await expect(build({ Dockerfile }, { timeoutMs: 2_000 })).rejects.toMatchObject({ code: 'time_limit' });
+  });
+
+  it('cannot reach this machine while it is built', async () => {
+    const server = createServer((socket) => socket.end('secret'));
+    await new Promise<void>((resolve) => server.listen(0, '0.0.0.0', resolve));
+    const { port } = server.address() as { port: number };
+    const look = `python3 -c "import socket,struct
+gateway = [l.split()[2] for l in open('/proc/net/route') if l.split()[1] == '00000000'][0]
+try: print('got', socket.create_connection((socket.inet_ntoa(struct.pack('<L', int(gateway, 16))), ${port}), 2).recv(9))
+except OSError as e: print('refused')"`;
+    try {
+      const lines: string[] = [];
+      const Dockerfile = `FROM ${STACK}
+RUN ${JSON.stringify(['sh', '-c', `${look}; exit 1`])}`;
+      await expect(build({ Dockerfile }, { lines })).rejects.toMatchObject({ code: 'build_failed' });
+      expect(lines).toContain('refused');
+    } finally {
+      server.close();
+    }
+  });
+});
