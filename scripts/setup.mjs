@@ -17,6 +17,11 @@ const SYSTEM = [
 ];
 /** The same, for what only tests and benchmarks use (`--tests`). */
 const SYSTEM_FOR_TESTS = [
+  {
+    program: '../include/asm-generic/unistd.h',
+    package: 'linux-libc-dev',
+    use: "the kernel's numbers of system calls",
+  },
   { program: 'git', package: 'git', use: 'buildpacks from git' },
   { program: 'tc', package: 'iproute2', use: 'hosts of the tests' },
   { program: 'python3', package: 'python3', use: 'the python buildpack' },

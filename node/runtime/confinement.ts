@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Bind, Log } from '../ports.ts';
 import { accountFiles, bwrapArguments, dropArguments, type HostView, type SandboxUser } from './bwrap.ts';
 import type { ControlGroups } from './cgroup.ts';
-import { loaderArguments, type Rlimits } from './launch.ts';
+import { FILTER_FD, loaderArguments, OPEN_FILTER, type Rlimits, SHELL } from './launch.ts';
 import type { Networks, OwnNetwork } from './networks.ts';
 import { within } from './nft.ts';
 import type { UserPool } from './users.ts';
@@ -15,6 +15,8 @@ export type Isolation = {
   /** Undefined: none, as the operator insisted. */
   readonly bwrap: string | undefined;
   readonly host: HostView;
+  /** File with the filter of system calls. Undefined: the machine has no table or the kernel no filters, and the log says so. */
+  readonly filter: string | undefined;
   /** Undefined: no control group is writable; limits are watched by sampling. */
   readonly groups: ControlGroups | undefined;
   /** Undefined: all share the machine's network. */
@@ -67,8 +69,10 @@ export function confinedCommand(isolation: Isolation, confinement: Confinement):
     tmpBytesMax: Math.floor(confinement.memoryBytes * TMP_SHARE),
   });
   return [
+    ...(isolation.filter === undefined ? [] : [SHELL, '-c', OPEN_FILTER, isolation.filter]),
     ...within(own?.namespace),
     isolation.bwrap,
+    ...(isolation.filter === undefined ? [] : ['--seccomp', String(FILTER_FD)]),
     ...(confinement.extra ?? []),
     ...view,
     ...dropArguments(confinement.user),

@@ -4,6 +4,7 @@
 import { constants } from 'node:fs';
 import { access, mkdir, readdir, readlink, realpath, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import writeFileAtomic from 'write-file-atomic';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../ports.ts';
 import { etcVisible, type HostView } from './bwrap.ts';
@@ -13,6 +14,7 @@ import { RuntimeError } from './errors.ts';
 import type { Network } from './network-policy.ts';
 import { type Networks, prepareNetworks } from './networks.ts';
 import { runAttached } from './run.ts';
+import { seccompFilter } from './seccomp.ts';
 import { UserPool } from './users.ts';
 
 export type IsolationOptions = {
@@ -29,6 +31,8 @@ export type IsolationOptions = {
 
 /** The end of a node's id differs between nodes; its start does not. */
 const NODE_SUFFIX_LENGTH = 12;
+const NO_FILTER =
+  'apps may make every system call that their user may: bugs of the kernel are within their reach; use a kernel with CONFIG_SECCOMP_FILTER';
 const PROBE_TIMEOUT_MS = 10_000;
 export async function prepareIsolation(options: IsolationOptions): Promise<Isolation> {
   const { dataDir, nodeId, log } = options;
@@ -46,6 +50,7 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
     dataDir,
     bwrap,
     host: await readHost(),
+    filter: bwrap === undefined ? undefined : await writeFilter(options),
     groups: found.groups,
     networks: bwrap === undefined ? undefined : await ownNetworks(options),
     users: new UserPool(nodeId),
@@ -59,6 +64,19 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
   if (insecure) log.error('runtime.insecure', { message: 'apps run without a sandbox and as the user of the daemon' });
   else {
     await prove(isolation).catch(async (error) => {
+      // A kernel without filters; whether it is that, the second try says.
+      const unfiltered = { ...isolation, filter: undefined };
+      if (
+        isolation.filter !== undefined &&
+        (await prove(unfiltered).then(
+          () => true,
+          () => false,
+        ))
+      ) {
+        Object.assign(isolation, unfiltered);
+        log.warn('runtime.no_call_filter', { reason: (error as Error).message, message: NO_FILTER });
+        return;
+      }
       await isolation.networks?.close();
       throw error;
     });
@@ -71,6 +89,18 @@ export async function closeIsolation(isolation: Isolation, options: { keepInstan
   if (options.keepInstances) isolation.networks?.detach();
   else await isolation.networks?.close();
   await isolation.groups?.close();
+}
+
+/** Written anew at every start, so that it is this version's. */
+async function writeFilter({ dataDir, log }: IsolationOptions): Promise<string | undefined> {
+  const filter = seccompFilter(process.arch);
+  if (filter === undefined) {
+    log.warn('runtime.no_call_filter', { reason: `there is no table for ${process.arch}`, message: NO_FILTER });
+    return undefined;
+  }
+  const path = join(dataDir, 'seccomp.bpf');
+  await writeFileAtomic(path, filter, { mode: 0o600, fsync: false });
+  return path;
 }
 
 async function ownNetworks({ dataDir, log, allowNetworks }: IsolationOptions): Promise<Networks | undefined> {

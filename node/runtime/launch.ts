@@ -37,6 +37,11 @@ trap '' PIPE
 [ -p "$dir/control" ] && echo "$code" >"$dir/control"
 `;
 
+/** The filter of system calls, as bubblewrap finds it. */
+export const FILTER_FD = 9;
+/** Opens the file that it is called with as the filter, then becomes the command. */
+export const OPEN_FILTER = `exec ${FILTER_FD}<"$0" && exec "$@"`;
+
 /** Joins control groups, then becomes the command: for runs that end with the daemon. Arguments: the number of control groups, their paths, the command. */
 export const JOIN = `
 groups=$1; shift

@@ -5,6 +5,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InstanceShape } from '../../node/api/shapes.ts';
+import { JUDGED_CALLS } from '../../node/runtime/seccomp.ts';
 import { LocalCluster, type LocalNode, ROOT, run, waitFor } from '../../scripts/local-cluster.ts';
 import { isRunning, processTable } from '../../scripts/processes.ts';
 import { postToApp } from './requests.ts';
@@ -66,6 +67,15 @@ const FORBIDDEN = /Permission denied|Operation not permitted|must be superuser|A
 const syscall = (call: string): string =>
   `/usr/bin/python3 -c 'import ctypes, os, sys; c = ctypes.CDLL(None, use_errno=True); sys.exit(0 if ${call} == 0 else os.strerror(ctypes.get_errno()))'`;
 
+const socketOf = (family: number, type: number, protocol: number): string =>
+  syscall(`max(0, -c.socket(${family}, ${type}, ${protocol}))`);
+
+/** A script that makes one system call, by its name. */
+const rawCall = (name: string, args: string): string => {
+  const [, x64, arm64] = JUDGED_CALLS.find((call) => call[0] === name)!;
+  return syscall(`max(0, -c.syscall(${process.arch === 'x64' ? x64 : arm64}, ${args}))`);
+};
+
 /** What must not work: a script that would end with status 0, and what it says when it is refused. */
 type Attempt = [what: string, script: (at: Place) => string, refusal: RegExp];
 type Place = { dataDir: string; files: string[]; daemonPid: number; neighbourPid: number };
@@ -116,6 +126,30 @@ const ATTEMPTS: Attempt[] = [
     DENIED,
   ],
   ['raise its limits', () => 'ulimit -Hu 100000', FORBIDDEN],
+  ["use the kernel's keys", () => rawCall('keyctl', '0, -3, 0'), FORBIDDEN],
+  ['load a program into the kernel', () => rawCall('bpf', '0, 0, 0'), FORBIDDEN],
+  ['make a namespace of users', () => rawCall('unshare', '0x10000000'), FORBIDDEN],
+  ['join the namespace of another', () => rawCall('setns', '0, 0'), FORBIDDEN],
+  ['open a file by its number on the disk', () => rawCall('open_by_handle_at', '-100, 0, 0'), FORBIDDEN],
+  ['read the memory of another process', () => rawCall('process_vm_readv', '1, 0, 0, 0, 0, 0'), FORBIDDEN],
+  ['watch the processor', () => rawCall('perf_event_open', '0, 0, -1, -1, 0'), FORBIDDEN],
+  ['catch page faults', () => rawCall('userfaultfd', '0'), FORBIDDEN],
+  ['load a module', () => rawCall('finit_module', '0, b"", 0'), FORBIDDEN],
+  ['queue calls past the filter', () => rawCall('io_uring_setup', '1, 0'), /Function not implemented/],
+  ['speak to the hypervisor', () => socketOf(40, 1, 0), /Address family not supported/],
+  ["use the kernel's cryptography", () => socketOf(38, 5, 0), /Address family not supported/],
+  ['make packets by itself', () => socketOf(2, 3, 255), FORBIDDEN],
+  ['listen to the wire', () => socketOf(17, 3, 0x0300), /Address family not supported/],
+  ['change the firewall', () => socketOf(16, 3, 12), /Address family not supported/],
+  ['type into a terminal', () => syscall('max(0, -c.ioctl(0, 0x5412, b"x"))'), FORBIDDEN],
+  [
+    "reach a container engine's socket",
+    () => 'ls /run/docker.sock /var/run/docker.sock /run/podman/podman.sock /run/containerd',
+    DENIED,
+  ],
+  ["follow the daemon's root", ({ daemonPid }) => `ls /proc/${daemonPid}/root /proc/1/root/root`, DENIED],
+  ['read the disks', () => 'head -c1 /dev/vda /dev/sda /dev/loop0 /dev/nvme0n1', DENIED],
+  ['attach a disk of its own', () => 'head -c1 /dev/loop-control /dev/fuse /dev/net/tun', DENIED],
 ];
 
 async function place(): Promise<Place> {
