@@ -39,17 +39,19 @@ export function lossRules(links: ReadonlyMap<string, Link>): string {
  * @param links by the address of the host they go to
  */
 export function pipeCommands(links: ReadonlyMap<string, Link>): string {
-  const commands = [`qdisc replace dev ${DEVICE} root handle 1: htb`];
+  // What was there before goes first: an HTB cannot be changed into another one.
+  const plain = `qdisc replace dev ${DEVICE} root pfifo`;
+  const commands = [plain, `qdisc replace dev ${DEVICE} root handle 1: htb`];
   let pipe = 0;
   for (const [address, { kbitPerSecond }] of links) {
     if (kbitPerSecond === undefined) continue;
     pipe++;
     commands.push(
-      `class replace dev ${DEVICE} parent 1: classid 1:${pipe} htb rate ${kbitPerSecond}kbit`,
+      `class add dev ${DEVICE} parent 1: classid 1:${pipe} htb rate ${kbitPerSecond}kbit`,
       `filter add dev ${DEVICE} protocol ip parent 1: prio 1 u32 match ip dst ${address}/32 flowid 1:${pipe}`,
     );
   }
-  return pipe === 0 ? `qdisc del dev ${DEVICE} root\n` : `${commands.join('\n')}\n`;
+  return `${pipe === 0 ? plain : commands.join('\n')}\n`;
 }
 
 /** A pipe in which a full packet takes this long; never so narrow that the chatter of a node at rest would fill it. */
