@@ -1,10 +1,10 @@
-// The folder that is pushed, as a gzip-compressed tar stream: which files belong to it, and packing them with tar.
+// The folder that is pushed, as a tar stream: which files belong to it, and packing them with tar.
 // Never holds file contents in memory.
 
 import { spawn } from 'node:child_process';
 import { opendir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import ignore, { type Ignore } from 'ignore';
 import { CliError } from './errors.ts';
@@ -25,10 +25,11 @@ const IGNORED_ALWAYS = [
 /** Files in the syntax of .gitignore; the first that is there counts. */
 const IGNORE_FILES = ['.peerignore', '.cfignore'];
 const ENTRIES_MAX = 200_000;
+const STREAM_BYTES = 1024 * 1024;
 
 export type Archive = {
   files: number;
-  /** The compressed tar; fails, without an end, when packing fails. */
+  /** The tar; fails, without an end, when packing fails. */
   stream: Readable;
 };
 
@@ -40,11 +41,15 @@ export async function packFolder(folder: string): Promise<Archive> {
   return { files, stream: tarOf(folder, entries) };
 }
 
-/** All of a folder but its history. */
+/** All of a folder but its history, compressed with gzip. */
 export async function packBuildpack(folder: string): Promise<Readable> {
   const entries: string[] = [];
   await walk(folder, '', ignore().add('.git'), entries);
-  return tarOf(folder, entries);
+  const tar = tarOf(folder, entries);
+  const gzip = createGzip();
+  tar.on('error', (error) => gzip.destroy(error));
+  gzip.on('close', () => tar.destroy());
+  return tar.pipe(gzip);
 }
 
 /** Relative paths, folders with a slash at the end and before what is in them. */
@@ -98,7 +103,10 @@ async function ignoreFile(folder: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** Arguments of tar: names come on stdin, ended by NUL, and are taken literally; owners do not travel. */
+/** 1980-01-02: files that did not change make the same bytes after every checkout; and nothing older fits into a zip file. */
+const MTIME = '@315619200';
+
+/** Arguments of tar: names come on stdin, ended by NUL, and are taken literally; owners and times do not travel. */
 export const tarArguments = (folder: string): string[] => [
   '--create',
   '--file=-',
@@ -107,13 +115,15 @@ export const tarArguments = (folder: string): string[] => [
   '--numeric-owner',
   '--owner=0',
   '--group=0',
+  `--mtime=${MTIME}`,
+  '--format=gnu',
   '--null',
   '--files-from=-',
 ];
 
 function tarOf(folder: string, entries: readonly string[]): Readable {
   const tar = spawn('tar', tarArguments(folder), { stdio: ['pipe', 'pipe', 'pipe'] });
-  const gzip = createGzip();
+  const stream = new PassThrough({ highWaterMark: STREAM_BYTES });
   let said = '';
   tar.stderr.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-2_000);
@@ -121,18 +131,18 @@ function tarOf(folder: string, entries: readonly string[]): Readable {
   // tar ending early shows in its exit status.
   tar.stdin.on('error', () => {});
   Readable.from(nulEnded(entries)).pipe(tar.stdin);
-  tar.stdout.pipe(gzip, { end: false });
-  tar.on('error', (error) => gzip.destroy(new CliError('tar', `cannot run tar: ${error.message}`)));
+  tar.stdout.pipe(stream, { end: false });
+  tar.on('error', (error) => stream.destroy(new CliError('tar', `cannot run tar: ${error.message}`)));
   tar.on('close', (code) => {
     // 1: a file changed while it was read, which pushes what was read.
-    if (code === 0 || code === 1) gzip.end();
+    if (code === 0 || code === 1) stream.end();
     else
-      gzip.destroy(
+      stream.destroy(
         new CliError('tar', `cannot pack ${folder}: ${said.trim().split('\n')[0] ?? `tar ended with ${code}`}`),
       );
   });
-  gzip.on('close', () => tar.kill());
-  return gzip;
+  stream.on('close', () => tar.kill());
+  return stream;
 }
 
 function* nulEnded(entries: readonly string[]): Generator<Buffer> {

@@ -16,13 +16,13 @@ export type Client = {
   /** An event stream, as it comes. */
   stream<E extends StreamEvent>(path: string, options?: StreamOptions): AsyncIterable<E>;
   /** Sends bytes as they come; the JSON of the answer. */
-  upload<T>(path: string, body: Readable): Promise<T>;
+  upload<T>(path: string, body: Readable | Buffer): Promise<T>;
 };
 
 export type StreamOptions = {
   method?: string;
   headers?: Record<string, string>;
-  body?: Readable;
+  body?: Readable | Buffer;
   signal?: AbortSignal;
 };
 
@@ -47,8 +47,9 @@ export function createClient({ url, token, fingerprint }: Connection): Client {
       if (!response.ok) throw await failureIn(response);
       yield* readEvents<E>(response.body!);
     },
-    upload<T>(path: string, body: Readable) {
-      const headers = { 'content-type': 'application/gzip', ...authorization };
+    upload<T>(path: string, body: Readable | Buffer) {
+      const type = Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/gzip';
+      const headers = { 'content-type': type, ...authorization };
       return answer(send(url + path, { method: 'POST', headers, body }, fingerprint)) as Promise<T>;
     },
   };

@@ -14,7 +14,7 @@ const IDLE_TIMEOUT_MS = 60_000;
 export type SendOptions = {
   method?: string;
   headers?: Record<string, string>;
-  body?: string | Readable;
+  body?: string | Buffer | Readable;
   signal?: AbortSignal;
 };
 

@@ -21,6 +21,7 @@ import { loadOrCreateIdentity } from './identity.ts';
 import { answerJoin } from './joining.ts';
 import { type NodeOptions, parseListen } from './options.ts';
 import type { Log } from './ports.ts';
+import { createPushSources } from './push-sources.ts';
 import { rememberOptions } from './remembered-options.ts';
 import { Replicator } from './replicator.ts';
 import { startRouter } from './router/handle.ts';
@@ -234,12 +235,14 @@ async function compose(
       },
     },
   });
+  const sources = createPushSources({ store: blobs.sources, exchange, gossip, aliveOthers, nowMs, log });
   const service = new Service({
     self: { id: self, name: state.self.name, version: VERSION, pid: process.pid, dataDir: dataDir.path },
     cluster,
     psk,
     blobs,
     exchange,
+    sources,
     gossip,
     log,
     reader,

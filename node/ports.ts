@@ -246,12 +246,21 @@ export interface SourceStore {
   remove(digest: Digest): Promise<void>;
 }
 
+/** What the API may ask of the sources: those of the store, with what the rest of the cluster has of an app's last push. */
+export type PushSources = Pick<SourceStore, 'take' | 'read'> & {
+  missing(app: string, hashes: Uint8Array): Promise<number[]>;
+  /** As in the store; remembered as the app's, also for other nodes. */
+  assemble(app: string, chunks: Uint8Array): Promise<{ digest: Digest; sizeBytes: number }>;
+};
+
 // ---------------------------------------------------------------- staging (node/staging)
 
 export type StageRequest = {
   app: { id: AppId; name: string };
-  /** gzip-compressed tar of the app's folder, as uploaded; not trusted. */
+  /** A tar of the app's folder, as uploaded; not trusted. */
   source: AsyncIterable<Uint8Array>;
+  /** Whether the source is compressed with gzip. Default true. */
+  compressed?: boolean;
   /** Built-in names, git URLs with an optional #ref, URLs of .tgz archives, what keepBuildpack said, or absolute paths on this node; in order. Empty: detect. */
   buildpacks: string[];
   /** Instead of the source: an image that this node's engine holds. */
@@ -379,6 +388,9 @@ export interface NodeService {
   onChange(listener: () => void): () => void;
   stage(request: StageRequest): Promise<StagedDroplet>;
   keepBuildpack: Stager['keepBuildpack'];
+
+  /** Where `peer push` sends what has changed in a folder. */
+  readonly sources: PushSources;
   /** Copies the droplet to other nodes until enough hold it (DESIGN: three, or all in a smaller cluster); returns the holders. */
   replicateDroplet(digest: Digest): Promise<NodeId[]>;
   createInvite(options: { ttlMs: number; uses: number }, by: string): Promise<{ invite: string; expiresAtMs: number }>;

@@ -19,6 +19,7 @@ import type {
   LogLine,
   NodeService,
   ObservedView,
+  PushSources,
   RecordedEvent,
   Stager,
 } from './ports.ts';
@@ -49,6 +50,7 @@ export type ServiceParts = {
   log: Log;
   reader: ClusterReader;
   replicator: Replicator;
+  sources: PushSources;
   stager: Stager;
   view(): DesiredView;
   observed(): ObservedView;
@@ -60,6 +62,7 @@ export type ServiceParts = {
 export class Service implements NodeService {
   readonly self: NodeService['self'];
   readonly cluster: ClusterId;
+  readonly sources: PushSources;
   readonly #parts: ServiceParts;
   readonly #listeners = new Set<() => void>();
   #notifying: NodeJS.Timeout | undefined;
@@ -67,6 +70,7 @@ export class Service implements NodeService {
   constructor(parts: ServiceParts) {
     this.#parts = parts;
     this.self = parts.self;
+    this.sources = parts.sources;
     this.cluster = asClusterId(parts.cluster);
     parts.gossip.handle('blob.hold', (payload, from) => this.#holdBlob(payload, from));
     parts.gossip.handle('slot.restart', async (payload) => parts.restartSlotHere(parseSlot(payload)));

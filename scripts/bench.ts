@@ -7,6 +7,7 @@ import type { Bench, Figure } from './bench/figure.ts';
 import { ROOT } from './local-cluster.ts';
 
 const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
+  blob: () => import('./bench/blob.ts'),
   failover: () => import('./bench/failover.ts'),
   'false-deaths': () => import('./bench/false-deaths.ts'),
   push: () => import('./bench/push.ts'),

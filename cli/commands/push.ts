@@ -17,6 +17,7 @@ import type { Output } from '../output.ts';
 import type { Options } from '../parse.ts';
 import { createProgress } from '../progress.ts';
 import { showEvents } from '../rollout.ts';
+import { uploadSource } from '../upload.ts';
 import {
   HEALTH_TIMEOUT,
   INSTANCE_DISK,
@@ -100,23 +101,20 @@ async function pushApp(client: Client, output: Output, app: App): Promise<Rollou
   const options = { ...app.options };
   if (options.buildpacks !== undefined) options.buildpacks = await sendBuildpacks(client, options.buildpacks);
   progress.step(`uploading ${files} file${files === 1 ? '' : 's'}`);
-  let sentBytes = 0;
   let shownAtMs = 0;
-  stream.on('data', (chunk: Buffer) => {
-    sentBytes += chunk.length;
+  const { chunkList, totalBytes, sentBytes } = await uploadSource(client, name, stream, (total, sent) => {
     if (process.stderr.isTTY !== true || performance.now() - shownAtMs < UPDATE_INTERVAL_MS) return;
     shownAtMs = performance.now();
-    progress.update(`uploading ${files} files, ${formatBytes(sentBytes)}`);
+    progress.update(`uploading ${files} files: ${formatBytes(sent)} of ${formatBytes(total)} sent`);
   });
-  // The listener above must not let data flow before the request takes it.
-  stream.pause();
+  progress.line(`sent ${formatBytes(sentBytes)} of ${formatBytes(totalBytes)}: the node had the rest`);
   const events = client.stream<PushEvent>(`/v1/apps/${name}/push`, {
     method: 'POST',
     headers: {
-      'content-type': 'application/gzip',
+      'content-type': 'application/vnd.peer.chunk-list',
       ...optionsHeader(options),
     },
-    body: stream,
+    body: chunkList,
   });
   return showEvents(events, progress, name);
 }

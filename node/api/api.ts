@@ -16,10 +16,11 @@ import { peopleRoutes } from './routes/people.ts';
 import { pushRoutes } from './routes/push.ts';
 import { releasesRoutes } from './routes/releases.ts';
 import { appRoutesRoutes } from './routes/routes.ts';
+import { sourceRoutes } from './routes/source.ts';
 import { statusRoutes } from './routes/status.ts';
 
 const JSON_BODY_BYTES_MAX = 1024 * 1024;
-const UPLOAD_PATH = /^\/v1\/(apps\/[^/]+\/push|buildpacks\/[^/]+)$/;
+const UPLOAD_PATH = /^\/v1\/(apps\/[^/]+\/(push|source\/(missing|chunks))|buildpacks\/[^/]+)$/;
 
 /** Pure of any listener: `api.fetch` answers, `api.request` is enough for a test. */
 export function createApi(context: ApiContext) {
@@ -49,6 +50,7 @@ export function createApi(context: ApiContext) {
     .route('/', releasesRoutes(context))
     .route('/', envRoutes(context))
     .route('/', appRoutesRoutes(context))
+    .route('/', sourceRoutes(context))
     .route('/', pushRoutes(context))
     .route('/', buildpacksRoutes(context))
     .route('/', linesRoutes(context))

@@ -18,6 +18,7 @@ export type PushRequest = {
   name: string;
   options: PushOptions;
   source: AsyncIterable<Uint8Array>;
+  compressed?: boolean;
   by: string;
 };
 
@@ -37,6 +38,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
     source: announceEnd(request.source, (bytes) => {
       sink.send({ type: 'step', step: 'staging', detail: `${bytes} bytes of source` });
     }),
+    ...(request.compressed === undefined ? {} : { compressed: request.compressed }),
     buildpacks: options.buildpacks ?? [],
     ...(options.image === undefined ? {} : { image: options.image }),
     ...(options.dockerfile === undefined ? {} : { dockerfile: options.dockerfile }),

@@ -57,3 +57,10 @@ async function readOrStall(
     clearTimeout(timer);
   }
 }
+
+/** The whole body in memory, for small ones. Fails as uploadOf does. */
+export async function wholeBody(body: ReadableStream<Uint8Array> | null, bytesMax: number): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for await (const part of uploadOf(body, { bytesMax })) parts.push(part);
+  return Buffer.concat(parts);
+}

@@ -1,6 +1,7 @@
 // The thread in which everything that grows with content happens: cutting, hashing, compressing, checking, and receiving
 // from other nodes. Several jobs run in turn; a sweep runs alone. Decides nothing about what is kept.
 
+import { flushCompileCache } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 import { BlobError, isDiskFull } from './errors.ts';
 import { Fetch } from './fetch.ts';
@@ -29,6 +30,9 @@ const running = new Map<number, Running>();
 const sweeps: number[] = [];
 let sweeping = false;
 const waiting: ToWorker[] = [];
+
+// The thread is ended when it is idle: the next one finds its code compiled.
+setImmediate(flushCompileCache);
 
 const tell = (message: FromWorker): void => port.postMessage(message);
 

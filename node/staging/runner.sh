@@ -8,7 +8,7 @@
 #   runner.sh pack FOLDER                               a droplet as a tar on standard output
 #
 # Folders, by environment variable: PEER_APP (the app), PEER_DEPS, PEER_LAYERS and PEER_PROFILE (the rest of the droplet),
-# PEER_CACHE (the app's caches, one below it per buildpack), PEER_SCRATCH (env, source.tgz, packs), PEER_BUILTINS (the
+# PEER_CACHE (the app's caches, one below it per buildpack), PEER_SCRATCH (env, source, packs), PEER_BUILTINS (the
 # built-in buildpacks, read only), PEER_LIFECYCLE (what runs Cloud Native Buildpacks), PEER_RESULT (what the stager reads).
 
 set -u
@@ -53,11 +53,11 @@ warn() { printf ' !     %s\n' "$*"; }
 show() { if [ -f "$1" ]; then head -c $RESULT_BYTES_MAX "$1" >"$RESULT/$2"; fi; }
 
 unpack() {
-  if ! tar -xzf "$SCRATCH/source.tgz" -C "$APP" --no-same-owner --no-same-permissions 2>"$COMPLAINTS"; then
+  if ! tar -xf "$SCRATCH/source" -C "$APP" --no-same-owner --no-same-permissions 2>"$COMPLAINTS"; then
     head -c 2000 "$COMPLAINTS"
     exit $UNPACK_FAILED
   fi
-  rm -f "$SCRATCH/source.tgz"
+  rm -f "$SCRATCH/source"
   # An upload may hold folders that even their owner cannot write to.
   chmod -R u+rwX "$APP"
   show "$APP/.buildpacks" buildpacks

@@ -123,6 +123,7 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
       const workspace = await createWorkspace(root);
       await receiveUpload(request.source, {
         path: workspace.upload,
+        compressed: request.compressed ?? true,
         limits,
         signal: AbortSignal.any([signal, AbortSignal.timeout(limits.uploadTimeoutMs)]),
       });

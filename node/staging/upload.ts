@@ -2,6 +2,7 @@
 // holds more than a few chunks of it.
 
 import { createWriteStream } from 'node:fs';
+import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { type ArchiveLimits, createArchiveCheck } from './archive.ts';
@@ -28,7 +29,7 @@ const INCOMPLETE = 'the upload is incomplete or damaged: push again';
 /** Resolves when the whole archive is at `path` and each of its entries is allowed. Fails with a StagingError; the file may be there then. */
 export const receiveUpload = async (
   source: AsyncIterable<Uint8Array>,
-  options: { path: string; limits: UploadLimits; signal: AbortSignal },
+  options: { path: string; compressed: boolean; limits: UploadLimits; signal: AbortSignal },
 ): Promise<void> => {
   const { limits, signal } = options;
   const file = createWriteStream(options.path, { flags: 'wx', mode: 0o644 });
@@ -56,7 +57,7 @@ export const receiveUpload = async (
         });
         if (next.done) break;
         bytes += next.value.length;
-        if (bytes > limits.uploadBytesMax) {
+        if (options.compressed && bytes > limits.uploadBytesMax) {
           throw new StagingError(
             'too_large',
             `the upload is larger than ${Math.floor(limits.uploadBytesMax / 1024 / 1024)} MiB: leave out what the app does not need`,
@@ -74,9 +75,8 @@ export const receiveUpload = async (
   };
 
   try {
-    await pipeline(received, createGunzip({ chunkSize: GUNZIP_CHUNK_BYTES }), (tar) => checkEntries(tar, limits), {
-      signal,
-    });
+    const unpack = options.compressed ? createGunzip({ chunkSize: GUNZIP_CHUNK_BYTES }) : new PassThrough();
+    await pipeline(received, unpack, (tar) => checkEntries(tar, limits), { signal });
     await ended(file);
     if (fileError) throw fileError;
   } catch (error) {

@@ -42,7 +42,7 @@ export const createWorkspace = async (root: string): Promise<Workspace> => {
     profile: join(droplet, 'profile.d'),
     scratch,
     result,
-    upload: join(scratch, 'source.tgz'),
+    upload: join(scratch, 'source'),
     droplet,
   };
 };

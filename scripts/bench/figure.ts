@@ -4,7 +4,7 @@ export type Figure = {
   name: string;
   value: number;
   unit: string;
-  /** What it may be at most; null when there is no bound. */
+  /** What it may be at most, or at least when its name says so; null when there is no bound. */
   bound: number | null;
   /** Null when there is no bound. */
   held: boolean | null;
@@ -17,11 +17,13 @@ export function figure(
   name: string,
   value: number,
   unit: string,
-  options: { atMost?: number; samples?: readonly number[] } = {},
+  options: { atMost?: number; atLeast?: number; samples?: readonly number[] } = {},
 ): Figure {
-  const bound = options.atMost ?? null;
+  const { atMost, atLeast } = options;
+  const bound = atMost ?? atLeast ?? null;
   const rounded = Math.round(value * 100) / 100;
-  const result: Figure = { name, value: rounded, unit, bound, held: bound === null ? null : rounded <= bound };
+  const held = bound === null ? null : atMost === undefined ? rounded >= bound : rounded <= bound;
+  const result: Figure = { name, value: rounded, unit, bound, held };
   if (options.samples !== undefined) result.samples = options.samples.map((sample) => Math.round(sample * 100) / 100);
   return result;
 }

@@ -36,6 +36,8 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'POST /v1/apps/:name/routes': 'developer',
   'POST /v1/apps/:name/routes/unmap': 'developer',
   'POST /v1/apps/:name/push': 'developer',
+  'POST /v1/apps/:name/source/chunks': 'developer',
+  'POST /v1/apps/:name/source/missing': 'developer',
   'POST /v1/buildpacks/:name': 'developer',
   'GET /v1/apps/:name/logs': 'viewer',
   'GET /v1/events': 'viewer',

@@ -2,6 +2,7 @@
 // Every slot is filled at once by an instance in the state that the test asks for.
 
 import { createHash, randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
 import { applyChange } from '../../crdt/changes.ts';
 import { plainCopy } from '../../crdt/draft.ts';
@@ -9,6 +10,9 @@ import { type AppId, asClusterId, asDigest, asInstanceId, asNodeId, type Digest,
 import { readView } from '../../crdt/read.ts';
 import type { DesiredDoc, Role } from '../../crdt/schema.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
+import { openChunk } from '../../node/blobs/chunk-codec.ts';
+import { ChunkFrames } from '../../node/blobs/chunk-frames.ts';
+import { BlobError } from '../../node/blobs/errors.ts';
 import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from '../../node/core/explain.ts';
 import type { Candidate } from '../../node/core/feasibility.ts';
 import { slotsOf } from '../../node/core/placement.ts';
@@ -19,6 +23,7 @@ import type {
   MemberView,
   NodeService,
   ObservedView,
+  PushSources,
   RecordedEvent,
   StagedDroplet,
   StageRequest,
@@ -228,6 +233,40 @@ export class MemoryNode implements NodeService {
     for await (const chunk of source) hash.update(chunk);
     return `upload:sha256:${hash.digest('hex')}:${name}`;
   }
+
+  /** Chunks as they were sent, by hash; a source is the chunks that its list names. */
+  readonly chunks = new Map<string, Buffer>();
+  readonly #sources = new Map<Digest, Buffer>();
+  readonly sources: PushSources = {
+    missing: async (_app, hashes) => {
+      const keys = Array.from({ length: hashes.length / 32 }, (_, at) =>
+        Buffer.from(hashes.subarray(at * 32, at * 32 + 32)).toString('hex'),
+      );
+      return keys.flatMap((key, at) => (this.chunks.has(key) ? [] : [at]));
+    },
+    take: async (source) => {
+      const frames = new ChunkFrames();
+      for await (const bytes of source) {
+        for (const { hash, bytes: size, stored } of frames.read(bytes)) {
+          this.chunks.set(hash.toString('hex'), Buffer.from(openChunk(stored, { hash, bytes: size })!));
+        }
+      }
+      frames.end();
+    },
+    assemble: async (_app, list) => {
+      const parts: Buffer[] = [];
+      for (let at = 0; at < list.length; at += 36) {
+        const part = this.chunks.get(Buffer.from(list.subarray(at, at + 32)).toString('hex'));
+        if (part === undefined) throw new BlobError('not_held', 'part of the upload is not on this node any more');
+        parts.push(part);
+      }
+      const source = Buffer.concat(parts);
+      const digest = asDigest(`sha256:${createHash('sha256').update(list).digest('hex')}`);
+      this.#sources.set(digest, source);
+      return { digest, sizeBytes: source.length };
+    },
+    read: (digest) => Readable.from([this.#sources.get(digest)!]),
+  };
 
   async stage(request: StageRequest): Promise<StagedDroplet> {
     const hash = createHash('sha256');

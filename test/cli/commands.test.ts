@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -63,6 +64,21 @@ describe('push', () => {
       status: 1,
       stderr: expect.stringContaining('buildpack /no/such/pack: there is no such'),
     });
+  });
+
+  it('sends only what the node does not have', async () => {
+    const large = join(cli.home, 'large');
+    mkdirSync(large);
+    for (let i = 0; i < 40; i++) writeFileSync(join(large, `file-${i}`), randomBytes(50_000));
+    const sentIn = ({ stderr }: { stderr: string }) => /sent (.*) of (.*): the node had the rest/.exec(stderr)?.[1];
+    const first = await cli.run(['push', large]);
+    expect(sentIn(first)).toBe('1.9M');
+    const held = cli.node.chunks.size;
+    writeFileSync(join(large, 'file-20'), 'a changed line\n');
+    const second = await cli.run(['push', large]);
+    expect(second.status).toBe(0);
+    expect(cli.node.chunks.size - held).toBeLessThanOrEqual(3);
+    expect(sentIn(await cli.run(['push', large]))).toMatch(/^0/);
   });
 
   it('takes every option to the API', async () => {

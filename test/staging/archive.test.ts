@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { Header } from 'tar';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -156,8 +156,10 @@ describe('upload', () => {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-  const receive = (source: AsyncIterable<Uint8Array>, signal = new AbortController().signal): Promise<void> =>
-    receiveUpload(source, { path: join(dir, 'upload.tgz'), limits, signal });
+  const receive = (
+    source: AsyncIterable<Uint8Array>,
+    { signal = new AbortController().signal, compressed = true } = {},
+  ): Promise<void> => receiveUpload(source, { path: join(dir, 'upload.tgz'), compressed, limits, signal });
 
   const entry = (
     path: string,
@@ -220,6 +222,28 @@ describe('upload', () => {
     });
   });
 
+  it('takes a good archive that is not compressed', async () => {
+    await receive(upload(gunzipSync(good)), { compressed: false });
+  });
+
+  it.each<[string, () => Buffer, string]>([
+    ['nothing', () => Buffer.alloc(0), 'bad_archive'],
+    ['text', () => Buffer.alloc(4096, 'this is no archive'), 'bad_archive'],
+    ['a compressed one', () => Buffer.concat([good, Buffer.alloc(1024)]), 'bad_archive'],
+    [
+      'one that is cut off within a file',
+      () => entry('a', 'File', Buffer.alloc(4096)).subarray(0, 2048),
+      'bad_archive',
+    ],
+    ['a file outside', () => gunzipSync(rawTar(entry('../x', 'File', Buffer.from('x')))), 'bad_archive'],
+    ['a link outside', () => gunzipSync(rawTar(entry('x', 'SymbolicLink', undefined, '/root/.ssh'))), 'bad_archive'],
+    ['a device', () => gunzipSync(rawTar(entry('x', 'CharacterDevice'))), 'bad_archive'],
+    ['no entries', () => Buffer.alloc(1024), 'empty_folder'],
+    ['more than is allowed', () => entry('a', 'File', Buffer.alloc(64 * MIB)), 'too_large'],
+  ])('refuses %s among those that are not compressed', async (_name, bytes, code) => {
+    await expect(receive(upload(bytes()), { compressed: false })).rejects.toMatchObject({ code });
+  });
+
   it('says that the upload is incomplete when the client goes away', async () => {
     async function* broken(): AsyncGenerator<Uint8Array> {
       yield good.subarray(0, 20);
@@ -243,7 +267,7 @@ describe('upload', () => {
         },
       }),
     };
-    await expect(receive(silent, stop.signal)).rejects.toMatchObject({ code: 'aborted' });
+    await expect(receive(silent, { signal: stop.signal })).rejects.toMatchObject({ code: 'aborted' });
     expect(released).toBe(true);
   });
 });

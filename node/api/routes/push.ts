@@ -1,17 +1,23 @@
-// POST /v1/apps/:name/push: a gzip-compressed tar in, server-sent events out. One push per app at a time on a node.
+// POST /v1/apps/:name/push: a gzip-compressed tar or a list of chunks in, server-sent events out. One push per app at a time on a node.
 
 import { Hono } from 'hono';
+import type { NodeService } from '../../ports.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
 import { push } from '../push.ts';
 import type { PushEvent } from '../stream-events.ts';
-import { uploadOf } from '../upload.ts';
+import { uploadOf, wholeBody } from '../upload.ts';
 import { appName, type PushOptions, parseInput, pushOptions } from '../validate.ts';
 
 /** Options of the push as JSON in base64url: the body is the source. */
 export const PUSH_OPTIONS_HEADER = 'x-peer-push';
+
+/** The body is a list of chunks, which were sent before: hash and size (u32) of each. */
+export const CHUNK_LIST_TYPE = 'application/vnd.peer.chunk-list';
+/** Of 131,072 chunks, which is the most that a blob has. */
+const CHUNK_LIST_BYTES_MAX = 131_072 * 36;
 
 export function pushRoutes({ service, log }: ApiContext) {
   /** Names of the apps being pushed here. */
@@ -26,10 +32,12 @@ export function pushRoutes({ service, log }: ApiContext) {
     inProgress.add(name);
     const by = c.get('user').name;
     const body = c.req.raw.body;
+    const isList = c.req.header('content-type') === CHUNK_LIST_TYPE;
     const startedAtMs = performance.now();
     return eventStream<PushEvent>(c.req.raw.signal, async (sink) => {
       try {
-        const outcome = await push(service, { name, options, source: uploadOf(body), by }, sink);
+        const source = isList ? await listedSource(service, name, body) : { source: uploadOf(body) };
+        const outcome = await push(service, { name, options, ...source, by }, sink);
         log.info('api.push.ended', { app: name, by, outcome, tookMs: Math.round(performance.now() - startedAtMs) });
       } catch (error) {
         const failure = failureOf(error);
@@ -42,6 +50,16 @@ export function pushRoutes({ service, log }: ApiContext) {
       }
     });
   });
+}
+
+async function listedSource(
+  service: NodeService,
+  app: string,
+  body: ReadableStream<Uint8Array> | null,
+): Promise<{ source: AsyncIterable<Uint8Array>; compressed: false }> {
+  const list = await wholeBody(body, CHUNK_LIST_BYTES_MAX);
+  const { digest } = await service.sources.assemble(app, list);
+  return { source: service.sources.read(digest), compressed: false };
 }
 
 function readOptions(header: string | undefined): PushOptions {
