@@ -8,6 +8,7 @@ import { Agent } from './agent.ts';
 import { startApi } from './api/server.ts';
 import { createBlobExchange } from './blobs/exchange.ts';
 import { createBlobStore } from './blobs/store.ts';
+import { BuildCaches } from './build-caches.ts';
 import { ClusterReader } from './cluster-reader.ts';
 import { openClusterState } from './cluster-state.ts';
 import { initialState } from './core/state.ts';
@@ -111,7 +112,14 @@ async function compose(
     isolation.networks === undefined
       ? await raiseShield({ nodeId: self, log, ownUsers: isolation.ownUsers })
       : undefined;
-  const stager = await createStager({ dataDir: dataDir.path, sandbox: createSandbox(isolation), blobs, log, stack });
+  const stager = await createStager({
+    dataDir: dataDir.path,
+    sandbox: createSandbox(isolation),
+    blobs,
+    log,
+    stack,
+    cachePeers: { bringNewer: (...question) => buildCaches.bringNewer(...question) },
+  });
   const runtime = await chooseRuntime({
     wanted: options.runtime,
     nodeId: self,
@@ -164,6 +172,13 @@ async function compose(
     log,
   });
   const replicator = new Replicator({ store, gossip, log, others: () => agent.mayBeAlive() });
+  const buildCaches = new BuildCaches({
+    gossip,
+    exchange,
+    local: { stack, cacheVersion: stager.cacheVersion, packCache: stager.packCache },
+    log,
+    aliveOthers,
+  });
   const reader = new ClusterReader({ gossip, logs, events, aliveOthers });
 
   await gossip.start();

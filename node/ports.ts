@@ -292,6 +292,18 @@ export interface Stager {
   keepBuildpack(name: string, source: AsyncIterable<Uint8Array>, sizeBytesMax: number): Promise<string>;
 }
 
+/** Build caches that other nodes hold. */
+export interface CachePeers {
+  /**
+   * Brings the newest cache of the app that another node has, when it is newer than `version`, as a blob of this node, which
+   * is the caller's to remove. Undefined: there is none, or it did not come. Never fails, and is bounded in time.
+   */
+  bringNewer(
+    app: AppId,
+    options: { version: number; signal: AbortSignal },
+  ): Promise<{ version: number; digest: Digest; from: NodeId } | undefined>;
+}
+
 // ---------------------------------------------------------------- gossip (node/gossip)
 
 /** Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. */

@@ -1,7 +1,7 @@
-// The build caches of apps: `<dir>/<app id>/<buildpack>`, bounded in size and number. A cache is never needed, only fast:
-// whatever is wrong with one, it is dropped.
+// The build caches of apps: `<dir>/<app id>/<buildpack>`, bounded in size and number, each with a version that grows with
+// every staging of the app on any node. A cache is never needed, only fast: whatever is wrong with one, it is dropped.
 
-import { mkdir, readdir, stat, utimes } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AppId } from '../../crdt/ids.ts';
 import { removeTree, treeBytes } from './workspace.ts';
@@ -19,6 +19,9 @@ export type Caches = {
   /** Holds the bounds after a staging. True when the app's cache was dropped for its size. */
   trim(app: AppId): Promise<boolean>;
   remove(app: AppId): Promise<void>;
+  /** How many stagings have made it what it is; 0 when there is none. */
+  version(app: AppId): Promise<number>;
+  setVersion(app: AppId, version: number): Promise<void>;
 };
 
 const APP_ID = /^[A-Za-z0-9-]{1,64}$/;
@@ -30,6 +33,13 @@ export const createCaches = (dir: string, limits: CacheLimits): Caches => {
     return join(dir, app);
   };
 
+  /** Beside the caches: builds can write to those. */
+  const versionsDir = `${dir}-versions`;
+  const drop = async (app: string): Promise<void> => {
+    await removeTree(join(versionsDir, app));
+    await removeTree(join(dir, app));
+  };
+
   const dropOldest = async (): Promise<void> => {
     const names = await readdir(dir).catch(() => []);
     if (names.length <= limits.appsMax) return;
@@ -37,7 +47,7 @@ export const createCaches = (dir: string, limits: CacheLimits): Caches => {
       names.map(async (name) => ({ name, at: (await stat(join(dir, name)).catch(() => undefined))?.mtimeMs ?? 0 })),
     );
     used.sort((a, b) => b.at - a.at);
-    for (const { name } of used.slice(limits.appsMax)) await removeTree(join(dir, name));
+    for (const { name } of used.slice(limits.appsMax)) await drop(name);
   };
 
   return {
@@ -51,10 +61,23 @@ export const createCaches = (dir: string, limits: CacheLimits): Caches => {
     async trim(app) {
       const path = appDir(app);
       const tooLarge = (await treeBytes(path)) > limits.appBytesMax;
-      if (tooLarge) await removeTree(path);
+      if (tooLarge) await drop(app);
       await dropOldest();
       return tooLarge;
     },
-    remove: (app) => removeTree(appDir(app)),
+    async remove(app) {
+      appDir(app);
+      await drop(app);
+    },
+    async version(app) {
+      const there = await stat(appDir(app)).catch(() => undefined);
+      if (there === undefined) return 0;
+      return Number.parseInt(await readFile(join(versionsDir, app), 'utf8').catch(() => ''), 10) || 0;
+    },
+    async setVersion(app, version) {
+      appDir(app);
+      await mkdir(versionsDir, { recursive: true, mode: 0o700 });
+      await writeFile(join(versionsDir, app), `${version}\n`);
+    },
   };
 };

@@ -4,10 +4,11 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { AppId } from '../../crdt/ids.ts';
-import type { BlobStore, Log, Sandbox, StagedDroplet, StageRequest, Stager } from '../ports.ts';
+import type { AppId, Digest } from '../../crdt/ids.ts';
+import type { BlobStore, CachePeers, Log, Sandbox, StagedDroplet, StageRequest, Stager } from '../ports.ts';
 import { BUILDPACKS_MAX, parseBuildpackSpec, uploadSpec } from './buildpack.ts';
 import { type CacheLimits, createCaches } from './cache.ts';
+import { createCacheMoves } from './cache-moves.ts';
 import { StagingError } from './errors.ts';
 import type { BuildContext, BuildLimits } from './job.ts';
 import { hostStack } from './stack.ts';
@@ -69,9 +70,15 @@ export type StagerOptions = {
   /** Where proxies, registries and certificates are read from. */
   daemonEnv?: NodeJS.ProcessEnv;
   limits?: Partial<StagingLimits>;
+  /** Default: this node's caches are all there are. */
+  cachePeers?: CachePeers;
 };
 
 export type LocalStager = Stager & {
+  /** How many stagings have made the app's build cache; 0: there is none. */
+  cacheVersion(app: AppId): Promise<number>;
+  /** As a blob, for another node. Fails with StagingError when it is being changed. */
+  packCache(app: AppId): Promise<{ digest: Digest; sizeBytes: number; version: number }>;
   /** Drops the build cache of an app that is gone. */
   removeCache(app: AppId): Promise<void>;
   /** Stops all stagings with `aborted`; resolves when nothing of them is left. */
@@ -89,6 +96,7 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
 
   const detectOrder = options.detectOrder ?? DETECT_ORDER;
   const caches = createCaches(cacheDir, limits);
+  const cacheMoves = createCacheMoves({ sandbox: options.sandbox, blobs: options.blobs, caches, limits });
   const turns = createTurns(limits);
   const closing = new AbortController();
   const running = new Set<Promise<unknown>>();
@@ -102,6 +110,20 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
     forbiddenDirs: [dataDir],
     daemonEnv: options.daemonEnv ?? process.env,
     limits,
+  };
+
+  /** The app's build cache may be newer where it was staged last. */
+  const followCache = async ({ app, onLine }: StageRequest, signal: AbortSignal): Promise<void> => {
+    const newer = await options.cachePeers?.bringNewer(app.id, { version: await caches.version(app.id), signal });
+    if (newer === undefined) return;
+    try {
+      await cacheMoves.unpack(app.id, newer, signal);
+      onLine('-----> Build cache brought from the node that staged last');
+    } catch (error) {
+      log.info('staging.cache_not_unpacked', { app: app.name, error });
+    } finally {
+      await options.blobs.remove(newer.digest).catch(() => {});
+    }
   };
 
   const stage = async (request: StageRequest): Promise<StagedDroplet> => {
@@ -132,9 +154,11 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
         onWait: () => request.onLine('-----> Waiting for other stagings on this node'),
       });
       try {
+        await followCache(request, signal);
         // Loaded with the first staging: it brings a YAML parser along.
         const { build } = await import('./build.ts');
         const droplet = await build(context, { request, packs, workspace, id, signal });
+        await caches.setVersion(request.app.id, (await caches.version(request.app.id)) + 1);
         if (await caches.trim(request.app.id)) request.onLine(' !     The build cache grew too large and was dropped');
         return droplet;
       } finally {
@@ -174,6 +198,8 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
       const { digest } = await options.blobs.put(source, { sizeBytesMax });
       return uploadSpec(digest, name);
     },
+    cacheVersion: caches.version,
+    packCache: (app) => cacheMoves.pack(app, closing.signal),
     removeCache: caches.remove,
     async close() {
       closing.abort();
