@@ -204,6 +204,7 @@ export class LocalCluster {
     });
     if (this.#mayHaveContainers) await removeContainersOf(this.#ids);
     await removeCgroups(this.#ids);
+    await unmountBelow(this.folder);
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     if (process.getuid?.() === 0) await removeAbandonedNetworks();
   }
@@ -250,6 +251,12 @@ export class LocalCluster {
     const command = options.namespace === undefined ? [PEER, ...args] : inNamespace(options.namespace, [PEER, ...args]);
     return run(command, options);
   }
+}
+
+/** Disks of instances that were killed with their daemon; the next daemon would remove them. */
+async function unmountBelow(folder: string): Promise<void> {
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' ')[4] ?? '');
+  for (const path of mounts.filter((one) => one.startsWith(`${folder}/`))) await run(['umount', '-l', path]);
 }
 
 /** nsenter keeps the cgroup mounts, which `ip netns exec` would hide. */

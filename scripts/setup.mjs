@@ -14,6 +14,7 @@ const SYSTEM = [
   { program: 'bwrap', package: 'bubblewrap', use: 'the sandbox that apps are staged and run in' },
   { program: 'nft', package: 'nftables', use: 'deciding what apps reach, and who reaches them' },
   { program: 'ip', package: 'iproute2', use: 'a network of its own for each app' },
+  { program: 'mkfs.ext4', package: 'e2fsprogs', use: 'a disk of its own for each app' },
 ];
 /** The same, for what only tests and benchmarks use (`--tests`). */
 const SYSTEM_FOR_TESTS = [

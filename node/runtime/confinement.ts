@@ -19,6 +19,8 @@ export type Isolation = {
   readonly filter: string | undefined;
   /** Undefined: no control group is writable; limits are watched by sampling. */
   readonly groups: ControlGroups | undefined;
+  /** Whether each instance gets a disk of its own; else its use is watched by sampling. */
+  readonly ownDisks: boolean;
   /** Undefined: all share the machine's network. */
   readonly networks: Networks | undefined;
   readonly users: UserPool;

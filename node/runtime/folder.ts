@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import writeFileAtomic from 'write-file-atomic';
 import type { AppId, InstanceId, ReleaseId } from '../../crdt/ids.ts';
 import type { HealthView } from '../../crdt/view.ts';
+import { detachDisk } from './disk.ts';
 import { RuntimeError } from './errors.ts';
 import { parseStat, processInfo } from './processtree.ts';
 
@@ -144,6 +145,7 @@ export class InstanceFolder {
 
   /** In a process of its own: a droplet may have very many files. */
   async remove(): Promise<void> {
+    await detachDisk({ folder: this.path, home: this.home });
     await runQuietly('rm', ['-rf', '--', this.path]).catch(async () => {
       // Without root, folders that the app closed to its own user must be opened first.
       await runQuietly('chmod', ['-R', 'u+rwX', '--', this.path]).catch(() => {});

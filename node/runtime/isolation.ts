@@ -10,6 +10,7 @@ import type { Log } from '../ports.ts';
 import { etcVisible, type HostView } from './bwrap.ts';
 import { findControlGroups } from './cgroup.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups, scratchFolder } from './confinement.ts';
+import { proveDisks } from './disk.ts';
 import { RuntimeError } from './errors.ts';
 import type { Network } from './network-policy.ts';
 import { type Networks, prepareNetworks } from './networks.ts';
@@ -53,12 +54,14 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
     filter: bwrap === undefined ? undefined : await writeFilter(options),
     groups: found.groups,
     networks: bwrap === undefined ? undefined : await ownNetworks(options),
+    ownDisks: false,
     users: new UserPool(nodeId),
     ownUsers: bwrap !== undefined && process.getuid?.() === 0,
     log,
   };
   await rm(scratchFolder(isolation), { recursive: true, force: true });
   await mkdir(scratchFolder(isolation), { recursive: true, mode: 0o700 });
+  Object.assign(isolation, { ownDisks: isolation.ownUsers && (await canHaveDisks(isolation)) });
   if (found.groups === undefined) log.warn('runtime.no_control_groups', { reason: found.reason });
   else await removeGroups(found.groups, (name) => name.startsWith(RUN_GROUP_PREFIX));
   if (insecure) log.error('runtime.insecure', { message: 'apps run without a sandbox and as the user of the daemon' });
@@ -89,6 +92,20 @@ export async function closeIsolation(isolation: Isolation, options: { keepInstan
   if (options.keepInstances) isolation.networks?.detach();
   else await isolation.networks?.close();
   await isolation.groups?.close();
+}
+
+async function canHaveDisks(isolation: Isolation): Promise<boolean> {
+  try {
+    await proveDisks(scratchFolder(isolation));
+    return true;
+  } catch (error) {
+    isolation.log.warn('runtime.disk_sampled', {
+      reason: (error as Error).message,
+      message:
+        'disk limits are enforced by looking now and then: loop devices and mkfs.ext4 would enforce them at once',
+    });
+    return false;
+  }
 }
 
 /** Written anew at every start, so that it is this version's. */

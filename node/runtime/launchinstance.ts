@@ -6,6 +6,7 @@ import type { Digest } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../core/types.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
+import { attachDisk } from './disk.ts';
 import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
 import { RuntimeError } from './errors.ts';
 import { formatBytes } from './exits.ts';
@@ -43,6 +44,9 @@ export async function prepareInstance(options: LaunchOptions): Promise<void> {
   const { isolation, folder, record } = options;
   const owner = isolation.ownUsers ? record.uid : undefined;
   await folder.create(owner);
+  if (isolation.ownDisks) {
+    await attachDisk({ folder: folder.path, home: folder.home, bytes: record.diskBytes, owner: record.uid });
+  }
   const steps = await Promise.allSettled([
     unpackDroplet(options),
     folder.makeFifos(owner),
@@ -147,7 +151,7 @@ export async function unpackDroplet(options: LaunchOptions): Promise<void> {
     });
     if (lost !== undefined) throw dropletMissing(spec, lost);
     if (result.code === 0) return;
-    const detail = /Unexpected EOF/i.test(problem)
+    const detail = /Unexpected EOF|No space left/i.test(problem)
       ? `it is damaged, or larger than the disk limit of ${formatBytes(spec.diskBytes)}`
       : (problem.trim().split('\n')[0] ?? '') || `status ${result.code ?? result.signal}`;
     throw new RuntimeError('droplet_unpack_failed', `could not unpack the droplet: ${detail}`);
