@@ -94,6 +94,8 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   const current = running.filter((instance) => isCurrent(instance, app, release));
   const best = current.find((instance) => instance.state === 'ready') ?? current[0];
   if (best !== undefined) {
+    // The record of a copy that crashed beside it says nothing any more, and would seem to need memory.
+    for (const crashed of local) if (crashed.state === 'crashed') forget(state, crashed);
     for (const other of running) {
       if (other === best) continue;
       const replaces = best.state === 'ready' || (isCurrent(other, app, release) && other.state === 'starting');
@@ -141,7 +143,7 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     return Number.POSITIVE_INFINITY;
   }
   const instance = claim(state, { app, release, slot, nowMs });
-  for (const crashed of local) if (crashed.state === 'crashed') state.local.delete(crashed.id);
+  for (const crashed of local) if (crashed.state === 'crashed') forget(state, crashed);
   return launchWhenFetched(input, own, instance, effects);
 }
 
@@ -192,8 +194,7 @@ function yieldSlot(
     } else if (instance.state === 'crashed') {
       // Where nobody can have the slot, it stays as the record of its crashes.
       if (owner === undefined) continue;
-      state.local.delete(instance.id);
-      state.reportDirty = true;
+      forget(state, instance);
     } else if (instance.phase === 'fetching' && owner !== undefined) {
       // It would wait here for ever, and keep the memory: only the owner launches.
       stop(state, instance, 'another node fills the slot', nowMs, effects);
@@ -309,6 +310,11 @@ export function stop(
   instance.reason = reason;
   instance.stateSinceMs = nowMs;
   effects.push({ type: 'stopInstance', id: instance.id, reason });
+}
+
+function forget(state: CoreState, instance: LocalInstance): void {
+  state.local.delete(instance.id);
+  state.reportDirty = true;
 }
 
 const sortedLocal = (state: CoreState): LocalInstance[] =>

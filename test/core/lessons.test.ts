@@ -154,6 +154,18 @@ describe('a slot whose instance crashed', () => {
     expect(cluster.instances().map((one) => [one.state, one.node === holder])).toEqual([['ready', false]]);
   });
 
+  it('leaves no record beside a copy that runs', () => {
+    const before = app('hello', { release: release(1), releases: [release(1)] });
+    const cluster = new LittleCluster(['a'], [before]);
+    cluster.run(5_000);
+    cluster.startMs = 2_000;
+    cluster.changeApps([{ ...before, release: release(2), releases: [release(1), release(2)] }]);
+    cluster.run(500);
+    cluster.crash('a', cluster.starts[0]!.spec.id);
+    cluster.run(10_000);
+    expect(cluster.instances().map((one) => one.state)).toEqual(['ready']);
+  });
+
   it('and waits out its crashes holds up no move of another app', () => {
     const [one, two] = ['one', 'two'].map((name) => app(name, { memoryBytes: 300 * MIB }));
     const cluster = new LittleCluster(['a', 'b'], [one!, two!, app('flaps')]);

@@ -29,4 +29,8 @@ export const PINNED: { seed: number; taught: string }[] = [
   { seed: 901245, taught: 'a frozen node acted on a promise that had been given up when it was held for dead' },
   { seed: 900065, taught: 'an app that keeps crashing held up the moves of all others, until it ran for a moment' },
   { seed: 1000395, taught: 'a slot went to and fro, as what crashed counted for its move and not for the way back' },
+  {
+    seed: 1000839,
+    taught: 'the record of an old copy that crashed beside a new one seemed to need memory: a slot went to and fro',
+  },
 ];
