@@ -7,12 +7,14 @@ import { MUTANTS } from '../test/sim/mutants.ts';
 import { PINNED } from '../test/sim/pinned.ts';
 import { isBad, runSeeds, type SeedResult } from '../test/sim/pool.ts';
 import { run, scenarioOf } from '../test/sim/run.ts';
-import { FAULT_KINDS, type FaultKind, type ShapeOptions } from '../test/sim/shape.ts';
+import { FAULT_KINDS, type FaultKind, type ShapeOptions, USER_KINDS, type UserKind } from '../test/sim/shape.ts';
 import { keeping, shrink } from '../test/sim/shrink.ts';
 
 const USAGE = `usage: npm run sim -- [--seed S | --seed-from S --seeds N | --pinned | --mutants [--mutant NAME] [--seeds N]]
   --nodes N --apps A --instances I --minutes M   the shape; else drawn from the seed
   --faults ${FAULT_KINDS.join(',')} | all | none
+  --users ${USER_KINDS.join(',')}   what users do besides their first pushes; else all
+  --slack X           memory of all nodes over what all instances want
   --keep 0,3,7        only these actions of the schedule (what a failure prints)
   --trace             every event and effect, one a line
   --jobs J            threads (default: one per core)
@@ -36,6 +38,8 @@ function readFlags() {
       instances: { type: 'string' },
       minutes: { type: 'string' },
       faults: { type: 'string' },
+      users: { type: 'string' },
+      slack: { type: 'string' },
       keep: { type: 'string' },
       jobs: { type: 'string' },
       trace: { type: 'boolean' },
@@ -79,20 +83,25 @@ function shapeOptions(flags: Flags): ShapeOptions {
   if (instances !== undefined) options.instances = instances;
   if (minutes !== undefined) options.minutes = minutes;
   if (flags.faults !== undefined) options.faults = faultsOf(flags.faults);
+  if (flags.users !== undefined) options.users = kindsOf('user', flags.users, USER_KINDS);
+  const slack = number('slack', flags.slack, { min: 0.5, max: 100 });
+  if (slack !== undefined) options.slack = slack;
   return options;
 }
 
 function faultsOf(text: string): FaultKind[] {
   if (text === 'all') return [...FAULT_KINDS];
   if (text === 'none') return [];
-  return text
-    .split(',')
-    .map((name) => FAULT_KINDS.find((kind) => kind === name) ?? usage(`there is no fault "${name}"`));
+  return kindsOf('fault', text, FAULT_KINDS);
+}
+
+function kindsOf<Kind extends FaultKind | UserKind>(what: string, text: string, kinds: readonly Kind[]): Kind[] {
+  return text.split(',').map((name) => kinds.find((kind) => kind === name) ?? usage(`there is no ${what} "${name}"`));
 }
 
 /** The one command that shows the failure again. */
 function replayLine(seed: number, flags: Flags, keep: readonly number[] | undefined): string {
-  const shape = (['nodes', 'apps', 'instances', 'minutes', 'faults'] as const)
+  const shape = (['nodes', 'apps', 'instances', 'minutes', 'faults', 'users', 'slack'] as const)
     .filter((name) => flags[name] !== undefined)
     .map((name) => ` --${name} ${flags[name]}`);
   return `npm run sim -- --seed ${seed}${shape.join('')}${keep === undefined ? '' : ` --keep ${keep.join(',')}`}`;
@@ -167,14 +176,14 @@ async function runMutants(fresh: readonly number[], flags: Flags, jobs: number):
   if (mutants.length === 0) usage(`there is no mutant "${flags.mutant}"`);
   let survived = 0;
   process.stdout.write(`${'mutant'.padEnd(20)} ${'caught by'.padEnd(14)} seeds  fault\n`);
-  for (const { name, fault } of mutants) {
+  for (const { name, fault, provoke } of mutants) {
     let tried = 0;
     let by: string | undefined;
     await runSeeds({
       seeds,
       jobs,
       mutant: name,
-      options: shapeOptions(flags),
+      options: { ...provoke, ...shapeOptions(flags) },
       stopAtViolation: true,
       onResult: (result) => {
         if (by === undefined) tried++;

@@ -5,12 +5,15 @@
 import { readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { ShapeOptions } from './shape.ts';
 
 export type Mutant = {
   name: string;
   /** What is wrong with it, for people. */
   fault: string;
   changes: { file: string; find: string; replace: string }[];
+  /** A shape in which it shows within fewer seeds. */
+  provoke?: ShapeOptions;
 };
 
 const CORE = new URL('../../node/core/', import.meta.url);

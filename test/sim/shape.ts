@@ -20,6 +20,20 @@ export const FAULT_KINDS = [
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
+export const USER_KINDS = [
+  'push',
+  'scale',
+  'env',
+  'rollback',
+  'restart',
+  'stop',
+  'delete',
+  'map',
+  'drain',
+  'memory',
+] as const;
+export type UserKind = (typeof USER_KINDS)[number];
+
 export type Shape = {
   nodes: number;
   apps: number;
@@ -38,6 +52,8 @@ export type Shape = {
   faultEveryMs: number;
   userEveryMs: number;
   faults: FaultKind[];
+  /** What users do besides their first pushes, each as often; undefined: all that they can, in a natural mix. */
+  users?: UserKind[];
 };
 
 export type ShapeOptions = {
@@ -46,6 +62,9 @@ export type ShapeOptions = {
   instances?: number;
   minutes?: number;
   faults?: FaultKind[];
+  users?: UserKind[];
+  /** Memory of all nodes over what all instances want. */
+  slack?: number;
 };
 
 export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
@@ -56,7 +75,8 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
   const appMemoryMib = rng.pick([64, 128, 256]);
   const wantedMib = apps * instances * appMemoryMib;
   // From hardly enough to plenty.
-  const slack = rng.pick([1.2, 2, 3, 3, 4]);
+  const drawnSlack = rng.pick([1.2, 2, 3, 3, 4]);
+  const slack = options.slack ?? drawnSlack;
   const drawn = FAULT_KINDS.filter(() => rng.chance(0.45));
   const faults = options.faults ?? drawn;
   return {
@@ -74,5 +94,6 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
     faultEveryMs: rng.pick([2_000, 4_000, 8_000]),
     userEveryMs: rng.pick([2_000, 4_000, 8_000]),
     faults,
+    ...(options.users === undefined ? {} : { users: options.users }),
   };
 }

@@ -7,7 +7,7 @@ import type { AppView } from '../../crdt/view.ts';
 import type { SimNode } from './node.ts';
 import { hexOf, type Prng } from './prng.ts';
 import type { Quality } from './runtime.ts';
-import type { Shape } from './shape.ts';
+import type { Shape, UserKind } from './shape.ts';
 import type { World } from './world.ts';
 
 export const MIB = 1024 * 1024;
@@ -20,6 +20,20 @@ export type UserAction = { atMs: number; by: 'user'; node: number; app: number; 
   | { do: 'drain' | 'undrain'; target: number }
   | { do: 'remove'; target: number }
 );
+
+/** A draw that stands for the kind in `userSchedule`. */
+const DRAWS: Record<UserKind, number> = {
+  push: 0,
+  scale: 0.4,
+  env: 0.5,
+  rollback: 0.55,
+  restart: 0.65,
+  stop: 0.75,
+  delete: 0.78,
+  map: 0.85,
+  drain: 0.9,
+  memory: 0.99,
+};
 
 const COPIES = 3;
 const COPY_MS = 60;
@@ -34,7 +48,7 @@ export function userSchedule(shape: Shape, rng: Prng): UserAction[] {
   for (let atMs = 5_000; atMs < shape.activeMs; atMs += rng.between(shape.userEveryMs / 2, shape.userEveryMs * 1.5)) {
     const app = rng.between(0, shape.apps - 1);
     const target = rng.between(0, shape.nodes - 1);
-    const draw = rng.share();
+    const draw = shape.users === undefined ? rng.share() : DRAWS[rng.pick(shape.users)];
     if (draw < 0.3) {
       add(atMs, app, {
         do: 'push',
