@@ -10,6 +10,7 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   blob: () => import('./bench/blob.ts'),
   failover: () => import('./bench/failover.ts'),
   'false-deaths': () => import('./bench/false-deaths.ts'),
+  stage: () => import('./bench/stage.ts'),
   push: () => import('./bench/push.ts'),
   footprint: () => import('./bench/footprint.ts'),
   start: () => import('./bench/start.ts'),

@@ -34,7 +34,7 @@ export type FetchEvent =
   | { type: 'holderCorrupt'; node: NodeId; reason: string }
   | { type: 'holderFailed'; node: NodeId; code: BlobErrorCode; reason: string };
 
-/** `received`: over the network; what was here already is not in it. */
+/** `received`: over the network, manifests included; what was here already is not in it. */
 export type Fetched = Stored & { receivedBytes: number; holders: NodeId[] };
 
 type HolderState = HolderAddress & {
@@ -201,6 +201,7 @@ export class Fetch {
   }
 
   #takeManifest(connection: HolderConnection, bytes: Buffer): Manifest | undefined {
+    this.#receivedBytes += bytes.length;
     let theirs: Manifest;
     try {
       theirs = new Manifest(Buffer.from(bytes));

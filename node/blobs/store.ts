@@ -1,7 +1,7 @@
 // The content-addressed blobs of this node, kept in chunks that blobs share. What a manifest names is whole, verified and on
 // disk; anything else is a leftover. Never decides what to keep or to fetch.
 
-import { mkdir, open, readdir, rm, utimes } from 'node:fs/promises';
+import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity.ts';
@@ -10,6 +10,7 @@ import { BlobError } from './errors.ts';
 import type { FetchEvent, Fetched } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';
 import { digestOfName, hexOf, type Layout, layoutOf, type Stay } from './layout.ts';
+import { PASSING_BYTES_MAX, PASSING_MAX } from './limits.ts';
 import { HEADER_BYTES, sizeInHeader } from './manifest.ts';
 import { readBlob } from './reader.ts';
 import type { Stored } from './shelf.ts';
@@ -29,7 +30,12 @@ export type LocalBlobStore = BlobStore & {
 };
 
 /** Opens the store: creates its folders, removes what interrupted writes left behind, remembers sizes. */
-export const createBlobStore = async (options: { dir: string }): Promise<LocalBlobStore> => {
+export const createBlobStore = async (options: {
+  dir: string;
+  /** Default: PASSING_BYTES_MAX. */
+  passingBytesMax?: number;
+}): Promise<LocalBlobStore> => {
+  const { passingBytesMax = PASSING_BYTES_MAX } = options;
   const layout = layoutOf(options.dir);
   for (const dir of [layout.packs, layout.incoming, ...Object.values(layout.manifests)]) {
     await mkdir(dir, { recursive: true, mode: 0o700 });
@@ -45,9 +51,12 @@ export const createBlobStore = async (options: { dir: string }): Promise<LocalBl
     for (const listener of listeners) listener();
   };
   const note = (digest: Digest, sizeBytes: number, stay: Stay): void => {
-    if (sizes[stay].has(digest)) return;
+    const isNew = !sizes[stay].has(digest);
+    // The last one that was used is the last of the map.
+    if (stay === 'passing') sizes.passing.delete(digest);
     sizes[stay].set(digest, sizeBytes);
-    if (stay === 'kept') changed();
+    if (stay === 'passing') trimPassing();
+    else if (isNew) changed();
   };
 
   const put = async (
@@ -81,6 +90,15 @@ export const createBlobStore = async (options: { dir: string }): Promise<LocalBl
     sweep().catch(() => {});
   };
 
+  const trimPassing = (): void => {
+    let bytes = [...sizes.passing.values()].reduce((sum, size) => sum + size, 0);
+    for (const [digest, size] of [...sizes.passing]) {
+      if (bytes <= passingBytesMax && sizes.passing.size <= PASSING_MAX) break;
+      bytes -= size;
+      remove(digest, 'passing').catch(() => {});
+    }
+  };
+
   const read = (digest: Digest, stay: Stay): AsyncIterable<Uint8Array> => {
     if (!sizes[stay].has(digest)) throw new BlobError('not_held', `this node does not hold ${digest}`);
     return readBlob(layout, digest, stay);
@@ -95,8 +113,6 @@ export const createBlobStore = async (options: { dir: string }): Promise<LocalBl
     async assemble(chunks, { sizeBytesMax }) {
       const stored = await worker.begin('assemble', { chunks, sizeBytesMax, stay: 'passing' }).result;
       note(stored.digest, stored.sizeBytes, 'passing');
-      const now = new Date();
-      await utimes(layout.manifest(stored.digest, 'passing'), now, now);
       return stored;
     },
     has: (digest) => sizes.passing.has(digest),

@@ -113,6 +113,17 @@ describe('a source', () => {
     await expect(assemble(listOf(one).subarray(1))).rejects.toMatchObject({ code: 'corrupt' });
   });
 
+  it('makes room for newer ones, the oldest first', async () => {
+    const small = await createBlobStore({ dir: join(dir, 'small'), passingBytesMax: 100 * KiB });
+    try {
+      const [one, two, three] = [randomBytes(50 * KiB), randomBytes(50 * KiB), randomBytes(50 * KiB)];
+      for (const chunk of [one, two, three]) await small.sources.take(sent(frame(chunk)), { bytesMax });
+      await expect.poll(() => small.sources.missing(hashesOf(one, two, three)), within).toEqual([0]);
+    } finally {
+      await small.close();
+    }
+  });
+
   it('goes, with its chunks, when it is removed', async () => {
     const one = randomBytes(50 * KiB);
     await store.sources.take(sent(frame(one)), { bytesMax });
