@@ -13,6 +13,8 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   stage: () => import('./bench/stage.ts'),
   push: () => import('./bench/push.ts'),
   footprint: () => import('./bench/footprint.ts'),
+  scale: () => import('./bench/scale.ts'),
+  calm: () => import('./bench/calm.ts'),
   start: () => import('./bench/start.ts'),
 };
 

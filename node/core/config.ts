@@ -18,6 +18,11 @@ export const defaultConfig = {
   reportGapMs: 25,
   /** And at least this per member: when a tenth of a thousand nodes dies, each of the others has news several times. */
   reportGapPerMemberMs: 0.25,
+  /**
+   * Of more than membersProbedMax members: news that nobody waits for (a droplet held, an instance launched) waits this long per
+   * member for other news to go with. When many nodes die, the fetches of new successors alone would be a storm.
+   */
+  minorNewsPerMemberMs: 5,
   /** Suspicion of a silent member lasts at most this long without another witness… */
   suspicionMaxMs: 4_000,
   /** …and at least this long however many witnesses confirm it: the time it has to refute. */
@@ -45,8 +50,8 @@ export const defaultConfig = {
   settleMs: 3_000,
   /** Decisions are at least this far apart; events in between are decided together. */
   decisionGapMs: 10,
-  /** And at least this per member: a decision takes longer in a larger cluster, and may take a tenth of the time. */
-  decisionGapPerMemberMs: 0.2,
+  /** And at least this for each of more than membersProbedMax members: decisions take longer in a larger cluster, and may take a tenth of the time. */
+  decisionGapPerMemberMs: 0.5,
   /** Crashes that are answered by an immediate restart. [Cloud Foundry HM9000: 3] */
   crashesRestartedAtOnce: 3,
   /** First delay after those; doubles with each crash. [HM9000: 30 s] */
@@ -93,9 +98,13 @@ export function heartbeatMs(config: CoreConfig, membersCount: number): number {
 export const reportGapMs = (config: CoreConfig, membersCount: number): number =>
   Math.max(config.reportGapMs, config.reportGapPerMemberMs * membersCount);
 
+/** How long news, or a download, that nobody waits for may wait, ms. */
+export const minorNewsMs = (config: CoreConfig, membersCount: number): number =>
+  Math.max(0, membersCount - config.membersProbedMax) * config.minorNewsPerMemberMs;
+
 /** Time between two decisions, ms. */
 export const decisionGapMs = (config: CoreConfig, membersCount: number): number =>
-  Math.max(config.decisionGapMs, config.decisionGapPerMemberMs * membersCount);
+  Math.max(config.decisionGapMs, config.decisionGapPerMemberMs * (membersCount - config.membersProbedMax));
 
 /** Heartbeats that may be missed before a member is probed out of turn. Lower finds silent deaths sooner and sends more probes when heartbeats are a little late. */
 const SILENT_HEARTBEATS = 1.25;

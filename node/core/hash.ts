@@ -6,15 +6,27 @@
  * @see Thaler and Ravishankar, "A Name-Based Mapping Scheme for Rendezvous", 1996 (highest random weight)
  */
 export function rendezvousWeight(key: string, node: string): number {
-  let high = 0x9e3779b1;
-  let low = 0x85ebca77;
-  const text = `${key}\u0000${node}`;
+  return rendezvousWeights(key)(node);
+}
+
+/** The weights of one key with any node: what the key contributes is worked out once. */
+export function rendezvousWeights(key: string): (node: string) => number {
+  const [high, low] = mix(0x9e3779b1, 0x85ebca77, `${key}\u0000`);
+  return (node) => weightAfter(high, low, node);
+}
+
+function mix(high: number, low: number, text: string): [number, number] {
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     high = Math.imul(high ^ unit, 0x01000193);
     low = Math.imul(low ^ unit, 0x5bd1e995);
     low ^= high >>> 15;
   }
+  return [high, low];
+}
+
+function weightAfter(keyHigh: number, keyLow: number, node: string): number {
+  let [high, low] = mix(keyHigh, keyLow, node);
   high = finish(high ^ (low >>> 7));
   low = finish(low ^ (high >>> 9));
   return (high & 0x1fffff) * 0x100000000 + low;

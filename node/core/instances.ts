@@ -21,12 +21,14 @@ export function onAdopted(state: CoreState, instances: readonly AdoptedInstance[
   }
 }
 
-export function onLaunched(state: CoreState, launched: Pick<AdoptedInstance, 'id' | 'port' | 'host'>): void {
+/** Whether that is news. Who waits for it is told when it is ready. */
+export function onLaunched(state: CoreState, launched: Pick<AdoptedInstance, 'id' | 'port' | 'host'>): boolean {
   const instance = state.local.get(launched.id);
-  if (instance === undefined) return;
+  if (instance === undefined) return false;
   instance.port = launched.port;
   instance.host = launched.host;
-  changed(state);
+  state.decisionDirty = true;
+  return true;
 }
 
 export function onReady(state: CoreState, id: InstanceId, nowMs: number, effects: Effect[]): void {
@@ -135,6 +137,7 @@ export function repeatVerdicts(state: CoreState, nowMs: number, effects: Effect[
 /** Forgets crashes of slots that have been ready long enough. Returns when the next one will have been. */
 export function forgetOldCrashes(state: CoreState, nowMs: number): number {
   let wakeAtMs = Number.POSITIVE_INFINITY;
+  if (state.history.size === 0) return wakeAtMs;
   for (const instance of state.local.values()) {
     if (instance.state !== 'ready') continue;
     const key = slotKey(instance);

@@ -96,7 +96,9 @@ export function onDisconnected(state: CoreState, node: NodeId, effects: Effect[]
   // A probe under way may have been answered just before the connection went: its answer is no news of what came after.
   member.probeAgain = member.probing;
   if (member.status !== 'alive' && member.status !== 'suspect') return;
-  if (isWitness(state, member, countConnected(state))) probe(state, member, effects);
+  // In a large cluster others join these, if they are too few, when they hear of it.
+  const among = countConnected(state) * (isLarge(state) ? 3 : 1);
+  if (isWitness(state, member, among)) probe(state, member, effects);
 }
 
 export function onProbeSucceeded(state: CoreState, node: NodeId, nowMs: number, effects: Effect[]): void {
@@ -289,10 +291,10 @@ function isOutdated(state: CoreState, member: Member, effects: Effect[]): boolea
 function nextToProbe(state: CoreState): Member | undefined {
   let next: { member: Member; turn: number } | undefined;
   let first: { member: Member; turn: number } | undefined;
-  const isLarge = state.members.size > state.config.membersProbedMax;
+  const neighboursOnly = isLarge(state);
   for (const member of state.members.values()) {
     if (member.status !== 'alive' && member.status !== 'suspect') continue;
-    if (isLarge && !member.connected) continue;
+    if (neighboursOnly && !member.connected) continue;
     const { turn } = member;
     if (first === undefined || turn < first.turn) first = { member, turn };
     if (turn > state.probedTurn && (next === undefined || turn < next.turn)) next = { member, turn };
@@ -304,6 +306,9 @@ function nextToProbe(state: CoreState): Member | undefined {
 
 /** Two, as one of them may fail too. */
 const DEATH_HERALDS = 2;
+
+/** Too large for a connection to everyone. */
+const isLarge = (state: CoreState): boolean => state.members.size > state.config.membersProbedMax;
 
 /** Whether this node is one of about witnessesMax out of `among` that look at the member. Its own turn is as good as chance. */
 function isWitness(state: CoreState, member: Member, among: number): boolean {

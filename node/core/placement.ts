@@ -13,7 +13,7 @@ import {
   compareRanks,
   type Rank,
   rankOf,
-  weightOf,
+  weightsOf,
 } from './ranking.ts';
 import { compareText, slotKey } from './state.ts';
 import type { InstanceReport, Report, Slot } from './types.ts';
@@ -112,12 +112,13 @@ export function place(view: DesiredView, candidates: readonly Candidate[], recor
   const holders = holdersBySlot(nodes);
   const apps = [...view.apps.values()].sort((a, b) => compareText(a.id, b.id));
   const work = apps.map((app) => new AppPlacement(app, nodes, holders, record));
+  const ranks = new FinalRanks(nodes);
   const byApp = new Map(work.map((one) => [one.app, one]));
   const placement: Placement = {
     assigned: new Map(),
     unplaceable: new Map(),
     successorsOf: (app) => byApp.get(app)?.successors() ?? [],
-    isSuccessor: (app, node) => byApp.get(app)?.isSuccessor(node) ?? false,
+    isSuccessor: (app, node) => byApp.get(app)?.isSuccessor(ranks.of(node), ranks.emptiestFirst) ?? false,
     holders,
   };
   // Incumbents of every app come first: nothing new may take the memory of what already runs.
@@ -240,7 +241,7 @@ class AppPlacement {
       const key = this.#keys[at]!;
       const owner = this.#owner.get(key);
       if (owner !== undefined && !this.#needsAnotherNodeToUpgrade(key, owner, release)) continue;
-      const best = this.#bestNode(key, release, owner);
+      const best = this.#bestNode(key, release, [owner]);
       this.#record?.(fillingDecision(slot, { owner: owner?.node, best: best?.node }), () =>
         this.#consider(key, release),
       );
@@ -266,7 +267,7 @@ class AppPlacement {
     for (const count of counts.values()) most = Math.max(most, count);
     if (most < 2) return false;
     const last = this.#keys.at(-1)!;
-    const best = this.#bestNode(last, release, undefined);
+    const best = this.#bestNode(last, release, []);
     if (best === undefined) return false;
     let crowded: Candidate | undefined;
     for (const node of this.#nodes) {
@@ -358,17 +359,24 @@ class AppPlacement {
     return owner.freeBytes < this.#app.memoryBytes;
   }
 
-  #bestNode(key: string, release: ReleaseView, except: Candidate | undefined): Candidate | undefined {
+  #bestNode(key: string, release: ReleaseView, except: readonly (Candidate | undefined)[]): Candidate | undefined {
+    const weightOf = weightsOf(key);
+    const { nodes, zones } = this.#spread;
     let best: { candidate: Candidate; rank: CoarseRank; weight: number | undefined } | undefined;
     for (const candidate of this.#nodes) {
-      if (candidate === except || !isFeasible(candidate, this.#app, release)) continue;
+      // What of the rank is cheap, first: of a thousand nodes most are no match for the best so far.
+      if (best !== undefined) {
+        const byApp = (nodes.get(candidate.node) ?? 0) - best.rank.sameApp;
+        if (byApp > 0 || (byApp === 0 && (zones.get(zoneOf(candidate)) ?? 0) > best.rank.sameZone)) continue;
+      }
+      if (!isFeasible(candidate, this.#app, release) || except.includes(candidate)) continue;
       const rank = coarseRankOf(candidate, countsIn(this.#spread, candidate));
       const order = best === undefined ? -1 : compareCoarseRanks(rank, best.rank);
       if (best === undefined || order < 0) {
         best = { candidate, rank, weight: undefined };
       } else if (order === 0) {
-        best.weight ??= weightOf(key, best.candidate);
-        const weight = weightOf(key, candidate);
+        best.weight ??= weightOf(best.candidate);
+        const weight = weightOf(candidate);
         if (weight > best.weight) best = { candidate, rank, weight };
       }
     }
@@ -406,36 +414,105 @@ class AppPlacement {
     const chosen = new Set<NodeId>();
     for (const key of this.#keys.slice(0, SUCCESSOR_SLOTS_MAX)) {
       const owner = this.#owner.get(key);
-      const others = this.#rankedNodes(key, release).filter(({ candidate }) => candidate !== owner);
-      for (const { candidate } of others.slice(0, SUCCESSORS_PER_SLOT)) chosen.add(candidate.node);
+      let except = owner === undefined ? [] : [owner];
+      for (let place = 0; place < SUCCESSORS_PER_SLOT; place++) {
+        const next = this.#bestNode(key, release, except);
+        if (next === undefined) break;
+        chosen.add(next.node);
+        except = [...except, next];
+      }
     }
     return [...chosen];
   }
 
-  isSuccessor(node: NodeId): boolean {
+  isSuccessor(candidate: Candidate | undefined, others: readonly Candidate[]): boolean {
     const release = this.#release;
-    const candidate = this.#nodes.find((one) => one.node === node);
     if (release === undefined || candidate === undefined || !isFeasible(candidate, this.#app, release)) return false;
-    return this.#keys.slice(0, SUCCESSOR_SLOTS_MAX).some((key) => this.#isNextOf(key, candidate, release));
+    const rivals = new Rivals(others, (other) =>
+      other === candidate || !isFeasible(other, this.#app, release)
+        ? 1
+        : compareCoarseRanks(
+            coarseRankOf(other, countsIn(this.#spread, other)),
+            coarseRankOf(candidate, countsIn(this.#spread, candidate)),
+          ),
+    );
+    const slotsCount = Math.min(SUCCESSOR_SLOTS_MAX, this.#keys.length);
+    for (let at = 0; at < slotsCount; at++) {
+      // One of the better ones may own the slot, and does not count then.
+      if (rivals.betterCount > SUCCESSORS_PER_SLOT) return false;
+      if (this.#isNextOf(this.#keys[at]!, candidate, rivals)) return true;
+    }
+    return false;
   }
 
   /** Whether fewer nodes than a slot has successors rank before this one, which stops being so after a few of them. */
-  #isNextOf(key: string, candidate: Candidate, release: ReleaseView): boolean {
+  #isNextOf(key: string, candidate: Candidate, rivals: Rivals): boolean {
     const owner = this.#owner.get(key);
     if (candidate === owner) return false;
-    const rank = this.#rankOf(candidate, key);
-    let better = 0;
-    for (const other of this.#nodes) {
-      if (other === candidate || other === owner || !isFeasible(other, this.#app, release)) continue;
-      const order = compareCoarseRanks(coarseRankOf(other, countsIn(this.#spread, other)), rank);
-      if (order < 0 || (order === 0 && weightOf(key, other) > rank.weight)) better++;
-      if (better === SUCCESSORS_PER_SLOT) return false;
+    const weightOf = weightsOf(key);
+    const weight = weightOf(candidate);
+    let before = 0;
+    for (let at = 0; before < SUCCESSORS_PER_SLOT; at++) {
+      const rival = rivals.at(at);
+      if (rival === undefined) return true;
+      if (rival.candidate !== owner && (rival.isBetter || weightOf(rival.candidate) > weight)) before++;
     }
-    return true;
+    return false;
   }
 
   #rankOf(candidate: Candidate, slot: string): Rank {
     return rankOf(candidate, { slot, ...countsIn(this.#spread, candidate) });
+  }
+}
+
+/**
+ * The nodes that are better than one for an app whatever the slot, or tie with it but for the weight, in the order given. They are
+ * looked for as far as somebody asks, and found once for all slots.
+ */
+class Rivals {
+  betterCount = 0;
+  readonly #found: { candidate: Candidate; isBetter: boolean }[] = [];
+  readonly #all: readonly Candidate[];
+  readonly #order: (candidate: Candidate) => number;
+  #next = 0;
+
+  /** `order`: negative for a better one, 0 for a tie. */
+  constructor(all: readonly Candidate[], order: (candidate: Candidate) => number) {
+    this.#all = all;
+    this.#order = order;
+  }
+
+  at(index: number): { candidate: Candidate; isBetter: boolean } | undefined {
+    while (index >= this.#found.length && this.#next < this.#all.length) {
+      const candidate = this.#all[this.#next++]!;
+      const order = this.#order(candidate);
+      if (order > 0) continue;
+      if (order < 0) this.betterCount++;
+      this.#found.push({ candidate, isBetter: order < 0 });
+    }
+    return this.#found[index];
+  }
+}
+
+/** The nodes as placement left them. */
+class FinalRanks {
+  readonly #nodes: readonly Candidate[];
+  #byNode: Map<NodeId, Candidate> | undefined;
+  #emptiestFirst: Candidate[] | undefined;
+
+  constructor(nodes: readonly Candidate[]) {
+    this.#nodes = nodes;
+  }
+
+  of(node: NodeId): Candidate | undefined {
+    this.#byNode ??= new Map(this.#nodes.map((one) => [one.node, one]));
+    return this.#byNode.get(node);
+  }
+
+  /** So that who looks for better ones finds them soon. */
+  get emptiestFirst(): readonly Candidate[] {
+    this.#emptiestFirst ??= [...this.#nodes].sort((a, b) => takenShare(a) - takenShare(b));
+    return this.#emptiestFirst;
   }
 }
 

@@ -1,7 +1,7 @@
 // Ranking: which of the feasible nodes is best for a slot. Never looks at whether a node is feasible (feasibility.ts).
 
 import type { Candidate } from './feasibility.ts';
-import { rendezvousWeight } from './hash.ts';
+import { rendezvousWeight, rendezvousWeights } from './hash.ts';
 
 /** Lower is better, compared left to right; the last one makes the order total. */
 export type CoarseRank = {
@@ -19,8 +19,13 @@ export function rankOf(candidate: Candidate, options: { slot: string; sameApp: n
   return { ...coarseRankOf(candidate, options), weight: weightOf(options.slot, candidate) };
 }
 
-/** Costs far more than the rest of a rank: asked for only when that does not decide. */
-export const weightOf = (slot: string, candidate: Candidate): number => rendezvousWeight(slot, candidate.node);
+const weightOf = (slot: string, candidate: Candidate): number => rendezvousWeight(slot, candidate.node);
+
+/** Weights cost far more than the rest of a rank: asked for only when that does not decide. */
+export function weightsOf(slot: string): (candidate: Candidate) => number {
+  const weights = rendezvousWeights(slot);
+  return (candidate) => weights(candidate.node);
+}
 
 export function coarseRankOf(candidate: Candidate, counts: { sameApp: number; sameZone: number }): CoarseRank {
   const total = Math.max(1, candidate.report.memoryBytes);

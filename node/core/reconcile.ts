@@ -3,6 +3,7 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
+import { minorNewsMs } from './config.ts';
 import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { askToVacate, isPromised, offer, offerEndsAtMs, promise, stopVacating, withdraw } from './handover.ts';
@@ -29,6 +30,10 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
   const heard = new Set(input.candidates.map(({ node }) => node));
   const isHeard = (node: NodeId): boolean => heard.has(node);
   const wanted = new Set<string>();
+  // Asked for every app, that costs as much as the rest; downloads ahead of time are in no hurry.
+  const asksSuccessors = nowMs >= state.successorsAtMs;
+  if (asksSuccessors) state.successorsAtMs = nowMs + minorNewsMs(state.config, state.members.size);
+  else wakeAtMs = state.successorsAtMs;
   for (const app of [...view.apps.values()].sort((a, b) => compareText(a.id, b.id))) {
     const release = app.release;
     if (release === undefined) continue;
@@ -58,7 +63,11 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
         promise(state, { local, holders: copies, vacating: rollout.vacating(), isHeard, nowMs }),
       );
     }
-    if (!state.droplets.has(release.droplet.digest) && placement.isSuccessor(app.id, state.self.node)) {
+    if (
+      asksSuccessors &&
+      !state.droplets.has(release.droplet.digest) &&
+      placement.isSuccessor(app.id, state.self.node)
+    ) {
       wakeAtMs = Math.min(wakeAtMs, wantDroplet(input, release, effects));
     }
   }

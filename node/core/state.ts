@@ -125,9 +125,13 @@ export type CoreState = {
   reportedAtMs: number;
   /** Something in the report has changed since. */
   reportDirty: boolean;
+  /** Something that nobody waits for has changed: when it is told at the latest. Infinity: nothing has. */
+  minorNewsAtMs: number;
   decidedAtMs: number;
   /** Something that placement, reconciliation or routing reads has changed since. */
   decisionDirty: boolean;
+  /** Not before then does it ask again which apps this node is a successor of. */
+  successorsAtMs: number;
   /** When reconciliation wants another look without any news: a backoff or a download that becomes due. */
   reconcileAtMs: number;
   /** The routing table given out last. */
@@ -177,8 +181,10 @@ export function initialState(options: {
     probedTurn: -1,
     reportedAtMs: Number.NEGATIVE_INFINITY,
     reportDirty: true,
+    minorNewsAtMs: Number.POSITIVE_INFINITY,
     decidedAtMs: Number.NEGATIVE_INFINITY,
     decisionDirty: true,
+    successorsAtMs: Number.NEGATIVE_INFINITY,
     reconcileAtMs: Number.POSITIVE_INFINITY,
     routesGiven: undefined,
     verdicts: new Map(),

@@ -2,7 +2,7 @@
 // same state, event and time give the same result. The state passed in is consumed.
 
 import { candidatesOf } from './candidates.ts';
-import { decisionGapMs, heartbeatMs, reportGapMs } from './config.ts';
+import { decisionGapMs, heartbeatMs, minorNewsMs, reportGapMs } from './config.ts';
 import {
   forgetOldCrashes,
   onAdopted,
@@ -79,7 +79,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       onAdopted(state, event.instances, nowMs);
       break;
     case 'instanceLaunched':
-      onLaunched(state, event);
+      if (onLaunched(state, event)) tellInTime(state, nowMs);
       break;
     case 'instanceReady':
       onReady(state, event.id, nowMs, effects);
@@ -94,7 +94,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       state.droplets = new Set(event.digests);
       for (const digest of event.digests) state.fetches.delete(digest);
       state.decisionDirty = true;
-      state.reportDirty = true;
+      tellInTime(state, nowMs);
       break;
     case 'dropletFetchFailed':
       state.fetches.set(event.digest, nowMs + state.config.fetchRetryMs);
@@ -213,16 +213,24 @@ function giveRoutes(state: CoreState, effects: Effect[]): void {
 function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   const heartbeatAtMs = state.reportedAtMs + heartbeatMs(state.config, state.members.size);
   const newsAtMs = state.reportedAtMs + reportGapMs(state.config, state.members.size);
-  const dueAtMs = state.reportDirty ? newsAtMs : heartbeatAtMs;
+  const dueAtMs = state.reportDirty ? newsAtMs : Math.min(heartbeatAtMs, Math.max(newsAtMs, state.minorNewsAtMs));
   if (nowMs < dueAtMs) return dueAtMs;
   state.sequence++;
   state.reportedAtMs = nowMs;
   state.reportDirty = false;
+  state.minorNewsAtMs = Number.POSITIVE_INFINITY;
   if (loadRank(state.load) !== loadRank(state.loadTold)) state.decisionDirty = true;
   state.loadTold = state.load;
   effects.push({ type: 'publishReport', report: buildReport(state, nowMs) });
   if (state.decisionDirty) return state.decidedAtMs + decisionGapMs(state.config, state.members.size);
   return nowMs + heartbeatMs(state.config, state.members.size);
+}
+
+/** Minor news: at once in a small cluster, with other news in a large one. */
+function tellInTime(state: CoreState, nowMs: number): void {
+  const waitMs = minorNewsMs(state.config, state.members.size);
+  if (waitMs === 0) state.reportDirty = true;
+  else state.minorNewsAtMs = Math.min(state.minorNewsAtMs, nowMs + waitMs);
 }
 
 /** The user's word: the slot's instance here ends now, and its crash history with it; the slot is filled again at once. */

@@ -25,7 +25,7 @@ export const GOSSIP_HEARTBEAT_MS = 1000;
  * Neighbours that a message is passed on to: aimed at, at least, at most. Each costs another copy of everything; with fewer, one
  * that goes is missed until the next heartbeat of gossip.
  */
-export const GOSSIP_MESH = { aim: 4, min: 3, max: 6 };
+export const GOSSIP_MESH = { aim: 3, min: 2, max: 4 };
 /** Other neighbours that are told at each heartbeat of gossip which messages there were, so that they can ask for one they missed. */
 export const GOSSIP_LAZY_NEIGHBOURS = 2;
 /** How long a message id is remembered, so that no loop of the mesh delivers it twice. */

@@ -21,12 +21,16 @@ export type ReportChange = {
   dropletsGone?: Digest[];
 };
 
-/** A change larger than this share of the report it stands for is not worth the base it needs: the whole report goes. */
+/** A change larger than this share of the base is not worth that others need the base: the whole report goes. */
 const CHANGE_SHARE_MAX = 0.5;
+/** What a change costs that changes nothing, in characters. Beyond it, changes repeat what was told before… */
+const CHANGE_CHARS_MIN = 150;
+/** …and when they have repeated this share of the base together, a new base is cheaper. */
+const REPEATED_SHARE_MAX = 1;
 /** How far an instance's time in its state may be off by counting on from the base, ms. */
 const SINCE_TOLERANCE_MS = 250;
 
-type Base = { report: Report; atMs: number; bytes: number };
+type Base = { report: Report; atMs: number; bytes: number; repeatedChars: number };
 
 /** The author's side. */
 export class ReportAuthor {
@@ -41,14 +45,16 @@ export class ReportAuthor {
     const base = this.#base;
     if (base !== undefined) {
       const change = changeOf(base.report, report, Math.round(nowMs - base.atMs));
-      if (JSON.stringify(change).length <= CHANGE_SHARE_MAX * base.bytes) {
+      const chars = JSON.stringify(change).length;
+      base.repeatedChars += Math.max(0, chars - CHANGE_CHARS_MIN);
+      if (chars <= CHANGE_SHARE_MAX * base.bytes && base.repeatedChars <= REPEATED_SHARE_MAX * base.bytes) {
         this.#newest = report;
         return { change };
       }
     }
     const bytes = Buffer.byteLength(JSON.stringify(report));
     if (bytes > REPORT_BYTES_MAX) return { tooLargeBytes: bytes };
-    this.#base = { report, atMs: nowMs, bytes };
+    this.#base = { report, atMs: nowMs, bytes, repeatedChars: 0 };
     this.#newest = report;
     return { report };
   }

@@ -25,10 +25,13 @@ import { applyChange, isNewer, ReportAuthor, ReportBases, type Version } from '.
 
 export type TopicNames = { reports: string; membership: string; changes: string };
 
+/** Of the cluster's id: every message carries its topic, and no other cluster has the key of this one's network. */
+const TOPIC_ID_CHARS = 8;
+
 export const topicNames = (cluster: ClusterId): TopicNames => ({
-  reports: `/peer/${cluster}/reports/1`,
-  membership: `/peer/${cluster}/membership/1`,
-  changes: `/peer/${cluster}/changes/1`,
+  reports: `/peer/${cluster.slice(0, TOPIC_ID_CHARS)}/reports/1`,
+  membership: `/peer/${cluster.slice(0, TOPIC_ID_CHARS)}/membership/1`,
+  changes: `/peer/${cluster.slice(0, TOPIC_ID_CHARS)}/changes/1`,
 });
 
 /** None of these may throw. */

@@ -35,4 +35,5 @@ export function median(samples: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-export const worst = (samples: readonly number[]): number => Math.max(...samples);
+export const worst = (samples: readonly number[]): number =>
+  samples.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);

@@ -30,6 +30,8 @@ type Message = {
   bytes: Uint8Array;
   /** Decoded by whoever takes it first: nobody changes a report. */
   news?: Decoded<ReportNews>;
+  /** What a change made of the base of whoever took it first; all who have the same base make the same of it. */
+  made?: { base: Report; report: Report };
 };
 type Session = {
   id: string;
@@ -240,7 +242,7 @@ export class SimGossip {
         message.news ??= decodeReportNews(message.bytes);
         const decoded = message.news;
         if (!decoded.ok) throw new Error(`the codec refuses a report that it encoded: ${decoded.reason}`);
-        this.#takeNews(decoded.value, message.author);
+        this.#takeNews(decoded.value, message);
         return;
       }
       case 'membership': {
@@ -258,7 +260,8 @@ export class SimGossip {
     }
   }
 
-  #takeNews(news: ReportNews, author: number): void {
+  #takeNews(news: ReportNews, message: Message): void {
+    const { author } = message;
     if ('report' in news) {
       this.#bases.learn(news.report);
       this.#node.takeReport(news.report);
@@ -266,7 +269,8 @@ export class SimGossip {
     }
     const base = this.#bases.of(this.#node.world.idOf(author), news.change);
     if (base !== undefined) {
-      this.#node.takeReport(applyChange(base, news.change));
+      if (message.made?.base !== base) message.made = { base, report: applyChange(base, news.change) };
+      this.#node.takeReport(message.made.report);
       return;
     }
     const { nowMs } = this.#node.world.clock;

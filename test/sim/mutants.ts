@@ -94,7 +94,7 @@ export const MUTANTS: Mutant[] = [
     fault: 'ties between nodes go to the one heard of first',
     changes: [
       { file: 'placement.ts', find: '.sort((a, b) => compareText(a.node, b.node))', replace: '' },
-      { file: 'ranking.ts', find: '=> rendezvousWeight(slot, candidate.node)', replace: '=> 0' },
+      { file: 'ranking.ts', find: 'return (candidate) => weights(candidate.node)', replace: 'return () => 0' },
     ],
   },
   {

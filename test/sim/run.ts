@@ -20,6 +20,8 @@ export type Result = {
   simulatedMs: number;
   /** From the end of the faults until the cluster rested, ms. */
   restedAfterMs: number;
+  /** Starts and stops while nothing but loads changed. */
+  movesAtRest: number;
   counts: World['counts'];
 };
 
@@ -42,10 +44,12 @@ export function scenarioOf(seed: number, options: ShapeOptions = {}): Scenario {
   return { seed, shape, actions: actions.sort((a, b) => a.atMs - b.atMs) };
 }
 
-export function run(scenario: Scenario, print?: (line: string) => void): Result {
+/** `calmMs`: how long loads are shaken at the end, while nothing may move. */
+export function run(scenario: Scenario, print?: (line: string) => void, calmMs = CALM_MS): Result {
   const world = new World({ seed: scenario.seed, shape: scenario.shape, ...(print === undefined ? {} : { print }) });
+  const stepsMax = STEPS_MAX * Math.max(1, calmMs / CALM_MS);
   const isOver = (): boolean => {
-    if (world.counts.steps > STEPS_MAX) world.fail('convergence', `more than ${STEPS_MAX} steps`, 'liveness');
+    if (world.counts.steps > stepsMax) world.fail('convergence', `more than ${stepsMax} steps`, 'liveness');
     return world.violation !== undefined;
   };
   for (const action of scenario.actions) {
@@ -53,6 +57,7 @@ export function run(scenario: Scenario, print?: (line: string) => void): Result 
   }
   world.clock.runTo(scenario.shape.activeMs, isOver);
   let restedAfterMs = 0;
+  let movesAtRest = 0;
   if (!isOver()) {
     world.faultsOver = true;
     healEverything(world);
@@ -61,7 +66,9 @@ export function run(scenario: Scenario, print?: (line: string) => void): Result 
   }
   if (!isOver()) {
     world.checkers.rested();
-    shakeLoads(world, isOver);
+    const before = world.counts.starts + world.counts.stops;
+    shakeLoads(world, isOver, calmMs);
+    movesAtRest = world.counts.starts + world.counts.stops - before;
   }
   const result: Result = {
     seed: scenario.seed,
@@ -69,6 +76,7 @@ export function run(scenario: Scenario, print?: (line: string) => void): Result 
     traceHash: world.traceHash(),
     simulatedMs: world.clock.nowMs,
     restedAfterMs,
+    movesAtRest,
     counts: world.counts,
   };
   world.close();
@@ -110,9 +118,9 @@ function lastBackoffMs(world: World): number {
   return lastMs;
 }
 
-function shakeLoads(world: World, isOver: () => boolean): void {
+function shakeLoads(world: World, isOver: () => boolean, calmMs: number): void {
   const rng = world.rng.fork('loads');
-  const endMs = world.clock.nowMs + CALM_MS;
+  const endMs = world.clock.nowMs + calmMs;
   while (world.clock.nowMs < endMs && !isOver()) {
     for (const node of world.nodes) node.post({ type: 'resourcesMeasured', load: rng.share() * 8 });
     world.clock.runTo(world.clock.nowMs + LOAD_EVERY_MS, isOver);
