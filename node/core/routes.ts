@@ -4,7 +4,7 @@
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreState, compareText } from './state.ts';
-import type { RouteTable, Upstream } from './types.ts';
+import type { Report, RouteTable, Upstream } from './types.ts';
 
 export function routeTable(state: CoreState): RouteTable {
   const table: RouteTable = { routes: [], local: [], admitted: [] };
@@ -49,12 +49,13 @@ export function isSameTable(a: RouteTable, b: RouteTable): boolean {
 }
 
 const isSameUpstream = (one: Upstream, other: Upstream): boolean =>
-  one.instance === other.instance &&
-  one.app === other.app &&
-  one.index === other.index &&
-  one.node === other.node &&
-  one.port === other.port &&
-  one.link === other.link;
+  one === other ||
+  (one.instance === other.instance &&
+    one.app === other.app &&
+    one.index === other.index &&
+    one.node === other.node &&
+    one.port === other.port &&
+    one.link === other.link);
 
 function isSameList<T>(a: readonly T[], b: readonly T[], isSame: (one: T, other: T) => boolean): boolean {
   return a === b || (a.length === b.length && a.every((one, index) => isSame(one, b[index]!)));
@@ -75,6 +76,21 @@ function sortedOf(view: DesiredView): Sorted {
   return sorted;
 }
 
+/** Reports are never changed, and routed by many times: ten thousand instances would be as many objects in every table. */
+const upstreamsByReport = new WeakMap<Report, readonly Upstream[]>();
+
+/** Ready web instances of another node. */
+function upstreamsOf(report: Report): readonly Upstream[] {
+  let upstreams = upstreamsByReport.get(report);
+  if (upstreams === undefined) {
+    upstreams = report.instances
+      .filter(({ process, state, port }) => process === 'web' && state === 'ready' && port !== undefined)
+      .map(({ id, app, index }) => ({ instance: id, app, index, node: report.node, link: report.link }));
+    upstreamsByReport.set(report, upstreams);
+  }
+  return upstreams;
+}
+
 /** Ready web instances by app, sorted by instance. Nodes whose host refuses connections serve only when nobody else does. */
 function upstreamsByApp(state: CoreState): Map<AppId, Upstream[]> {
   const trusted = new Map<AppId, Upstream[]>();
@@ -91,10 +107,7 @@ function upstreamsByApp(state: CoreState): Map<AppId, Upstream[]> {
   for (const member of state.members.values()) {
     if (member.report === undefined || (member.status !== 'alive' && member.status !== 'suspect')) continue;
     const to = member.suspicion?.refused ? doubted : trusted;
-    for (const { id, app, index, process, state: instanceState, port } of member.report.instances) {
-      if (process !== 'web' || instanceState !== 'ready' || port === undefined) continue;
-      add(to, { instance: id, app, index, node: member.node, link: member.report.link });
-    }
+    for (const upstream of upstreamsOf(member.report)) add(to, upstream);
   }
   for (const [app, list] of doubted) if (!trusted.has(app)) trusted.set(app, list);
   for (const list of trusted.values()) list.sort((a, b) => compareText(a.instance, b.instance));
