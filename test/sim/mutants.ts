@@ -66,6 +66,14 @@ export const MUTANTS: Mutant[] = [
     name: 'take-down-alone',
     fault: 'an old copy makes room without the promise of the others to stay meanwhile',
     changes: [{ file: 'rollout.ts', find: 'promised.length >= this.#neededReady()', replace: 'true' }],
+    provoke: {
+      nodes: 5,
+      apps: 1,
+      instances: 5,
+      slack: 1,
+      users: ['push', 'env'],
+      faults: ['partition', 'slow', 'cut', 'freeze'],
+    },
   },
   {
     name: 'no-budget',
@@ -234,28 +242,7 @@ export const MUTANTS: Mutant[] = [
         replace: 'this.#app.memoryBytes',
       },
     ],
-  },
-  {
-    name: 'copies-are-free',
-    fault: 'a second copy of a slot is not counted against the memory of its node',
-    changes: [
-      {
-        file: 'placement.ts',
-        find: 'if (candidate !== best.candidate) candidate.freeBytes -= instance.memoryBytes;',
-        replace: '',
-      },
-    ],
-  },
-  {
-    name: 'dead-old-copy',
-    fault: 'a crashed copy of the new release keeps the slot on a node without room',
-    changes: [
-      {
-        file: 'placement.ts',
-        find: "candidate === owner && instance.state !== 'crashed'",
-        replace: 'candidate === owner',
-      },
-    ],
+    provoke: { nodes: 3, apps: 3, slack: 1.2, users: ['push', 'scale', 'memory'] },
   },
   {
     name: 'old-copies-pile-up',
@@ -267,6 +254,7 @@ export const MUTANTS: Mutant[] = [
         replace: "if (app.strategy === 'recreate') stop",
       },
     ],
+    provoke: { nodes: 1, apps: 1, instances: 1, slack: 2, users: ['push'], faults: [] },
   },
   {
     name: 'adopted-is-nothing',
