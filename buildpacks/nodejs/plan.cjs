@@ -1,21 +1,26 @@
-// Reads an app's package.json and prints what there is to do as shell variables; writes the release. Runs none of it.
+// Reads what an app says of itself (package.json, lock files, version files) and prints what there is to do as shell
+// variables; writes the release. Runs none of it.
 // Usage: node plan.cjs BUILD_DIR. The semver package is found through PEER_SEMVER.
 
+const { createHash } = require('node:crypto');
 const { existsSync, mkdirSync, readFileSync, writeFileSync } = require('node:fs');
 const { join } = require('node:path');
+const { nodeWanted } = require('./node-wanted.cjs');
+const { packageManager } = require('./package-manager.cjs');
 
 const build = process.argv[2];
 const has = (file) => existsSync(join(build, file));
+const read = (file) => (has(file) ? readFileSync(join(build, file), 'utf8').replace(/^\uFEFF/, '') : '');
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const fail = (why) => {
   process.stdout.write(`fail ${quoted(why)}\n`);
   process.exit(0);
 };
-const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const mapping = (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {});
 
 let manifest;
 try {
-  manifest = JSON.parse(readFileSync(join(build, 'package.json'), 'utf8').replace(/^\uFEFF/, ''));
+  manifest = JSON.parse(read('package.json'));
 } catch (error) {
   fail(`package.json is not valid JSON: ${error.message.split('\n')[0]}`);
 }
@@ -25,27 +30,42 @@ const scripts = mapping(manifest.scripts);
 const script = (name) => (typeof scripts[name] === 'string' ? scripts[name].trim() : '');
 const any = (...names) => names.some((name) => Object.keys(mapping(manifest[name])).length > 0);
 
-const nodeRange = String(mapping(manifest.engines).node ?? '').trim();
-let nodeOk = true;
-if (nodeRange !== '') {
-  // Loaded only when needed: most apps name no version.
-  const semver = require(process.env.PEER_SEMVER || 'semver');
-  if (semver.validRange(nodeRange) === null)
-    fail(`"engines" in package.json: "${nodeRange}" is not a range of versions, such as "24.x"`);
-  nodeOk = semver.satisfies(process.versions.node, nodeRange);
-}
+const node = nodeWanted({ engines: mapping(manifest.engines), read, fail });
+const manager = packageManager({ manifest, engines: mapping(manifest.engines), has, read, fail });
 
-const workspaces = manifest.workspaces !== undefined;
-const hasBuild = script('build') !== '';
+const workspaces = manifest.workspaces !== undefined || has('pnpm-workspace.yaml');
+// Apps made for Heroku name what to build there by this script, and it stands in place of the other.
+const buildScript = ['heroku-postbuild', 'build'].find((name) => script(name) !== '') ?? '';
 const hasDev = any('devDependencies');
-const lockFile = ['npm-shrinkwrap.json', 'package-lock.json'].find(has) ?? '';
 const installScripts = ['preinstall', 'install', 'postinstall', 'prepare'].some((name) => script(name) !== '');
 const needsInstall =
   any('dependencies', 'optionalDependencies', 'peerDependencies') ||
   workspaces ||
   installScripts ||
-  (hasBuild && hasDev);
-const otherLock = lockFile === '' ? ['yarn.lock', 'pnpm-lock.yaml', 'bun.lock'].find(has) : undefined;
+  (buildScript !== '' && hasDev);
+
+/**
+ * What decides which files are in node_modules: the lock file, and of package.json what it must agree with. Empty when
+ * more does: no lock file, or scripts and workspaces of the app itself.
+ */
+const installKey = () => {
+  if (manager.lockFile === '' || installScripts || workspaces) return '';
+  const asked = [
+    'dependencies',
+    'devDependencies',
+    'optionalDependencies',
+    'peerDependencies',
+    'bundleDependencies',
+    'overrides',
+    'resolutions',
+    'pnpm',
+    'dependenciesMeta',
+  ].map((name) => manifest[name] ?? null);
+  const files = [manager.lockFile, '.npmrc', '.yarnrc', '.yarnrc.yml'].map(read);
+  return createHash('sha256')
+    .update(JSON.stringify([asked, files, manager.name, manager.range, process.arch]))
+    .digest('hex');
+};
 
 /** As `npm start` would, without the time and memory npm itself takes. */
 const startCommand = () => {
@@ -54,7 +74,7 @@ const startCommand = () => {
   if (has('server.js')) return 'node server.js';
   const main = typeof manifest.main === 'string' && manifest.main !== '' ? manifest.main : 'index.js';
   // A main that is made by the build script is not there yet.
-  return has(main) || has(`${main}.js`) || hasBuild
+  return has(main) || has(`${main}.js`) || buildScript !== ''
     ? `node ${/^[\w./-]+$/.test(main) ? main : quoted(main)}`
     : undefined;
 };
@@ -64,17 +84,30 @@ mkdirSync(join(build, '.peer'), { recursive: true });
 const release = start === undefined ? {} : { default_process_types: { web: start } };
 writeFileSync(join(build, '.peer', 'release.yml'), `${JSON.stringify(release)}\n`);
 
+/** Package managers that the app's processes call. */
+const runs = (tool) => new RegExp(`(^|[\\s;&|(:"'])${tool}(\\s|$)`, 'm').test(`${read('Procfile')}\n${start ?? ''}`);
+const called = [
+  ['npm', runs('npm') || runs('npx')],
+  ['yarn', runs('yarn')],
+  ['pnpm', runs('pnpm') || runs('pnpx')],
+].flatMap(([name, used]) => (used ? [name] : []));
+
 const variables = {
-  node_ok: nodeOk,
+  node_ok: node.ok,
   node_version: process.versions.node,
-  node_range: nodeRange,
+  node_range: node.range,
+  node_source: node.source,
   node_arch: process.arch,
   needs_install: needsInstall,
-  has_build: hasBuild,
+  install_key: installKey(),
+  build_script: buildScript,
   has_dev_packages: hasDev,
-  has_install_scripts: installScripts || workspaces,
-  lock_file: lockFile,
-  other_manager: otherLock ?? '',
+  lock_file: manager.lockFile,
+  manager: manager.name,
+  manager_range: manager.range,
+  manager_source: manager.source,
+  manager_called: called.join(' '),
+  unused_locks: manager.unusedLocks.join(', '),
 };
 for (const [name, value] of Object.entries(variables)) {
   const text = value === true ? 'yes' : value === false ? '' : value;

@@ -29,7 +29,7 @@ import { createStager, type LocalStager, type StagerOptions } from '../../node/s
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Content by path; a path that ends in `*` is executable. */
-export type Files = Record<string, string>;
+export type Files = Record<string, string | Uint8Array>;
 
 export type Harness = {
   dir: string;
