@@ -7,53 +7,31 @@ import { realpath, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, resolve, sep } from 'node:path';
 import { pipeline } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { TYPES } from './types.mjs';
 
 const root = await realpath(resolve(process.env.STATIC_ROOT || '.'));
 const fallback = process.env.STATIC_FALLBACK || '';
+/** Copies that were compressed when the app was staged. */
+const encodedRoot = fileURLToPath(new URL('encoded', import.meta.url));
+/** Folder whose files never change under one name, as build tools make them with a hash in each. */
+const immutable = process.env.STATIC_IMMUTABLE ? resolve(root, process.env.STATIC_IMMUTABLE) + sep : undefined;
 const port = Number(process.env.PORT || 8080);
 
 /** Files whose ETag is remembered; an app with more pays the hash again. */
 const ETAGS_MAX = 10_000;
 /** Browsers ask again each time, and mostly hear 304: a new release shows at once. */
 const CACHE_CONTROL = 'public, max-age=0, must-revalidate';
+/** A year, the longest that is usual. */
+const CACHE_CONTROL_IMMUTABLE = 'public, max-age=31536000, immutable';
+/** A hash in a name: eight or more hexadecimal digits with letters among them, set apart by a point or hyphen. */
+const HASHED_NAME = /[.-](?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,}\.[a-z0-9.]+$/;
+/** In the order of preference, when a client takes several as gladly. */
+const ENCODINGS = [
+  ['br', '.br'],
+  ['gzip', '.gz'],
+];
 const SHUTDOWN_TIMEOUT_MS = 5_000;
-
-const TYPES = {
-  '.avif': 'image/avif',
-  '.bmp': 'image/bmp',
-  '.css': 'text/css; charset=utf-8',
-  '.csv': 'text/csv; charset=utf-8',
-  '.gif': 'image/gif',
-  '.gz': 'application/gzip',
-  '.htm': 'text/html; charset=utf-8',
-  '.html': 'text/html; charset=utf-8',
-  '.ico': 'image/x-icon',
-  '.jpeg': 'image/jpeg',
-  '.jpg': 'image/jpeg',
-  '.js': 'text/javascript; charset=utf-8',
-  '.json': 'application/json; charset=utf-8',
-  '.map': 'application/json; charset=utf-8',
-  '.md': 'text/markdown; charset=utf-8',
-  '.mjs': 'text/javascript; charset=utf-8',
-  '.mp3': 'audio/mpeg',
-  '.mp4': 'video/mp4',
-  '.ogg': 'audio/ogg',
-  '.otf': 'font/otf',
-  '.pdf': 'application/pdf',
-  '.png': 'image/png',
-  '.svg': 'image/svg+xml',
-  '.ttf': 'font/ttf',
-  '.txt': 'text/plain; charset=utf-8',
-  '.wasm': 'application/wasm',
-  '.wav': 'audio/wav',
-  '.webm': 'video/webm',
-  '.webmanifest': 'application/manifest+json',
-  '.webp': 'image/webp',
-  '.woff': 'font/woff',
-  '.woff2': 'font/woff2',
-  '.xml': 'application/xml; charset=utf-8',
-  '.zip': 'application/zip',
-};
 
 /** The file a URL path names, or undefined. A folder stands for its index.html; without a trailing slash it redirects. */
 async function find(urlPath) {
@@ -86,6 +64,32 @@ async function inside(path) {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * The compressed copy that a client takes most gladly: one beside the file, else one made when the app was staged. Undefined:
+ * send the file itself.
+ */
+async function encoded(path, header = '') {
+  const weights = new Map(
+    header.split(',').map((part) => {
+      const [name, ...parameters] = part
+        .trim()
+        .toLowerCase()
+        .split(/\s*;\s*/);
+      const weight = parameters.find((one) => one.startsWith('q='));
+      return [name, weight === undefined ? 1 : Number(weight.slice(2)) || 0];
+    }),
+  );
+  const weightOf = (name) => weights.get(name) ?? weights.get('*') ?? 0;
+  const wanted = ENCODINGS.filter(([name]) => weightOf(name) > 0).sort(([a], [b]) => weightOf(b) - weightOf(a));
+  for (const [name, suffix] of wanted) {
+    for (const candidate of [path + suffix, join(encodedRoot, path.slice(root.length) + suffix)]) {
+      const stats = await stat(candidate).catch(() => undefined);
+      if (stats?.isFile() && (await realpath(candidate)) === candidate) return { name, path: candidate, stats };
+    }
+  }
+  return undefined;
 }
 
 /** By content: all files of a droplet carry the same date. */
@@ -128,13 +132,19 @@ async function answer(request, response) {
     if (!found?.stats.isFile()) return say(response, 404, 'not found');
   }
 
-  const { path, stats } = found;
-  const etag = await etagOf(found);
+  const named = found.path;
+  // Parts are of the file itself: a client that asks for some has begun with it.
+  const copy = request.headers.range ? undefined : await encoded(named, request.headers['accept-encoding']);
+  const { path, stats } = copy ?? found;
+  const etag = await etagOf({ path, stats });
+  const lasting = status === 200 && (HASHED_NAME.test(named) || (immutable && named.startsWith(immutable)));
   const headers = {
-    'content-type': TYPES[extname(path).toLowerCase()] ?? 'application/octet-stream',
-    'cache-control': CACHE_CONTROL,
+    'content-type': TYPES[extname(named).toLowerCase()] ?? 'application/octet-stream',
+    'cache-control': lasting ? CACHE_CONTROL_IMMUTABLE : CACHE_CONTROL,
     'x-content-type-options': 'nosniff',
     'accept-ranges': 'bytes',
+    vary: 'accept-encoding',
+    ...(copy ? { 'content-encoding': copy.name } : {}),
     etag,
   };
   const asked = request.headers['if-none-match'];
