@@ -9,7 +9,7 @@ import { startEngine } from './engine.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Program to look for → the Debian package that has it, and what it is for. */
+/** Program, or path, to look for → the Debian package that has it, and what it is for. */
 const SYSTEM = [
   { program: 'bwrap', package: 'bubblewrap', use: 'the sandbox that apps are staged and run in' },
   { program: 'nft', package: 'nftables', use: 'deciding what apps reach, and who reaches them' },
@@ -31,6 +31,27 @@ const SYSTEM_FOR_TESTS = [
   { program: 'docker-init', package: 'tini', use: 'the docker runtime' },
   { program: 'iptables', package: 'iptables', use: 'the networks of the docker runtime' },
   { program: 'debootstrap', package: 'debootstrap', use: 'the stack image of the docker runtime' },
+  { path: '/usr/lib/python3/dist-packages/gunicorn', package: 'python3-gunicorn', use: 'the python buildpack' },
+  { path: '/usr/lib/python3/dist-packages/uvicorn', package: 'python3-uvicorn', use: 'the python buildpack' },
+  { program: 'ruby', package: 'ruby', use: 'the ruby buildpack' },
+  { program: 'bundle', package: 'bundler', use: 'the ruby buildpack' },
+  { program: 'puma', package: 'puma', use: 'the ruby buildpack' },
+  { program: 'go', package: 'golang-go', use: 'the go buildpack' },
+  { program: 'javac', package: 'default-jdk-headless', use: 'the java buildpack' },
+  { program: 'mvn', package: 'maven', use: 'the java buildpack' },
+  ...['compiler', 'jar', 'resources'].map((plugin) => ({
+    path: `/usr/share/maven-repo/org/apache/maven/plugins/maven-${plugin}-plugin`,
+    package: `libmaven-${plugin}-plugin-java`,
+    use: 'the java buildpack',
+  })),
+  {
+    path: '/usr/share/maven-repo/org/apache/maven/plugins/maven-surefire-plugin',
+    package: 'libsurefire-java',
+    use: 'the java buildpack',
+  },
+  { program: 'php', package: 'php-cli', use: 'the php buildpack' },
+  { path: '/usr/share/doc/php-mbstring', package: 'php-mbstring', use: 'the php buildpack' },
+  { program: 'composer', package: 'composer', use: 'the php buildpack' },
 ];
 /** Only here: it is what a sandbox sees, whatever else is on this user's path. */
 const SYSTEM_FOLDERS = ['/usr/bin', '/usr/sbin', '/bin', '/sbin'];
@@ -62,15 +83,16 @@ function installNpmPackages() {
 }
 
 const has = (program) => SYSTEM_FOLDERS.some((folder) => existsSync(join(folder, program)));
+const isThere = ({ program, path }) => (path === undefined ? has(program) : existsSync(path));
 
 function installSystemPackages() {
   const wanted = process.argv.includes('--tests') ? [...SYSTEM, ...SYSTEM_FOR_TESTS] : SYSTEM;
-  const missing = wanted.filter(({ program }) => !has(program));
+  const missing = wanted.filter((one) => !isThere(one));
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((one) => one.package))];
   const isDebian = existsSync('/etc/debian_version') && has('apt-get');
   if (!isDebian || process.getuid() !== 0) {
-    const uses = missing.map((one) => `${one.program} (${one.use})`).join(', ');
+    const uses = missing.map((one) => `${one.program ?? one.path} (${one.use})`).join(', ');
     const how = isDebian
       ? `sudo apt-get install -y ${packages.join(' ')}`
       : `install the packages of your system that have them (on Debian: ${packages.join(' ')})`;

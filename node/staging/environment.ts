@@ -28,6 +28,9 @@ const PASSED = [
   'PIP_EXTRA_INDEX_URL',
   'PIP_TRUSTED_HOST',
   'PIP_DEFAULT_TIMEOUT',
+  'GOPROXY',
+  'GOSUMDB',
+  'GONOSUMDB',
 ];
 
 /** Files and folders with certificates to trust; shown to the build when they are where it cannot see them. */

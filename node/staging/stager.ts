@@ -54,8 +54,23 @@ export const STAGING_LIMITS: StagingLimits = {
 /** How often the free space is looked at while something is built. */
 const DISK_WATCH_INTERVAL_MS = 1_000;
 
-/** The built-in buildpacks, in the order in which they are asked. */
-export const DETECT_ORDER = ['nodejs', 'python', 'static', 'procfile'] as const;
+/**
+ * The built-in buildpacks, in the order in which they are asked. The languages whose apps often have a package.json too, for
+ * their assets, come before nodejs; what fits nearly any folder comes last.
+ */
+export const DETECT_ORDER = [
+  'deno',
+  'bun',
+  'ruby',
+  'php',
+  'java',
+  'go',
+  'nodejs',
+  'python',
+  'static',
+  'procfile',
+  'binary',
+] as const;
 
 export type StagerOptions = {
   dataDir: string;

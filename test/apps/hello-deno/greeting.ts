@@ -1,0 +1,2 @@
+/** What the server says. */
+export const greeting: string = "hello from deno";

@@ -1,0 +1,3 @@
+module Greeting
+  def self.text = "hello from ruby"
+end
