@@ -130,9 +130,9 @@ export class WideCluster {
     return this.#rng.shuffle([...this.nodes.keys()]).slice(0, count);
   }
 
-  /** Noise that no decision reads: less than one waiting process per core. */
+  /** Noise that no decision reads: in quarters, which is how loads are told, it stays below one waiting process per core. */
   shakeLoads(): void {
-    for (const node of this.nodes) this.#post(node, { type: 'resourcesMeasured', load: this.#rng.share() * 0.99 });
+    for (const node of this.nodes) this.#post(node, { type: 'resourcesMeasured', load: this.#rng.share() * 0.85 });
   }
 
   /** Begins at rest: everything runs, everyone has heard of everyone. */
