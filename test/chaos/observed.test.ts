@@ -118,6 +118,11 @@ describe('what daemons say', () => {
     expect(cluster.violation).toMatchObject({ checker: 'routing' });
   });
 
+  it('is not judged on an instance whose own node could not be asked', () => {
+    say([instance(0, 'a'), instance(1, 'b')], ['a', 'c']);
+    expect(cluster.violation).toBeUndefined();
+  });
+
   it('shows a route to an instance of another app', () => {
     say([instance(0, 'a'), instance(1, 'b')]);
     cluster.nodes[0]!.running.clear();

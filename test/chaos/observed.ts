@@ -75,6 +75,8 @@ export class ObservedCluster implements ClusterFacts {
   readonly clock: { readonly nowMs: number };
   violation: Violation | undefined;
   #checkers: readonly Checker[] = [];
+  /** Instances that the node they run on has told of itself. */
+  readonly #told = new Set<InstanceId>();
 
   constructor(nodes: ObservedNode[], nowMs: () => number) {
     this.nodes = nodes;
@@ -161,7 +163,7 @@ export class ObservedCluster implements ClusterFacts {
     for (const [node, reading] of readings) {
       node.hasAnswered = true;
       this.#takeDelivered(node, reading);
-      const effects = [{ type: 'setRoutes' as const, table: tableOf(reading, this) }];
+      const effects = [{ type: 'setRoutes' as const, table: this.#tableOf(reading) }];
       for (const one of this.#checkers) one.stepped?.(node, { type: 'tick', lateMs: 0 }, effects);
     }
   }
@@ -187,6 +189,7 @@ export class ObservedCluster implements ClusterFacts {
       if (one.state === 'crashed' || (one.state === 'stopping' && known === undefined)) continue;
       if (known === undefined) {
         const facts = runningOf(app, one, view);
+        this.#told.add(id);
         for (const checker of this.#checkers) checker.starting?.(node, facts.spec);
         node.running.set(id, facts);
       } else if (one.state !== 'stopping') {
@@ -224,6 +227,27 @@ export class ObservedCluster implements ClusterFacts {
       if (other === node) continue;
       node.delivered.set(other.index, { instances: ownOf(other, apps).map(({ app, one }) => localOf(app, one)) });
     }
+  }
+
+  /**
+   * The routes that follow from what the node says is ready: the API does not show the table itself. An instance of which the
+   * node that ran it was never asked in time cannot be judged.
+   */
+  #tableOf({ apps }: Reading): RouteTable {
+    const nodeOf = new Map(this.nodes.map((node) => [node.self.name, node.id]));
+    const upstreamsOf = (app: AppShape): RouteTable['routes'][number]['upstreams'] =>
+      app.instances
+        .filter((one) => one.state === 'ready' && one.process === 'web' && this.#told.has(asInstanceId(one.id)))
+        .map((one) => ({
+          instance: asInstanceId(one.id),
+          app: asAppId(app.id),
+          index: one.index,
+          node: nodeOf.get(one.node)!,
+        }));
+    const routes = apps.flatMap((app) =>
+      app.routes.map((route) => ({ route, app: asAppId(app.id), appName: app.name, upstreams: upstreamsOf(app) })),
+    );
+    return { routes, local: [], admitted: [] };
   }
 
   #lost(node: ObservedNode, instance: RunningFacts): void {
@@ -267,24 +291,3 @@ const isSameSlot = ({ spec }: RunningFacts, app: AppShape, one: InstanceShape): 
 
 const mayBeFenced = (node: ObservedNode, { spec }: RunningFacts): boolean =>
   node.core?.desired?.apps.get(spec.app.id)?.partition === 'fence';
-
-/** The routes that follow from what the node says is ready: the API does not show the table itself. */
-function tableOf({ apps }: Reading, cluster: ObservedCluster): RouteTable {
-  const nodeOf = new Map(cluster.nodes.map((node) => [node.self.name, node.id]));
-  const routes = apps.flatMap((app) =>
-    app.routes.map((route) => ({
-      route,
-      app: asAppId(app.id),
-      appName: app.name,
-      upstreams: app.instances
-        .filter((one) => one.state === 'ready' && one.process === 'web')
-        .map((one) => ({
-          instance: asInstanceId(one.id),
-          app: asAppId(app.id),
-          index: one.index,
-          node: nodeOf.get(one.node)!,
-        })),
-    })),
-  );
-  return { routes, local: [], admitted: [] };
-}
