@@ -41,10 +41,14 @@ module.exports = {
     {
       name: 'cli-only-calls-the-api',
       comment:
-        'The CLI parses, calls the API and renders. It may use the types of node/api, never its code; and it cuts content as the blob store does.',
+        'The CLI parses, calls the API and renders. It may use the types of node/api, never its code; and it cuts content as the blob store does; the frames of sessions belong to both.',
       severity: 'error',
       from: { path: '^cli/' },
-      to: { path: '^(node|crdt)/', pathNot: '^node/blobs/(chunker|limits)\\.ts$', dependencyTypesNot: ['type-only'] },
+      to: {
+        path: '^(node|crdt)/',
+        pathNot: '^node/(blobs/(chunker|limits)|session-frames)\\.ts$',
+        dependencyTypesNot: ['type-only'],
+      },
     },
     {
       name: 'product-does-not-import-tests-or-scripts',

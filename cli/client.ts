@@ -17,6 +17,8 @@ export type Client = {
   stream<E extends StreamEvent>(path: string, options?: StreamOptions): AsyncIterable<E>;
   /** Sends bytes as they come; the JSON of the answer. */
   upload<T>(path: string, body: Readable | Buffer): Promise<T>;
+  /** Bytes both ways at once: resolves when the answer begins. */
+  duplex(path: string, options: StreamOptions): Promise<AsyncIterable<Uint8Array>>;
 };
 
 export type StreamOptions = {
@@ -51,6 +53,12 @@ export function createClient({ url, token, fingerprint }: Connection): Client {
       const type = Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/gzip';
       const headers = { 'content-type': type, ...authorization };
       return answer(send(url + path, { method: 'POST', headers, body }, fingerprint)) as Promise<T>;
+    },
+    async duplex(path, options) {
+      const headers = { ...options.headers, ...authorization };
+      const response = await send(url + path, { method: 'POST', ...options, headers }, fingerprint);
+      if (!response.ok) throw await failureIn(response);
+      return response.body!;
     },
   };
 }

@@ -180,6 +180,16 @@ export const COMMANDS: readonly CommandSpec[] = [
     options: [{ flags: '--without <NODE>', summary: 'Name or id of a node that would be gone', many: true }],
   },
   {
+    usage: 'run <app> [...command]',
+    summary: "Run a one-off task with an app's code and environment: peer run APP -- COMMAND",
+    options: [{ flags: '--name <TASK>', summary: 'Name of the task in logs and events' }],
+  },
+  {
+    usage: 'exec <instance> [...command]',
+    summary: 'Run a command, or a shell, in the instance APP/INDEX: peer exec APP/0 -- COMMAND',
+    options: [],
+  },
+  {
     usage: 'logs <app>',
     summary: "Show an app's logs",
     options: [follow, { flags: '--lines <N>', summary: 'How many of the last lines (100)' }],

@@ -27,6 +27,8 @@ const LOADERS: Record<string, () => Promise<Command>> = {
   unmap: () => import('./commands/unmap.ts'),
   why: () => import('./commands/why.ts'),
   'what-if': () => import('./commands/what-if.ts'),
+  run: () => import('./commands/run.ts'),
+  exec: () => import('./commands/exec.ts'),
   logs: () => import('./commands/logs.ts'),
   events: () => import('./commands/events.ts'),
   users: () => import('./commands/users.ts'),

@@ -32,6 +32,7 @@ import { createLogStore } from './runtime/logs.ts';
 import { createSandbox } from './runtime/sandbox.ts';
 import { raiseShield } from './runtime/shield.ts';
 import { Service } from './service.ts';
+import { Sessions } from './sessions.ts';
 import { stageWith } from './stage-with.ts';
 import { hostStack } from './staging/stack.ts';
 import { createStager } from './staging/stager.ts';
@@ -251,7 +252,20 @@ async function compose(
     },
   });
   const sources = createPushSources({ store: blobs.sources, exchange, gossip, aliveOthers, nowMs, log });
+  const sessions = new Sessions({
+    self: { id: self, name: state.self.name },
+    runner: runtime,
+    duplex: gossip,
+    logs,
+    log,
+    view,
+    candidates: () => agent.candidates(),
+    holds: (digest) => blobs.has(digest),
+    fetchBlob: (digest, options) => exchange.fetch(digest, options),
+    record: (event) => events.record(event),
+  });
   const service = new Service({
+    sessions,
     self: { id: self, name: state.self.name, version: VERSION, pid: process.pid, dataDir: dataDir.path },
     cluster,
     psk,

@@ -351,6 +351,28 @@ export interface Gossip {
   on(listener: GossipListener): void;
 }
 
+/**
+ * Bytes in both directions between two nodes, each side held back while the other is busy. Both sides have to say something
+ * from time to time (SESSION_BEAT_MS): a silent one is taken for gone. The input's end closes that direction alone.
+ */
+export interface DuplexRequests {
+  /** Fails, at the first read at the latest, with a RemoteError when the other node's handler does. */
+  requestDuplex(
+    node: NodeId,
+    method: string,
+    payload: unknown,
+    options: { input: AsyncIterable<Uint8Array>; signal: AbortSignal },
+  ): AsyncIterable<Uint8Array>;
+  handleDuplex(method: string, handler: DuplexHandler): void;
+}
+/** `signal`: the caller has gone. */
+export type DuplexHandler = (
+  payload: unknown,
+  from: NodeId,
+  input: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+) => AsyncIterable<Uint8Array>;
+
 export type GossipListener = {
   connected(node: NodeId): void;
   disconnected(node: NodeId): void;
@@ -388,6 +410,15 @@ export type ObservedView = { members: MemberView[] };
 /** `node` is the one that recorded it; `subject` the one it is about, if any. */
 export type RecordedEvent = Omit<ClusterEvent, 'node'> & { atMs: number; node: NodeId; subject?: NodeId };
 
+/** A command that a person asks for. */
+export type SessionRequest = {
+  by: string;
+  app: AppId;
+  command: AttendedCommand;
+  /** Where: in the instance of a slot, or in a task of its own, by its name. */
+  target: { kind: 'exec'; process: string; index: number } | { kind: 'task'; name: string };
+};
+
 /** Everything behind the API. Writes are acknowledged writes: they resolve once another alive member holds them too, or at once when there is none. */
 export interface NodeService {
   readonly self: { id: NodeId; name: string; version: string; pid: number; dataDir: string };
@@ -412,6 +443,15 @@ export interface NodeService {
   explain(slot: Slot): SlotExplanation;
   /** Where slots would go at once without the nodes, in the same view. Nothing changes. */
   whatIf(without: NodeId[]): WhatIf;
+  /**
+   * Runs the command on the node that has the instance, or on one that can run the task, and attends to it from here:
+   * frames (session-frames.ts) in both directions. Resolves when it has started; fails with an error with a `code`
+   * otherwise. When the input ends or the signal is aborted the command ends too.
+   */
+  openSession(
+    request: SessionRequest,
+    io: { input: AsyncIterable<Uint8Array>; signal: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array>>;
   /** Asks the node that runs the slot to restart it. */
   restartSlot(slot: Slot): Promise<void>;
   /** leave: drain, wait for replacements, remove itself from the members. Resolves when the shutdown has begun. */

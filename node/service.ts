@@ -24,6 +24,7 @@ import type {
   Stager,
 } from './ports.ts';
 import type { Replicator } from './replicator.ts';
+import type { Sessions } from './sessions.ts';
 
 /** Copies of a droplet that a release waits for, this node's included; all nodes in a smaller cluster. */
 const DROPLET_HOLDERS_WANTED = 3;
@@ -52,6 +53,7 @@ export type ServiceParts = {
   replicator: Replicator;
   sources: PushSources;
   stager: Stager;
+  sessions: Pick<Sessions, 'open'>;
   view(): DesiredView;
   observed(): ObservedView;
   candidates(): Candidate[];
@@ -173,6 +175,8 @@ export class Service implements NodeService {
   events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent> {
     return this.#parts.reader.events(options);
   }
+
+  openSession: NodeService['openSession'] = (request, io) => this.#parts.sessions.open(request, io);
 
   explain(slot: Slot): SlotExplanation {
     return explainSlot(this.#parts.view(), this.#parts.candidates(), slot);

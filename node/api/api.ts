@@ -16,6 +16,7 @@ import { peopleRoutes } from './routes/people.ts';
 import { pushRoutes } from './routes/push.ts';
 import { releasesRoutes } from './routes/releases.ts';
 import { appRoutesRoutes } from './routes/routes.ts';
+import { SESSION_PATH, sessionsRoutes } from './routes/sessions.ts';
 import { sourceRoutes } from './routes/source.ts';
 import { statusRoutes } from './routes/status.ts';
 
@@ -35,7 +36,9 @@ export function createApi(context: ApiContext) {
 
   const api = new Hono<ApiEnv>();
   api.use('*', (c, next) => (c.req.path === '/v1/health' ? next() : authenticated(c, next)));
-  api.use('*', (c, next) => (UPLOAD_PATH.test(c.req.path) ? next() : limitBody(c, next)));
+  api.use('*', (c, next) =>
+    UPLOAD_PATH.test(c.req.path) || SESSION_PATH.test(c.req.path) ? next() : limitBody(c, next),
+  );
   api.use('*', async (c, next) => {
     await next();
     // Answers hold state and sometimes secrets: no cache may keep them.
@@ -53,6 +56,7 @@ export function createApi(context: ApiContext) {
     .route('/', sourceRoutes(context))
     .route('/', pushRoutes(context))
     .route('/', buildpacksRoutes(context))
+    .route('/', sessionsRoutes(context))
     .route('/', linesRoutes(context))
     .route('/', explanationsRoutes(context));
 

@@ -135,6 +135,29 @@ export const pushOptions = object({
 });
 export type PushOptions = v.InferOutput<typeof pushOptions>;
 
+const ARGV_WORDS_MAX = 1_000;
+const TERMINAL_SIZE_MAX = 1_000;
+const commandEntries = {
+  argv: v.pipe(
+    v.array(
+      v.pipe(
+        v.string('should be text'),
+        v.check((word) => !word.includes('\0'), 'must not contain a NUL character'),
+      ),
+      'should be a list',
+    ),
+    v.maxLength(ARGV_WORDS_MAX, `should be at most ${ARGV_WORDS_MAX} words`),
+    v.check((words) => limits.byteLength(words.join(' ')) <= limits.COMMAND_BYTES_MAX, 'is too long'),
+  ),
+  terminal: v.optional(object({ columns: whole(1, TERMINAL_SIZE_MAX), rows: whole(1, TERMINAL_SIZE_MAX) })),
+};
+export const execOptions = object({
+  ...commandEntries,
+  process: v.optional(ruled(limits.processTypeProblem)),
+  index: whole(0, limits.INSTANCES_MAX - 1),
+});
+export const runOptions = object({ ...commandEntries, name: v.optional(appName) });
+
 export const scaleBody = object({ scale: v.optional(scale), memoryBytes: v.optional(memoryBytes) });
 export const restartSlotBody = object({
   process: ruled(limits.processTypeProblem),

@@ -4,12 +4,13 @@
 import type { Connection, PrivateKey, Stream } from '@libp2p/interface';
 import type { ClusterId, NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
-import type { Gossip, GossipListener, Log } from '../ports.ts';
+import type { DuplexHandler, DuplexRequests, Gossip, GossipListener, Log } from '../ports.ts';
 import { AddressBook } from './address-book.ts';
 import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
 import { Connections, Gate } from './connections.ts';
 import { Dialer } from './dialer.ts';
 import { LanDiscovery, wantsDiscovery } from './discovery.ts';
+import { DuplexClient, DuplexServer } from './duplex.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { createHost, type Host, silent } from './host.ts';
 import * as limits from './limits.ts';
@@ -46,7 +47,7 @@ const TELL_MEMBERSHIP = 'gossip.membership';
 const TELL_TIMEOUT_MS = 5_000;
 
 /** Not listening until `start`. Cannot be started again after `stop`. */
-export async function createGossip(options: GossipOptions): Promise<Gossip> {
+export async function createGossip(options: GossipOptions): Promise<Gossip & DuplexRequests> {
   const listen = await parseListen(options.listen);
   const rejections = createRejections(options.log);
   const gate = new Gate(rejections);
@@ -68,7 +69,7 @@ export async function createGossip(options: GossipOptions): Promise<Gossip> {
   return new LibP2PGossip({ options, host, gate, rejections, bound, addresses });
 }
 
-class LibP2PGossip implements Gossip {
+class LibP2PGossip implements Gossip, DuplexRequests {
   readonly self: NodeId;
   readonly #options: GossipOptions;
   readonly #log: Log;
@@ -85,6 +86,8 @@ class LibP2PGossip implements Gossip {
   readonly #prober: Prober;
   readonly #server: RpcServer;
   readonly #client: RpcClient;
+  readonly #duplexServer: DuplexServer;
+  readonly #duplexClient: DuplexClient;
   readonly #sync: Sync;
   readonly #wideSync = new Semaphore(limits.SYNC_PARALLEL_MAX, limits.CONNECTIONS_MAX);
   readonly #listeners: GossipListener[] = [];
@@ -153,6 +156,8 @@ class LibP2PGossip implements Gossip {
     this.#prober = new Prober(this.#connections, this.#dialer);
     this.#server = new RpcServer(log);
     this.#client = new RpcClient(this.#dialer, this.#protocol('rpc'));
+    this.#duplexServer = new DuplexServer(log);
+    this.#duplexClient = new DuplexClient(this.#dialer, this.#protocol('duplex'));
     this.#sync = new Sync({ source: options.desired, dialer: this.#dialer, protocol: this.#protocol('sync'), log });
   }
 
@@ -163,6 +168,11 @@ class LibP2PGossip implements Gossip {
   async start(): Promise<void> {
     await this.#book.load();
     await this.#serve('rpc', (stream, connection) => this.#server.serve(stream, connection), limits.RPC_STREAMS_MAX);
+    await this.#serve(
+      'duplex',
+      (stream, connection) => this.#duplexServer.serve(stream, connection),
+      limits.DUPLEX_STREAMS_MAX,
+    );
     await this.#serve('sync', (stream, connection) => this.#sync.serve(stream, connection), limits.SYNC_STREAMS_MAX);
     this.#server.handle(TELL_REPORTS, async (payload, from) =>
       this.#topics.receiveReports(checkReports(payload), from),
@@ -273,12 +283,25 @@ class LibP2PGossip implements Gossip {
     this.#listeners.push(listener);
   }
 
-  #protocol(name: 'rpc' | 'sync'): string {
+  requestDuplex(
+    node: NodeId,
+    method: string,
+    payload: unknown,
+    options: { input: AsyncIterable<Uint8Array>; signal: AbortSignal },
+  ): AsyncIterable<Uint8Array> {
+    return this.#duplexClient.request(node, method, payload, options);
+  }
+
+  handleDuplex(method: string, handler: DuplexHandler): void {
+    this.#duplexServer.handle(method, handler);
+  }
+
+  #protocol(name: 'rpc' | 'duplex' | 'sync'): string {
     return `/peer/${this.#options.clusterId}/${name}/1`;
   }
 
   async #serve(
-    name: 'rpc' | 'sync',
+    name: 'rpc' | 'duplex' | 'sync',
     handler: (stream: Stream, connection: Connection) => Promise<void>,
     streamsMax: number,
   ): Promise<void> {

@@ -9,6 +9,7 @@
  * - `spawn_failed`: the operating system refused a process; a retry may succeed.
  * - `image_unknown`, `image_too_large`: nothing was stored.
  * - `build_failed`, `time_limit`, `aborted`: the engine keeps its cache and nothing else; `busy`: nothing was started.
+ * - `not_running`: there is no such instance here, or it has not come so far; nothing was started.
  * - `invalid_name`: a bug or a hostile name; nothing was touched.
  */
 export type RuntimeErrorCode =
@@ -28,6 +29,7 @@ export type RuntimeErrorCode =
   | 'busy'
   | 'aborted'
   | 'engine_unusable'
+  | 'not_running'
   | 'invalid_name';
 
 export class RuntimeError extends Error {

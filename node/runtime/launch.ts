@@ -89,7 +89,8 @@ export type Rlimits = { pidsMax: number; filesMax: number; fileBytesMax: number 
 
 export function loaderArguments(limits: Rlimits): string[] {
   const fileKiB = Math.max(1, Math.ceil(limits.fileBytesMax / 1024));
-  return [BASH, '-c', LOADER, 'peer', String(limits.pidsMax), String(limits.filesMax), String(fileKiB)];
+  // Node's pipes are sockets, by which bash would take itself for a remote shell and read the app's .bashrc.
+  return [BASH, '--norc', '-c', LOADER, 'peer', String(limits.pidsMax), String(limits.filesMax), String(fileKiB)];
 }
 
 /** The command that starts an app, to be sent as a load. */

@@ -3,7 +3,8 @@
 
 import type { Digest, InstanceId } from '../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
-import type { Log, Runtime, RuntimeEvent } from '../ports.ts';
+import type { Attended, AttendedCommand, CommandRunner, Log, Runtime, RuntimeEvent, TaskSpec } from '../ports.ts';
+import { Commands, notRunning } from './commands.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from './confinement.ts';
 import { RuntimeError } from './errors.ts';
 import { startProblem } from './exits.ts';
@@ -26,7 +27,7 @@ export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'disk
   log: Log;
 };
 
-export async function createProcessRuntime(options: ProcessRuntimeOptions): Promise<Runtime> {
+export async function createProcessRuntime(options: ProcessRuntimeOptions): Promise<Runtime & CommandRunner> {
   const { isolation, log } = options;
   log.info('runtime.started', {
     kind: 'process',
@@ -45,17 +46,20 @@ type Entry = {
   /** Why it was stopped before it was launched. */
   stopReason: string | undefined;
   supervised: Supervised | undefined;
+  /** Once it has been launched: what a command inside needs. */
+  place: { record: InstanceRecord; folder: InstanceFolder; shim: number } | undefined;
   /** Resolves when nothing of it is left, or it was let go of. */
   done: Promise<void>;
 };
 
-class ProcessRuntime implements Runtime {
+class ProcessRuntime implements Runtime, CommandRunner {
   readonly kind = 'process';
   readonly stacks: readonly string[];
   readonly #options: ProcessRuntimeOptions;
   readonly #boot: string;
   readonly #ports = new PortPool(Math.random());
   readonly #entries = new Map<InstanceId, Entry>();
+  readonly #commands: Commands;
   readonly #listeners: ((event: RuntimeEvent) => void)[] = [];
   #closed = false;
 
@@ -63,6 +67,17 @@ class ProcessRuntime implements Runtime {
     this.#options = options;
     this.stacks = [options.stack];
     this.#boot = boot;
+    this.#commands = new Commands(options);
+  }
+
+  async exec(id: InstanceId, command: AttendedCommand): Promise<Attended> {
+    const place = this.#entries.get(id)?.place;
+    if (place === undefined) throw notRunning(id);
+    return this.#commands.exec(place, command);
+  }
+
+  runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
+    return this.#commands.runTask(task, command);
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): void {
@@ -91,6 +106,7 @@ class ProcessRuntime implements Runtime {
       preparing: new AbortController(),
       stopReason: undefined,
       supervised: undefined,
+      place: undefined,
       done: Promise.resolve(),
     };
     this.#entries.set(spec.id, entry);
@@ -107,6 +123,7 @@ class ProcessRuntime implements Runtime {
 
   async close(options: { keepInstances: boolean }): Promise<void> {
     this.#closed = true;
+    await this.#commands.close();
     for (const [id, entry] of this.#entries) {
       if (options.keepInstances && entry.supervised !== undefined) entry.supervised.detach();
       // One that is not launched yet cannot be adopted either.
@@ -145,6 +162,7 @@ class ProcessRuntime implements Runtime {
       const launched = await launchInstance(launch);
       this.#emit({ type: 'instanceLaunched', id: spec.id, port: record.port, ...hostOf(record) });
       entry.supervised = supervise(this.#context(), { record, folder, ...launched });
+      entry.place = { record, folder, shim: launched.shim };
       if (entry.stopReason !== undefined) entry.supervised.stop(entry.stopReason);
       await entry.supervised.ended;
     } catch (error) {
@@ -192,11 +210,13 @@ class ProcessRuntime implements Runtime {
     isolation.users.hold(record.uid);
     // Looked for again: the end of a shim that ended before its FIFOs were open would never be heard of.
     const ended = (await folder.livingShim()) === undefined;
+    await this.#commands.removeLeftovers(record.id);
     const supervised = supervise(this.#context(), { record, folder, descriptors, shim, ended });
     const entry: Entry = {
       preparing: new AbortController(),
       stopReason: undefined,
       supervised,
+      place: { record, folder, shim },
       done: Promise.resolve(),
     };
     this.#entries.set(record.id, entry);

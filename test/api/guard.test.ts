@@ -39,6 +39,8 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'POST /v1/apps/:name/source/chunks': 'developer',
   'POST /v1/apps/:name/source/missing': 'developer',
   'POST /v1/buildpacks/:name': 'developer',
+  'POST /v1/apps/:name/exec': 'developer',
+  'POST /v1/apps/:name/run': 'developer',
   'GET /v1/apps/:name/logs': 'viewer',
   'GET /v1/events': 'viewer',
   'GET /v1/apps/:name/why': 'viewer',

@@ -18,6 +18,7 @@ import type { Candidate } from '../../node/core/feasibility.ts';
 import { slotsOf } from '../../node/core/placement.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
 import type {
+  DuplexHandler,
   Log,
   LogLine,
   MemberView,
@@ -28,6 +29,8 @@ import type {
   StagedDroplet,
   StageRequest,
 } from '../../node/ports.ts';
+import { Sessions } from '../../node/sessions.ts';
+import { PlainRunner } from './plain-runner.ts';
 
 export const tokenOf = (role: Role): string =>
   `peer_${createHash('sha256').update(`the ${role} of the tests`).digest('hex')}`;
@@ -67,6 +70,8 @@ export class MemoryNode implements NodeService {
   #listeners = new Set<() => void>();
   #lineListeners = new Set<(line: LogLine) => void>();
   #counter = 0;
+  readonly runner = new PlainRunner();
+  readonly #sessions: Sessions;
 
   constructor(options: { nodes?: string[]; pid?: number; dataDir?: string } = {}) {
     const names = options.nodes ?? ['alpha', 'beta'];
@@ -97,6 +102,24 @@ export class MemoryNode implements NodeService {
       pid: options.pid ?? process.pid,
       dataDir: options.dataDir ?? '/nowhere',
     };
+    // Every node of this cluster is this one.
+    const local = new Map<string, DuplexHandler>();
+    this.#sessions = new Sessions({
+      self: this.self,
+      runner: this.runner,
+      duplex: {
+        handleDuplex: (method, handler) => void local.set(method, handler),
+        requestDuplex: (_node, method, payload, { input, signal }) =>
+          local.get(method)!(payload, this.self.id, input, signal),
+      },
+      logs: { append: (line) => void this.logged.push({ ...line, node: this.self.id, atMs: 1_700_000_000_000 }) },
+      log: memoryLog(),
+      view: () => this.#view,
+      candidates: () => this.#candidates(),
+      holds: () => true,
+      fetchBlob: async () => {},
+      record: (event) => void this.recorded.push({ ...event, node: this.self.id, atMs: 1_700_000_000_000 }),
+    });
   }
 
   #apply(change: NamedChange, author: ChangeAuthor): void {
@@ -362,6 +385,9 @@ export class MemoryNode implements NodeService {
         : [{ node: id, status, draining, report, labels: {}, freeBytes: report.memoryBytes }],
     );
   }
+
+  /** Commands run for real, as plain processes of this machine. */
+  openSession: NodeService['openSession'] = (request, io) => this.#sessions.open(request, io);
 
   async restartSlot(slot: Slot): Promise<void> {
     for (const node of this.#nodes) {

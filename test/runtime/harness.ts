@@ -11,6 +11,7 @@ import type { Isolation } from '../../node/runtime/confinement.ts';
 import { closeIsolation, prepareIsolation } from '../../node/runtime/isolation.ts';
 import { createLogStore, type PacedLogStore } from '../../node/runtime/logs.ts';
 import { createProcessRuntime, type ProcessRuntimeOptions } from '../../node/runtime/process.ts';
+import type { CommandsHarness } from './commands.contract.ts';
 import { DropletShelf } from './droplet.ts';
 import type { RuntimeHarness } from './runtime.contract.ts';
 
@@ -49,7 +50,7 @@ export async function processesNaming(text: string): Promise<string[]> {
   return lines.filter((line) => line.includes(text));
 }
 
-export type ProcessHarness = RuntimeHarness & { dataDir: string };
+export type ProcessHarness = RuntimeHarness & CommandsHarness & { dataDir: string };
 
 export async function processHarness(
   options: { insecure?: boolean; groups?: false; runtime?: Partial<ProcessRuntimeOptions> } = {},

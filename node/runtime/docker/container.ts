@@ -131,6 +131,29 @@ function tmpfs(memoryBytes: number): string {
   return `rw,exec,nosuid,nodev,mode=1777,size=${Math.floor(memoryBytes * TMP_SHARE)}`;
 }
 
+/** The same container for a task: attended to from its start, its output kept nowhere, never adopted. */
+export function taskOptions(
+  plan: Omit<DropletPlan, 'command'> & { argv: string[]; terminal: boolean },
+): ContainerCreateOptions {
+  const options = dropletContainer({ ...plan, command: '' });
+  const { [RECORD_LABEL]: _, ...labels } = options.Labels!;
+  return {
+    ...options,
+    Cmd: plan.argv,
+    Labels: labels,
+    Tty: plan.terminal,
+    OpenStdin: true,
+    StdinOnce: true,
+    AttachStdin: true,
+    AttachStdout: true,
+    AttachStderr: true,
+    HostConfig: {
+      ...options.HostConfig,
+      LogConfig: { Type: 'none', Config: {} },
+    },
+  };
+}
+
 /** `NAME=value`; a value cannot hold NUL, so it is cut there. */
 function environmentList(env: Readonly<Record<string, string>>): string[] {
   return Object.entries(env)

@@ -7,8 +7,18 @@ import { join } from 'node:path';
 import type { Container, ContainerInspectInfo, ImageInspectInfo } from 'dockerode';
 import type { Digest, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
-import type { BlobStore, Log, Runtime, RuntimeEvent } from '../../ports.ts';
+import type {
+  Attended,
+  AttendedCommand,
+  BlobStore,
+  CommandRunner,
+  Log,
+  Runtime,
+  RuntimeEvent,
+  TaskSpec,
+} from '../../ports.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../bwrap.ts';
+import { notRunning } from '../commands.ts';
 import { type Isolation, writeAccounts } from '../confinement.ts';
 import { instanceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
@@ -17,6 +27,7 @@ import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../fol
 import { unpackDroplet } from '../launchinstance.ts';
 import type { PacedLogStore } from '../logs.ts';
 import { killAll } from '../termination.ts';
+import { DockerCommands } from './commands.ts';
 import { dropletContainer, imageContainer } from './container.ts';
 import type { Engine } from './engine.ts';
 import { exposedPort, imageStack } from './image-config.ts';
@@ -42,7 +53,7 @@ export type DockerRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskS
 const INSTANCE_PORT = 8080;
 const NOT_FOUND = 404;
 
-export async function createDockerRuntime(options: DockerRuntimeOptions): Promise<Runtime> {
+export async function createDockerRuntime(options: DockerRuntimeOptions): Promise<Runtime & CommandRunner> {
   const { engine, log } = options;
   const stacks = await findStacks(engine.docker);
   const policy = await raisePolicy(options.nodeId, options.policy);
@@ -78,11 +89,13 @@ type Entry = {
   /** Why it was stopped before it was launched. */
   stopReason: string | undefined;
   supervised: Supervised | undefined;
+  /** Once it has been started. */
+  container?: Container;
   /** Resolves when nothing of it is left, or it was let go of. */
   done: Promise<void>;
 };
 
-class DockerRuntime implements Runtime {
+class DockerRuntime implements Runtime, CommandRunner {
   readonly kind = 'docker';
   readonly stacks: readonly string[];
   readonly #options: DockerRuntimeOptions;
@@ -90,6 +103,7 @@ class DockerRuntime implements Runtime {
   /** Stack → id of its image. */
   readonly #stacks: ReadonlyMap<string, string>;
   readonly #networks: AppNetworks;
+  readonly #commands: DockerCommands;
   readonly #policy: { lower(): Promise<void> };
   readonly #entries = new Map<InstanceId, Entry>();
   readonly #listeners: ((event: RuntimeEvent) => void)[] = [];
@@ -102,6 +116,27 @@ class DockerRuntime implements Runtime {
     this.#stacks = parts.stacks;
     this.images = parts.images;
     this.stacks = [...parts.stacks.keys(), imageStack(options.engine.architecture)];
+    const imageOf = (stack: string): string => {
+      const image = parts.stacks.get(stack);
+      if (image !== undefined) return image;
+      throw new RuntimeError('engine_unusable', `tasks need a droplet, and this node runs none of the stack ${stack}`);
+    };
+    this.#commands = new DockerCommands({
+      ...options,
+      readBlob: (digest) => options.blobs.read(digest),
+      networks: this.#networks,
+      imageOf,
+    });
+  }
+
+  async exec(id: InstanceId, command: AttendedCommand): Promise<Attended> {
+    const container = this.#entries.get(id)?.container;
+    if (container === undefined) throw notRunning(id);
+    return this.#commands.exec(container, command);
+  }
+
+  runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
+    return this.#commands.runTask(task, command);
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): void {
@@ -147,6 +182,7 @@ class DockerRuntime implements Runtime {
 
   async close(options: { keepInstances: boolean }): Promise<void> {
     this.#closed = true;
+    await this.#commands.close();
     const letGo: Promise<void>[] = [];
     for (const [id, entry] of this.#entries) {
       if (options.keepInstances && entry.supervised !== undefined) letGo.push(entry.supervised.detach());
@@ -182,6 +218,7 @@ class DockerRuntime implements Runtime {
       const started = await container.inspect();
       this.#emit({ type: 'instanceLaunched', id: spec.id, port, host: addressOf(started) });
       entry.supervised = await this.#supervise(record, folder, container, started);
+      entry.container = container;
       if (entry.stopReason !== undefined) entry.supervised.stop(entry.stopReason);
       await entry.supervised.ended;
     } catch (error) {
@@ -292,6 +329,9 @@ class DockerRuntime implements Runtime {
     };
     this.#entries.set(record.id, entry);
     entry.supervised = await this.#supervise(record, folder, container, found);
+    entry.container = container;
+    // Of a daemon that was killed: nobody attends to them any more.
+    await this.#commands.endAll(container);
     entry.done = entry.supervised.ended.then(async () => {
       await this.#cleanUp(record.id, { container, folder });
       await this.#networks.release(record.app.id);

@@ -1,0 +1,24 @@
+// A task as an instance: what is made the same way for both. Pure.
+
+import type { InstanceSpec } from '../core/types.ts';
+import type { TaskSpec } from '../ports.ts';
+import type { InstanceRecord } from './folder.ts';
+
+/** Tasks have no port; apps that insist on one find this. */
+export const TASK_PORT = 8080;
+
+export const taskInstance = (task: TaskSpec): InstanceSpec => ({
+  ...task,
+  process: 'task',
+  index: 0,
+  restartCount: 0,
+  command: '',
+  health: { kind: 'process', path: '/', timeoutMs: 0 },
+});
+
+export function taskRecord(task: TaskSpec, uid: number): InstanceRecord {
+  const { id, app, release, memoryBytes, diskBytes } = task;
+  const { process, index, restartCount, health } = taskInstance(task);
+  const place = { port: TASK_PORT, uid, boot: '' };
+  return { version: 1, id, app, process, index, release, restartCount, memoryBytes, diskBytes, health, ...place };
+}
