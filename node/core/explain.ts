@@ -74,7 +74,7 @@ export function explainSlot(view: DesiredView, candidates: readonly Candidate[],
   return {
     slot,
     decision,
-    holders: holdersOf(view.apps.get(slot.app), candidates, key),
+    holders: holdersOf(view.apps.get(slot.app), candidates, key, decision.why === 'kept' ? decision.owner : undefined),
     considered,
     absent: [...view.nodes.keys()].filter((node) => !present.has(node)).sort(compareText),
     successors: placement.successorsOf(slot.app),
@@ -89,13 +89,22 @@ function unwantedBecause(view: DesiredView, slot: Slot): Unwanted {
   return Object.hasOwn(app.release.processes, slot.process) ? 'scale' : 'noProcess';
 }
 
-function holdersOf(app: AppView | undefined, candidates: readonly Candidate[], key: string): HolderExplanation[] {
+/** @param keeper who keeps the slot; a crashed copy that would come before it has no room where it is. */
+function holdersOf(
+  app: AppView | undefined,
+  candidates: readonly Candidate[],
+  key: string,
+  keeper?: NodeId,
+): HolderExplanation[] {
   const release = app?.release;
   if (app === undefined || release === undefined) return [];
   const holders = [...(holdersBySlot(candidates).get(key) ?? [])];
   return holders
     .sort(
-      (a, b) => Number(mayKeep(b.candidate)) - Number(mayKeep(a.candidate)) || compareHolders(a, b, app, release, key),
+      (a, b) =>
+        Number(b.candidate.node === keeper) - Number(a.candidate.node === keeper) ||
+        Number(mayKeep(b.candidate)) - Number(mayKeep(a.candidate)) ||
+        compareHolders(a, b, app, release, key),
     )
     .map(({ candidate, instance }) => ({
       node: candidate.node,
