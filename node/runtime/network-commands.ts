@@ -55,24 +55,25 @@ export const addressOf = (subnet: Network, number: number): string => formatIpv4
 export const buildsOf = (subnet: Network): Network => `${addressOf(subnet, BUILD_NUMBERS.first)}/${BUILD_BITS}`;
 export const numberOf = (subnet: Network, address: string): number => ipv4(address) - range(subnet).first;
 
-export function bridgeCommands(key: NetworkKey, subnet: Network): string {
+/** @param mtu of every part: a packet that is larger than what the other end takes is dropped without a word. */
+export function bridgeCommands(key: NetworkKey, subnet: Network, mtu: number): string {
   const bridge = bridgeName(key);
   return lines([
     // Learning nothing and forwarding at once: there is one bridge, and no loop.
     `link add ${bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
-    `link set ${bridge} addrgenmode none`,
+    `link set ${bridge} addrgenmode none mtu ${mtu}`,
     `addr add ${gatewayOf(subnet)}/${SUBNET_BITS} dev ${bridge}`,
     `link set ${bridge} up`,
   ]);
 }
 
 /** Makes the namespace and plugs it in, on a port that no other port of the bridge hears. */
-export function namespaceCommands(key: NetworkKey, number: number): string {
+export function namespaceCommands(key: NetworkKey, number: number, mtu: number): string {
   const namespace = namespaceName(key, number);
   const veth = vethName(key, number);
   return lines([
     `netns add ${namespace}`,
-    `link add ${veth} type veth peer name eth0 netns ${namespace}`,
+    `link add ${veth} mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${namespace}`,
     `link set ${veth} addrgenmode none master ${bridgeName(key)}`,
     `link set ${veth} type bridge_slave isolated on`,
     `link set ${veth} up`,
@@ -83,10 +84,10 @@ export function namespaceCommands(key: NetworkKey, number: number): string {
  * What is set within the namespace. Without IPv6, so that nothing is reached past the rules. Everything is beyond the gateway,
  * other instances too, so that the rules answer for them.
  */
-export function insideCommands(subnet: Network, number: number, mtu: number): string {
+export function insideCommands(subnet: Network, number: number): string {
   return lines([
     'link set lo up',
-    `link set eth0 addrgenmode none mtu ${mtu} up`,
+    'link set eth0 addrgenmode none up',
     `addr add ${addressOf(subnet, number)}/32 dev eth0`,
     `route add ${gatewayOf(subnet)} dev eth0`,
     `route add default via ${gatewayOf(subnet)}`,

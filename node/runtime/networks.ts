@@ -119,7 +119,8 @@ export class Networks {
     // Rules first: nobody is plugged in before they hold.
     this.#resolvers = await readResolvers();
     await this.#apply();
-    if (!isThere) await runCommand(['ip', '-batch', '-'], { stdin: bridgeCommands(this.#key, this.#subnet) });
+    if (!isThere)
+      await runCommand(['ip', '-batch', '-'], { stdin: bridgeCommands(this.#key, this.#subnet, this.#mtu) });
     await writeFile(`/proc/sys/net/ipv4/conf/${bridge}/route_localnet`, '1');
     await enableForwarding();
     // Proves that the machine allows it all, and is the first spare.
@@ -218,9 +219,9 @@ export class Networks {
     this.#taken.add(number);
     const namespace = namespaceName(this.#key, number);
     try {
-      await runCommand(['ip', '-batch', '-'], { stdin: namespaceCommands(this.#key, number) });
+      await runCommand(['ip', '-batch', '-'], { stdin: namespaceCommands(this.#key, number, this.#mtu) });
       await runCommand(['ip', '-n', namespace, '-batch', '-'], {
-        stdin: insideCommands(this.#subnet, number, this.#mtu),
+        stdin: insideCommands(this.#subnet, number),
       });
       await passFirewall(bridgeName(this.#key), this.#options.log);
     } catch (error) {
