@@ -4,7 +4,7 @@
 import type { InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import { type Infeasible, infeasibleReasons } from '../core/feasibility.ts';
-import { slotsOf } from '../core/placement.ts';
+import { slotsOf } from '../core/slots.ts';
 import type { MemberView, ObservedView } from '../ports.ts';
 import { instancesOf, slotName } from './shaping.ts';
 

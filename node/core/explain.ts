@@ -5,7 +5,9 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { Considered, Decision } from './decision.ts';
 import { type Candidate, type Infeasible, mayKeep } from './feasibility.ts';
-import { compareHolders, holdersBySlot, isCurrent, place, slotsOf } from './placement.ts';
+import { compareHolders, holdersBySlot } from './holders.ts';
+import { place } from './placement.ts';
+import { isCurrent, slotsOf } from './slots.ts';
 import { compareText, slotKey } from './state.ts';
 import type { InstanceReport, Slot } from './types.ts';
 

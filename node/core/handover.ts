@@ -9,7 +9,7 @@
 // Decides neither which copy is to go nor when another replaces it (reconcile.ts, rollout.ts).
 
 import type { NodeId } from '../../crdt/ids.ts';
-import type { Holder } from './placement.ts';
+import type { Holder } from './holders.ts';
 import type { CoreState, LocalInstance, Offer } from './state.ts';
 import { compareText } from './state.ts';
 import type { InstanceReport } from './types.ts';

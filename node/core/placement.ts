@@ -1,11 +1,11 @@
 // Placement: the pure function from (desired state, observed state) to "which node fills which slot". Every node computes it
 // for the whole cluster; equal inputs give equal outputs whatever the order they arrived in. Starts and stops nothing.
 
-import type { AppId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import { type Considered, fillingDecision, type Recorder } from './decision.ts';
 import { type Candidate, type Infeasible, infeasibleReasons, isFeasible, mayKeep } from './feasibility.ts';
-import { rendezvousWeight } from './hash.ts';
+import { bestHolder, type Holder, holderClass, holdersBySlot } from './holders.ts';
 import {
   type CoarseRank,
   coarseRankOf,
@@ -15,8 +15,9 @@ import {
   rankOf,
   weightsOf,
 } from './ranking.ts';
+import { isCurrent, keyedSlotsOf } from './slots.ts';
 import { compareText, slotKey } from './state.ts';
-import type { InstanceReport, Report, Slot } from './types.ts';
+import type { Slot } from './types.ts';
 
 export type Placement = {
   /** Keyed by slot: the node that fills it. A slot that no node may fill is missing here. */
@@ -30,77 +31,6 @@ export type Placement = {
   /** As holdersBySlot of the candidates says. */
   holders: ReadonlyMap<string, readonly Holder[]>;
 };
-
-/** A running copy of a slot, where it is. */
-export type Holder = { candidate: Candidate; instance: InstanceReport };
-
-/** The slots an app wants, in roll-out order: process types by name, then index. */
-export function slotsOf(app: AppView): readonly Slot[] {
-  return keyedSlotsOf(app).slots;
-}
-
-type KeyedSlots = { slots: readonly Slot[]; keys: readonly string[] };
-/** Views are never changed, and decided on many times. */
-const slotsByApp = new WeakMap<AppView, KeyedSlots>();
-
-/** The same slots, with their keys in the same order. */
-export function keyedSlotsOf(app: AppView): KeyedSlots {
-  let known = slotsByApp.get(app);
-  if (known === undefined) {
-    const slots = listSlots(app);
-    known = { slots, keys: slots.map(slotKey) };
-    slotsByApp.set(app, known);
-  }
-  return known;
-}
-
-function listSlots(app: AppView): Slot[] {
-  if (app.stopped || app.release === undefined) return [];
-  const slots: Slot[] = [];
-  for (const process of Object.keys(app.release.processes).sort(compareText)) {
-    const count = app.scale[process] ?? (process === 'web' ? 1 : 0);
-    for (let index = 0; index < count; index++) slots.push({ app: app.id, process, index });
-  }
-  return slots;
-}
-
-/** Whether the instance is what the app wants now. */
-export function isCurrent(
-  instance: { release: ReleaseId; restartCount: number },
-  app: AppView,
-  release: ReleaseView,
-): boolean {
-  return instance.release === release.id && instance.restartCount >= app.restartCount;
-}
-
-/** Who runs a copy of which slot, keyed by slot. */
-export function holdersBySlot(candidates: readonly Candidate[]): Map<string, Holder[]> {
-  const holders = new Map<string, Holder[]>();
-  for (const candidate of candidates) {
-    const keys = slotKeysOf(candidate.report);
-    for (const [at, instance] of candidate.report.instances.entries()) {
-      if (instance.state === 'stopping') continue;
-      const key = keys[at]!;
-      const list = holders.get(key);
-      if (list === undefined) holders.set(key, [{ candidate, instance }]);
-      else list.push({ candidate, instance });
-    }
-  }
-  return holders;
-}
-
-/** Reports are never changed once they are made. */
-const keysByReport = new WeakMap<Report, string[]>();
-
-/** The slots of a report's instances, in their order. */
-function slotKeysOf(report: Report): string[] {
-  let keys = keysByReport.get(report);
-  if (keys === undefined) {
-    keys = report.instances.map(slotKey);
-    keysByReport.set(report, keys);
-  }
-  return keys;
-}
 
 /**
  * @param candidates every node with a report that is not known to be dead; `freeBytes` must be its whole budget. They are
@@ -528,62 +458,6 @@ const countsIn = (spread: Spread, candidate: Candidate) => ({
   sameApp: spread.nodes.get(candidate.node) ?? 0,
   sameZone: spread.zones.get(zoneOf(candidate)) ?? 0,
 });
-
-/** The copy that should stay of those given. */
-export function bestHolder(
-  holders: readonly Holder[],
-  app: AppView,
-  release: ReleaseView,
-  key: string,
-): Holder | undefined {
-  let best: Holder | undefined;
-  for (const holder of holders) {
-    if (best === undefined || compareHolders(holder, best, app, release, key) < 0) best = holder;
-  }
-  return best;
-}
-
-/** Better first: right release and ready; then ready; then the most likely to be ready soon; then the emptier node. */
-export function compareHolders(a: Holder, b: Holder, app: AppView, release: ReleaseView, key: string): number {
-  return (
-    holderClass(a, app, release) - holderClass(b, app, release) ||
-    instancesOfApp(a.candidate, app.id) - instancesOfApp(b.candidate, app.id) ||
-    takenByOthers(a) - takenByOthers(b) ||
-    rendezvousWeight(key, b.candidate.node) - rendezvousWeight(key, a.candidate.node) ||
-    compareText(a.instance.id, b.instance.id)
-  );
-}
-
-/** Lower is better. 0: right release, ready. */
-function holderClass(holder: Holder, app: AppView, release: ReleaseView): number {
-  const current = isCurrent(holder.instance, app, release);
-  switch (holder.instance.state) {
-    case 'ready':
-      return current ? 0 : 1;
-    case 'starting':
-    case 'unhealthy':
-      return current ? 2 : 3;
-    default:
-      return current ? 4 : 5;
-  }
-}
-
-/** Share of its node's memory that all but this instance take, by the node's own report; what crashed has its place kept. */
-function takenByOthers({ candidate, instance }: Holder): number {
-  let bytes = 0;
-  for (const other of candidate.report.instances) {
-    if (other.id !== instance.id && other.state !== 'stopping') bytes += other.memoryBytes;
-  }
-  return bytes / Math.max(1, candidate.report.memoryBytes);
-}
-
-function instancesOfApp(candidate: Candidate, app: AppId): number {
-  let count = 0;
-  for (const instance of candidate.report.instances) {
-    if (instance.app === app && instance.state !== 'stopping') count++;
-  }
-  return count;
-}
 
 /** The failure domain; '' when the node names none. */
 const zoneOf = (candidate: Candidate): string => candidate.labels.zone ?? '';

@@ -7,8 +7,10 @@ import { minorNewsMs } from './config.ts';
 import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { askToVacate, isPromised, offer, offerEndsAtMs, promise, stopVacating, withdraw } from './handover.ts';
-import { bestHolder, type Holder, isCurrent, keyedSlotsOf, type Placement } from './placement.ts';
+import { bestHolder, type Holder } from './holders.ts';
+import type { Placement } from './placement.ts';
 import { Rollout } from './rollout.ts';
+import { isCurrent, keyedSlotsOf } from './slots.ts';
 import { type CoreState, compareText, crashHistory, type LocalInstance, slotKey } from './state.ts';
 import type { Effect, Slot } from './types.ts';
 

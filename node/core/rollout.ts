@@ -3,7 +3,9 @@
 
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
 import { promisesToStay } from './handover.ts';
-import { type Holder, isCurrent, type Placement } from './placement.ts';
+import type { Holder } from './holders.ts';
+import type { Placement } from './placement.ts';
+import { isCurrent } from './slots.ts';
 import { type CoreState, type LocalInstance, slotKey } from './state.ts';
 import type { InstanceReport, Slot } from './types.ts';
 

@@ -15,7 +15,7 @@ import { ChunkFrames } from '../../node/blobs/chunk-frames.ts';
 import { BlobError } from '../../node/blobs/errors.ts';
 import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from '../../node/core/explain.ts';
 import type { Candidate } from '../../node/core/feasibility.ts';
-import { slotsOf } from '../../node/core/placement.ts';
+import { slotsOf } from '../../node/core/slots.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
 import type {
   DuplexHandler,

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
 import { isPromised, offer, promise, promisesOf, withdraw } from '../../node/core/handover.ts';
-import type { Holder } from '../../node/core/placement.ts';
+import type { Holder } from '../../node/core/holders.ts';
 import { initialState, type LocalInstance } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
 import type { Effect, Event, InstanceReport } from '../../node/core/types.ts';

@@ -9,7 +9,8 @@
 
 import type { AppView, DesiredView, ReleaseView } from '../../../crdt/view.ts';
 import { candidatesOf } from '../../../node/core/candidates.ts';
-import { isCurrent, place, slotsOf } from '../../../node/core/placement.ts';
+import { place } from '../../../node/core/placement.ts';
+import { isCurrent, slotsOf } from '../../../node/core/slots.ts';
 import { slotKey } from '../../../node/core/state.ts';
 import type { SimNode } from '../node.ts';
 import type { World } from '../world.ts';

@@ -12,7 +12,7 @@ import {
   type NodeId,
 } from '../../../crdt/ids.ts';
 import type { AppView, DesiredView, NodeView, ReleaseView } from '../../../crdt/view.ts';
-import { slotsOf } from '../../../node/core/placement.ts';
+import { slotsOf } from '../../../node/core/slots.ts';
 import type { SelfInfo } from '../../../node/core/state.ts';
 import type { AdoptedInstance } from '../../../node/core/types.ts';
 import { hexOf } from '../prng.ts';
