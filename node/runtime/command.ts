@@ -8,7 +8,13 @@ const TIMEOUT_MS = 10_000;
 /** System programs that only root uses are not on every daemon's path. */
 const PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Resolves with what it printed; fails with an error that names the program and quotes its first line of complaint. */
+/** As strerror(3) says it in the C locale, in which nothing else is set. */
+const DISK_FULL = 'No space left on device';
+
+/**
+ * Resolves with what it printed; fails with an error that names the program and quotes its first line of complaint, with code
+ * ENOSPC when the disk was full.
+ */
 export function runCommand(
   argv: readonly string[],
   options: { stdin?: string; timeoutMs?: number } = {},
@@ -32,7 +38,10 @@ export function runCommand(
     child.once('error', (error) => reject(new Error(`${program} cannot be run: ${error.message}`)));
     child.once('close', (code, signal) => {
       if (code === 0) resolve(output);
-      else reject(new Error(`${program}: ${problem.trim().split('\n')[0] || `status ${code ?? signal}`}`));
+      else {
+        const error = new Error(`${program}: ${problem.trim().split('\n')[0] || `status ${code ?? signal}`}`);
+        reject(problem.includes(DISK_FULL) ? Object.assign(error, { code: 'ENOSPC' }) : error);
+      }
     });
     child.stdin.on('error', () => {});
     child.stdin.end(options.stdin ?? '');

@@ -34,6 +34,11 @@ export class Load {
     this.#timer = setInterval(() => this.#sendDue(), Math.min(10, this.#intervalMs));
   }
 
+  /** Requests sent so far. */
+  get sent(): number {
+    return this.#result.sent;
+  }
+
   /** Sends no more, waits for the answers that are open. */
   async stop(): Promise<LoadResult> {
     clearInterval(this.#timer);

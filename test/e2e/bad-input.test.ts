@@ -121,7 +121,10 @@ describe('what there is not, or may not be', () => {
     [['map', 'good', 'http://somewhere'], 'without http://'],
     [['push', STATIC, '--route', 'not a host'], 'must begin with a DNS name'],
     [['push', STATIC, '--env', '1A=x'], 'not beginning with a digit'],
-    [['push', STATIC, '--buildpack', 'cobol'], 'buildpack "cobol": expected one of nodejs'],
+    [
+      ['push', STATIC, '--buildpack', 'cobol'],
+      'buildpack "cobol": expected one of deno, bun, ruby, php, java, go, nodejs',
+    ],
     [['push', STATIC, '--buildpack', '/nowhere'], 'there is no such folder'],
     ...['app', 'restart', 'stop-app', 'start-app', 'delete', 'releases', 'rollback', 'env', 'logs', 'events'].map(
       (command): [string[], string] => [[command, 'nope'], 'there is no app nope: see peer apps'],
