@@ -17,7 +17,7 @@ export const defaultConfig = {
   /** Reports caused by changes are at least this far apart, so that a burst of changes is one report. */
   reportGapMs: 25,
   /** And at least this per member: when a tenth of a thousand nodes dies, each of the others has news several times. */
-  reportGapPerMemberMs: 0.25,
+  reportGapPerMemberMs: 0.4,
   /**
    * Of more than membersProbedMax members: news that nobody waits for (a droplet held, an instance launched) waits this long per
    * member for other news to go with. When many nodes die, the fetches of new successors alone would be a storm.
