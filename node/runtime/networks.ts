@@ -37,6 +37,8 @@ const RESOLVERS_LOOK_MS = 30_000;
 const BUILD_HOSTS_MAX = 64;
 const LOOKUP_TIMEOUT_MS = 2_000;
 const MTU_DEFAULT = 1_500;
+/** Longer than any router takes to hear that an instance has ended. */
+const LINGER_MS = 2_000;
 /** IPv4 lets no network have less. */
 const MTU_MIN = 576;
 
@@ -160,6 +162,13 @@ export class Networks {
   async release({ namespace }: OwnNetwork): Promise<void> {
     const number = this.#numberOf(namespace);
     if (number !== undefined) await this.#inOrder(() => this.#remove(number));
+  }
+
+  /** The same a moment later: what still arrives for the instance is refused at once, where without its network nobody would answer. */
+  releaseLater(network: OwnNetwork): void {
+    setTimeout(() => {
+      if (!this.#closed) void this.release(network);
+    }, LINGER_MS).unref();
   }
 
   /**

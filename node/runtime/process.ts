@@ -223,7 +223,7 @@ class ProcessRuntime implements Runtime, CommandRunner {
     entry.done = supervised.ended.then(async () => {
       await folder.remove().catch(() => {});
       if (record.network === undefined) this.#ports.release(record.port);
-      else await isolation.networks?.release(record.network);
+      else isolation.networks?.releaseLater(record.network);
       isolation.users.release(record.uid);
       this.#entries.delete(record.id);
     });
