@@ -4,7 +4,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { NamedChange } from '../crdt/change.ts';
 import type { AppId, ClusterId, Digest, InstanceId, NodeId, ReleaseId } from '../crdt/ids.ts';
-import type { DesiredView } from '../crdt/view.ts';
+import type { DesiredView, ImageView } from '../crdt/view.ts';
 import type { SlotExplanation, WhatIf } from './core/explain.ts';
 import type {
   AdoptedInstance,
@@ -83,7 +83,7 @@ export interface Attended {
   readonly exited: Promise<CommandExit>;
 }
 
-/** A run of an app's droplet that fills no slot: without port, health check and second try. */
+/** A run of an app's droplet or image that fills no slot: without port, health check and second try. */
 export type TaskSpec = {
   /** Unique among instances and tasks, and in the same alphabet. */
   id: InstanceId;
@@ -92,6 +92,8 @@ export type TaskSpec = {
   name: string;
   release: { id: ReleaseId; version: number };
   droplet: { digest: Digest; sizeBytes: number; stack: string };
+  /** The droplet is the archive of this image: the command is one of its programs, with its environment and folder. */
+  image?: ImageView;
   env: Readonly<Record<string, string>>;
   memoryBytes: number;
   diskBytes: number;

@@ -138,7 +138,11 @@ export class Sessions {
       .sort((a, b) => b.preference - a.preference || b.freeBytes - a.freeBytes);
     const [best] = able;
     if (best !== undefined) return best.node;
-    const message = `no node can run a task of ${app.name}: it needs the stack ${release.droplet.stack} and ${Math.ceil(app.memoryBytes / 1024 ** 2)}M of free memory; see peer nodes`;
+    const { stack } = release.droplet;
+    const place =
+      release.image === undefined ? `the stack ${stack}` : `an engine for its image (runtime docker, stack ${stack})`;
+    const memory = `${Math.ceil(app.memoryBytes / 1024 ** 2)}M of free memory`;
+    const message = `no node can run a task of ${app.name}: it needs ${place} and ${memory}; see peer nodes`;
     throw new SessionError('no_node_for_task', message);
   }
 
@@ -208,11 +212,12 @@ export class Sessions {
     this.#tasks.set(task, app.memoryBytes);
     try {
       await this.#fetchDroplet(app, signal);
-      const { env, droplet } = app.release;
+      const { env, droplet, image } = app.release;
       const release = { id: app.release.id, version: app.release.version };
       const { memoryBytes, diskBytes } = app;
       const spec = { id: task, app: { id, name: app.name }, name, release, droplet, env, memoryBytes, diskBytes };
-      const attended = await runner.runTask({ ...spec, uris: [...app.routes] }, command);
+      const runs = { ...spec, ...(image === undefined ? {} : { image }), uris: [...app.routes] };
+      const attended = await runner.runTask(runs, command);
       say(`Task ${name} of release v${release.version} was started by ${by}`, 'out', 'CELL');
       record({
         name: 'task.started',

@@ -18,7 +18,7 @@ import { FILTER_FD, loaderArguments, OPEN_FILTER, SHELL } from './launch.ts';
 import { INSTANCE_PIDS_MAX, unpackDroplet } from './launchinstance.ts';
 import type { OwnNetwork } from './networks.ts';
 import { descendants } from './processtree.ts';
-import { TASK_PORT, taskInstance, taskRecord } from './task.ts';
+import { TASK_PORT, taskDyno, taskInstance, taskRecord } from './task.ts';
 import { DISK_SAMPLE_MS, watchDisk, watchMemory } from './watch.ts';
 
 /** Control groups of commands, within the one of their instance. */
@@ -97,6 +97,9 @@ export class Commands {
 
   async runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
     const { isolation, readBlob } = this.#options;
+    if (task.image !== undefined) {
+      throw new RuntimeError('engine_missing', `this node runs no containers, and ${task.app.name} is an image`);
+    }
     const folder = new InstanceFolder(isolation.dataDir, task.id);
     const uid = isolation.users.take();
     const record = taskRecord(task, uid);
@@ -137,7 +140,7 @@ export class Commands {
     const home = confined ? SANDBOX_HOME : folder.home;
     const nodeBin = confined ? SANDBOX_NODE_BIN : isolation.host.nodeBin;
     const own = network === undefined ? { host: '127.0.0.1' } : { host: network.host, listen: '0.0.0.0' };
-    const env = instanceEnvironment(spec, { port: TASK_PORT, ...own, home, nodeBin });
+    const env = instanceEnvironment(spec, { port: TASK_PORT, ...own, home, nodeBin, dyno: taskDyno(task) });
     const attended = await this.#start({
       confined: confinedCommand(isolation, {
         user,

@@ -30,6 +30,8 @@ export type InstancePlace = {
   home: string;
   /** Folder with the daemon's own Node, as the app sees it: last on the path, so that a droplet's own comes first. */
   nodeBin: string;
+  /** Heroku's name of it; without one it fills a slot. */
+  dyno?: string;
 };
 
 export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): Record<string, string> {
@@ -50,7 +52,7 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
   const identity: Record<string, string> = {
     PORT: port,
     // Heroku's name of an instance; profile scripts of buildpacks tell process types apart by it.
-    DYNO: `${spec.process}.${spec.index + 1}`,
+    DYNO: place.dyno ?? `${spec.process}.${spec.index + 1}`,
     INSTANCE_INDEX: String(spec.index),
     CF_INSTANCE_INDEX: String(spec.index),
     CF_INSTANCE_GUID: spec.id,

@@ -28,6 +28,8 @@ export type InstanceRecord = {
   memoryBytes: number;
   diskBytes: number;
   health: HealthView;
+  /** It runs an image as it is, not a droplet. */
+  image?: true;
   port: number;
   /** Its own network, where it has one: the name of its namespace and its address there. */
   network?: { namespace: string; host: string };

@@ -56,6 +56,9 @@ export class MemoryNode implements NodeService {
   onStage: (request: StageRequest, sourceBytes: number) => Promise<void> | void = (request) =>
     request.onLine('-----> Sample buildpack');
   processes: Record<string, string> = { web: './start' };
+  stagedStack = 'debian12';
+  /** Set to make the next pushes images. */
+  stagedImage: { id: string; ref: string } | undefined;
   /** Set to make the next calls fail with it. */
   failWrites: Error | undefined;
   readonly writes: { changes: NamedChange[]; by: string }[] = [];
@@ -303,7 +306,8 @@ export class MemoryNode implements NodeService {
     return {
       digest: asDigest(`sha256:${hash.digest('hex')}`),
       sizeBytes: bytes,
-      stack: 'debian12',
+      stack: this.stagedStack,
+      ...(this.stagedImage === undefined ? {} : { image: this.stagedImage }),
       buildpack: request.buildpacks[0] ?? 'sample',
       processes: { ...this.processes },
     };

@@ -97,6 +97,17 @@ describe('peer run', () => {
       stderr: 'peer: this needs the role developer, and the-viewer is a viewer: ask an admin\n',
     });
   });
+
+  it('says what a node would need that could run it', async () => {
+    cli.node.stagedStack = 'oci-amd64';
+    cli.node.stagedImage = { id: `sha256:${'1'.repeat(64)}`, ref: 'shop:1' };
+    await cli.json(['push', join(cli.home, 'hello'), '--name', 'pictures']);
+    expect(await cli.run(['run', 'pictures', '--', 'true'])).toMatchObject({
+      status: 1,
+      stderr:
+        'peer: no node can run a task of pictures: it needs an engine for its image (runtime docker, stack oci-amd64) and 256M of free memory; see peer nodes\n',
+    });
+  });
 });
 
 describe('peer exec', () => {

@@ -107,6 +107,16 @@ describe('a node with a container engine', () => {
     const pushed = await peer(docker(), 'push', folder, '--name', 'built');
     expect(pushed.stderr).toMatch(/Step 3\/4 : CMD/);
     expect(await open(cluster, sandbox(), 'built.localhost')).toBe('built here\n');
+  });
+
+  it('runs tasks and commands of an image, asked by a node that runs none', async () => {
+    const task = ['run', 'built', '--', 'sh', '-c', 'cat /index.html; echo oh >&2; exit 7'];
+    expect(await cluster.peer(sandbox(), task)).toMatchObject({ code: 7, stdout: 'built here\n', stderr: 'oh\n' });
+    const inside = ['exec', 'built/0', '--', 'sh', '-c', 'echo $CF_INSTANCE_INDEX; exit 4'];
+    expect(await cluster.peer(sandbox(), inside)).toMatchObject({ code: 4, stdout: '0\n' });
+    const missing = await cluster.peer(sandbox(), ['run', 'built', '--', 'no-such-program']);
+    expect(missing.code).toBe(127);
+    expect(missing.stderr).toMatch(/peer: the image has no program no-such-program/);
     await peer(docker(), 'delete', 'built');
   });
 

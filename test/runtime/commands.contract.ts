@@ -175,10 +175,11 @@ export function describeCommands(name: string, makeHarness: () => Promise<Comman
 
     it("has the app's droplet and environment, and a sandbox of its own", async () => {
       const script =
-        'cat note.txt; echo; echo $TOKEN $FROM_PACK; ls /tmp; cat /proc/[0-9]*/cmdline | tr "\\0" " "; exit 3';
+        'cat note.txt; echo; echo $TOKEN $FROM_PACK; echo $DYNO; ls /tmp; cat /proc/[0-9]*/cmdline | tr "\\0" " "; exit 3';
       const { out, code } = await outcome(await run(['bash', '-c', script]));
       expect(code).toBe(3);
-      expect(out).toMatch(/^from the droplet\nhush-hush yes\n/);
+      // Heroku's name of a one-off run.
+      expect(out).toMatch(/^from the droplet\nhush-hush yes\nrun\.\d{4}\n/);
       expect(out).not.toContain('by-the-app');
       expect(out).not.toContain('node server.js');
     });

@@ -16,8 +16,8 @@ export type AttachedRun = {
   terminal: boolean;
   resize(size: TerminalSize): Promise<unknown>;
   kill(): Promise<void>;
-  /** Resolves when the command has ended, with its status. */
-  wait(): Promise<{ code: number; reason?: string }>;
+  /** Resolves when the command has ended, with its status. `note`: a line for whoever attends, after all that the command said. */
+  wait(): Promise<{ code: number; reason?: string; note?: string }>;
   cleanUp(): Promise<void>;
 };
 
@@ -51,7 +51,7 @@ export class AttachedCommand implements Attended {
     // Takes no more, without an error, once the command reads no more.
     this.stdin.on('error', () => {});
     const passed = pass(stream, { out, err, framed: !run.terminal });
-    this.exited = this.#exit(passed);
+    this.exited = this.#exit(passed, err);
   }
 
   resize(size: TerminalSize): void {
@@ -66,13 +66,17 @@ export class AttachedCommand implements Attended {
     setTimeout(() => this.#run.stream.destroy(), STREAM_END_TIMEOUT_MS).unref();
   }
 
-  async #exit(passed: Promise<void>): Promise<CommandExit> {
-    const ended = await this.#run.wait().catch(() => ({ code: 137, reason: undefined }));
+  async #exit(passed: Promise<void>, err: PassThrough): Promise<CommandExit> {
+    const ended: Awaited<ReturnType<AttachedRun['wait']>> = await this.#run.wait().catch(() => ({ code: 137 }));
     this.#over = true;
     const timer = setTimeout(() => this.#run.stream.destroy(), STREAM_END_TIMEOUT_MS);
     await this.#run.cleanUp().catch(() => {});
     // Not waited for: whoever reads slowly gets the rest when the command has long gone.
-    void passed.then(() => clearTimeout(timer));
+    void passed.then(() => {
+      clearTimeout(timer);
+      if (ended.note !== undefined && !err.destroyed) err.write(`peer: ${ended.note}\n`);
+      err.end();
+    });
     this.stdin.destroy();
     const reason = this.#reason ?? ended.reason;
     return { code: ended.code, ...(reason === undefined ? {} : { reason }) };
@@ -81,7 +85,7 @@ export class AttachedCommand implements Attended {
 
 type Targets = { out: PassThrough; err: PassThrough; framed: boolean };
 
-/** Never rejects; both targets have ended when it resolves. */
+/** Never rejects; has passed everything on when it resolves, and ended `out`. */
 async function pass(stream: Duplex, { out, err, framed }: Targets): Promise<void> {
   try {
     let header: Buffer = Buffer.alloc(0);
@@ -110,6 +114,5 @@ async function pass(stream: Duplex, { out, err, framed }: Targets): Promise<void
     // The stream was cut: the command's end says why.
   } finally {
     out.end();
-    err.end();
   }
 }

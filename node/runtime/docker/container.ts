@@ -133,22 +133,24 @@ function tmpfs(memoryBytes: number): string {
 
 /** The same container for a task: attended to from its start, its output kept nowhere, never adopted. */
 export function taskOptions(
-  plan: Omit<DropletPlan, 'command'> & { argv: string[]; terminal: boolean },
+  instance: ContainerCreateOptions,
+  { argv, terminal }: { argv: readonly string[]; terminal: boolean },
 ): ContainerCreateOptions {
-  const options = dropletContainer({ ...plan, command: '' });
-  const { [RECORD_LABEL]: _, ...labels } = options.Labels!;
+  const { [RECORD_LABEL]: _, ...labels } = instance.Labels ?? {};
   return {
-    ...options,
-    Cmd: plan.argv,
+    ...instance,
+    // Not the entry point of an image: what was asked for is what runs.
+    Entrypoint: [...argv.slice(0, 1)],
+    Cmd: [...argv.slice(1)],
     Labels: labels,
-    Tty: plan.terminal,
+    Tty: terminal,
     OpenStdin: true,
     StdinOnce: true,
     AttachStdin: true,
     AttachStdout: true,
     AttachStderr: true,
     HostConfig: {
-      ...options.HostConfig,
+      ...instance.HostConfig,
       LogConfig: { Type: 'none', Config: {} },
     },
   };

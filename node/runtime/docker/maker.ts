@@ -1,0 +1,201 @@
+// Makes the container of one instance or task, with all that it needs: a user, a folder, the unpacked droplet or the loaded
+// image, its app's network. Takes all of it away again. Starts nothing and watches nothing.
+
+import type { Container, ContainerCreateOptions, ImageInspectInfo } from 'dockerode';
+import type { AppId, InstanceId, NodeId } from '../../../crdt/ids.ts';
+import type { InstanceSpec } from '../../core/types.ts';
+import type { BlobStore, Log } from '../../ports.ts';
+import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../bwrap.ts';
+import { type Isolation, writeAccounts } from '../confinement.ts';
+import { instanceEnvironment } from '../environment.ts';
+import { RuntimeError } from '../errors.ts';
+import { InstanceFolder, type InstanceRecord } from '../folder.ts';
+import { unpackDroplet } from '../launchinstance.ts';
+import { dropletContainer, imageContainer } from './container.ts';
+import type { Engine } from './engine.ts';
+import { exposedPort } from './image-config.ts';
+import type { EngineImages } from './images.ts';
+import type { AppNetworks } from './networks.ts';
+
+export type MakerParts = {
+  engine: Engine;
+  nodeId: NodeId;
+  isolation: Isolation;
+  blobs: Pick<BlobStore, 'read'>;
+  networks: AppNetworks;
+  images: EngineImages;
+  /** Stack → id of its image. */
+  stacks: ReadonlyMap<string, string>;
+  log: Log;
+};
+
+export type How = {
+  signal: AbortSignal;
+  /** What is different from an instance. */
+  adapt?: (options: ContainerCreateOptions) => ContainerCreateOptions;
+  dyno?: string;
+};
+
+export type Made = { record: InstanceRecord; folder: InstanceFolder; container: Container };
+
+/** What has been made so far. */
+type Parts = {
+  id: InstanceId;
+  app: AppId;
+  uid: number;
+  folder?: InstanceFolder;
+  container?: Container;
+  network?: Promise<string>;
+};
+
+/** Inside of a container, which has an address of its own; the one that apps for Cloud Foundry know. */
+const INSTANCE_PORT = 8080;
+const NOT_FOUND = 404;
+
+export class ContainerMaker {
+  readonly #parts: MakerParts;
+
+  constructor(parts: MakerParts) {
+    this.#parts = parts;
+  }
+
+  /** Fails with RuntimeError or an error of the engine, having taken everything away. */
+  async make(spec: InstanceSpec, how: How): Promise<Made> {
+    const { isolation, networks, engine } = this.#parts;
+    const made: Parts = { id: spec.id, app: spec.app.id, uid: isolation.users.take() };
+    try {
+      const folder = new InstanceFolder(isolation.dataDir, spec.id);
+      made.folder = folder;
+      const image = await this.#imageOf(spec);
+      const port = (spec.image === undefined ? undefined : exposedPort(image)) ?? INSTANCE_PORT;
+      const record = recordOf(spec, { uid: made.uid, port });
+      made.network = networks.acquire(spec.app.id);
+      await this.#prepare(spec, { ...how, record, folder, network: made.network });
+      how.signal.throwIfAborted();
+      const options = this.#options(spec, { record, folder, image, network: await made.network }, how.dyno);
+      made.container = await engine.docker.createContainer(how.adapt?.(options) ?? options);
+      return { record, folder, container: made.container };
+    } catch (error) {
+      await this.#remove(made);
+      throw error;
+    }
+  }
+
+  /** Takes note of what an earlier daemon made. */
+  hold({ uid, app }: InstanceRecord): void {
+    this.#parts.isolation.users.hold(uid);
+    this.#parts.networks.hold(app.id);
+  }
+
+  remove({ record, folder, container }: Made): Promise<void> {
+    const network = Promise.resolve('');
+    return this.#remove({ id: record.id, app: record.app.id, uid: record.uid, folder, container, network });
+  }
+
+  async removeContainer(container: Container, instance: string): Promise<void> {
+    try {
+      await container.remove({ force: true, v: true });
+    } catch (error) {
+      const { statusCode, message } = error as { statusCode?: number; message: string };
+      if (statusCode === NOT_FOUND) return;
+      this.#parts.log.warn('runtime.container_left', { instance, error: message });
+    }
+  }
+
+  async removeFolder(folder: InstanceFolder): Promise<void> {
+    await folder.remove().catch((error: Error) => {
+      this.#parts.log.warn('runtime.folder_left', { instance: folder.name, error: error.message });
+    });
+  }
+
+  async #imageOf({ droplet, image }: InstanceSpec): Promise<ImageInspectInfo> {
+    const { images, stacks } = this.#parts;
+    if (image !== undefined) return images.ensure(droplet.digest, image.id);
+    const { stack } = droplet;
+    const id = stacks.get(stack);
+    const found = id === undefined ? undefined : await images.inspect(id);
+    if (found !== undefined) return found;
+    throw new RuntimeError(
+      'engine_unusable',
+      `this node has no image of the stack ${stack}: run 'npm run stack' on it and start it again`,
+    );
+  }
+
+  /** All at once, and all have ended when it settles: the caller removes what they made. */
+  async #prepare(
+    spec: InstanceSpec,
+    place: { record: InstanceRecord; folder: InstanceFolder; signal: AbortSignal; network: Promise<string> },
+  ): Promise<void> {
+    const { isolation, blobs } = this.#parts;
+    const { record, folder, signal, network } = place;
+    await folder.create(isolation.ownUsers ? record.uid : undefined);
+    const unpack = { isolation, folder, record, spec, readBlob: blobs.read.bind(blobs), signal };
+    const steps = await Promise.allSettled([
+      spec.image === undefined ? unpackDroplet(unpack) : undefined,
+      writeAccounts(folder.accounts, { kind: 'dropped', uid: record.uid }, record.app.name),
+      network,
+    ]);
+    const failed = steps.find((step) => step.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  #options(
+    spec: InstanceSpec,
+    place: { record: InstanceRecord; folder: InstanceFolder; image: ImageInspectInfo; network: string },
+    dyno: string | undefined,
+  ): ContainerCreateOptions {
+    const { nodeId, isolation } = this.#parts;
+    const { record, folder, image, network } = place;
+    const env = instanceEnvironment(spec, {
+      port: record.port,
+      // Of its own network.
+      host: '0.0.0.0',
+      home: SANDBOX_HOME,
+      nodeBin: SANDBOX_NODE_BIN,
+      ...(dyno === undefined ? {} : { dyno }),
+    });
+    const plan = { network, node: nodeId, record, env };
+    if (spec.image !== undefined) {
+      return imageContainer({ ...plan, image, command: spec.image.ownCommand ? undefined : spec.command });
+    }
+    const { home, accounts } = folder;
+    const { nodeBin } = isolation.host;
+    return dropletContainer({ ...plan, image: image.Id, command: spec.command, home, accounts, nodeBin });
+  }
+
+  async #remove({ id, app, uid, folder, container, network }: Parts): Promise<void> {
+    const { engine, networks, isolation } = this.#parts;
+    // Without a folder the id was not even a name.
+    if (folder !== undefined) {
+      // By its name where it is not known: the engine may have made it although its answer got lost.
+      await this.removeContainer(container ?? engine.docker.getContainer(`peer-${id}`), id);
+      await this.removeFolder(folder);
+    }
+    const hasNetwork = await network?.then(
+      () => true,
+      () => false,
+    );
+    if (hasNetwork === true) await networks.release(app);
+    isolation.users.release(uid);
+  }
+}
+
+function recordOf(spec: InstanceSpec, place: { uid: number; port: number }): InstanceRecord {
+  const { id, app, process, index, release, restartCount, memoryBytes, diskBytes, health } = spec;
+  const of = spec.image === undefined ? {} : { image: true as const };
+  const found = { ...place, boot: '' };
+  return {
+    version: 1,
+    id,
+    app,
+    process,
+    index,
+    release,
+    restartCount,
+    memoryBytes,
+    diskBytes,
+    health,
+    ...of,
+    ...found,
+  };
+}
