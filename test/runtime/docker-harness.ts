@@ -14,17 +14,15 @@ import { hostStack } from '../../node/staging/stack.ts';
 import type { CommandsHarness } from './commands.contract.ts';
 import { DropletShelf } from './droplet.ts';
 import { checkNothingLeft, silent, testNode } from './harness.ts';
-import type { RuntimeHarness } from './runtime.contract.ts';
 
 const DROPLET_BYTES_MAX = 64 * 1024 * 1024;
 
-export type DockerHarness = RuntimeHarness &
-  CommandsHarness & {
-    dataDir: string;
-    engine: Engine;
-    nodeId: string;
-    blobs: LocalBlobStore;
-  };
+export type DockerHarness = CommandsHarness & {
+  dataDir: string;
+  engine: Engine;
+  nodeId: string;
+  blobs: LocalBlobStore;
+};
 
 export async function dockerHarness(
   options: { engine?: Engine; runtime?: Partial<DockerRuntimeOptions> } = {},

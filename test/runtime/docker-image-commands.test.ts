@@ -123,7 +123,7 @@ const WAYS = [
 beforeAll(async () => {
   harness = await dockerHarness();
   const opened = await harness.open();
-  runner = opened.runtime as Runtime & CommandRunner;
+  runner = opened.runtime;
   node = new Opened(opened);
   const box = await compiled(BOX);
   withShell = instance(await build({ Dockerfile: WITH_SHELL, 'note.txt': 'from the image' }));
@@ -226,7 +226,7 @@ describe.each(WAYS)('%s in an image without a shell', (_, run) => {
 describe('where images cannot run', () => {
   it('a task of one is refused with the reason', async () => {
     const other = await processHarness();
-    const { runtime: sandbox } = (await other.open()) as { runtime: Runtime & CommandRunner };
+    const { runtime: sandbox } = await other.open();
     await expect(sandbox.runTask(task(bare), { argv: ['box', 'say'] })).rejects.toMatchObject({
       code: 'engine_missing',
       message: 'this node runs no containers, and shop is an image',

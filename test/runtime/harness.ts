@@ -13,7 +13,6 @@ import { createLogStore, type PacedLogStore } from '../../node/runtime/logs.ts';
 import { createProcessRuntime, type ProcessRuntimeOptions } from '../../node/runtime/process.ts';
 import type { CommandsHarness } from './commands.contract.ts';
 import { DropletShelf } from './droplet.ts';
-import type { RuntimeHarness } from './runtime.contract.ts';
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -50,7 +49,7 @@ export async function processesNaming(text: string): Promise<string[]> {
   return lines.filter((line) => line.includes(text));
 }
 
-export type ProcessHarness = RuntimeHarness & CommandsHarness & { dataDir: string };
+export type ProcessHarness = CommandsHarness & { dataDir: string };
 
 export async function processHarness(
   options: { insecure?: boolean; groups?: false; runtime?: Partial<ProcessRuntimeOptions> } = {},
