@@ -57,14 +57,15 @@ export class LocalCluster {
   readonly #ids = new Set<string>();
   #mayHaveContainers = false;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, extraEnv: NodeJS.ProcessEnv) {
     this.folder = folder;
     const { PEER_API: _, PEER_TOKEN: __, ...env } = process.env;
-    this.#env = { ...env, XDG_CONFIG_HOME: join(folder, 'config'), NO_COLOR: '1' };
+    this.#env = { ...env, ...extraEnv, XDG_CONFIG_HOME: join(folder, 'config'), NO_COLOR: '1' };
   }
 
-  static async create(): Promise<LocalCluster> {
-    return new LocalCluster(await mkdtemp(join(tmpdir(), 'peer-')));
+  /** Without nodes; `extraEnv` is for its daemons and commands, on top of this process's environment. */
+  static async create(extraEnv: NodeJS.ProcessEnv = {}): Promise<LocalCluster> {
+    return new LocalCluster(await mkdtemp(join(tmpdir(), 'peer-')), extraEnv);
   }
 
   /** A cluster of `count` nodes, named node-1…, all joined. */

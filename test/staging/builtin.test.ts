@@ -1,13 +1,9 @@
-// Every built-in buildpack on the sample apps: found by detect, staged, and served on a bare stack, where nothing is but
-// what the droplet carries.
+// Which of the built-in buildpacks takes an app. That each serves its sample apps is in e2e/samples.test.ts.
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
-import { asAppId } from '../../crdt/ids.ts';
-import { DETECT_ORDER } from '../../node/staging/stager.ts';
+import { describe, expect, it } from 'vitest';
 import { createPacks, json } from './builtin/packs.ts';
-import { SAMPLES, sampleFolder } from './builtin/samples.ts';
 import { type Files, sampleApp } from './harness.ts';
 
 const packs = createPacks();
@@ -16,23 +12,6 @@ const GO_MOD = 'module example.org/m\n';
 const GO_MAIN = 'package main\nfunc main() {}\n';
 
 describe('sample apps', () => {
-  beforeAll(() => {
-    for (const { publish } of SAMPLES) publish?.(packs.registry);
-  });
-
-  it.each(SAMPLES)('$pack stages and serves $app', async (sample) => {
-    const folder = await sampleFolder(sample, join(packs.harness.dir, `sample-${SAMPLES.indexOf(sample)}`));
-    // As pushes of one app: what its first has downloaded and made is there for the next.
-    const staged = await packs.stage(folder, { app: { id: asAppId(`samples-${sample.pack}`), name: sample.pack } });
-    expect(staged.droplet.buildpack).toBe(sample.pack);
-    expect(await packs.get((await packs.start(staged)).url)).toMatch(sample.says);
-  });
-
-  it('are two or more for each buildpack', () => {
-    const count = (pack: string): number => SAMPLES.filter((sample) => sample.pack === pack).length;
-    expect(DETECT_ORDER.filter((pack) => count(pack) < 2)).toEqual([]);
-  });
-
   it.each(['never-listens', 'exits-at-once', 'wrong-port'])('%s can be staged', async (name) => {
     expect(Object.keys((await packs.stage(name)).droplet.processes)).toEqual(['web']);
   });

@@ -1,5 +1,4 @@
 // The sample apps of test/apps: two for each built-in buildpack, what they answer, and what must be there before one is pushed.
-// Used by the tests of the buildpacks and by those that serve each sample through a cluster.
 
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';

@@ -1,0 +1,98 @@
+// Every sample app of every built-in buildpack, once on each runtime: staged by a node of a cluster, run by the node that has
+// the runtime, and answered through the router of the other.
+
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { RolloutShape } from '../../node/api/shapes.ts';
+import { DETECT_ORDER } from '../../node/staging/stager.ts';
+import { LocalCluster, type LocalNode, waitFor } from '../../scripts/local-cluster.ts';
+import { SAMPLES, type Sample, sampleFolder } from '../staging/builtin/samples.ts';
+import { createRegistry, type Registry } from '../staging/registry.ts';
+import { appOf, lastWords, nodesOf, SETTLE_DEADLINE_MS } from './observe.ts';
+
+/** A node of each; it has the runtime's name. */
+const RUNTIMES = ['process', 'docker'] as const;
+type RuntimeName = (typeof RUNTIMES)[number];
+/** Each node stages half of the buildpacks, one sample after the other, while the other stages the other half. */
+const HALVES = [0, 1];
+/** A first push may unpack a language's runtime and compile for a while, next to another push. */
+const PUSH_TIMEOUT_MS = 110_000;
+
+const PACKS = [...new Set(SAMPLES.map(({ pack }) => pack))];
+const half = (which: number): Sample[] => SAMPLES.filter(({ pack }) => PACKS.indexOf(pack) % HALVES.length === which);
+/** Samples of one buildpack are releases of one app: what the first staging has downloaded and made is there for the next. */
+const appName = (pack: string): string => `sample-${pack}`;
+
+let registry: Registry;
+let cluster: LocalCluster;
+const named = (name: string): LocalNode => cluster.nodes.find((node) => node.name === name)!;
+const otherThan = (name: string): LocalNode => cluster.nodes.find((node) => node.name !== name)!;
+
+beforeAll(async () => {
+  registry = await createRegistry();
+  for (const { publish } of SAMPLES) publish?.(registry);
+  cluster = await LocalCluster.create(registry.env);
+  for (const name of RUNTIMES) {
+    const invite = cluster.nodes.length === 0 ? {} : { join: await cluster.invite(1) };
+    await cluster.startNode({ name, args: ['--runtime', name], ...invite });
+  }
+  await cluster.waitForAlive(RUNTIMES.length);
+});
+afterAll(async () => {
+  await cluster?.stop();
+  await registry?.close();
+});
+
+describe.each(RUNTIMES)('the %s runtime', (runtime) => {
+  beforeAll(() => leaveTo(runtime));
+
+  // What the next runtime has to run starts there.
+  afterAll(async () => {
+    for (const pack of PACKS) await cluster.peer(named(runtime), ['stop-app', appName(pack)]);
+  });
+
+  describe.concurrent.each(HALVES)('half %i of the buildpacks', (which) => {
+    // Who staged a sample for one runtime does not do it for the other.
+    const staging = () => cluster.nodes[(which + RUNTIMES.indexOf(runtime)) % RUNTIMES.length]!;
+    beforeEach(({ onTestFailed }) => onTestFailed(async () => console.error(await lastWords(cluster))));
+
+    it.sequential.each(half(which))('$pack stages $app, which another node serves', async (sample) => {
+      const folder = await sampleFolder(sample, join(cluster.folder, `${runtime}-${SAMPLES.indexOf(sample)}`));
+      const name = appName(sample.pack);
+      const pushed = await cluster.json<RolloutShape>(staging(), ['push', folder, '--name', name], {
+        timeoutMs: PUSH_TIMEOUT_MS,
+      });
+      expect(pushed.buildpack).toBe(sample.pack);
+
+      const router = otherThan(runtime);
+      await waitFor(`${router.name} to serve ${sample.app}`, SETTLE_DEADLINE_MS, async () => {
+        const { instances } = await appOf(cluster, router, name);
+        expect(instances).toMatchObject([{ node: runtime, release: pushed.release, state: 'ready' }]);
+        const { status, body } = await cluster.get(router, `${name}.localhost`);
+        expect([status, body]).toEqual([200, expect.stringMatching(sample.says)]);
+        return true;
+      });
+    });
+  });
+});
+
+it('there are two samples or more of each buildpack', () => {
+  const count = (pack: string): number => SAMPLES.filter((sample) => sample.pack === pack).length;
+  expect(DETECT_ORDER.filter((pack) => count(pack) < 2)).toEqual([]);
+});
+
+/** Lets only the node with this runtime take instances. */
+async function leaveTo(runtime: RuntimeName): Promise<void> {
+  const by = named(runtime);
+  await cluster.json(by, ['nodes', 'undrain', runtime]);
+  await cluster.json(by, ['nodes', 'drain', otherThan(runtime).name]);
+  const wanted = RUNTIMES.map((name) => [name, [name], name !== runtime, 0]);
+  for (const node of cluster.nodes) {
+    await waitFor(`${node.name} to see who takes instances`, SETTLE_DEADLINE_MS, async () => {
+      const seen = await nodesOf(cluster, node);
+      const facts = seen.map((one) => [one.name, one.runtimes, one.draining, one.instances]);
+      expect(new Set(facts)).toEqual(new Set(wanted));
+      return true;
+    });
+  }
+}
