@@ -38,6 +38,13 @@ export const defaultConfig = {
    * many do. With fewer, a death sometimes waits for its witnesses; with more, the same death is told more often.
    */
   witnessesMax: 12,
+  /**
+   * Of more than membersProbedMax members: whoever is one of those others waits this long for them before it looks, and looks
+   * only if they are too few. Lower tells every death more often; higher is a delay where those who were near died with it.
+   */
+  looksAfterClaimMs: 50,
+  /** The same for a neighbour that lost its connection and is not among the first to look: nobody else may be looking. */
+  looksAfterLossMs: 250,
   /** Up to so many members all are probed in turn; of more, those with a connection: each has such neighbours, and others cost a handshake. */
   membersProbedMax: 50,
   /** A report of a member held dead or suspect counts as life only when it is this much younger than the verdict: the last words of a killed node travel too. */

@@ -67,6 +67,7 @@ export function memberOf(state: CoreState, node: NodeId, nowMs: number): Member 
     probing: false,
     probeAgain: false,
     suspicion: undefined,
+    looksAtMs: Number.POSITIVE_INFINITY,
     syncAskedAtMs: Number.NEGATIVE_INFINITY,
     turn: rendezvousWeight(state.self.node, node),
   };
@@ -83,22 +84,27 @@ export function onConnected(state: CoreState, node: NodeId, nowMs: number, effec
   if (node === state.self.node || !isAdmitted(state, node)) return;
   const member = memberOf(state, node, nowMs);
   member.connected = true;
+  member.looksAtMs = Number.POSITIVE_INFINITY;
   hear(state, member, nowMs);
   // Its process took part in an encrypted handshake just now: it lives, whatever was believed.
   if (member.report !== undefined && member.status !== 'left') setStatus(state, member, 'alive', nowMs, effects);
   state.reportDirty = true;
 }
 
-export function onDisconnected(state: CoreState, node: NodeId, effects: Effect[]): void {
+export function onDisconnected(state: CoreState, node: NodeId, nowMs: number, effects: Effect[]): void {
   const member = state.members.get(node);
   if (member === undefined) return;
   member.connected = false;
   // A probe under way may have been answered just before the connection went: its answer is no news of what came after.
   member.probeAgain = member.probing;
   if (member.status !== 'alive' && member.status !== 'suspect') return;
-  // In a large cluster others join these, if they are too few, when they hear of it.
-  const among = countConnected(state) * (isLarge(state) ? 3 : 1);
-  if (isWitness(state, member, among)) probe(state, member, effects);
+  if (!isLarge(state)) {
+    if (isWitness(state, member, countConnected(state))) probe(state, member, effects);
+    return;
+  }
+  // A few look at once. Others join them if they are too few; by chance they may be none.
+  if (isWitness(state, member, 3 * countConnected(state))) probe(state, member, effects);
+  else lookAfter(state, member, nowMs + state.config.looksAfterLossMs);
 }
 
 export function onProbeSucceeded(state: CoreState, node: NodeId, nowMs: number, effects: Effect[]): void {
@@ -106,6 +112,7 @@ export function onProbeSucceeded(state: CoreState, node: NodeId, nowMs: number, 
   if (member === undefined) return;
   member.probing = false;
   if (isOutdated(state, member, effects)) return;
+  member.looksAtMs = Number.POSITIVE_INFINITY;
   hear(state, member, nowMs);
   if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
   if (member.suspicion?.witnesses.delete(state.self.node)) state.suspicionEndsAtMs = Number.NEGATIVE_INFINITY;
@@ -195,7 +202,9 @@ export function onMembership(state: CoreState, message: MembershipMessage, nowMs
       const refused = message.kind === 'suspect' && message.evidence === 'refused';
       suspect(state, member, { witness: message.from, refused, nowMs }, effects);
       // Look for ourselves: either we become a witness, or the node hears that it must refute.
-      if (isWitness(state, member, state.members.size)) probe(state, member, effects);
+      if (!isWitness(state, member, state.members.size)) return;
+      if (isLarge(state)) lookAfter(state, member, nowMs + state.config.looksAfterClaimMs);
+      else probe(state, member, effects);
       return;
     }
   }
@@ -211,12 +220,13 @@ export function onMembershipTick(state: CoreState, nowMs: number, effects: Effec
     if (member.status === 'suspect') declareDead(state, member, nowMs, effects);
     else probe(state, member, effects);
   }
+  if (nowMs >= state.looksAtMs) lookWhereTooFewDid(state, nowMs, effects);
   if (nowMs >= state.nextProbeAtMs) {
     state.nextProbeAtMs = nowMs + state.config.probeIntervalMs;
     const next = nextToProbe(state);
     if (next !== undefined) probe(state, next, effects);
   }
-  return Math.min(state.suspicionEndsAtMs, state.silenceAtMs, state.nextProbeAtMs);
+  return Math.min(state.suspicionEndsAtMs, state.silenceAtMs, state.looksAtMs, state.nextProbeAtMs);
 }
 
 function forgetRemoved(state: CoreState): void {
@@ -256,6 +266,29 @@ function findSilent(state: CoreState, nowMs: number, due: Member[]): void {
     if (nowMs >= overdueAtMs) due.push(member);
     else state.silenceAtMs = Math.min(state.silenceAtMs, overdueAtMs);
   }
+}
+
+/** Looks at that time, unless others have done so. */
+function lookAfter(state: CoreState, member: Member, atMs: number): void {
+  if (member.suspicion?.witnesses.has(state.self.node)) return;
+  member.looksAtMs = Math.min(member.looksAtMs, atMs);
+  state.looksAtMs = Math.min(state.looksAtMs, atMs);
+}
+
+function lookWhereTooFewDid(state: CoreState, nowMs: number, effects: Effect[]): void {
+  state.looksAtMs = Number.POSITIVE_INFINITY;
+  const due: Member[] = [];
+  for (const member of state.members.values()) {
+    if (nowMs < member.looksAtMs) {
+      state.looksAtMs = Math.min(state.looksAtMs, member.looksAtMs);
+      continue;
+    }
+    member.looksAtMs = Number.POSITIVE_INFINITY;
+    const witnesses = member.suspicion?.witnesses.size ?? 0;
+    const isOpen = member.status === 'alive' || member.status === 'suspect';
+    if (isOpen && witnesses < state.config.witnessesWanted) due.push(member);
+  }
+  for (const member of due.sort((a, b) => compareText(a.node, b.node))) probe(state, member, effects);
 }
 
 /** It lives: it said or answered something. */

@@ -46,6 +46,8 @@ export type Member = {
   /** The connection went while a probe was under way: its answer will be out of date. */
   probeAgain: boolean;
   suspicion: Suspicion | undefined;
+  /** In a large cluster: when this node looks for itself, if it does not have enough witnesses by then. Infinity: it does not mean to. */
+  looksAtMs: number;
   /** When anti-entropy with it was asked for last. */
   syncAskedAtMs: number;
   /** Its place in this node's round of probes. */
@@ -103,6 +105,8 @@ export type CoreState = {
   suspicionEndsAtMs: number;
   /** No alive member has been silent for too long before then. */
   silenceAtMs: number;
+  /** The first looksAtMs of a member. */
+  looksAtMs: number;
   /** The desired state that members were compared with last. */
   membersOf: DesiredView | undefined;
   local: Map<InstanceId, LocalInstance>;
@@ -166,6 +170,7 @@ export function initialState(options: {
     suspects: new Set(),
     suspicionEndsAtMs: Number.POSITIVE_INFINITY,
     silenceAtMs: Number.POSITIVE_INFINITY,
+    looksAtMs: Number.POSITIVE_INFINITY,
     membersOf: undefined,
     local: new Map(),
     history: new Map(),

@@ -67,7 +67,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       onConnected(state, event.node, nowMs, effects);
       break;
     case 'disconnected':
-      onDisconnected(state, event.node, effects);
+      onDisconnected(state, event.node, nowMs, effects);
       break;
     case 'probeSucceeded':
       onProbeSucceeded(state, event.node, nowMs, effects);
