@@ -17,7 +17,7 @@ const DISK_FULL = 'No space left on device';
  */
 export function runCommand(
   argv: readonly string[],
-  options: { stdin?: string; timeoutMs?: number } = {},
+  options: { stdin?: string; timeoutMs?: number; cwd?: string } = {},
 ): Promise<string> {
   const [program = '', ...rest] = argv;
   return new Promise((resolve, reject) => {
@@ -26,6 +26,7 @@ export function runCommand(
       timeout: options.timeoutMs ?? TIMEOUT_MS,
       killSignal: 'SIGKILL',
       env: { PATH },
+      cwd: options.cwd ?? '/',
     });
     let output = '';
     let problem = '';

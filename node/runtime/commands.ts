@@ -9,13 +9,14 @@ import type { Attended, AttendedCommand, TaskSpec } from '../ports.ts';
 import { type AttendedProcess, type AttendedRun, startAttended } from './attended.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
+import { attachDisk } from './disk.ts';
 import { enterArguments, insideOf } from './enter.ts';
-import { INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
+import { instanceEnvironment } from './environment.ts';
 import { RuntimeError } from './errors.ts';
 import { formatBytes } from './exits.ts';
 import { InstanceFolder, type InstanceRecord } from './folder.ts';
 import { FILTER_FD, loaderArguments, OPEN_FILTER, SHELL } from './launch.ts';
-import { INSTANCE_PIDS_MAX, unpackDroplet } from './launchinstance.ts';
+import { INSTANCE_PIDS_MAX, instanceLimits, unpackDroplet } from './launchinstance.ts';
 import type { OwnNetwork } from './networks.ts';
 import { descendants } from './processtree.ts';
 import { TASK_PORT, taskDyno, taskInstance, taskRecord } from './task.ts';
@@ -51,7 +52,7 @@ export class Commands {
     const name = `${record.id}/${EXEC_GROUP_PREFIX}${randomBytes(4).toString('hex')}`;
     const group = isolation.groups?.open(name);
     await Promise.all((group?.folders ?? []).map((path) => mkdir(path)));
-    const limits = { pidsMax: INSTANCE_PIDS_MAX, filesMax: INSTANCE_FILES_MAX, fileBytesMax: record.diskBytes };
+    const limits = instanceLimits(record.diskBytes, await folder.hasDisk());
     const enter = this.#enter(inside.pid, record.uid);
     return this.#start({
       confined: [...enter, ...loaderArguments(limits)],
@@ -125,6 +126,9 @@ export class Commands {
     try {
       network = await isolation.networks?.take('instance');
       await folder.create(owner);
+      if (isolation.ownDisks) {
+        await attachDisk({ folder: folder.path, home: folder.home, bytes: task.diskBytes, owner: uid });
+      }
       const steps = await Promise.allSettled([
         unpackDroplet({ isolation, folder, record, spec, readBlob, signal: new AbortController().signal }),
         writeAccounts(folder.accounts, user, task.app.name),
@@ -150,7 +154,7 @@ export class Commands {
         links: [{ path: '/app', target: `${SANDBOX_HOME}/app`.slice(1) }],
         memoryBytes: task.memoryBytes,
         network,
-        limits: { pidsMax: INSTANCE_PIDS_MAX, filesMax: INSTANCE_FILES_MAX, fileBytesMax: task.diskBytes },
+        limits: instanceLimits(task.diskBytes, isolation.ownDisks),
         extra: ['--sync-fd', String(ALIVE_FD)],
       }),
       groups: isolation.groups?.open(task.id).folders ?? [],
@@ -165,14 +169,11 @@ export class Commands {
       },
       cleanUp: removeAll,
     });
-    watches.push(
-      watchDisk({
-        folder: folder.home,
-        diskBytes: task.diskBytes,
-        intervalMs: DISK_SAMPLE_MS,
-        onExceeded: () => attended.end(`it used more than its ${formatBytes(task.diskBytes)} of disk`),
-      }),
-    );
+    if (!isolation.ownDisks) {
+      const onExceeded = () => attended.end(`it used more than its ${formatBytes(task.diskBytes)} of disk`);
+      const { diskBytes } = task;
+      watches.push(watchDisk({ folder: folder.home, diskBytes, intervalMs: DISK_SAMPLE_MS, onExceeded }));
+    }
     if (isolation.groups === undefined) {
       const onExceeded = () => attended.end(`out of memory (its limit is ${formatBytes(task.memoryBytes)})`);
       watches.push(watchMemory({ ancestor: attended.pid, memoryBytes: task.memoryBytes, onExceeded }));

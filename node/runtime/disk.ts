@@ -13,6 +13,14 @@ const OVERHEAD_BYTES = 1024 * 1024;
 const BYTES_PER_FILE = 8192;
 const PROBE_BYTES = 4 * 1024 * 1024;
 
+/** A file on a disk of its own meets the end of the disk first, which apps know how to take; this ends them. */
+const FILE_BEYOND_DISK = 2;
+
+/** Largest file that an instance may write. */
+export function fileBytesMax(diskBytes: number, ownDisk: boolean): number {
+  return ownDisk ? diskBytes * FILE_BEYOND_DISK : diskBytes;
+}
+
 export type DiskPlan = {
   /** Folder that holds the image. */
   folder: string;
@@ -58,14 +66,28 @@ export async function attachDisk(plan: DiskPlan): Promise<void> {
   await rmdir(join(plan.home, 'lost+found')).catch(() => {});
 }
 
-/** Lets go of the disk, if there is one; its image goes with the folder. */
-export async function detachDisk({ folder, home }: Pick<DiskPlan, 'folder' | 'home'>): Promise<void> {
-  const isThere = await access(join(folder, IMAGE)).then(
+/** Whether the folder has a disk that enforces the limit. */
+export function hasDisk(folder: string): Promise<boolean> {
+  return isThere(join(folder, IMAGE));
+}
+
+/** Lets go of the disk, if there is one, and before it of what is mounted on top of it; its image goes with the folder. */
+export async function detachDisk({
+  folder,
+  home,
+  root,
+}: Pick<DiskPlan, 'folder' | 'home'> & { root?: string }): Promise<void> {
+  if (!(await hasDisk(folder))) return;
+  // Lazily: whatever still looks at it keeps it until it looks away.
+  if (root !== undefined && (await isThere(root))) await runCommand(['umount', '-l', root]).catch(() => {});
+  await runCommand(['umount', '-l', home]).catch(() => {});
+}
+
+function isThere(path: string): Promise<boolean> {
+  return access(path).then(
     () => true,
     () => false,
   );
-  // Lazily: whatever still looks at it keeps it until it looks away.
-  if (isThere) await runCommand(['umount', '-l', home]).catch(() => {});
 }
 
 /** Fails with the reason when this machine cannot make such disks. */

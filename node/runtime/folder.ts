@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import writeFileAtomic from 'write-file-atomic';
 import type { AppId, InstanceId, ReleaseId } from '../../crdt/ids.ts';
 import type { HealthView } from '../../crdt/view.ts';
-import { detachDisk } from './disk.ts';
+import { detachDisk, hasDisk } from './disk.ts';
 import { RuntimeError } from './errors.ts';
 import { parseStat, processInfo } from './processtree.ts';
 
@@ -62,6 +62,8 @@ export class InstanceFolder {
   /** The root of its droplet; the sandbox's home. */
   readonly home: string;
   readonly accounts: string;
+  /** Where the root of an image is mounted, if it is. */
+  readonly root: string;
 
   constructor(dataDir: string, name: string) {
     if (!FOLDER_NAME.test(name)) {
@@ -71,6 +73,7 @@ export class InstanceFolder {
     this.path = join(instancesFolder(dataDir), name);
     this.home = join(this.path, 'home');
     this.accounts = join(this.path, 'etc');
+    this.root = join(this.path, 'root');
   }
 
   /** `owner`: the host user that the instance runs as, when it has one. */
@@ -147,12 +150,23 @@ export class InstanceFolder {
 
   /** In a process of its own: a droplet may have very many files. */
   async remove(): Promise<void> {
-    await detachDisk({ folder: this.path, home: this.home });
-    await runQuietly('rm', ['-rf', '--', this.path]).catch(async () => {
+    await this.detachDisk();
+    // Should something be mounted still, it is not this folder's to empty.
+    const remove = ['-rf', '--one-file-system', '--', this.path];
+    await runQuietly('rm', remove).catch(async () => {
       // Without root, folders that the app closed to its own user must be opened first.
       await runQuietly('chmod', ['-R', 'u+rwX', '--', this.path]).catch(() => {});
-      await runQuietly('rm', ['-rf', '--', this.path]);
+      await runQuietly('rm', remove);
     });
+  }
+
+  /** Whether the kernel enforces its disk limit. */
+  hasDisk(): Promise<boolean> {
+    return hasDisk(this.path);
+  }
+
+  detachDisk(): Promise<void> {
+    return detachDisk({ folder: this.path, home: this.home, root: this.root });
   }
 }
 

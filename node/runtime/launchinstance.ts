@@ -6,12 +6,12 @@ import type { Digest } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../core/types.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
-import { attachDisk } from './disk.ts';
+import { attachDisk, fileBytesMax } from './disk.ts';
 import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
 import { RuntimeError } from './errors.ts';
 import { formatBytes } from './exits.ts';
 import { type Descriptors, InstanceFolder, type InstanceRecord } from './folder.ts';
-import { encodeLoad, LOAD_FD, SHELL, SHIM, startCommand } from './launch.ts';
+import { encodeLoad, LOAD_FD, type Rlimits, SHELL, SHIM, startCommand } from './launch.ts';
 import { runAttached } from './run.ts';
 
 /** Processes and threads of one instance. */
@@ -27,6 +27,14 @@ const UNPACK_OUTPUT_BYTES_MAX = 4 * 1024;
 
 /** Stops reading at the limit, so that a small droplet that unpacks to something huge cannot fill the disk. */
 const UNPACK = 'head -c "$1" | tar -xf - && mkdir -p app logs tmp';
+
+export function instanceLimits(diskBytes: number, ownDisk: boolean): Rlimits {
+  return {
+    pidsMax: INSTANCE_PIDS_MAX,
+    filesMax: INSTANCE_FILES_MAX,
+    fileBytesMax: fileBytesMax(diskBytes, ownDisk),
+  };
+}
 
 export type LaunchOptions = {
   isolation: Isolation;
@@ -71,7 +79,7 @@ export async function launchInstance(options: LaunchOptions): Promise<Launched> 
     links: DROPLET_PATHS.map(({ path, part }) => ({ path, target: `${SANDBOX_HOME}/${part}`.slice(1) })),
     memoryBytes: record.memoryBytes,
     network: record.network,
-    limits: { pidsMax: INSTANCE_PIDS_MAX, filesMax: INSTANCE_FILES_MAX, fileBytesMax: record.diskBytes },
+    limits: instanceLimits(record.diskBytes, isolation.ownDisks),
   });
   const env = instanceEnvironment(spec, {
     port: record.port,

@@ -159,9 +159,10 @@ class ProcessRuntime implements Runtime, CommandRunner {
       );
       await prepareInstance(launch);
       entry.preparing.signal.throwIfAborted();
+      const ownDisk = await folder.hasDisk();
       const launched = await launchInstance(launch);
       this.#emit({ type: 'instanceLaunched', id: spec.id, port: record.port, ...hostOf(record) });
-      entry.supervised = supervise(this.#context(), { record, folder, ...launched });
+      entry.supervised = supervise(this.#context(), { record, folder, ownDisk, ...launched });
       entry.place = { record, folder, shim: launched.shim };
       if (entry.stopReason !== undefined) entry.supervised.stop(entry.stopReason);
       await entry.supervised.ended;
@@ -208,10 +209,11 @@ class ProcessRuntime implements Runtime, CommandRunner {
     if (record.network === undefined) this.#ports.hold(record.port);
     else isolation.networks?.hold(record.network);
     isolation.users.hold(record.uid);
+    const ownDisk = await folder.hasDisk();
     // Looked for again: the end of a shim that ended before its FIFOs were open would never be heard of.
     const ended = (await folder.livingShim()) === undefined;
     await this.#commands.removeLeftovers(record.id);
-    const supervised = supervise(this.#context(), { record, folder, descriptors, shim, ended });
+    const supervised = supervise(this.#context(), { record, folder, descriptors, shim, ownDisk, ended });
     const entry: Entry = {
       preparing: new AbortController(),
       stopReason: undefined,

@@ -47,10 +47,17 @@ export type Supervised = {
   readonly ended: Promise<void>;
 };
 
-export function supervise(
-  context: SuperviseContext,
-  instance: { record: InstanceRecord; folder: InstanceFolder; descriptors: Descriptors; shim: number; ended?: boolean },
-): Supervised {
+export type SupervisedProcess = {
+  record: InstanceRecord;
+  folder: InstanceFolder;
+  descriptors: Descriptors;
+  shim: number;
+  /** Whether the kernel enforces the disk limit; else its use is sampled. */
+  ownDisk: boolean;
+  ended?: boolean;
+};
+
+export function supervise(context: SuperviseContext, instance: SupervisedProcess): Supervised {
   return new Supervision(context, instance);
 }
 
@@ -74,7 +81,7 @@ class Supervision implements Supervised {
   #outOfMemory = false;
   #detached = false;
 
-  constructor(context: SuperviseContext, instance: Parameters<typeof supervise>[1]) {
+  constructor(context: SuperviseContext, instance: SupervisedProcess) {
     this.#context = context;
     this.#record = instance.record;
     this.#folder = instance.folder;
@@ -97,7 +104,8 @@ class Supervision implements Supervised {
     });
     if (instance.ended === true) this.#control.destroy();
     this.#health = this.#watchHealth();
-    this.#watchLimits();
+    if (!instance.ownDisk) this.#watchDisk();
+    if (context.isolation.groups === undefined) this.#watchMemory();
   }
 
   stop(reason: string): void {
@@ -151,8 +159,8 @@ class Supervision implements Supervised {
     this.stop(reason);
   }
 
-  #watchLimits(): void {
-    const { memoryBytes, diskBytes } = this.#record;
+  #watchDisk(): void {
+    const { diskBytes } = this.#record;
     const disk = watchDisk({
       folder: this.#folder.home,
       diskBytes,
@@ -161,11 +169,14 @@ class Supervision implements Supervised {
         this.#endNow(`disk limit of ${formatBytes(diskBytes)} exceeded: it used ${formatBytes(bytes)}`),
     });
     this.#watches.push(disk);
-    if (this.#context.isolation.groups !== undefined) return;
+  }
+
+  #watchMemory(): void {
     const onExceeded = (): void => {
       this.#outOfMemory = true;
       void this.#kill();
     };
+    const { memoryBytes } = this.#record;
     this.#watches.push(watchMemory({ ancestor: this.#shim, memoryBytes, onExceeded }));
   }
 

@@ -7,6 +7,7 @@ import { dropletContainer, imageContainer } from '../../node/runtime/docker/cont
 import { socketCandidates } from '../../node/runtime/docker/engine.ts';
 import { FRAME_BYTES_MAX, FrameSplitter, sinceOf } from '../../node/runtime/docker/frames.ts';
 import { exposedPort, ownCommand, ownUser, volumes } from '../../node/runtime/docker/image-config.ts';
+import { layersOf, mountArguments } from '../../node/runtime/docker/image-root.ts';
 import { bridgeName, bridgePrefix, subnet } from '../../node/runtime/docker/networks.ts';
 import { resolversOf } from '../../node/runtime/docker/policy.ts';
 import type { InstanceRecord } from '../../node/runtime/folder.ts';
@@ -27,7 +28,7 @@ const record: InstanceRecord = {
   uid: 1_880_000_001,
   boot: '',
 };
-const plan = { node: 'n-1', record, network: 'peer-net', env: { A: 'b\0c', 'no name': 'x' } };
+const plan = { node: 'n-1', record, network: 'peer-net', env: { A: 'b\0c', 'no name': 'x' }, ownDisk: true };
 const image = (config: object): ImageInspectInfo => ({ Id: 'sha256:1', Config: config }) as ImageInspectInfo;
 
 describe('the engine', () => {
@@ -82,11 +83,54 @@ describe('a container', () => {
 
   it('of an image keeps its entry point unless a command is given, and has its volumes in memory', () => {
     const shop = image({ Volumes: { '/data': {} }, User: '1000' });
-    const own = imageContainer({ ...plan, image: shop, command: undefined });
+    const own = imageContainer({ ...plan, image: shop, root: undefined, command: undefined });
     expect([own.Entrypoint, own.Cmd, own.User]).toEqual([undefined, undefined, '1000:1000']);
     expect(Object.keys(own.HostConfig?.Tmpfs ?? {})).toEqual(['/data', '/tmp', '/var/tmp']);
-    const told = imageContainer({ ...plan, image: shop, command: 'exit 3' });
+    const told = imageContainer({ ...plan, image: shop, root: undefined, command: 'exit 3' });
     expect([told.Entrypoint, told.Cmd]).toEqual([['/bin/sh', '-c'], ['exit 3']]);
+  });
+
+  it("of an image has a root that ends with its disk limit in place of the engine's, which it cannot write to", () => {
+    const root = { path: '/i/root', folders: ['data', 'etc', 'tmp', 'var'] };
+    const { HostConfig } = imageContainer({
+      ...plan,
+      image: image({ Volumes: { '/data': {} } }),
+      root,
+      command: undefined,
+    });
+    expect(HostConfig?.ReadonlyRootfs).toBe(true);
+    // What is in memory has its place there already.
+    expect(HostConfig?.Mounts?.map(({ Source, Target }) => `${Source} ${Target}`)).toEqual([
+      '/i/root/etc /etc',
+      '/i/root/var /var',
+    ]);
+  });
+});
+
+describe("an image's root", () => {
+  const driven = (Name: string, Data: object) => layersOf({ GraphDriver: { Name, Data } } as ImageInspectInfo);
+
+  it.each([
+    ['one layer', { UpperDir: '/o/a/diff' }, ['/o/a/diff']],
+    ['several', { UpperDir: '/o/c/diff', LowerDir: '/o/b/diff:/o/a/diff' }, ['/o/c/diff', '/o/b/diff', '/o/a/diff']],
+    ['a layer that is no path', { UpperDir: '/o/c/diff', LowerDir: 'b' }, undefined],
+    ['more than an engine stacks', { UpperDir: '/o', LowerDir: Array(128).fill('/o').join(':') }, undefined],
+    ['none that it tells of', {}, undefined],
+  ])('has %s', (_, data, layers) => {
+    expect(driven('overlay2', data)).toEqual(layers);
+  });
+
+  it('is known only where the engine keeps layers as folders', () => {
+    expect(driven('overlay', { UpperDir: '/o/a/diff' })).toEqual(['/o/a/diff']);
+    expect(driven('btrfs', { UpperDir: '/o/a/diff' })).toBeUndefined();
+    expect(layersOf({} as ImageInspectInfo)).toBeUndefined();
+  });
+
+  it('is mounted with names that fit into a page, however many layers it has', () => {
+    expect(mountArguments({ home: 'home', root: 'root', layers: 2 }).join(' ')).toBe(
+      'mount -t overlay -o nosuid,nodev,lowerdir=l/0:l/1,upperdir=home/upper,workdir=home/work overlay root',
+    );
+    expect(mountArguments({ home: 'home', root: 'root', layers: 128 }).join(' ').length).toBeLessThan(1024);
   });
 });
 

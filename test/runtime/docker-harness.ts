@@ -5,6 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { createBlobStore, type LocalBlobStore } from '../../node/blobs/store.ts';
+import type { Isolation } from '../../node/runtime/confinement.ts';
 import { type Engine, findEngine } from '../../node/runtime/docker/engine.ts';
 import { NODE_LABEL } from '../../node/runtime/docker/labels.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from '../../node/runtime/docker/runtime.ts';
@@ -25,7 +26,7 @@ export type DockerHarness = CommandsHarness & {
 };
 
 export async function dockerHarness(
-  options: { engine?: Engine; runtime?: Partial<DockerRuntimeOptions> } = {},
+  options: { engine?: Engine; ownDisks?: false; runtime?: Partial<DockerRuntimeOptions> } = {},
 ): Promise<DockerHarness> {
   // Without one the tests fail, and say what to start.
   const engine = options.engine ?? (await findEngine());
@@ -43,7 +44,8 @@ export async function dockerHarness(
     nodeId,
     stack: hostStack(),
     async open() {
-      const isolation = await prepareIsolation({ dataDir, nodeId, log: silent });
+      const found = await prepareIsolation({ dataDir, nodeId, log: silent });
+      const isolation: Isolation = options.ownDisks === false ? { ...found, ownDisks: false } : found;
       const logs = createLogStore({ dataDir, nodeId, log: silent });
       stores.push(logs);
       const runtime = await createDockerRuntime({

@@ -161,13 +161,6 @@ describe('an image', () => {
     }
   });
 
-  it('ends when it fills its disk', async () => {
-    const spec = specOfImage(shop, { diskBytes: 16 * 1024 * 1024 });
-    const at = await run(spec);
-    void shell(at, 'for i in 1 2; do head -c 9000000 /dev/zero >/own/$i; done').catch(() => {});
-    expect(await node.exitReason(spec.id)).toMatch(/^disk limit of 16 MiB exceeded/);
-  });
-
   it('is loaded from its blob where the engine does not have it, and taken away with the blob', async () => {
     await stopAll();
     const { docker } = harness.engine;

@@ -33,11 +33,14 @@ export async function testNode(): Promise<TestNode> {
   };
 }
 
-/** Waits until no process, control group or folder of the node's sandboxes is there. */
+/** Waits until no process, control group, folder or mount of the node's sandboxes is there. */
 export async function checkNothingLeft({ dataDir, nodeId }: TestNode): Promise<void> {
   await vi.waitFor(async () => expect(await processesNaming(dataDir)).toEqual([]), { timeout: 5_000 });
   expect(await readdir(join(dataDir, 'instances')).catch(() => [])).toEqual([]);
   expect(await readdir(join(dataDir, 'sandbox'))).toEqual([]);
+  expect((await readFile('/proc/self/mounts', 'utf8')).split('\n').filter((line) => line.includes(dataDir))).toEqual(
+    [],
+  );
   const { groups } = await findControlGroups(nodeId.slice(-12));
   expect((await groups?.list()) ?? []).toEqual([]);
 }

@@ -58,7 +58,8 @@ export class DockerCommands {
       await container.start();
       const resize: AttachedRun['resize'] = ({ columns, rows }) => container.resize({ w: columns, h: rows });
       if (command.terminal !== undefined) await resize(command.terminal).catch(() => {});
-      return this.#attendTask(task, made, {
+      const sampled = (await made.folder.hasDisk()) ? undefined : made.folder.home;
+      return this.#attendTask(task, made, sampled, {
         stream: stream as AttachedRun['stream'],
         terminal,
         resize,
@@ -71,18 +72,22 @@ export class DockerCommands {
     }
   }
 
-  #attendTask(task: TaskSpec, made: Made, run: Omit<AttachedRun, 'cleanUp'>): Attended {
-    const watch = watchDisk({
-      folder: made.folder.home,
-      diskBytes: task.diskBytes,
-      intervalMs: DISK_SAMPLE_MS,
-      onExceeded: () => attended.end(`it used more than its ${formatBytes(task.diskBytes)} of disk`),
-    });
+  #attendTask(
+    { diskBytes }: TaskSpec,
+    made: Made,
+    sampled: string | undefined,
+    run: Omit<AttachedRun, 'cleanUp'>,
+  ): Attended {
+    const onExceeded = (): void => attended.end(`it used more than its ${formatBytes(diskBytes)} of disk`);
+    const watch =
+      sampled === undefined
+        ? undefined
+        : watchDisk({ folder: sampled, diskBytes, intervalMs: DISK_SAMPLE_MS, onExceeded });
     const cleanUp = async (): Promise<void> => {
-      watch.stop();
+      watch?.stop();
       await this.#maker.remove(made);
     };
-    const attended = this.#keep(new AttachedCommand({ ...run, cleanUp }));
+    const attended: Attended = this.#keep(new AttachedCommand({ ...run, cleanUp }));
     return attended;
   }
 

@@ -1,8 +1,9 @@
 // Decides what a container may see, do and use: builds what is asked of the engine. Pure; it never talks to one.
 
-import type { ContainerCreateOptions, ImageInspectInfo } from 'dockerode';
+import type { ContainerCreateOptions, ImageInspectInfo, MountSettings } from 'dockerode';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN, sandboxHostname } from '../bwrap.ts';
 import { cpuWeight } from '../cgroup.ts';
+import { fileBytesMax } from '../disk.ts';
 import { INSTANCE_FILES_MAX } from '../environment.ts';
 import type { InstanceRecord } from '../folder.ts';
 import { startCommand } from '../launch.ts';
@@ -22,6 +23,8 @@ type Plan = {
   record: InstanceRecord;
   network: string;
   env: Readonly<Record<string, string>>;
+  /** Whether what it writes lies on a disk of its own. */
+  ownDisk: boolean;
 };
 
 export type DropletPlan = Plan & {
@@ -44,6 +47,8 @@ export type ImagePlan = Plan & {
   image: ImageInspectInfo;
   /** Undefined: its own entry point. */
   command: string | undefined;
+  /** A root on this machine that ends with the disk limit, and the paths in it of what is mounted. Undefined: the engine's, which does not. */
+  root: { path: string; folders: readonly string[] } | undefined;
 };
 
 /** A droplet on its stack image, which it cannot change. */
@@ -70,20 +75,35 @@ export function dropletContainer(plan: DropletPlan): ContainerCreateOptions {
 }
 
 /**
- * An image as it is. It may write where its files let its user, which counts towards the disk limit; what it declares as
- * volumes lives in memory, because an engine keeps those outside of every limit.
+ * An image as it is. It may write where its files let its user, which counts towards the disk limit; into the root itself,
+ * which is only root's in nearly every image, it may not. What it declares as volumes lives in memory, because an engine
+ * keeps those outside of every limit.
  */
 export function imageContainer(plan: ImagePlan): ContainerCreateOptions {
   const common = commonOptions(plan);
   const scratch = Object.fromEntries(volumes(plan.image).map((path) => [path, tmpfs(plan.record.memoryBytes)]));
+  const inMemory = { ...scratch, ...common.HostConfig.Tmpfs };
   return {
     ...common,
     Image: plan.image.Id,
     User: ownUser(plan.image) ?? `${plan.record.uid}:${plan.record.uid}`,
     ...(plan.command === undefined ? {} : { Entrypoint: [IMAGE_SHELL, '-c'], Cmd: [plan.command] }),
     Healthcheck: { Test: ['NONE'] },
-    HostConfig: { ...common.HostConfig, Tmpfs: { ...scratch, ...common.HostConfig.Tmpfs } },
+    HostConfig: {
+      ...common.HostConfig,
+      Tmpfs: inMemory,
+      ...(plan.root === undefined
+        ? {}
+        : { ReadonlyRootfs: true, Mounts: rootMounts(plan.root, Object.keys(inMemory)) }),
+    },
   };
+}
+
+/** Of each folder, except where something else is mounted already. */
+function rootMounts({ path, folders }: NonNullable<ImagePlan['root']>, taken: readonly string[]): MountSettings[] {
+  return folders
+    .filter((name) => !taken.includes(`/${name}`))
+    .map((name) => ({ Type: 'bind', Source: `${path}/${name}`, Target: `/${name}` }));
 }
 
 function commonOptions(
@@ -92,6 +112,7 @@ function commonOptions(
   const { record } = plan;
   const tmpBytesMax = Math.floor(record.memoryBytes * TMP_SHARE);
   const tmp = tmpfs(record.memoryBytes);
+  const fileBytes = fileBytesMax(record.diskBytes, plan.ownDisk);
   return {
     name: containerName(record),
     Hostname: sandboxHostname(record.app.name),
@@ -116,7 +137,7 @@ function commonOptions(
       Ulimits: [
         { Name: 'core', Soft: 0, Hard: 0 },
         { Name: 'nofile', Soft: INSTANCE_FILES_MAX, Hard: INSTANCE_FILES_MAX },
-        { Name: 'fsize', Soft: record.diskBytes, Hard: record.diskBytes },
+        { Name: 'fsize', Soft: fileBytes, Hard: fileBytes },
       ],
       Tmpfs: { '/tmp': tmp, '/var/tmp': tmp },
       ShmSize: tmpBytesMax,

@@ -1,19 +1,22 @@
 // Makes the container of one instance or task, with all that it needs: a user, a folder, the unpacked droplet or the loaded
 // image, its app's network. Takes all of it away again. Starts nothing and watches nothing.
 
+import { basename } from 'node:path';
 import type { Container, ContainerCreateOptions, ImageInspectInfo } from 'dockerode';
 import type { AppId, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { InstanceSpec } from '../../core/types.ts';
 import type { BlobStore, Log } from '../../ports.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../bwrap.ts';
 import { type Isolation, writeAccounts } from '../confinement.ts';
+import { attachDisk } from '../disk.ts';
 import { instanceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
 import { InstanceFolder, type InstanceRecord } from '../folder.ts';
 import { unpackDroplet } from '../launchinstance.ts';
-import { dropletContainer, imageContainer } from './container.ts';
+import { dropletContainer, type ImagePlan, imageContainer } from './container.ts';
 import type { Engine } from './engine.ts';
 import { exposedPort } from './image-config.ts';
+import { attachRoot, layersOf } from './image-root.ts';
 import type { EngineImages } from './images.ts';
 import type { AppNetworks } from './networks.ts';
 
@@ -26,6 +29,8 @@ export type MakerParts = {
   images: EngineImages;
   /** Stack → id of its image. */
   stacks: ReadonlyMap<string, string>;
+  /** Whether each container gets a disk of its own  that the kernel enforces. */
+  ownDisks: boolean;
   log: Log;
 };
 
@@ -70,9 +75,9 @@ export class ContainerMaker {
       const port = (spec.image === undefined ? undefined : exposedPort(image)) ?? INSTANCE_PORT;
       const record = recordOf(spec, { uid: made.uid, port });
       made.network = networks.acquire(spec.app.id);
-      await this.#prepare(spec, { ...how, record, folder, network: made.network });
+      const root = await this.#prepare(spec, { ...how, record, folder, image, network: made.network });
       how.signal.throwIfAborted();
-      const options = this.#options(spec, { record, folder, image, network: await made.network }, how.dyno);
+      const options = this.#options(spec, { record, folder, image, root, network: await made.network }, how.dyno);
       made.container = await engine.docker.createContainer(how.adapt?.(options) ?? options);
       return { record, folder, container: made.container };
     } catch (error) {
@@ -121,14 +126,17 @@ export class ContainerMaker {
     );
   }
 
-  /** All at once, and all have ended when it settles: the caller removes what they made. */
+  /** All at once, and all have ended when it settles: the caller removes what they made. Resolves with the root of an image. */
   async #prepare(
     spec: InstanceSpec,
-    place: { record: InstanceRecord; folder: InstanceFolder; signal: AbortSignal; network: Promise<string> },
-  ): Promise<void> {
+    place: Pick<Made, 'record' | 'folder'> & { image: ImageInspectInfo; signal: AbortSignal; network: Promise<string> },
+  ): Promise<ImagePlan['root']> {
     const { isolation, blobs } = this.#parts;
-    const { record, folder, signal, network } = place;
+    const { record, folder, image, signal, network } = place;
     await folder.create(isolation.ownUsers ? record.uid : undefined);
+    let root: ImagePlan['root'];
+    if (spec.image !== undefined) root = await this.#attachRoot(image, { record, folder });
+    else if (this.#parts.ownDisks) await this.#attachDisk({ record, folder }, record.uid);
     const unpack = { isolation, folder, record, spec, readBlob: blobs.read.bind(blobs), signal };
     const steps = await Promise.allSettled([
       spec.image === undefined ? unpackDroplet(unpack) : undefined,
@@ -137,15 +145,38 @@ export class ContainerMaker {
     ]);
     const failed = steps.find((step) => step.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
+    return root;
+  }
+
+  #attachDisk({ record, folder }: Pick<Made, 'record' | 'folder'>, owner: number): Promise<void> {
+    return attachDisk({ folder: folder.path, home: folder.home, bytes: record.diskBytes, owner });
+  }
+
+  /** Undefined where that cannot be had: then its use is watched by sampling. */
+  async #attachRoot(image: ImageInspectInfo, place: Pick<Made, 'record' | 'folder'>): Promise<ImagePlan['root']> {
+    const { folder } = place;
+    const layers = this.#parts.ownDisks ? layersOf(image) : undefined;
+    if (layers === undefined) return undefined;
+    try {
+      await this.#attachDisk(place, 0);
+      const [home, root] = [basename(folder.home), basename(folder.root)];
+      return { path: folder.root, folders: await attachRoot({ folder: folder.path, home, root, layers }) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw error;
+      this.#parts.log.warn('runtime.disk_sampled', { image: image.Id, reason: (error as Error).message });
+      await folder.remove();
+      await folder.create(undefined);
+      return undefined;
+    }
   }
 
   #options(
     spec: InstanceSpec,
-    place: { record: InstanceRecord; folder: InstanceFolder; image: ImageInspectInfo; network: string },
+    place: Pick<Made, 'record' | 'folder'> & { image: ImageInspectInfo; root: ImagePlan['root']; network: string },
     dyno: string | undefined,
   ): ContainerCreateOptions {
     const { nodeId, isolation } = this.#parts;
-    const { record, folder, image, network } = place;
+    const { record, folder, image, root, network } = place;
     const env = instanceEnvironment(spec, {
       port: record.port,
       // Of its own network.
@@ -154,9 +185,10 @@ export class ContainerMaker {
       nodeBin: SANDBOX_NODE_BIN,
       ...(dyno === undefined ? {} : { dyno }),
     });
-    const plan = { network, node: nodeId, record, env };
+    const ownDisk = spec.image === undefined ? this.#parts.ownDisks : root !== undefined;
+    const plan = { network, node: nodeId, record, env, ownDisk };
     if (spec.image !== undefined) {
-      return imageContainer({ ...plan, image, command: spec.image.ownCommand ? undefined : spec.command });
+      return imageContainer({ ...plan, image, root, command: spec.image.ownCommand ? undefined : spec.command });
     }
     const { home, accounts } = folder;
     const { nodeBin } = isolation.host;

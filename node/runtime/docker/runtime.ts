@@ -2,6 +2,7 @@
 // home. Containers outlive the daemon and are adopted by their labels. Keeps the table of instances; decides nothing
 // about what should run.
 
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container, ContainerInspectInfo } from 'dockerode';
 import type { InstanceId, NodeId } from '../../../crdt/ids.ts';
@@ -64,7 +65,25 @@ export async function createDockerRuntime(options: DockerRuntimeOptions): Promis
     log,
     place: { node: options.nodeId, networks },
   });
-  return new DockerRuntime(options, { stacks, policy, networks, images });
+  const ownDisks = options.isolation.ownDisks && (await seesMounts(log));
+  return new DockerRuntime(options, { stacks, policy, networks, images, ownDisks });
+}
+
+/** Number of the first mount that the process sees: no two namespaces have the same, and of every process it can be read. */
+async function firstMountOf(process: string): Promise<string> {
+  const mounts = await readFile(`/proc/${process}/mountinfo`, 'utf8').catch(() => '');
+  return mounts.split(' ', 1)[0] || process;
+}
+
+/** Whether the engine, which runs where the machine's first process does, sees what this daemon mounts. */
+async function seesMounts(log: Log): Promise<boolean> {
+  const [own, first] = await Promise.all(['self', '1'].map(firstMountOf));
+  if (own === first) return true;
+  log.warn('runtime.disk_sampled', {
+    reason: 'this daemon has a mount namespace of its own, so the engine does not see the disks that it would make',
+    message: 'disk limits of containers are enforced by looking now and then',
+  });
+  return false;
 }
 
 type Parts = {
@@ -72,6 +91,7 @@ type Parts = {
   policy: { lower(): Promise<void> };
   networks: AppNetworks;
   images: EngineImages;
+  ownDisks: boolean;
 };
 
 /** One instance from start to its end. */
@@ -196,13 +216,13 @@ class DockerRuntime implements Runtime, CommandRunner {
     if (made !== undefined) await this.#maker.remove(made);
   }
 
-  #supervise({ record, folder, container }: Made, found: ContainerInspectInfo): Promise<Supervised> {
+  async #supervise({ record, folder, container }: Made, found: ContainerInspectInfo): Promise<Supervised> {
     const context: SuperviseContext = { ...this.#options, emit: (event) => this.#emit(event) };
     return superviseContainer(context, {
       record,
       container,
       host: addressOf(found),
-      home: writableFolder(found) ?? folder.home,
+      sampled: (await folder.hasDisk()) ? undefined : (writableFolder(found) ?? folder.home),
       positionFile: join(folder.path, 'logged'),
     });
   }

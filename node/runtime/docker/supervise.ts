@@ -46,8 +46,8 @@ export type SupervisedContainer = {
   container: Container;
   /** Its address, at which this machine reaches it. */
   host: string;
-  /** Folder on the host that counts towards the disk limit. */
-  home: string;
+  /** Folder on the host whose use is held against the disk limit. Undefined: the kernel enforces it. */
+  sampled: string | undefined;
   /** File that remembers how far the container's log was read. */
   positionFile: string;
 };
@@ -74,7 +74,7 @@ class Supervision implements Supervised {
   readonly #instance: SupervisedContainer;
   readonly #output: LogFollower;
   readonly #health: HealthWatch;
-  readonly #disk: Watch;
+  readonly #disk: Watch | undefined;
   readonly #positionTimer: NodeJS.Timeout;
   readonly #lastLines: string[] = [];
   readonly #finished = Promise.withResolvers<void>();
@@ -111,17 +111,22 @@ class Supervision implements Supervised {
         onTimeout: (problem) => void this.#neverHealthy(problem),
       },
     });
-    this.#disk = watchDisk({
-      folder: instance.home,
-      diskBytes: record.diskBytes,
-      intervalMs: context.diskSampleMs ?? DISK_SAMPLE_MS,
-      onExceeded: (bytes) => {
-        this.#stopReason ??= `disk limit of ${formatBytes(record.diskBytes)} exceeded: it used ${formatBytes(bytes)}`;
-        void this.#kill();
-      },
-    });
+    this.#disk = instance.sampled === undefined ? undefined : this.#watchDisk(instance.sampled);
     void this.#awaitEnd().then((last) => {
       if (last !== undefined) void this.#finish(last);
+    });
+  }
+
+  #watchDisk(folder: string): Watch {
+    const { diskBytes } = this.#instance.record;
+    return watchDisk({
+      folder,
+      diskBytes,
+      intervalMs: this.#context.diskSampleMs ?? DISK_SAMPLE_MS,
+      onExceeded: (bytes) => {
+        this.#stopReason ??= `disk limit of ${formatBytes(diskBytes)} exceeded: it used ${formatBytes(bytes)}`;
+        void this.#kill();
+      },
     });
   }
 
@@ -206,7 +211,7 @@ class Supervision implements Supervised {
 
   #stopWatching(): void {
     this.#health.stop();
-    this.#disk.stop();
+    this.#disk?.stop();
   }
 
   /** The container as it ended; 'removed' when somebody else took it away; undefined when it was let go of. */
