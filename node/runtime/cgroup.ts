@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { access, constants, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { CPU_PERIOD_US, cpuQuotaUs, cpuShares, cpuWeight } from './cpu.ts';
 
 export type GroupLimits = { memoryBytes: number; pidsMax: number };
 
@@ -33,22 +34,9 @@ const ROOT = '/sys/fs/cgroup';
 const FAMILY = 'peer';
 const V1_CONTROLLERS = ['memory', 'pids', 'cpu'];
 
-/** Memory that gets the default share of the processor; shares follow memory, within the bounds. */
-const CPU_BASE_BYTES = 256 * 1024 * 1024;
-const CPU_WEIGHT_BASE = 100;
-const CPU_WEIGHT_MIN = 10;
-const CPU_WEIGHT_MAX = 1_000;
-/** Version 1 counts in shares: 1024 where version 2 says 100. */
-const CPU_SHARES_PER_WEIGHT = 10.24;
-
 /** A killed process needs a moment to leave its group. Attempts at 5, 10, 20… ms, at most REMOVE_PAUSE_MAX_MS apart: 6 s in all. */
 const REMOVE_ATTEMPTS_MAX = 20;
 const REMOVE_PAUSE_MAX_MS = 400;
-
-export function cpuWeight(memoryBytes: number): number {
-  const weight = Math.round((memoryBytes / CPU_BASE_BYTES) * CPU_WEIGHT_BASE);
-  return Math.min(CPU_WEIGHT_MAX, Math.max(CPU_WEIGHT_MIN, weight));
-}
 
 /** One file of a group and what to write to it; `optional` ones are not there on every kernel. */
 export type Setting = { file: string; value: string; optional?: true };
@@ -56,7 +44,7 @@ export type Setting = { file: string; value: string; optional?: true };
 /** Settings by controller; version 2 has one folder for all. Order matters: the limit with swap must not be below the one without. */
 export function groupSettings(version: 1 | 2, limits: GroupLimits): Record<string, Setting[]> {
   const memory = String(limits.memoryBytes);
-  const weight = cpuWeight(limits.memoryBytes);
+  const quota = String(cpuQuotaUs(limits.memoryBytes));
   if (version === 2) {
     return {
       '': [
@@ -65,7 +53,8 @@ export function groupSettings(version: 1 | 2, limits: GroupLimits): Record<strin
         // All or nothing: a half-killed app looks healthy and is not.
         { file: 'memory.oom.group', value: '1', optional: true },
         { file: 'pids.max', value: String(limits.pidsMax) },
-        { file: 'cpu.weight', value: String(weight), optional: true },
+        { file: 'cpu.weight', value: String(cpuWeight(limits.memoryBytes)), optional: true },
+        { file: 'cpu.max', value: `${quota} ${CPU_PERIOD_US}`, optional: true },
       ],
     };
   }
@@ -75,7 +64,11 @@ export function groupSettings(version: 1 | 2, limits: GroupLimits): Record<strin
       { file: 'memory.memsw.limit_in_bytes', value: memory, optional: true },
     ],
     pids: [{ file: 'pids.max', value: String(limits.pidsMax) }],
-    cpu: [{ file: 'cpu.shares', value: String(Math.round(weight * CPU_SHARES_PER_WEIGHT)), optional: true }],
+    cpu: [
+      { file: 'cpu.shares', value: String(cpuShares(limits.memoryBytes)), optional: true },
+      { file: 'cpu.cfs_period_us', value: String(CPU_PERIOD_US), optional: true },
+      { file: 'cpu.cfs_quota_us', value: quota, optional: true },
+    ],
   };
 }
 

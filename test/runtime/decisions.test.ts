@@ -13,7 +13,8 @@ import {
   type SandboxView,
   sandboxHostname,
 } from '../../node/runtime/bwrap.ts';
-import { cpuWeight, groupSettings } from '../../node/runtime/cgroup.ts';
+import { groupSettings } from '../../node/runtime/cgroup.ts';
+import { cpuQuotaUs, cpuWeight } from '../../node/runtime/cpu.ts';
 import { instanceEnvironment } from '../../node/runtime/environment.ts';
 import { RuntimeError } from '../../node/runtime/errors.ts';
 import { endingReason, formatBytes, neverHealthyReason, startProblem } from '../../node/runtime/exits.ts';
@@ -262,6 +263,15 @@ describe('control groups', () => {
     expect(cpuWeight(bytes)).toBe(weight);
   });
 
+  it.each([
+    [64 * MIB, 200_000],
+    [512 * MIB, 200_000],
+    [1024 * MIB, 400_000],
+    [1300 * MIB, 507_813],
+  ])('give %i bytes of memory no more than %i µs of processors in each tenth of a second', (bytes, quotaUs) => {
+    expect(cpuQuotaUs(bytes)).toBe(quotaUs);
+  });
+
   it('have these settings', () => {
     const limits = { memoryBytes: 256 * MIB, pidsMax: 512 };
     expect(groupSettings(1, limits)).toEqual({
@@ -270,7 +280,11 @@ describe('control groups', () => {
         { file: 'memory.memsw.limit_in_bytes', value: '268435456', optional: true },
       ],
       pids: [{ file: 'pids.max', value: '512' }],
-      cpu: [{ file: 'cpu.shares', value: '1024', optional: true }],
+      cpu: [
+        { file: 'cpu.shares', value: '1024', optional: true },
+        { file: 'cpu.cfs_period_us', value: '100000', optional: true },
+        { file: 'cpu.cfs_quota_us', value: '200000', optional: true },
+      ],
     });
     expect(groupSettings(2, limits)['']!.map(({ file, value }) => `${file}=${value}`)).toEqual([
       'memory.max=268435456',
@@ -278,6 +292,7 @@ describe('control groups', () => {
       'memory.oom.group=1',
       'pids.max=512',
       'cpu.weight=100',
+      'cpu.max=200000 100000',
     ]);
   });
 });

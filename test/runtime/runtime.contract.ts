@@ -1,6 +1,7 @@
 // What every Runtime guarantees, as tests that run against each implementation. A harness makes the runtime and droplets.
 
 import { randomUUID } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { asAppId, asInstanceId, asReleaseId, type Digest, type InstanceId } from '../../crdt/ids.ts';
@@ -98,6 +99,37 @@ export function get({ port, host = '127.0.0.1' }: Address, path: string): Promis
     call.on('error', reject);
     call.end();
   });
+}
+
+/** Of the control groups that a process of the instance is in, as this machine has them. */
+async function kernelLimits(id: InstanceId): Promise<Record<string, string | boolean>> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const environments = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')));
+  const pid = pids[environments.findIndex((environment) => environment.includes(`CF_INSTANCE_GUID=${id}`))];
+  const lines = (await readFile(`/proc/${pid}/cgroup`, 'utf8')).trim().split('\n');
+  const paths = new Map(
+    lines.flatMap((line) => {
+      const [, controllers = '', path = ''] = line.split(':');
+      return controllers.split(',').map((name) => [name, path] as const);
+    }),
+  );
+  const read = async (controller: string, file: string): Promise<string> => {
+    const folder = paths.has(controller) ? `${controller}${paths.get(controller)}` : paths.get('');
+    return (await readFile(`/sys/fs/cgroup/${folder}/${file}`, 'utf8')).trim();
+  };
+  const pidsMax = await read('pids', 'pids.max');
+  if (!paths.has('memory')) {
+    // Engines turn shares into weights by a formula of their own; the default is 100.
+    const hasLargerShare = Number(await read('cpu', 'cpu.weight')) > 100;
+    const [memoryBytes, cpuQuota] = [await read('memory', 'memory.max'), await read('cpu', 'cpu.max')];
+    return { memoryBytes, pids: pidsMax, hasLargerShare, cpuQuota };
+  }
+  return {
+    memoryBytes: await read('memory', 'memory.limit_in_bytes'),
+    pids: pidsMax,
+    hasLargerShare: Number(await read('cpu', 'cpu.shares')) > 1024,
+    cpuQuota: `${await read('cpu', 'cpu.cfs_quota_us')} ${await read('cpu', 'cpu.cfs_period_us')}`,
+  };
 }
 
 export type ShellAnswer = { status: number; out: string; err: string };
@@ -321,6 +353,19 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
         return [...(await node.lines(spec)), last?.type === 'instanceExited' ? last.reason : ''].join('\n');
       };
       await expect.poll(said, WAIT).toMatch(/No space left on device|disk limit of 8 MiB exceeded: it used 11\.\d MiB/);
+    });
+
+    it('has its kernel limits in force: memory, processes, and of processors a share and a bound', async () => {
+      const node = await open();
+      const spec = await start({ memoryBytes: 1024 * MIB });
+      await node.ready(spec.id);
+      expect(await kernelLimits(spec.id)).toEqual({
+        memoryBytes: String(1024 * MIB),
+        pids: '512',
+        hasLargerShare: true,
+        // Four processors.
+        cpuQuota: '400000 100000',
+      });
     });
 
     it('bounds a fork bomb', async () => {

@@ -2,7 +2,7 @@
 
 import type { ContainerCreateOptions, ImageInspectInfo, MountSettings } from 'dockerode';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN, sandboxHostname } from '../bwrap.ts';
-import { cpuWeight } from '../cgroup.ts';
+import { CPU_PERIOD_US, cpuQuotaUs, cpuShares } from '../cpu.ts';
 import { fileBytesMax } from '../disk.ts';
 import { INSTANCE_FILES_MAX } from '../environment.ts';
 import type { InstanceRecord } from '../folder.ts';
@@ -16,7 +16,6 @@ const LOG_FILE_MAX = '4m';
 const LOG_FILES = '2';
 /** /tmp and /dev/shm live in memory, so each may take this share of the limit. */
 const TMP_SHARE = 0.5;
-const CPU_SHARES_PER_WEIGHT = 10.24;
 
 type Plan = {
   node: string;
@@ -132,7 +131,9 @@ function commonOptions(
       Memory: record.memoryBytes,
       // Memory and swap together: no swap.
       MemorySwap: record.memoryBytes,
-      CpuShares: Math.round(cpuWeight(record.memoryBytes) * CPU_SHARES_PER_WEIGHT),
+      CpuShares: cpuShares(record.memoryBytes),
+      CpuPeriod: CPU_PERIOD_US,
+      CpuQuota: cpuQuotaUs(record.memoryBytes),
       PidsLimit: INSTANCE_PIDS_MAX,
       Ulimits: [
         { Name: 'core', Soft: 0, Hard: 0 },
