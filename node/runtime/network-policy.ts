@@ -79,7 +79,7 @@ export function networkRules(policy: NetworkPolicy): string {
     ...(addressing === undefined ? [] : toLoopback(from, addressing)),
     '  chain forwarded {',
     '    type filter hook forward priority filter - 5; policy accept;',
-    `    ${from} ${to} reject with icmpx admin-prohibited`,
+    ...refusal(`${from} ${to} `),
     `    ${to} ct state established,related accept`,
     `    ${to} drop`,
     `    ${from} jump outgoing`,
@@ -89,8 +89,7 @@ export function networkRules(policy: NetworkPolicy): string {
     ...resolverRules(policy.resolvers),
     ...(addressing === undefined ? [] : [`    ip saddr ${addressing.builds} ip daddr . tcp dport @build_hosts accept`]),
     '    ip daddr @allowed accept',
-    // Answered, so that an app hears at once that it may not, instead of waiting.
-    '    ip daddr @denied reject with icmp admin-prohibited',
+    ...refusal('ip daddr @denied '),
     '  }',
     // The way to another instance does lead through the gateway, whatever the kernel thinks of detours.
     '  chain sent {',
@@ -108,7 +107,7 @@ export function networkRules(policy: NetworkPolicy): string {
     ...portRule(policy.openPorts, 'accept'),
     ...resolverRules(policy.resolvers),
     '    ip daddr @allowed accept',
-    '    reject with icmpx admin-prohibited',
+    ...refusal(''),
     '  }',
     ...(addressing === undefined
       ? []
@@ -200,6 +199,11 @@ function addressSet(name: string, networks: readonly Network[]): string[] {
 function resolverRules(resolvers: readonly string[]): string[] {
   if (resolvers.length === 0) return [];
   return [`    ip daddr { ${resolvers.join(', ')} } meta l4proto { tcp, udp } th dport 53 accept`];
+}
+
+/** Answered, so that an app hears at once that it may not, instead of waiting. Resets, because the kernel sends only so many ICMP messages a second. */
+function refusal(which: string): string[] {
+  return [`    ${which}meta l4proto tcp reject with tcp reset`, `    ${which}reject with icmpx admin-prohibited`];
 }
 
 function portRule(ports: readonly number[], verdict: string): string[] {

@@ -49,7 +49,8 @@ describe('the network policy', () => {
       'ip daddr { 192.168.1.1 } meta l4proto { tcp, udp } th dport 53 accept',
       'ip saddr 10.201.3.0/24 ip daddr . tcp dport @build_hosts accept',
       'ip daddr @allowed accept',
-      'ip daddr @denied reject with icmp admin-prohibited',
+      'ip daddr @denied meta l4proto tcp reject with tcp reset',
+      'ip daddr @denied reject with icmpx admin-prohibited',
     ]);
   });
 
@@ -59,12 +60,13 @@ describe('the network policy', () => {
       rules.indexOf('ip daddr @allowed accept'),
     );
     expect(rules).toContain('tcp dport { 8080 } accept');
-    expect(rules.at(-1)).toBe('reject with icmpx admin-prohibited');
+    expect(rules.slice(-2)).toEqual(['meta l4proto tcp reject with tcp reset', 'reject with icmpx admin-prohibited']);
   });
 
   it('keeps instances from one another, and everybody else from them', () => {
     expect(chain('forwarded')).toEqual([
       'type filter hook forward priority filter - 5; policy accept;',
+      'iifname "peer7" oifname "peer7" meta l4proto tcp reject with tcp reset',
       'iifname "peer7" oifname "peer7" reject with icmpx admin-prohibited',
       'oifname "peer7" ct state established,related accept',
       'oifname "peer7" drop',

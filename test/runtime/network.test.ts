@@ -183,10 +183,11 @@ describe('an instance with a network of its own', () => {
     ['the machine at its gateway', () => gateway(), MACHINE_PORT],
     ['another instance', () => two.host, 8080],
     ["a cloud's metadata", () => '169.254.169.254', 80],
-  ])('does not reach %s, and hears so at once', async (_what, host, port) => {
-    const startMs = performance.now();
-    expect(await reach(host(), port)).toMatchObject({ ok: false });
-    expect(performance.now() - startMs).toBeLessThan(2_000);
+  ])('does not reach %s, and hears so at once, however often it asks', async (_what, host, port) => {
+    // More than the kernel sends ICMP messages to one host at once.
+    for (let tries = 0; tries < 8; tries++) {
+      expect(await reach(host(), port)).toEqual({ ok: false, said: 'ECONNREFUSED' });
+    }
   });
 
   const gateway = (): string => one.host.replace(/\.\d+$/, '.1');
