@@ -1,4 +1,5 @@
 // Decides which system calls a sandbox may make: writes the filter, a program of classic BPF, that bubblewrap loads. Pure.
+// docker/seccomp-profile.ts says the same to a container engine.
 //
 // What Docker's default profile denies to a container without privileges, and some that it leaves to the kernel's own checks
 // (ptrace, reading other processes' memory): apps need none of them, and bugs of the kernel hide behind each.
@@ -70,7 +71,7 @@ const DENIED: readonly Call[] = [
 ];
 
 /** Answered with ENOSYS, as by a kernel that does not have them yet: programs then do without, and say nothing. */
-const UNKNOWN: readonly Call[] = [
+export const UNKNOWN: readonly Call[] = [
   ['io_uring_setup', 425, 425],
   ['io_uring_enter', 426, 426],
   ['io_uring_register', 427, 427],
@@ -79,7 +80,7 @@ const UNKNOWN: readonly Call[] = [
 ];
 
 /** Calls after this one did not exist when the tables above were made, so nobody judged them. */
-const LAST_CALL = 462;
+export const LAST_CALL = 462;
 
 const UNSHARE: Call = ['unshare', 272, 97];
 const CLONE: Call = ['clone', 56, 220];
@@ -88,23 +89,23 @@ const IOCTL: Call = ['ioctl', 16, 29];
 const PERSONALITY: Call = ['personality', 135, 92];
 
 /** NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET. @see linux/sched.h */
-const NEW_NAMESPACES = 0x7e020000;
+export const NEW_NAMESPACES = 0x7e020000;
 /** UNIX, INET, INET6 and NETLINK; not, among others, ALG, VSOCK and PACKET. @see linux/socket.h */
-const FAMILIES = [1, 2, 10, 16];
-const NETLINK = 16;
+export const FAMILIES = [1, 2, 10, 16];
+export const NETLINK = 16;
 /** Addresses and routes, which getifaddrs asks for. */
-const NETLINK_ROUTE = 0;
+export const NETLINK_ROUTE = 0;
 /** TIOCSTI and TIOCLINUX: typing into a terminal that somebody else reads. */
-const TERMINAL_FORGERY = [0x5412, 0x541c];
+export const TERMINAL_FORGERY = [0x5412, 0x541c];
 /** Linux as it is, for 32-bit programs, and the question which it is. @see Docker's profile */
-const PERSONALITIES = [0x0, 0x8, 0x20000, 0x20008, 0xffffffff];
+export const PERSONALITIES = [0x0, 0x8, 0x20000, 0x20008, 0xffffffff];
 
 const AUDIT_ARCH: Record<Architecture, number> = { x64: 0xc000003e, arm64: 0xc00000b7 };
 /** Numbers from here on are of the x32 ABI. */
 const X32 = 0x40000000;
-const EPERM = 1;
-const ENOSYS = 38;
-const EAFNOSUPPORT = 97;
+export const EPERM = 1;
+export const ENOSYS = 38;
+export const EAFNOSUPPORT = 97;
 
 /** Offsets in struct seccomp_data; of arguments, the lower halves, which come first on both architectures. */
 const NUMBER_AT = 0;

@@ -28,7 +28,14 @@ const record: InstanceRecord = {
   uid: 1_880_000_001,
   boot: '',
 };
-const plan = { node: 'n-1', record, network: 'peer-net', env: { A: 'b\0c', 'no name': 'x' }, ownDisk: true };
+const plan = {
+  node: 'n-1',
+  record,
+  network: 'peer-net',
+  env: { A: 'b\0c', 'no name': 'x' },
+  callFilter: '{}',
+  ownDisk: true,
+};
 const image = (config: object): ImageInspectInfo => ({ Id: 'sha256:1', Config: config }) as ImageInspectInfo;
 
 describe('the engine', () => {
@@ -65,7 +72,7 @@ describe('a container', () => {
       CpuPeriod: 100_000,
       CpuQuota: 200_000,
       CapDrop: ['ALL'],
-      SecurityOpt: ['no-new-privileges'],
+      SecurityOpt: ['no-new-privileges', 'seccomp={}'],
       NetworkMode: 'peer-net',
       ReadonlyRootfs: true,
       Binds: ['/h:/home/vcap:rw', '/n:/opt/peer/node/bin:ro', '/a/passwd:/etc/passwd:ro', '/a/group:/etc/group:ro'],

@@ -1,40 +1,20 @@
 // The filter of system calls: run on literals by an interpreter of its own here, by the kernel in process.test.ts and hostile.test.ts.
+// What an engine is told is held against it.
 
 import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { UNJUDGED_CALLS } from '../../node/runtime/docker/calls.ts';
+import { seccompProfile } from '../../node/runtime/docker/seccomp-profile.ts';
 import {
   type Architecture,
   encodeProgram,
   filterProgram,
-  type Instruction,
   JUDGED_CALLS,
+  LAST_CALL,
   seccompFilter,
 } from '../../node/runtime/seccomp.ts';
-
-const ARCH: Record<Architecture, number> = { x64: 0xc000003e, arm64: 0xc00000b7 };
-const ALLOWED = 'allowed';
-
-/** What the kernel would make of a call: an errno, or that it is allowed. */
-function outcome(
-  program: readonly Instruction[],
-  call: { arch: number; number: number; arguments?: number[] },
-): string {
-  const data = new DataView(new ArrayBuffer(64));
-  data.setUint32(0, call.number, true);
-  data.setUint32(4, call.arch, true);
-  for (const [index, value] of (call.arguments ?? []).entries()) data.setUint32(16 + 8 * index, value >>> 0, true);
-  let loaded = 0;
-  for (let at = 0; at < program.length; at++) {
-    const { code, whenTrue, whenFalse, k } = program[at]!;
-    if (code === 0x20) loaded = data.getUint32(k, true);
-    else if (code === 0x06) return k === 0x7fff0000 ? ALLOWED : `errno ${k & 0xffff}`;
-    else {
-      const holds = code === 0x15 ? loaded === k : code === 0x35 ? loaded >= k : (loaded & k) !== 0;
-      at += holds ? whenTrue : whenFalse;
-    }
-  }
-  throw new Error('ran off the end');
-}
+import { ALLOWED, ARCH, outcome, profileOutcome } from './call-filters.ts';
 
 describe.each<Architecture>(['x64', 'arm64'])('the filter for %s', (architecture) => {
   const program = filterProgram(architecture);
@@ -116,22 +96,75 @@ describe.each<Architecture>(['x64', 'arm64'])('the filter for %s', (architecture
   });
 });
 
+// Only a machine of that kind has the first; every machine has the second.
+const TABLES = [
+  ['x64', '/usr/include/x86_64-linux-gnu/asm/unistd_64.h', 1],
+  ['arm64', '/usr/include/asm-generic/unistd.h', 2],
+] as const;
+const tables = TABLES.slice(process.arch === 'x64' ? 0 : 1);
+
+/** The kernel's own, as far as this machine has the table. */
+function numbers(architecture: Architecture): Map<string, number> {
+  const header = tables.find(([name]) => name === architecture)?.[1];
+  const text = header === undefined ? '' : readFileSync(header, 'utf8');
+  const found = text.matchAll(/#\s*define __NR(?:3264)?_(\w+)\s+(\d+)/g);
+  return new Map([...found].map((match) => [match[1]!, Number(match[2])]));
+}
+
 describe('the numbers of calls', () => {
-  // Only a machine of that kind has the first; every machine has the second.
-  const tables = [
-    ['x64', '/usr/include/x86_64-linux-gnu/asm/unistd_64.h', 1],
-    ['arm64', '/usr/include/asm-generic/unistd.h', 2],
-  ] as const;
-  it.each(tables.slice(process.arch === 'x64' ? 0 : 1))(
-    "are the kernel's own on %s",
-    (_architecture, header, column) => {
-      const text = readFileSync(header, 'utf8');
-      for (const call of JUDGED_CALLS) {
-        const number = new RegExp(`#\\s*define __NR(?:3264)?_${call[0]}\\s+(\\d+)`).exec(text)?.[1];
-        expect(`${call[0]} ${call[column]}`).toBe(`${call[0]} ${number}`);
-      }
-    },
-  );
+  it.each(tables)("are the kernel's own on %s", (architecture, _header, column) => {
+    const known = numbers(architecture);
+    for (const call of JUDGED_CALLS) expect(`${call[0]} ${call[column]}`).toBe(`${call[0]} ${known.get(call[0])}`);
+  });
+});
+
+/** In the common table for machines of 32 bits, and words that are no calls. */
+const OF_32_BITS = /time64$|(adj|get|set)time64$|^(syscalls|arch_specific_syscall|fstatat|sync_file_range2)$/;
+
+describe('the profile for an engine', () => {
+  const named = [...UNJUDGED_CALLS, ...JUDGED_CALLS.map(([name]) => name)];
+
+  it('names every call once', () => {
+    expect(new Set(named).size).toBe(named.length);
+  });
+
+  it.each(tables)("names all of the kernel's calls on %s", (architecture) => {
+    const known = [...numbers(architecture)].filter(([name, number]) => number <= LAST_CALL && !OF_32_BITS.test(name));
+    expect(known.map(([name]) => name).filter((name) => !named.includes(name))).toEqual([]);
+  });
+
+  it.each<Architecture>(['x64', 'arm64'])('judges on %s as the filter does', (architecture) => {
+    const profile = seccompProfile(architecture)!;
+    const program = filterProgram(architecture);
+    const number = (name: string): number | undefined => {
+      const judged = JUDGED_CALLS.find((call) => call[0] === name);
+      return judged === undefined ? numbers(architecture).get(name) : judged[architecture === 'x64' ? 1 : 2];
+    };
+    // Those that some argument is compared with, their neighbours, and any.
+    const telling = [
+      0, 1, 2, 3, 8, 9, 10, 15, 16, 17, 38, 40, 64, 0x5412, 0x5413, 0x541c, 0x20000, 0x20008, 0x10000011,
+    ];
+    const argument = fc.oneof(
+      fc.constantFrom(...telling, 0xffffffff, 0x7e020000),
+      fc.nat({ max: 0xffffffff }),
+      fc.nat({ max: 31 }).map((bit) => 2 ** bit),
+    );
+    const call = fc.constantFrom(...named);
+    const argued = fc.constantFrom('clone', 'unshare', 'socket', 'ioctl', 'personality');
+    fc.assert(
+      fc.property(fc.oneof(call, argued), fc.tuple(argument, argument, argument), (name, args) => {
+        const found = number(name);
+        if (found === undefined || found > LAST_CALL) return;
+        const byFilter = outcome(program, { arch: ARCH[architecture], number: found, arguments: args });
+        expect(`${name} ${args}: ${profileOutcome(profile, name, args)}`).toBe(`${name} ${args}: ${byFilter}`);
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  it('is none for an architecture without a table', () => {
+    expect(seccompProfile('riscv64')).toBeUndefined();
+  });
 });
 
 describe('the encoding', () => {

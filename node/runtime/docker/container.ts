@@ -22,6 +22,8 @@ type Plan = {
   record: InstanceRecord;
   network: string;
   env: Readonly<Record<string, string>>;
+  /** The filter of system calls, as the engine wants it told. Undefined: the engine's own. */
+  callFilter: string | undefined;
   /** Whether what it writes lies on a disk of its own. */
   ownDisk: boolean;
 };
@@ -126,7 +128,7 @@ function commonOptions(
       // Collects orphans, and hands a status on that the first process of a container could not end with by itself.
       Init: true,
       CapDrop: ['ALL'],
-      SecurityOpt: ['no-new-privileges'],
+      SecurityOpt: ['no-new-privileges', ...(plan.callFilter === undefined ? [] : [`seccomp=${plan.callFilter}`])],
       IpcMode: 'private',
       Memory: record.memoryBytes,
       // Memory and swap together: no swap.

@@ -27,6 +27,7 @@ export type MakerParts = {
   blobs: Pick<BlobStore, 'read'>;
   networks: AppNetworks;
   images: EngineImages;
+  callFilter: string | undefined;
   /** Stack → id of its image. */
   stacks: ReadonlyMap<string, string>;
   /** Whether each container gets a disk of its own  that the kernel enforces. */
@@ -175,7 +176,7 @@ export class ContainerMaker {
     place: Pick<Made, 'record' | 'folder'> & { image: ImageInspectInfo; root: ImagePlan['root']; network: string },
     dyno: string | undefined,
   ): ContainerCreateOptions {
-    const { nodeId, isolation } = this.#parts;
+    const { nodeId, isolation, callFilter } = this.#parts;
     const { record, folder, image, root, network } = place;
     const env = instanceEnvironment(spec, {
       port: record.port,
@@ -186,7 +187,7 @@ export class ContainerMaker {
       ...(dyno === undefined ? {} : { dyno }),
     });
     const ownDisk = spec.image === undefined ? this.#parts.ownDisks : root !== undefined;
-    const plan = { network, node: nodeId, record, env, ownDisk };
+    const plan = { network, node: nodeId, record, env, callFilter, ownDisk };
     if (spec.image !== undefined) {
       return imageContainer({ ...plan, image, root, command: spec.image.ownCommand ? undefined : spec.command });
     }

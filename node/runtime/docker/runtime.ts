@@ -24,6 +24,7 @@ import { startProblem } from '../exits.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../folder.ts';
 import type { PacedLogStore } from '../logs.ts';
 import { killAll } from '../termination.ts';
+import { callFilter } from './call-filter.ts';
 import { DockerCommands } from './commands.ts';
 import type { Engine } from './engine.ts';
 import { imageStack } from './image-config.ts';
@@ -66,7 +67,8 @@ export async function createDockerRuntime(options: DockerRuntimeOptions): Promis
     place: { node: options.nodeId, networks },
   });
   const ownDisks = options.isolation.ownDisks && (await seesMounts(log));
-  return new DockerRuntime(options, { stacks, policy, networks, images, ownDisks });
+  const filter = await callFilter(engine, { dataDir: options.isolation.dataDir, log });
+  return new DockerRuntime(options, { stacks, policy, networks, images, ownDisks, callFilter: filter });
 }
 
 /** Number of the first mount that the process sees: no two namespaces have the same, and of every process it can be read. */
@@ -92,6 +94,7 @@ type Parts = {
   networks: AppNetworks;
   images: EngineImages;
   ownDisks: boolean;
+  callFilter: string | undefined;
 };
 
 /** One instance from start to its end. */
