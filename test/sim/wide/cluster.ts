@@ -42,6 +42,7 @@ class WideNode {
   core: CoreState;
   up = true;
   author = new ReportAuthor();
+  authoredAtMs = 0;
   readonly bases = new ReportBases();
   readonly running = new Map<InstanceId, string>();
   readonly droplets: Set<Digest>;
@@ -165,7 +166,8 @@ export class WideCluster {
     const newest = nodes.map((node) => node.author.whole().at(-1)!);
     for (const node of nodes) {
       node.author = new ReportAuthor();
-      node.author.next(newest[node.index]!, this.clock.nowMs);
+      // As of when it was made: how long its instances have been ready is counted from then.
+      node.author.next(newest[node.index]!, node.authoredAtMs);
       for (const report of newest) {
         if (report.node === node.id) continue;
         node.bases.learn(report);
@@ -340,7 +342,8 @@ export class WideCluster {
   }
 
   #publishReport(node: WideNode, report: Report): void {
-    const news = node.author.next(report, this.clock.nowMs);
+    node.authoredAtMs = this.clock.nowMs;
+    const news = node.author.next(report, node.authoredAtMs);
     if ('tooLargeBytes' in news) throw new Error(`a report of ${news.tooLargeBytes} bytes`);
     if (this.#founding) return;
     const bytes = encodeReportNews(news);
