@@ -36,6 +36,7 @@ import { Sessions } from './sessions.ts';
 import { stageWith } from './stage-with.ts';
 import { hostStack } from './staging/stack.ts';
 import { createStager } from './staging/stager.ts';
+import { UsageReader } from './usage-reader.ts';
 import { VERSION } from './version.ts';
 
 export type RunningNode = {
@@ -264,8 +265,21 @@ async function compose(
     fetchBlob: (digest, options) => exchange.fetch(digest, options),
     record: (event) => events.record(event),
   });
+  const usage = new UsageReader({
+    self,
+    gossip,
+    meter: runtime,
+    nodesOf: (app) =>
+      observed()
+        .members.filter(
+          ({ status, report }) => status === 'alive' && report?.instances.some((instance) => instance.app === app),
+        )
+        .map(({ id }) => id),
+    log,
+  });
   const service = new Service({
     sessions,
+    usage,
     self: { id: self, name: state.self.name, version: VERSION, pid: process.pid, dataDir: dataDir.path },
     cluster,
     psk,

@@ -114,6 +114,22 @@ export interface CommandRunner {
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended>;
 }
 
+/** What an instance uses now. What could not be measured is missing. */
+export type InstanceUsage = {
+  id: InstanceId;
+  /** Without what the kernel would drop of cached files. */
+  memoryBytes?: number;
+  /** Processors kept busy since the look before, a quarter of a second ago or up to a minute: 1 is one of them. */
+  cpu?: number;
+  diskBytes?: number;
+};
+
+/** The part of a runtime that tells what its instances use. */
+export interface UsageMeter {
+  /** Of the app's instances that run here. Costs nothing while nobody asks, and no more when many do. */
+  usage(app: AppId): Promise<InstanceUsage[]>;
+}
+
 /** Images of the node's container engine, as releases: each is a blob with its archive. Fail with RuntimeError. */
 export interface Images {
   /** One that the engine holds. */
@@ -441,6 +457,8 @@ export interface NodeService {
   createInvite(options: { ttlMs: number; uses: number }, by: string): Promise<{ invite: string; expiresAtMs: number }>;
   logs(app: AppId, options: { lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<LogLine>;
   events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent>;
+  /** What the app's instances use now, asked of the nodes that run them; those of a node that does not answer are left out. */
+  usage(app: AppId): Promise<InstanceUsage[]>;
   /** Why the slot is where it is, as this node's core sees the cluster now. Also of a slot that nobody asks for. */
   explain(slot: Slot): SlotExplanation;
   /** Where slots would go at once without the nodes, in the same view. Nothing changes. */

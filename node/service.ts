@@ -25,6 +25,7 @@ import type {
 } from './ports.ts';
 import type { Replicator } from './replicator.ts';
 import type { Sessions } from './sessions.ts';
+import type { UsageReader } from './usage-reader.ts';
 
 /** Copies of a droplet that a release waits for, this node's included; all nodes in a smaller cluster. */
 const DROPLET_HOLDERS_WANTED = 3;
@@ -54,6 +55,7 @@ export type ServiceParts = {
   sources: PushSources;
   stager: Stager;
   sessions: Pick<Sessions, 'open'>;
+  usage: Pick<UsageReader, 'usage'>;
   view(): DesiredView;
   observed(): ObservedView;
   candidates(): Candidate[];
@@ -175,6 +177,8 @@ export class Service implements NodeService {
   events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent> {
     return this.#parts.reader.events(options);
   }
+
+  usage: NodeService['usage'] = (app) => this.#parts.usage.usage(app);
 
   openSession: NodeService['openSession'] = (request, io) => this.#parts.sessions.open(request, io);
 

@@ -1,6 +1,6 @@
 // peer app: one app, and each of its instances in a line.
 
-import type { AppShape, InstanceShape } from '../../node/api/shapes.ts';
+import type { AppShape, InstanceShape, UsageShape } from '../../node/api/shapes.ts';
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
 import { formatAge, formatBytes } from '../format.ts';
@@ -8,11 +8,26 @@ import type { Output } from '../output.ts';
 import { renderTable } from '../table.ts';
 
 export async function run({ args, client, output }: Context): Promise<void> {
-  const app = await answer((await client()).v1.apps[':name'].$get({ param: { name: args[0]! } }));
-  output.result(app, () => appText(app, output));
+  const route = (await client()).v1.apps[':name'];
+  const param = { name: args[0]! };
+  const [app, usage] = await Promise.all([
+    answer(route.$get({ param })),
+    // A node that does not know of it still knows of the app.
+    answer(route.usage.$get({ param })).catch(() => ({ instances: [] })),
+  ]);
+  const used = withUsage(app, usage.instances);
+  output.result(used, () => appText(used, output));
 }
 
-export function appText(app: AppShape, { colours, width }: Pick<Output, 'colours' | 'width'>): string {
+type UsedInstance = InstanceShape & { usage: Omit<UsageShape, 'id'> | null };
+export type UsedApp = Omit<AppShape, 'instances'> & { instances: UsedInstance[] };
+
+export function withUsage(app: AppShape, usage: readonly UsageShape[]): UsedApp {
+  const byId = new Map(usage.map(({ id, ...used }) => [id, used]));
+  return { ...app, instances: app.instances.map((one) => ({ ...one, usage: byId.get(one.id) ?? null })) };
+}
+
+export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours' | 'width'>): string {
   const wanted = Object.entries(app.desired)
     .map(([process, count]) => `${process}=${count}`)
     .join(' ');
@@ -25,7 +40,7 @@ export function appText(app: AppShape, { colours, width }: Pick<Output, 'colours
     `health     ${kind === 'http' ? `http:${path}` : kind}, ${timeoutMs / 1000} s to start`,
   ];
   if (app.instances.length === 0) return [...lines, '', 'no instances'].join('\n');
-  const table = renderTable<InstanceShape>(
+  const table = renderTable<UsedInstance>(
     [
       { title: 'INSTANCE', cell: (one) => `${one.process}/${one.index}` },
       {
@@ -36,9 +51,17 @@ export function appText(app: AppShape, { colours, width }: Pick<Output, 'colours
           return one.state === 'crashed' ? colours.red(text) : colours.yellow(text);
         },
       },
-      { title: 'SINCE', cell: (one) => formatAge(one.sinceMs), align: 'right', importance: 3 },
+      { title: 'SINCE', cell: (one) => formatAge(one.sinceMs), align: 'right', importance: 6 },
       { title: 'NODE', cell: (one) => one.node },
-      { title: 'RELEASE', cell: (one) => one.release, importance: 2 },
+      { title: 'RELEASE', cell: (one) => one.release, importance: 5 },
+      { title: 'CPU', cell: ({ usage }) => measured(usage?.cpu, formatCpu), align: 'right', importance: 3 },
+      {
+        title: 'MEMORY',
+        cell: ({ usage }) => measured(usage?.memoryBytes, formatBytes),
+        align: 'right',
+        importance: 4,
+      },
+      { title: 'DISK', cell: ({ usage }) => measured(usage?.diskBytes, formatBytes), align: 'right', importance: 2 },
       { title: 'RESTARTS', cell: (one) => String(one.restarts), align: 'right', importance: 1 },
       { title: 'REASON', cell: (one) => one.reason ?? '', importance: 0 },
     ],
@@ -46,4 +69,11 @@ export function appText(app: AppShape, { colours, width }: Pick<Output, 'colours
     width,
   );
   return [...lines, '', table].join('\n');
+}
+
+/** Percent of one processor. */
+const formatCpu = (processors: number): string => `${Math.round(processors * 100)}%`;
+
+function measured(value: number | null | undefined, format: (value: number) => string): string {
+  return value === null || value === undefined ? '-' : format(value);
 }

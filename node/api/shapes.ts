@@ -44,6 +44,16 @@ export type InstanceShape = {
   reason?: string;
 };
 
+/** What an instance uses now; null where it could not be measured. */
+export type UsageShape = {
+  /** Of the instance. */
+  id: string;
+  memoryBytes: number | null;
+  /** Processors kept busy: 0.5 is half of one. */
+  cpu: number | null;
+  diskBytes: number | null;
+};
+
 export type AppShape = {
   name: string;
   id: string;

@@ -4,7 +4,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, Conflict, DesiredView, ReleaseView, UserView } from '../../crdt/view.ts';
 import { compareText } from '../core/state.ts';
 import type { InstanceReport } from '../core/types.ts';
-import type { MemberView, NodeService, ObservedView } from '../ports.ts';
+import type { InstanceUsage, MemberView, NodeService, ObservedView } from '../ports.ts';
 import type {
   AppShape,
   AppSummaryShape,
@@ -14,6 +14,7 @@ import type {
   RolloutShape,
   RouteShape,
   StatusShape,
+  UsageShape,
   UserShape,
 } from './shapes.ts';
 
@@ -82,6 +83,10 @@ export function appShape(app: AppView, observed: ObservedView): AppShape {
     createdAtMs: app.createdAtMs,
     ownsName: app.ownsName,
   };
+}
+
+export function usageShape({ id, memoryBytes, cpu, diskBytes }: InstanceUsage): UsageShape {
+  return { id, memoryBytes: memoryBytes ?? null, cpu: cpu ?? null, diskBytes: diskBytes ?? null };
 }
 
 export function appSummaryShape(app: AppView, observed: ObservedView): AppSummaryShape {

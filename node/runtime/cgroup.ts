@@ -2,8 +2,9 @@
 // instances. Where no control group is writable there is no ControlGroups, and others watch the limits by sampling.
 
 import { randomBytes } from 'node:crypto';
-import { access, constants, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readdir, readFile, realpath, rmdir, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { type Counters, groupCounters } from './counters.ts';
 import { CPU_PERIOD_US, cpuQuotaUs, cpuShares, cpuWeight } from './cpu.ts';
 
 export type GroupLimits = { memoryBytes: number; pidsMax: number };
@@ -23,6 +24,8 @@ export type ControlGroups = {
 export type ControlGroup = {
   /** Folders whose cgroup.procs a process must write to, to join. */
   readonly folders: readonly string[];
+  /** What the kernel has counted of all that are and were in it. */
+  counters(): Promise<Counters>;
   /** How many processes the kernel killed in it for lack of memory. */
   outOfMemoryKills(): Promise<number>;
   /** KILLs all in it and removes it. False when something in it would not die in time. */
@@ -33,6 +36,8 @@ const ROOT = '/sys/fs/cgroup';
 /** Children of this group belong to daemons of this kind, one per node. */
 const FAMILY = 'peer';
 const V1_CONTROLLERS = ['memory', 'pids', 'cpu'];
+/** Only counts. On many machines it is the same folder as `cpu`, on some there is none. */
+const V1_COUNTER = 'cpuacct';
 
 /** A killed process needs a moment to leave its group. Attempts at 5, 10, 20… ms, at most REMOVE_PAUSE_MAX_MS apart: 6 s in all. */
 const REMOVE_ATTEMPTS_MAX = 20;
@@ -88,7 +93,8 @@ export async function findControlGroups(
       }
       await writeFile(`${folder}/cgroup.subtree_control`, '+memory +pids +cpu');
     }
-    const groups = new Groups(version, root, node);
+    const controllers = version === 2 ? [''] : await v1Controllers(root);
+    const groups = new Groups(version, { root, node, controllers });
     const probe = await groups.create(`probe-${randomBytes(4).toString('hex')}`, { memoryBytes: 1 << 26, pidsMax: 8 });
     await probe.remove();
     return { groups };
@@ -97,13 +103,22 @@ export async function findControlGroups(
   }
 }
 
+async function v1Controllers(root: string): Promise<string[]> {
+  const [counter, cpu] = await Promise.all(
+    [V1_COUNTER, 'cpu'].map((name) => realpath(`${root}/${name}`).catch(() => undefined)),
+  );
+  return counter === undefined || counter === cpu ? V1_CONTROLLERS : [...V1_CONTROLLERS, V1_COUNTER];
+}
+
 class Groups implements ControlGroups {
   readonly version: 1 | 2;
   readonly #bases: string[];
 
-  constructor(version: 1 | 2, root: string, node: string) {
+  constructor(
+    version: 1 | 2,
+    { root, node, controllers }: { root: string; node: string; controllers: readonly string[] },
+  ) {
     this.version = version;
-    const controllers = version === 2 ? [''] : V1_CONTROLLERS;
     this.#bases = controllers.map((name) => [root, name, FAMILY, node].filter((part) => part !== '').join('/'));
   }
 
@@ -112,7 +127,7 @@ class Groups implements ControlGroups {
     await Promise.all(
       this.#bases.map(async (base, index) => {
         await mkdir(`${base}/${name}`, { recursive: true });
-        for (const { file, value, optional } of settings[index]!) {
+        for (const { file, value, optional } of settings[index] ?? []) {
           const written = writeFile(`${base}/${name}/${file}`, value);
           await (optional ? written.catch(() => {}) : written);
         }
@@ -149,6 +164,12 @@ class Group implements ControlGroup {
   constructor(version: 1 | 2, folders: readonly string[]) {
     this.#version = version;
     this.folders = folders;
+  }
+
+  counters(): Promise<Counters> {
+    const [memory = ''] = this.folders;
+    // The last of version 1 counts processor time; without that controller there is no such file in it.
+    return groupCounters({ version: this.#version, memory, cpu: this.folders.at(-1) ?? '' });
   }
 
   async outOfMemoryKills(): Promise<number> {

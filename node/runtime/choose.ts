@@ -1,7 +1,7 @@
 // Decides which runtime this node runs instances with, and makes it: containers where an engine can run droplets, else the
 // sandbox of this machine. What was asked for by name is made or refused, never replaced.
 
-import type { CommandRunner, Log, Runtime } from '../ports.ts';
+import type { CommandRunner, Log, Runtime, UsageMeter } from '../ports.ts';
 import { findEngine } from './docker/engine.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from './docker/runtime.ts';
 import { createProcessRuntime, type ProcessRuntimeOptions } from './process.ts';
@@ -12,9 +12,9 @@ export type ChooseOptions = Omit<ProcessRuntimeOptions, 'log' | 'readBlob'> &
   Omit<DockerRuntimeOptions, 'engine' | 'log'> & { wanted: RuntimeChoice; log: Log };
 
 /** Fails with RuntimeError `engine_missing` or `engine_unusable` when containers were asked for by name. */
-export async function chooseRuntime(options: ChooseOptions): Promise<Runtime & CommandRunner> {
+export async function chooseRuntime(options: ChooseOptions): Promise<Runtime & CommandRunner & UsageMeter> {
   const { wanted, stack, log } = options;
-  const sandbox = (): Promise<Runtime & CommandRunner> => {
+  const sandbox = (): Promise<Runtime & CommandRunner & UsageMeter> => {
     return createProcessRuntime({ ...options, readBlob: (digest) => options.blobs.read(digest) });
   };
   if (wanted === 'process') return sandbox();

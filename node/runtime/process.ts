@@ -1,9 +1,19 @@
 // The Runtime port without containers: each instance is a group of processes in a bubblewrap sandbox, watched through
 // files, so that it outlives the daemon. Keeps the table of instances; decides nothing about what should run.
 
-import type { Digest, InstanceId } from '../../crdt/ids.ts';
+import type { AppId, Digest, InstanceId } from '../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
-import type { Attended, AttendedCommand, CommandRunner, Log, Runtime, RuntimeEvent, TaskSpec } from '../ports.ts';
+import type {
+  Attended,
+  AttendedCommand,
+  CommandRunner,
+  InstanceUsage,
+  Log,
+  Runtime,
+  RuntimeEvent,
+  TaskSpec,
+  UsageMeter,
+} from '../ports.ts';
 import { Commands, notRunning } from './commands.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from './confinement.ts';
 import { RuntimeError } from './errors.ts';
@@ -15,6 +25,7 @@ import type { OwnNetwork } from './networks.ts';
 import { PortPool } from './portpool.ts';
 import { bootId } from './processtree.ts';
 import { type SuperviseContext, type Supervised, supervise } from './supervise.ts';
+import { UsageSampler, type UsageSource } from './usage.ts';
 
 export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskSampleMs' | 'readyProbeMs'> & {
   isolation: Isolation;
@@ -27,7 +38,9 @@ export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'disk
   log: Log;
 };
 
-export async function createProcessRuntime(options: ProcessRuntimeOptions): Promise<Runtime & CommandRunner> {
+export async function createProcessRuntime(
+  options: ProcessRuntimeOptions,
+): Promise<Runtime & CommandRunner & UsageMeter> {
   const { isolation, log } = options;
   log.info('runtime.started', {
     kind: 'process',
@@ -52,7 +65,7 @@ type Entry = {
   done: Promise<void>;
 };
 
-class ProcessRuntime implements Runtime, CommandRunner {
+class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
   readonly kind = 'process';
   readonly stacks: readonly string[];
   readonly #options: ProcessRuntimeOptions;
@@ -60,6 +73,7 @@ class ProcessRuntime implements Runtime, CommandRunner {
   readonly #ports = new PortPool(Math.random());
   readonly #entries = new Map<InstanceId, Entry>();
   readonly #commands: Commands;
+  readonly #usage = new UsageSampler();
   readonly #listeners: ((event: RuntimeEvent) => void)[] = [];
   #closed = false;
 
@@ -78,6 +92,15 @@ class ProcessRuntime implements Runtime, CommandRunner {
 
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
     return this.#commands.runTask(task, command);
+  }
+
+  usage(app: AppId): Promise<InstanceUsage[]> {
+    const sources: UsageSource[] = [];
+    for (const [id, { place, supervised }] of this.#entries) {
+      if (place?.record.app.id !== app || supervised === undefined) continue;
+      sources.push({ id, key: supervised, counters: () => supervised.counters() });
+    }
+    return this.#usage.sample(sources);
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): void {

@@ -71,6 +71,21 @@ export async function ownMemoryBytes(pids: readonly number[]): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
+/** The kernel tells of processor time in these, whatever it counts in. */
+const TICK_US = 10_000;
+
+/** Processor time of the processes and of their children that have ended, in µs. */
+export async function processorTimeUs(pids: readonly number[]): Promise<number> {
+  const times = await Promise.all(pids.map(async (pid) => ticksIn(await read(`/proc/${pid}/stat`)) * TICK_US));
+  return times.reduce((sum, time) => sum + time, 0);
+}
+
+/** User and system time, own and of children, of a line of /proc/PID/stat. */
+export function ticksIn(line: string): number {
+  const rest = line.slice(line.lastIndexOf(')') + 2).split(' ');
+  return rest.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0);
+}
+
 export type Listener = { port: number; onLoopback: boolean };
 
 /** Where the processes listen for TCP, by port. */

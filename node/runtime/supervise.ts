@@ -5,6 +5,7 @@ import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RuntimeEvent } from '../ports.ts';
 import type { Isolation } from './confinement.ts';
+import { type Counters, diskCounter, treeCounters } from './counters.ts';
 import { endingReason, formatBytes, neverHealthyReason } from './exits.ts';
 import type { Descriptors, InstanceFolder, InstanceRecord } from './folder.ts';
 import { type HealthWatch, watchHealth } from './health.ts';
@@ -12,7 +13,7 @@ import type { PacedLogStore } from './logs.ts';
 import { type OutputReader, Pace, readOutput } from './output.ts';
 import { descendants, listeningAt } from './processtree.ts';
 import { killAll, killGroup, terminate } from './termination.ts';
-import { DISK_SAMPLE_MS, type Watch, watchDisk, watchMemory } from './watch.ts';
+import { DISK_SAMPLE_MS, type DiskWatch, type Watch, watchDisk, watchMemory } from './watch.ts';
 
 /** From TERM to KILL. */
 export const STOP_GRACE_MS = 10_000;
@@ -43,6 +44,8 @@ export type Supervised = {
   stop(reason: string): void;
   /** Lets go of the instance, which runs on. */
   detach(): void;
+  /** What it has used so far. */
+  counters(): Promise<Counters>;
   /** Resolves when it has ended, all of it, and that was said; never after detach. */
   readonly ended: Promise<void>;
 };
@@ -71,6 +74,7 @@ class Supervision implements Supervised {
   readonly #control: Socket;
   readonly #readers: OutputReader[];
   readonly #watches: Watch[] = [];
+  #disk: DiskWatch | undefined;
   readonly #health: HealthWatch;
   readonly #lastLines: string[] = [];
   readonly #finished = Promise.withResolvers<void>();
@@ -122,6 +126,16 @@ class Supervision implements Supervised {
     for (const reader of this.#readers) reader.detach();
   }
 
+  async counters(): Promise<Counters> {
+    const { groups } = this.#context.isolation;
+    const bytes = this.#disk?.bytes;
+    const [processes, disk] = await Promise.all([
+      groups === undefined ? treeCounters(this.#shim) : groups.open(this.#record.id).counters(),
+      this.#disk === undefined ? diskCounter(this.#folder.home) : bytes === undefined ? {} : { diskBytes: bytes },
+    ]);
+    return { ...processes, ...disk };
+  }
+
   #line(stream: 'out' | 'err', text: string): void {
     const { id, app, process, index } = this.#record;
     this.#lastLines.push(text.slice(0, LAST_LINE_CHARACTERS));
@@ -161,14 +175,14 @@ class Supervision implements Supervised {
 
   #watchDisk(): void {
     const { diskBytes } = this.#record;
-    const disk = watchDisk({
+    this.#disk = watchDisk({
       folder: this.#folder.home,
       diskBytes,
       intervalMs: this.#context.diskSampleMs ?? DISK_SAMPLE_MS,
       onExceeded: (bytes) =>
         this.#endNow(`disk limit of ${formatBytes(diskBytes)} exceeded: it used ${formatBytes(bytes)}`),
     });
-    this.#watches.push(disk);
+    this.#watches.push(this.#disk);
   }
 
   #watchMemory(): void {

@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { descendants, ownMemoryBytes } from './processtree.ts';
 
 export type Watch = { stop(): void };
+export type DiskWatch = Watch & { /** As it was last measured. */ readonly bytes: number | undefined };
 
 const MEMORY_SAMPLE_MS = 1_000;
 
@@ -30,16 +31,24 @@ export function watchDisk(options: {
   diskBytes: number;
   intervalMs: number;
   onExceeded: (bytes: number) => void;
-}): Watch {
-  return sample(options.intervalMs, async () => {
+}): DiskWatch {
+  let last: number | undefined;
+  const watch = sample(options.intervalMs, async () => {
     const startMs = performance.now();
     const bytes = await diskUseBytes(options.folder);
+    last = bytes ?? last;
     if (bytes === undefined || bytes <= options.diskBytes) {
       return Math.max(options.intervalMs, (performance.now() - startMs) / DISK_SAMPLE_SHARE);
     }
     options.onExceeded(bytes);
     return undefined;
   });
+  return {
+    stop: watch.stop,
+    get bytes() {
+      return last;
+    },
+  };
 }
 
 /** Blocks that the folder takes, in bytes; undefined when it could not be measured. In a process of its own: the walk may be long. */

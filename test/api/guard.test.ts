@@ -28,6 +28,7 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'POST /v1/apps/:name/restart': 'developer',
   'POST /v1/apps/:name/restart-slot': 'developer',
   'GET /v1/apps/:name/rollout': 'viewer',
+  'GET /v1/apps/:name/usage': 'viewer',
   'GET /v1/apps/:name/releases': 'viewer',
   'POST /v1/apps/:name/rollback': 'developer',
   'GET /v1/apps/:name/env': 'viewer',

@@ -19,6 +19,7 @@ import { slotsOf } from '../../node/core/slots.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
 import type {
   DuplexHandler,
+  InstanceUsage,
   Log,
   LogLine,
   MemberView,
@@ -56,6 +57,8 @@ export class MemoryNode implements NodeService {
   onStage: (request: StageRequest, sourceBytes: number) => Promise<void> | void = (request) =>
     request.onLine('-----> Sample buildpack');
   processes: Record<string, string> = { web: './start' };
+  /** What an instance uses; the processor as often as its index says. */
+  used: { memoryBytes: number; cpu: number } | undefined;
   stagedStack = 'debian12';
   /** Set to make the next pushes images. */
   stagedImage: { id: string; ref: string } | undefined;
@@ -311,6 +314,13 @@ export class MemoryNode implements NodeService {
       buildpack: request.buildpacks[0] ?? 'sample',
       processes: { ...this.processes },
     };
+  }
+
+  async usage(app: AppId): Promise<InstanceUsage[]> {
+    const instances = this.observed().members.flatMap(({ report }) => report?.instances ?? []);
+    return instances
+      .filter((one) => one.app === app)
+      .flatMap(({ id, index }) => (this.used === undefined ? [] : [{ ...this.used, id, cpu: this.used.cpu * index }]));
   }
 
   async replicateDroplet(_digest: Digest): Promise<NodeId[]> {

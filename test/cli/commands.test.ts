@@ -293,7 +293,15 @@ describe('apps', () => {
     expect(table.stdout).toBe(
       'NAME   READY  RELEASE  MEMORY  ROUTES\nhello  2/2    v1         256M  hello.localhost\n',
     );
-    expect((await cli.run(['app', 'hello'])).stdout).toMatch(/web\/1 +ready +0s +beta +v1 +0/);
+    expect((await cli.run(['app', 'hello'])).stdout).toMatch(/web\/1 +ready +0s +beta +v1 +- +- +- +0/);
+    cli.node.used = { memoryBytes: 48 * 1024 * 1024, cpu: 0.25 };
+    expect((await cli.run(['app', 'hello'])).stdout).toMatch(/web\/1 +ready +0s +beta +v1 +25% +48M +- +0/);
+    const used = await cli.json(['app', 'hello'], { role: 'viewer' });
+    expect(used.instances.map(({ usage }: { usage: object }) => usage)).toEqual([
+      { memoryBytes: 48 * 1024 * 1024, cpu: 0, diskBytes: null },
+      { memoryBytes: 48 * 1024 * 1024, cpu: 0.25, diskBytes: null },
+    ]);
+    cli.node.used = undefined;
     expect(await cli.run(['app', 'nothing'])).toMatchObject({
       status: 1,
       stderr: 'peer: there is no app nothing: see peer apps\n',

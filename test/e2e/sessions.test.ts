@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { UsedApp } from '../../cli/commands/app.ts';
 import { LocalCluster, type LocalNode, ROOT, waitFor } from '../../scripts/local-cluster.ts';
 import { appOf, lastWords } from './observe.ts';
 
@@ -42,6 +43,17 @@ describe('commands from any node', () => {
     expect(ran.stderr).toBe('wrong\n');
     const logs = await cluster.peer(here, ['logs', APP]);
     expect(logs.stdout).toMatch(/\[CELL\/web\/0\] OUT operator@\S+ runs a command in instance web.0/);
+  });
+
+  it('what the instance uses is told by every node', async () => {
+    for (const node of cluster.nodes) {
+      const [instance] = (await cluster.json<UsedApp>(node, ['app', APP])).instances;
+      const { memoryBytes, cpu, diskBytes } = instance!.usage!;
+      expect(memoryBytes).toBeGreaterThan(5_000_000);
+      expect(memoryBytes).toBeLessThan(64 * 1024 * 1024);
+      expect(cpu).toBeLessThan(1);
+      expect(diskBytes).toBeLessThan(10_000_000);
+    }
   });
 
   it('exec carries megabytes through the other node unchanged', async () => {

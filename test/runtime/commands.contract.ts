@@ -5,11 +5,19 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { asInstanceId, type Digest } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
-import type { Attended, AttendedCommand, CommandRunner, LogStore, Runtime, TaskSpec } from '../../node/ports.ts';
+import type {
+  Attended,
+  AttendedCommand,
+  CommandRunner,
+  LogStore,
+  Runtime,
+  TaskSpec,
+  UsageMeter,
+} from '../../node/ports.ts';
 import { type Address, get, Opened, type RuntimeHarness, SERVER, shell, specOf } from './runtime.contract.ts';
 
 export type CommandsHarness = Omit<RuntimeHarness, 'open'> & {
-  open(): Promise<{ runtime: Runtime & CommandRunner; logs: LogStore }>;
+  open(): Promise<{ runtime: Runtime & CommandRunner & UsageMeter; logs: LogStore }>;
 };
 
 const WAIT = { timeout: 20_000, interval: 20 };
@@ -19,7 +27,7 @@ type Ended = { out: string; err: string; code: number; reason?: string };
 
 export function describeCommands(name: string, makeHarness: () => Promise<CommandsHarness>): void {
   let harness: CommandsHarness;
-  let runner: Runtime & CommandRunner;
+  let runner: Runtime & CommandRunner & UsageMeter;
   let node: Opened;
   let droplet: Digest;
   let spec: InstanceSpec;

@@ -9,7 +9,15 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { asAppId, asInstanceId } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
-import type { Attended, AttendedCommand, CommandRunner, Runtime, StagedDroplet, TaskSpec } from '../../node/ports.ts';
+import type {
+  Attended,
+  AttendedCommand,
+  CommandRunner,
+  Runtime,
+  StagedDroplet,
+  TaskSpec,
+  UsageMeter,
+} from '../../node/ports.ts';
 import { candidates } from '../../node/runtime/docker/image-programs.ts';
 import { stackTag } from '../../node/runtime/docker/labels.ts';
 import { hostStack } from '../../node/staging/stack.ts';
@@ -55,7 +63,7 @@ func main() {
 }`;
 
 let harness: DockerHarness;
-let runner: Runtime & CommandRunner;
+let runner: Runtime & CommandRunner & UsageMeter;
 let node: Opened;
 const built: string[] = [];
 let withShell: InstanceSpec;

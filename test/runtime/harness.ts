@@ -26,7 +26,7 @@ export async function testNode(): Promise<TestNode> {
     nodeId,
     async dispose() {
       await rm(dataDir, { recursive: true, force: true });
-      for (const controller of ['memory/', 'pids/', 'cpu/', '']) {
+      for (const controller of ['memory/', 'pids/', 'cpu/', 'cpuacct/', '']) {
         await rmdir(`/sys/fs/cgroup/${controller}peer/${nodeId.slice(-12)}`).catch(() => {});
       }
     },

@@ -6,11 +6,11 @@ import { request } from 'node:http';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { asAppId, asInstanceId, asReleaseId, type Digest, type InstanceId } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
-import type { LogLine, LogStore, Runtime, RuntimeEvent } from '../../node/ports.ts';
+import type { LogLine, LogStore, Runtime, RuntimeEvent, UsageMeter } from '../../node/ports.ts';
 
 export type RuntimeHarness = {
   /** A new runtime on the harness's data directory; the one before it has been closed. */
-  open(): Promise<{ runtime: Runtime; logs: LogStore }>;
+  open(): Promise<{ runtime: Runtime & UsageMeter; logs: LogStore }>;
   droplet(files: Record<string, string>): Promise<Digest>;
   /** The stack that its runtime offers. */
   stack: string;
@@ -49,11 +49,11 @@ process.on('SIGTERM', () => { console.log('got TERM'); setTimeout(() => { consol
 `;
 
 export class Opened {
-  readonly runtime: Runtime;
+  readonly runtime: Runtime & UsageMeter;
   readonly logs: LogStore;
   readonly events: RuntimeEvent[] = [];
 
-  constructor(opened: { runtime: Runtime; logs: LogStore }) {
+  constructor(opened: { runtime: Runtime & UsageMeter; logs: LogStore }) {
     this.runtime = opened.runtime;
     this.logs = opened.logs;
     opened.runtime.onEvent((event) => this.events.push(event));
@@ -366,6 +366,30 @@ export function describeRuntime(name: string, makeHarness: () => Promise<Runtime
         // Four processors.
         cpuQuota: '400000 100000',
       });
+    });
+
+    it('tells what each instance uses: memory, processors and disk', async () => {
+      const node = await open();
+      const spec = await start({
+        command: `node -e "const kept = Buffer.alloc(64 << 20, 1); setInterval(() => kept.length, 1e6);
+require('fs').writeFileSync(process.env.TMPDIR + '/file', Buffer.alloc(8 << 20, 1));
+require('net').createServer().listen(process.env.PORT); setTimeout(() => { for (;;); }, 500)"`,
+      });
+      const idle = await start({ app: spec.app });
+      const other = await start();
+      for (const { id } of [spec, idle, other]) await node.ready(id);
+      await vi.waitFor(async () => {
+        const usage = new Map((await node.runtime.usage(spec.app.id)).map((one) => [one.id, one]));
+        expect([...usage.keys()].sort()).toEqual([spec.id, idle.id].sort());
+        const [busy, quiet] = [usage.get(spec.id)!, usage.get(idle.id)!];
+        expect(busy.cpu).toBeGreaterThan(0.3);
+        expect(busy.cpu).toBeLessThan(2.5);
+        expect(quiet.cpu).toBeLessThan(0.2);
+        expect(busy.memoryBytes! - quiet.memoryBytes!).toBeGreaterThan(50 * MIB);
+        expect(busy.memoryBytes).toBeLessThan(256 * MIB);
+        expect(busy.diskBytes! - quiet.diskBytes!).toBeGreaterThan(7 * MIB);
+        expect(quiet.diskBytes).toBeLessThan(2 * MIB);
+      }, WAIT);
     });
 
     it('bounds a fork bomb', async () => {

@@ -12,7 +12,7 @@ import { eventStream } from '../event-stream.ts';
 import { appNamed, rolloutTarget } from '../lookup.ts';
 import { settingsOf } from '../push.ts';
 import { followRollout } from '../rollout.ts';
-import { appShape, appSummaryShape, instancesOf } from '../shaping.ts';
+import { appShape, appSummaryShape, instancesOf, usageShape } from '../shaping.ts';
 import type { ProgressEvent } from '../stream-events.ts';
 import {
   createAppBody,
@@ -60,6 +60,11 @@ export function appsRoutes({ service, log }: ApiContext) {
       .get('/v1/apps/:name', requires('viewer'), (c) =>
         c.json(appShape(appNamed(service.view(), c.req.param('name')), service.observed())),
       )
+      // Apart from the app itself, which every node knows: this is asked of the nodes that run it.
+      .get('/v1/apps/:name/usage', requires('viewer'), async (c) => {
+        const { id } = appNamed(service.view(), c.req.param('name'));
+        return c.json({ instances: (await service.usage(id)).map(usageShape) });
+      })
       .patch('/v1/apps/:name', requires('developer'), jsonBody(settingsBody), async (c) => {
         const app = appNamed(service.view(), c.req.param('name'));
         const settings = settingsOf(c.req.valid('json'), app);

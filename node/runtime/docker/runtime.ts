@@ -5,17 +5,19 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container, ContainerInspectInfo } from 'dockerode';
-import type { InstanceId, NodeId } from '../../../crdt/ids.ts';
+import type { AppId, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
 import type {
   Attended,
   AttendedCommand,
   BlobStore,
   CommandRunner,
+  InstanceUsage,
   Log,
   Runtime,
   RuntimeEvent,
   TaskSpec,
+  UsageMeter,
 } from '../../ports.ts';
 import { notRunning } from '../commands.ts';
 import type { Isolation } from '../confinement.ts';
@@ -24,6 +26,7 @@ import { startProblem } from '../exits.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../folder.ts';
 import type { PacedLogStore } from '../logs.ts';
 import { killAll } from '../termination.ts';
+import { UsageSampler, type UsageSource } from '../usage.ts';
 import { callFilter } from './call-filter.ts';
 import { DockerCommands } from './commands.ts';
 import type { Engine } from './engine.ts';
@@ -47,7 +50,9 @@ export type DockerRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskS
   log: Log;
 };
 
-export async function createDockerRuntime(options: DockerRuntimeOptions): Promise<Runtime & CommandRunner> {
+export async function createDockerRuntime(
+  options: DockerRuntimeOptions,
+): Promise<Runtime & CommandRunner & UsageMeter> {
   const { engine, log } = options;
   const stacks = await findStacks(engine.docker);
   const policy = await raisePolicy(options.nodeId, options.policy);
@@ -110,7 +115,7 @@ type Entry = {
   done: Promise<void>;
 };
 
-class DockerRuntime implements Runtime, CommandRunner {
+class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   readonly kind = 'docker';
   readonly stacks: readonly string[];
   readonly #options: DockerRuntimeOptions;
@@ -118,6 +123,7 @@ class DockerRuntime implements Runtime, CommandRunner {
   readonly #maker: ContainerMaker;
   readonly #networks: AppNetworks;
   readonly #commands: DockerCommands;
+  readonly #usage = new UsageSampler();
   readonly #policy: { lower(): Promise<void> };
   readonly #entries = new Map<InstanceId, Entry>();
   readonly #listeners: ((event: RuntimeEvent) => void)[] = [];
@@ -141,6 +147,15 @@ class DockerRuntime implements Runtime, CommandRunner {
 
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
     return this.#commands.runTask(task, command);
+  }
+
+  usage(app: AppId): Promise<InstanceUsage[]> {
+    const sources: UsageSource[] = [];
+    for (const [id, { made, supervised }] of this.#entries) {
+      if (made?.record.app.id !== app || supervised === undefined) continue;
+      sources.push({ id, key: supervised, counters: () => supervised.counters() });
+    }
+    return this.#usage.sample(sources);
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): void {
@@ -225,7 +240,9 @@ class DockerRuntime implements Runtime, CommandRunner {
       record,
       container,
       host: addressOf(found),
-      sampled: (await folder.hasDisk()) ? undefined : (writableFolder(found) ?? folder.home),
+      ...((await folder.hasDisk())
+        ? { disk: folder.home, sampled: undefined }
+        : { disk: undefined, sampled: writableFolder(found) ?? folder.home }),
       positionFile: join(folder.path, 'logged'),
     });
   }

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Container, ContainerInspectInfo } from 'dockerode';
 import writeFileAtomic from 'write-file-atomic';
 import type { Log, RuntimeEvent } from '../../ports.ts';
+import { type CountedGroups, type Counters, diskCounter, groupCounters, groupsIn } from '../counters.ts';
 import { endingReason, formatBytes, neverHealthyReason } from '../exits.ts';
 import type { InstanceRecord } from '../folder.ts';
 import { type HealthWatch, watchHealth } from '../health.ts';
@@ -14,7 +15,7 @@ import { Pace } from '../output.ts';
 import { descendants, listeningAt } from '../processtree.ts';
 import { STOP_GRACE_MS } from '../supervise.ts';
 import { terminate } from '../termination.ts';
-import { DISK_SAMPLE_MS, type Watch, watchDisk } from '../watch.ts';
+import { DISK_SAMPLE_MS, type DiskWatch, watchDisk } from '../watch.ts';
 import { LogFollower } from './output.ts';
 
 /** While stopping, how often what is left is looked at. */
@@ -46,6 +47,8 @@ export type SupervisedContainer = {
   container: Container;
   /** Its address, at which this machine reaches it. */
   host: string;
+  /** Where a disk of its own is mounted. */
+  disk: string | undefined;
   /** Folder on the host whose use is held against the disk limit. Undefined: the kernel enforces it. */
   sampled: string | undefined;
   /** File that remembers how far the container's log was read. */
@@ -56,6 +59,8 @@ export type Supervised = {
   stop(reason: string): void;
   /** Lets go of the instance, which runs on. Resolves when what the next daemon needs is on disk. */
   detach(): Promise<void>;
+  /** What it has used so far. */
+  counters(): Promise<Counters>;
   /** Resolves when it has ended and that was said; never after detach. */
   readonly ended: Promise<void>;
 };
@@ -74,7 +79,8 @@ class Supervision implements Supervised {
   readonly #instance: SupervisedContainer;
   readonly #output: LogFollower;
   readonly #health: HealthWatch;
-  readonly #disk: Watch | undefined;
+  readonly #disk: DiskWatch | undefined;
+  #groups: CountedGroups | undefined;
   readonly #positionTimer: NodeJS.Timeout;
   readonly #lastLines: string[] = [];
   readonly #finished = Promise.withResolvers<void>();
@@ -117,7 +123,27 @@ class Supervision implements Supervised {
     });
   }
 
-  #watchDisk(folder: string): Watch {
+  async counters(): Promise<Counters> {
+    const bytes = this.#disk?.bytes;
+    const { disk } = this.#instance;
+    const [processes, used] = await Promise.all([
+      this.#processCounters(),
+      disk !== undefined ? diskCounter(disk) : bytes === undefined ? {} : { diskBytes: bytes },
+    ]);
+    return { ...processes, ...used };
+  }
+
+  /** Read from the kernel: an engine takes two seconds over such a question, or a process of its own. */
+  async #processCounters(): Promise<Counters> {
+    if (this.#groups === undefined) {
+      const first = await this.#firstProcess();
+      if (first === undefined) return {};
+      this.#groups = groupsIn(await readFile(`/proc/${first}/cgroup`, 'utf8').catch(() => ''));
+    }
+    return this.#groups === undefined ? {} : groupCounters(this.#groups);
+  }
+
+  #watchDisk(folder: string): DiskWatch {
     const { diskBytes } = this.#instance.record;
     return watchDisk({
       folder,
