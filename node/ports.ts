@@ -217,6 +217,9 @@ export interface LogStore {
 
 // ---------------------------------------------------------------- blobs (node/blobs)
 
+/** Bytes `from` to before `to` of a blob that this node holds. */
+export type BlobRange = { digest: Digest; from: number; to: number };
+
 /**
  * Content of this node, named by a digest that it can be checked against. A blob that is there is whole and verified. Stored
  * in compressed chunks that blobs share; the digest is the hash of the list of its chunks' hashes (manifest.ts of blobs).
@@ -227,9 +230,13 @@ export interface BlobStore {
   /** The content of a blob that is there, from its beginning, as fast as the reader takes it. Fails at once with BlobError `not_held`. */
   read(digest: Digest): AsyncIterable<Uint8Array>;
   sizeBytes(digest: Digest): number;
-  /** Temporary name, fsync, verify, rename. Fails with BlobError `too_large`, `corrupt` (digest differs from expected), `disk_full`. Nothing is left behind on failure. The same content has the same digest on every node. */
+  /**
+   * Temporary name, fsync, verify, rename. Fails with BlobError `too_large`, `corrupt` (digest differs from expected),
+   * `disk_full`. Nothing is left behind on failure. The same content has the same digest on every node, whether it comes as
+   * bytes or as a range of another blob, which is not read for it; `not_held` or `corrupt` when that cannot be.
+   */
   put(
-    source: AsyncIterable<Uint8Array>,
+    source: AsyncIterable<Uint8Array | BlobRange>,
     options: { sizeBytesMax: number; expected?: Digest },
   ): Promise<{ digest: Digest; sizeBytes: number }>;
   remove(digest: Digest): Promise<void>;

@@ -29,8 +29,13 @@ const MASK_AFTER = ~0 << (32 - (AVERAGE_BITS - 2));
  * before it, `to - from` has to be at least CHUNK_BYTES_MAX.
  */
 export function chunkLength(bytes: Uint8Array, from: number, to: number): number {
+  return knownChunkLength(bytes, from, to) ?? to - from;
+}
+
+/** The same, undefined while the chunk may go on after `to`. */
+export function knownChunkLength(bytes: Uint8Array, from: number, to: number): number | undefined {
   const length = to - from;
-  if (length <= CHUNK_BYTES_MIN) return length;
+  if (length < CHUNK_BYTES_MIN) return undefined;
   const average = from + Math.min(length, CHUNK_BYTES_AVERAGE);
   const end = from + Math.min(length, CHUNK_BYTES_MAX);
   let hash = 0;
@@ -43,5 +48,5 @@ export function chunkLength(bytes: Uint8Array, from: number, to: number): number
     hash = ((hash << 1) + GEAR[bytes[at++]!]!) | 0;
     if ((hash & MASK_AFTER) === 0) return at - from;
   }
-  return end - from;
+  return length >= CHUNK_BYTES_MAX ? CHUNK_BYTES_MAX : undefined;
 }

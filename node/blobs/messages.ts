@@ -1,6 +1,7 @@
 // What the store and its worker thread say to each other. Types only. `job` is a number that the store gives.
 
 import type { Digest } from '../../crdt/ids.ts';
+import type { BlobRange } from '../ports.ts';
 import type { BlobErrorCode } from './errors.ts';
 import type { FetchEvent, Fetched, FetchOptions } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';
@@ -24,6 +25,8 @@ export type Jobs = {
 export type ToWorker =
   | { [J in keyof Jobs]: { job: number; type: 'begin'; what: J; asks: Jobs[J]['asks'] } }[keyof Jobs]
   | { job: number; type: 'bytes'; bytes: Uint8Array }
+  /** In the place of bytes, for a put. */
+  | { job: number; type: 'range'; range: BlobRange }
   | { job: number; type: 'end' }
   | { job: number; type: 'holders'; holders: HolderAddress[] }
   | { job: number; type: 'abort' };

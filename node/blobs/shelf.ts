@@ -50,6 +50,10 @@ export class Shelf {
     return this.#chunks.get(key);
   }
 
+  manifest(digest: Digest, stay: Stay): Manifest | undefined {
+    return this.#manifests.get(this.layout.manifest(digest, stay));
+  }
+
   manifests(): IterableIterator<[path: string, manifest: Manifest]> {
     return this.#manifests.entries();
   }

@@ -5,7 +5,7 @@ import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity.ts';
-import type { BlobStore, SourceStore } from '../ports.ts';
+import type { BlobRange, BlobStore, SourceStore } from '../ports.ts';
 import { BlobError } from './errors.ts';
 import type { FetchEvent, Fetched } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';
@@ -60,7 +60,7 @@ export const createBlobStore = async (options: {
   };
 
   const put = async (
-    source: AsyncIterable<Uint8Array>,
+    source: AsyncIterable<Uint8Array | BlobRange>,
     { sizeBytesMax, expected, stay }: { sizeBytesMax: number; expected?: Digest; stay: Stay },
   ): Promise<{ digest: Digest; sizeBytes: number }> => {
     if (expected !== undefined) hexOf(expected);
@@ -147,7 +147,7 @@ export const createBlobStore = async (options: {
 /** `endsWhenCut`: what has come counts although the source failed. */
 async function feedAll(
   job: Job<'put' | 'take'>,
-  source: AsyncIterable<Uint8Array>,
+  source: AsyncIterable<Uint8Array | BlobRange>,
   { endsWhenCut = false } = {},
 ): Promise<Stored> {
   // Reported when the source has ended or was left.
@@ -157,8 +157,9 @@ async function feedAll(
     over = true;
   });
   try {
-    for await (const bytes of source) {
-      await job.feed(bytes);
+    for await (const part of source) {
+      if (part instanceof Uint8Array) await job.feed(part);
+      else job.reuse(part);
       if (over) break;
     }
   } catch (error) {

@@ -2,6 +2,7 @@
 // its messages into promises. Does no work of its own.
 
 import { Worker } from 'node:worker_threads';
+import type { BlobRange } from '../ports.ts';
 import { BlobError } from './errors.ts';
 import type { FetchEvent } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';
@@ -12,6 +13,7 @@ export type Job<J extends keyof Jobs> = {
   readonly result: Promise<Jobs[J]['answers']>;
   /** Resolves when more may be fed; at once when the job has ended. */
   feed(bytes: Uint8Array): Promise<void>;
+  reuse(range: BlobRange): void;
   end(): void;
   addHolders(holders: HolderAddress[]): void;
   abort(): void;
@@ -74,6 +76,7 @@ export class WorkerHandle {
           });
         }
       },
+      reuse: (range) => this.#post({ job, type: 'range', range }),
       end: () => this.#post({ job, type: 'end' }),
       addHolders: (holders) => this.#post({ job, type: 'holders', holders }),
       abort: () => this.#post({ job, type: 'abort' }),

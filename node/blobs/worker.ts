@@ -3,6 +3,7 @@
 
 import { flushCompileCache } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
+import type { BlobRange } from '../ports.ts';
 import { BlobError, isDiskFull } from './errors.ts';
 import { Fetch } from './fetch.ts';
 import { layoutOf } from './layout.ts';
@@ -17,6 +18,7 @@ type Begin = Extract<ToWorker, { type: 'begin' }>;
 /** What a running job takes further messages with. */
 type Running = {
   bytes?(bytes: Uint8Array): void;
+  reuse?(range: BlobRange): void;
   end?(): void;
   holders?(message: Extract<ToWorker, { type: 'holders' }>): void;
   abort(): void;
@@ -49,6 +51,9 @@ function handle(message: ToWorker): void {
       break;
     case 'bytes':
       job?.bytes?.(message.bytes);
+      break;
+    case 'range':
+      job?.reuse?.(message.range);
       break;
     case 'end':
       job?.end?.();
@@ -102,7 +107,13 @@ function begin(message: Begin): void {
 }
 
 /** A job that takes content: it ends at the first thing that goes wrong, and nothing of it is left then. */
-function fed(job: number, sink: { write(bytes: Uint8Array): void; end(): Promise<unknown>; discard(): void }): void {
+type Sink = {
+  write(bytes: Uint8Array): void;
+  reuse?(range: BlobRange): void;
+  end(): Promise<unknown>;
+  discard(): void;
+};
+function fed(job: number, sink: Sink): void {
   const stop = (error: unknown): void => {
     running.delete(job);
     sink.discard();
@@ -114,6 +125,13 @@ function fed(job: number, sink: { write(bytes: Uint8Array): void; end(): Promise
       try {
         sink.write(bytes);
         tell({ job, type: 'taken', bytes: bytes.length });
+      } catch (error) {
+        stop(error);
+      }
+    },
+    reuse(range) {
+      try {
+        sink.reuse?.(range);
       } catch (error) {
         stop(error);
       }

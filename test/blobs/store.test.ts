@@ -9,6 +9,7 @@ import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asDigest, type Digest } from '../../crdt/ids.ts';
 import { createBlobStore, type LocalBlobStore } from '../../node/blobs/store.ts';
+import type { BlobRange } from '../../node/ports.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -20,6 +21,10 @@ async function* chunks(...parts: (string | Uint8Array | Error)[]): AsyncGenerato
     if (part instanceof Error) throw part;
     yield typeof part === 'string' ? Buffer.from(part) : part;
   }
+}
+
+async function* parts(...given: (Uint8Array | BlobRange)[]): AsyncGenerator<Uint8Array | BlobRange> {
+  yield* given;
 }
 
 describe('blob store', () => {
@@ -52,6 +57,42 @@ describe('blob store', () => {
       11,
       [stored.digest],
     ]);
+    expect(files('incoming')).toEqual([]);
+  });
+
+  it.each<[string, (size: number) => [from: number, to: number]]>([
+    ['all of a blob', (size) => [0, size]],
+    ['its middle', (size) => [1_234_567, size - 654_321]],
+    ['its beginning', () => [0, 2 * MiB]],
+    ['its end', (size) => [size - 700_001, size]],
+    ['less than a chunk', () => [100_000, 100_100]],
+    ['nothing', () => [5, 5]],
+  ])('gives content the same digest whether %s comes as bytes or as a range of the blob', async (_what, rangeOf) => {
+    const store = await open();
+    const content = Buffer.concat([randomBytes(3 * MiB), Buffer.alloc(2 * MiB, 'text '), randomBytes(3 * MiB)]);
+    const { digest, sizeBytes } = await store.put(chunks(content), { sizeBytesMax });
+    const [from, to] = rangeOf(sizeBytes);
+    const [before, after] = [randomBytes(200_123), randomBytes(100_001)];
+    const stored = await store.put(parts(before, { digest, from, to }, after), { sizeBytesMax });
+    const whole = Buffer.concat([before, content.subarray(from, to), after]);
+    expect((await contentOf(store, stored.digest)).equals(whole)).toBe(true);
+    expect(await store.put(chunks(whole), { sizeBytesMax })).toEqual(stored);
+    // Neither is kept by the other.
+    await store.remove(digest);
+    await store.sweep();
+    expect((await contentOf(store, stored.digest)).equals(whole)).toBe(true);
+  });
+
+  it.each<[string, (digest: Digest) => BlobRange, number, string]>([
+    ['is not here', () => ({ digest: asDigest(`sha256:${'0'.repeat(64)}`), from: 0, to: 1 }), sizeBytesMax, 'not_held'],
+    ['ends after the blob', (digest) => ({ digest, from: 0, to: 6 }), sizeBytesMax, 'not_held'],
+    ['ends before it begins', (digest) => ({ digest, from: 3, to: 2 }), sizeBytesMax, 'not_held'],
+    ['makes the blob too large', (digest) => ({ digest, from: 0, to: 5 }), 4, 'too_large'],
+  ])('refuses a range that %s, and leaves nothing', async (_what, range, bytesMax, code) => {
+    const store = await open();
+    const { digest } = await store.put(chunks('hello'), { sizeBytesMax: 100 });
+    await expect(store.put(parts(range(digest)), { sizeBytesMax: bytesMax })).rejects.toMatchObject({ code });
+    expect(store.list()).toEqual([digest]);
     expect(files('incoming')).toEqual([]);
   });
 
