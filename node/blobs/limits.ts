@@ -20,8 +20,8 @@ export const MANIFEST_BYTES_MAX = 8 * MiB;
 
 /** Written pages are sent to the disk this often meanwhile, so that the wait at the end of a large blob is short. */
 export const FLUSH_BYTES = 32 * MiB;
-/** One read of a blob that is given out. */
-export const READ_BYTES_MAX = 1 * MiB;
+/** One read of a blob that is given out; the next one is under way meanwhile. */
+export const READ_BYTES_MAX = 512 * KiB;
 /** A pack whose needed share is below this is written anew without the rest. */
 export const PACK_LIVE_SHARE_MIN = 0.7;
 /** Downloads that were cut are kept for so long, and so many of them. */

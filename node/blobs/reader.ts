@@ -1,5 +1,5 @@
-// Gives out a blob's content, from its chunks. Decompression runs on the thread pool; no more than READ_BYTES_MAX and what
-// it unpacks to are in memory.
+// Gives out a blob's content, from its chunks. Decompression runs on the thread pool; twice READ_BYTES_MAX and
+// what that unpacks to are in memory at most.
 
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -11,6 +11,8 @@ import { READ_BYTES_MAX } from './limits.ts';
 import { type Chunk, Manifest, type PackId } from './manifest.ts';
 
 const unpack = promisify(zstdDecompress);
+/** The least that zlib takes. */
+const OUTPUT_BYTES_MIN = 64;
 /** A sweep may move the chunks while they are read; so often in a row means that they are gone. */
 const MOVES_MAX = 5;
 
@@ -20,18 +22,17 @@ export async function* readBlob(layout: Layout, digest: Digest, stay: Stay): Asy
   for (;;) {
     const manifest = new Manifest(await readFile(layout.manifest(digest, stay)));
     if (manifest.digest !== digest) throw new BlobError('corrupt', `the manifest of ${digest} on this node is damaged`);
-    let open: { id: PackId; file: FileHandle } | undefined;
+    const packs = new OpenPack(layout);
+    let ahead: Promise<Uint8Array[]> | undefined;
     try {
       while (next < manifest.chunks) {
         const run = runAt(manifest, next);
-        if (open?.id !== run.pack) {
-          await open?.file.close();
-          open = undefined;
-          open = { id: run.pack, file: await openPack(layout, run.pack) };
-        }
-        const { buffer, bytesRead } = await open.file.read(Buffer.allocUnsafeSlow(run.bytes), 0, run.bytes, run.offset);
-        if (bytesRead < run.bytes) throw new BlobError('corrupt', `the copy of ${digest} on this node is cut short`);
-        for (const bytes of await Promise.all(run.chunks.map((chunk) => contentOf(buffer, chunk, run.offset)))) {
+        const contents = await (ahead ?? contentsOf(packs, run, digest));
+        const after = next + run.chunks.length;
+        // Unpacked while the reader is busy with what is given out now.
+        ahead = after < manifest.chunks ? contentsOf(packs, runAt(manifest, after), digest) : undefined;
+        ahead?.catch(() => {});
+        for (const bytes of contents) {
           yield bytes;
           next += 1;
         }
@@ -41,12 +42,42 @@ export async function* readBlob(layout: Layout, digest: Digest, stay: Stay): Asy
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || ++moves > MOVES_MAX) throw error;
     } finally {
-      await open?.file.close();
+      await ahead?.catch(() => {});
+      await packs.close();
     }
   }
 }
 
-const openPack = (layout: Layout, id: PackId): Promise<FileHandle> => open(layout.pack(id), 'r');
+/** One pack at a time. */
+class OpenPack {
+  readonly #layout: Layout;
+  #open: { id: PackId; file: FileHandle } | undefined;
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  async of(id: PackId): Promise<FileHandle> {
+    if (this.#open?.id !== id) {
+      await this.close();
+      this.#open = { id, file: await open(this.#layout.pack(id), 'r') };
+    }
+    return this.#open.file;
+  }
+
+  async close(): Promise<void> {
+    const file = this.#open?.file;
+    this.#open = undefined;
+    await file?.close();
+  }
+}
+
+async function contentsOf(packs: OpenPack, run: Run, digest: Digest): Promise<Uint8Array[]> {
+  const file = await packs.of(run.pack);
+  const { buffer, bytesRead } = await file.read(Buffer.allocUnsafeSlow(run.bytes), 0, run.bytes, run.offset);
+  if (bytesRead < run.bytes) throw new BlobError('corrupt', `the copy of ${digest} on this node is cut short`);
+  return Promise.all(run.chunks.map((chunk) => contentOf(buffer, chunk, run.offset)));
+}
 
 type Run = { pack: PackId; offset: number; bytes: number; chunks: Chunk[] };
 
@@ -66,5 +97,7 @@ function runAt(manifest: Manifest, index: number): Run {
 
 async function contentOf(buffer: Buffer, chunk: Chunk, runOffset: number): Promise<Uint8Array> {
   const stored = buffer.subarray(chunk.offset - runOffset, chunk.offset - runOffset + chunk.storedBytes);
-  return chunk.storedBytes === chunk.bytes ? stored : unpack(stored, { maxOutputLength: chunk.bytes });
+  if (chunk.storedBytes === chunk.bytes) return stored;
+  // Room for all of it at once: otherwise it would be put together from pieces.
+  return unpack(stored, { maxOutputLength: chunk.bytes, chunkSize: Math.max(OUTPUT_BYTES_MIN, chunk.bytes) });
 }
