@@ -39,7 +39,7 @@ const V1_CONTROLLERS = ['memory', 'pids', 'cpu'];
 /** Only counts. On many machines it is the same folder as `cpu`, on some there is none. */
 const V1_COUNTER = 'cpuacct';
 
-/** A killed process needs a moment to leave its group. Attempts at 5, 10, 20… ms, at most REMOVE_PAUSE_MAX_MS apart: 6 s in all. */
+/** A killed process needs a moment to leave its group. Attempts after 1, 2, 4… ms, at most REMOVE_PAUSE_MAX_MS: 5 s in all. */
 const REMOVE_ATTEMPTS_MAX = 20;
 const REMOVE_PAUSE_MAX_MS = 400;
 
@@ -183,7 +183,7 @@ class Group implements ControlGroup {
       const left = await Promise.all(this.folders.map((folder) => removeFolder(folder)));
       if (left.every((removed) => removed)) return true;
       await this.#kill();
-      await delay(Math.min(REMOVE_PAUSE_MAX_MS, 5 * 2 ** attempt));
+      await delay(Math.min(REMOVE_PAUSE_MAX_MS, 2 ** attempt));
     }
     return false;
   }

@@ -35,6 +35,7 @@ const SPARES = { instance: 2, build: 1 };
 const RESOLVERS_LOOK_MS = 30_000;
 /** Hosts opened to builds, in the life of a daemon; the settings that name them are few. */
 const BUILD_HOSTS_MAX = 64;
+const REFILL_DELAY_MS = 500;
 const LOOKUP_TIMEOUT_MS = 2_000;
 const MTU_DEFAULT = 1_500;
 /** Longer than any router takes to hear that an instance has ended. */
@@ -138,7 +139,7 @@ export class Networks {
 
   async take(kind: NetworkKind): Promise<OwnNetwork> {
     const number = this.#spares[kind].shift() ?? (await this.#inOrder(() => this.#make(kind)));
-    this.#refill(kind);
+    this.#refillSoon(kind);
     return { namespace: namespaceName(this.#key, number), host: addressOf(this.#subnet, number) };
   }
 
@@ -263,6 +264,11 @@ export class Networks {
       }
     }
     this.#taken.delete(number);
+  }
+
+  /** A moment later: whoever has just taken one is in a hurry. */
+  #refillSoon(kind: NetworkKind): void {
+    setTimeout(() => this.#refill(kind), REFILL_DELAY_MS).unref();
   }
 
   #refill(kind: NetworkKind): void {
