@@ -182,8 +182,13 @@ export type SandboxResult = {
 /** Runs one command to its end as an unprivileged user, isolated like an instance. Everything it started is gone when it resolves. */
 export interface Sandbox {
   run(run: SandboxRun): Promise<SandboxResult>;
-  /** Makes the directory and all in it belong to the sandbox's user. */
-  giveTo(path: string): Promise<void>;
+  /**
+   * Whether the sandbox's user is another than the daemon's. Then what runs inside cannot exchange a folder that it was
+   * given for a link: the one above stays the daemon's.
+   */
+  readonly ownUser: boolean;
+  /** Makes the directories and all in them belong to the sandbox's user. */
+  giveTo(...paths: string[]): Promise<void>;
 }
 
 // ---------------------------------------------------------------- logs (node/runtime)

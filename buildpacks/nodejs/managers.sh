@@ -1,8 +1,10 @@
 # How each package manager installs, prunes and runs scripts without asking, with its own cache in the pack's cache. Sourced
 # by compile, which has decided which one it is. An install never changes a lock file: one that does not fit is an error.
 
-# manager_get: makes the manager's program callable as `manager_run`.
+# manager_get: makes the manager's program callable as `manager_run`, once. What is in the cache needs none.
 manager_get() {
+  if [ -n "${manager_got-}" ]; then return; fi
+  manager_got=yes
   local registry=${npm_config_registry-${NPM_CONFIG_REGISTRY-}}
   find_npm
   npm_settings "$cache"

@@ -17,19 +17,21 @@ export function createSandbox(isolation: Isolation): Sandbox {
         }
         return await runAttached(isolation, { ...run, uid, network });
       } finally {
-        if (network !== undefined && network !== 'none') await isolation.networks?.release(network);
+        // Nothing runs in it any more, and nobody waits for it: whoever takes the next one may.
+        if (network !== undefined && network !== 'none') void isolation.networks?.release(network);
       }
     },
-    async giveTo(path) {
-      if (isolation.ownUsers) await changeOwner(path, uid);
+    ownUser: isolation.ownUsers,
+    async giveTo(...paths) {
+      if (isolation.ownUsers) await changeOwner(paths, uid);
     },
   };
 }
 
 /** Not followed: a link inside could point at anything on the machine. */
-function changeOwner(path: string, uid: number): Promise<void> {
+function changeOwner(paths: string[], uid: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn('chown', ['-RhP', '--', `${uid}:${uid}`, path], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn('chown', ['-RhP', '--', `${uid}:${uid}`, ...paths], { stdio: ['ignore', 'ignore', 'pipe'] });
     let problem = '';
     child.stderr.on('data', (chunk: Buffer) => {
       problem = `${problem}${chunk}`.slice(0, 1000);
@@ -40,7 +42,12 @@ function changeOwner(path: string, uid: number): Promise<void> {
     child.once('close', (code) => {
       if (code === 0) resolve();
       else
-        reject(new RuntimeError('sandbox_unusable', `could not give ${path} to the staging user: ${problem.trim()}`));
+        reject(
+          new RuntimeError(
+            'sandbox_unusable',
+            `could not give ${paths.join(', ')} to the staging user: ${problem.trim()}`,
+          ),
+        );
     });
   });
 }

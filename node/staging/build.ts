@@ -3,7 +3,7 @@
 
 import { rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Bind, StagedDroplet, StageRequest } from '../ports.ts';
+import type { Bind, StagedDroplet } from '../ports.ts';
 import { packsOfApp } from './app-packs.ts';
 import { type BuildpackSpec, cacheKey, parseBuildpackSpec } from './buildpack.ts';
 import { parseOutcome } from './cloud-native.ts';
@@ -11,24 +11,81 @@ import { packDroplet } from './droplet.ts';
 import { StagingError } from './errors.ts';
 import { placePacks } from './fetching.ts';
 import { type BuildContext, INSIDE, type Job, lastShown, print, runSandbox } from './job.ts';
+import { parseLent } from './lent-folders.ts';
 import { configVarsScript, mergeProcesses, parseProcfile, parseRelease } from './processes.ts';
 import { buildError, parseSteps, RUNNER_STATUS } from './verdict.ts';
 import { readResult, type Workspace, writeEnvDir } from './workspace.ts';
 
 export const build = async (
   context: BuildContext,
-  options: { request: StageRequest; packs: BuildpackSpec[]; workspace: Workspace; id: string; signal: AbortSignal },
+  options: Pick<Job, 'request' | 'workspace' | 'id' | 'signal' | 'stopwatch'> & { packs: BuildpackSpec[] },
 ): Promise<StagedDroplet> => {
-  const { request, workspace } = options;
+  const { request, workspace, stopwatch } = options;
   const job: Job = { ...options, context, deadlineMs: performance.now() + context.limits.timeLimitMs, lastLines: [] };
   await writeEnvDir(workspace, request.env);
   const { app, deps, layers, profile, scratch, result } = workspace;
-  await Promise.all([app, deps, layers, profile, scratch, result].map((path) => context.sandbox.giveTo(path)));
+  await context.sandbox.giveTo(app, deps, layers, profile, scratch, result);
 
-  await unpackUpload(job);
-  const { packs, detect } = await choosePacks(job, options.packs);
-  const { folders, binds } = await placePacks(job, packs);
-  const built = await runBuildpacks(job, { packs, folders, binds, detect });
+  const asked = options.packs;
+  const cache = await takeCache(job);
+  const run = async (packs: readonly BuildpackSpec[], how: { detect: boolean; unpack: boolean }) => {
+    const placed = await placePacks(job, packs);
+    stopwatch.lap('fetch');
+    const built = await runBuildpacks(job, { ...placed, ...how, packs, cacheBinds: cache.binds });
+    stopwatch.lap('build');
+    return built;
+  };
+  try {
+    let built: Built | undefined;
+    // When all are here already, one run does both: a sandbox takes longer to set up than most apps to unpack.
+    if (asked.every(({ kind }) => kind === 'builtin' || kind === 'folder')) {
+      const packs = asked.length > 0 ? asked : builtins(context);
+      built = await run(packs, { detect: asked.length === 0, unpack: true });
+    } else {
+      await unpackUpload(job);
+      stopwatch.lap('unpack');
+    }
+    if (built === undefined) {
+      const { packs, detect } = await choosePacks(job, asked);
+      built = await run(packs, { detect, unpack: false });
+    }
+    if (built === undefined) throw new Error('the runner did not build');
+    const droplet = await makeDroplet(job, built, cache.binds);
+    stopwatch.lap('pack');
+    return droplet;
+  } finally {
+    await cache.giveBack();
+  }
+};
+
+/**
+ * The app's cache, and how the sandbox sees it: beside the droplet, where buildpacks may move files between the two; where
+ * the sandbox has no user of its own, by itself.
+ */
+const takeCache = async ({
+  context,
+  request,
+  workspace,
+}: Job): Promise<{ binds: Bind[]; giveBack(): Promise<void> }> => {
+  const { caches, sandbox } = context;
+  if (!sandbox.ownUser) {
+    const { path } = await caches.folder(request.app.id);
+    return { binds: [{ from: path, to: INSIDE.cache, writable: true }], giveBack: async () => {} };
+  }
+  const { fresh, giveBack } = await caches.lend(request.app.id, workspace.cache);
+  if (fresh) await sandbox.giveTo(workspace.cache);
+  return {
+    binds: [
+      { from: workspace.cache, to: INSIDE.cache, writable: true },
+      { from: workspace.together, to: INSIDE.together, writable: true },
+    ],
+    giveBack,
+  };
+};
+
+const makeDroplet = async (job: Job, built: Built, cacheBinds: Bind[]): Promise<StagedDroplet> => {
+  const { context, request, workspace } = job;
+  const { deps, layers } = workspace;
 
   const procfile = parseProcfile((await readResult(workspace, 'Procfile')) ?? '');
   for (const line of procfile.ignoredLines)
@@ -45,17 +102,23 @@ export const build = async (
   }
   // Folders for what this build did not make; the same app makes the same droplet whatever could have been in it.
   for (const path of [deps, layers]) await rmdir(path).catch(() => {});
-  const stored = await packDroplet(job);
+  const lent = parseLent(await readResult(workspace, 'lent'));
+  const stored = await packDroplet(job, { cacheBinds, lent });
   return { ...stored, stack: context.stack, buildpack, processes };
 };
 
 const unpackUpload = async (job: Job): Promise<void> => {
   const result = await runSandbox(job, { step: 'unpack', argv: ['unpack'], binds: [] });
-  if (result.code === 0) return;
-  throw new StagingError('bad_archive', `the upload could not be unpacked: ${lastShown(job)}; push again`, {
+  if (result.code !== 0) throw notUnpacked(job);
+};
+
+const notUnpacked = (job: Job): StagingError =>
+  new StagingError('bad_archive', `the upload could not be unpacked: ${lastShown(job)}; push again`, {
     lastLines: job.lastLines,
   });
-};
+
+const builtins = ({ detectOrder }: BuildContext): BuildpackSpec[] =>
+  detectOrder.map((name) => ({ kind: 'builtin', name }));
 
 /** What the push names, else what the app names, else all that are asked whether they recognise it. */
 const choosePacks = async (
@@ -69,7 +132,7 @@ const choosePacks = async (
     appJson: await readResult(job.workspace, 'app.json'),
   });
   if (own === undefined) {
-    return { packs: detectOrder.map((name): BuildpackSpec => ({ kind: 'builtin', name })), detect: true };
+    return { packs: builtins(job.context), detect: true };
   }
   print(job, `-----> Buildpacks from ${own.from}`);
   return { packs: own.packs.map((text) => parseBuildpackSpec(text, detectOrder)), detect: false };
@@ -77,26 +140,34 @@ const choosePacks = async (
 
 type Built = { used: string[]; processes: Record<string, string>; configVars: Record<string, string> };
 
+/** `unpack`: the upload first; undefined then, when the app names its own buildpacks and nothing was built. */
 const runBuildpacks = async (
   job: Job,
-  given: { packs: readonly BuildpackSpec[]; folders: string[]; binds: Bind[]; detect: boolean },
-): Promise<Built> => {
-  const { context, request, workspace } = job;
-  const { path, fresh } = await context.caches.folder(request.app.id);
-  if (fresh) await context.sandbox.giveTo(path);
+  given: {
+    packs: readonly BuildpackSpec[];
+    folders: string[];
+    binds: Bind[];
+    cacheBinds: readonly Bind[];
+    detect: boolean;
+    unpack: boolean;
+  },
+): Promise<Built | undefined> => {
+  const { context, workspace } = job;
   const packs = given.packs.flatMap((pack, at) => [pack.name, given.folders[at]!, cacheKey(pack)]);
   const result = await runSandbox(job, {
     step: 'build',
-    argv: ['build', given.detect ? 'detect' : 'given', ...packs],
+    argv: [given.unpack ? 'stage' : 'build', given.detect ? 'detect' : 'given', ...packs],
     binds: [
       ...given.binds,
+      ...given.cacheBinds,
       { from: context.builtinDir, to: INSIDE.builtins, writable: false },
-      { from: path, to: INSIDE.cache, writable: true },
       { from: workspace.deps, to: INSIDE.deps, writable: true },
       { from: workspace.layers, to: INSIDE.layers, writable: true },
       { from: workspace.profile, to: INSIDE.profile, writable: true },
     ],
   });
+  if (given.unpack && result.code === RUNNER_STATUS.unpackFailed) throw notUnpacked(job);
+  if (given.unpack && result.code === RUNNER_STATUS.ownPacks) return undefined;
   const names = given.packs.map((pack) => pack.name);
   const outcome = await readResult(workspace, 'cloud-native.json');
   if (outcome !== undefined && (result.code === 0 || result.code === RUNNER_STATUS.lifecycleFailed)) {

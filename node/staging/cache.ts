@@ -1,7 +1,7 @@
 // The build caches of apps: `<dir>/<app id>/<buildpack>`, bounded in size and number, each with a version that grows with
 // every staging of the app on any node. A cache is never needed, only fast: whatever is wrong with one, it is dropped.
 
-import { mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AppId } from '../../crdt/ids.ts';
 import { removeTree, treeBytes } from './workspace.ts';
@@ -16,6 +16,11 @@ export type CacheLimits = {
 export type Caches = {
   /** The app's cache, with a folder below it per buildpack; `fresh`: it was just made, and belongs to the daemon. */
   folder(app: AppId): Promise<{ path: string; fresh: boolean }>;
+  /**
+   * Moves the app's cache to `at` until it is given back, so that a staging has it on one mount with its app. One that is
+   * killed meanwhile loses it, and with it whatever was half done. It counts as not there while it is lent.
+   */
+  lend(app: AppId, at: string): Promise<{ fresh: boolean; giveBack(): Promise<void> }>;
   /** Holds the bounds after a staging. True when the app's cache was dropped for its size. */
   trim(app: AppId): Promise<boolean>;
   remove(app: AppId): Promise<void>;
@@ -35,7 +40,11 @@ export const createCaches = (dir: string, limits: CacheLimits): Caches => {
 
   /** Beside the caches: builds can write to those. */
   const versionsDir = `${dir}-versions`;
+  /** Those that are lent, and whether they were removed meanwhile. */
+  const lent = new Map<string, { removed: boolean }>();
   const drop = async (app: string): Promise<void> => {
+    const loan = lent.get(app);
+    if (loan !== undefined) loan.removed = true;
     await removeTree(join(versionsDir, app));
     await removeTree(join(dir, app));
   };
@@ -50,13 +59,28 @@ export const createCaches = (dir: string, limits: CacheLimits): Caches => {
     for (const { name } of used.slice(limits.appsMax)) await drop(name);
   };
 
+  const folder: Caches['folder'] = async (app) => {
+    const path = appDir(app);
+    const fresh = (await mkdir(path, { recursive: true, mode: 0o755 })) !== undefined;
+    const now = new Date();
+    await utimes(path, now, now);
+    return { path, fresh };
+  };
+
   return {
-    async folder(app) {
-      const path = appDir(app);
-      const fresh = (await mkdir(path, { recursive: true, mode: 0o755 })) !== undefined;
-      const now = new Date();
-      await utimes(path, now, now);
-      return { path, fresh };
+    folder,
+    async lend(app, at) {
+      const { path, fresh } = await folder(app);
+      await rename(path, at);
+      const loan = { removed: false };
+      lent.set(app, loan);
+      return {
+        fresh,
+        async giveBack() {
+          lent.delete(app);
+          if (!loan.removed) await rename(at, path);
+        },
+      };
     },
     async trim(app) {
       const path = appDir(app);

@@ -5,8 +5,10 @@ import type { Bind, BlobStore, Sandbox, SandboxResult, StageRequest } from '../p
 import type { Caches } from './cache.ts';
 import { buildEnvironment } from './environment.ts';
 import { StagingError } from './errors.ts';
+import type { LentFolders } from './lent-folders.ts';
 import { createLineSplitter } from './lines.ts';
 import { LIFECYCLE, programs } from './programs.ts';
+import type { Stopwatch } from './stopwatch.ts';
 import type { Workspace } from './workspace.ts';
 
 export type BuildLimits = {
@@ -22,6 +24,7 @@ export type BuildContext = {
   sandbox: Sandbox;
   blobs: BlobStore;
   caches: Caches;
+  lentFolders: LentFolders;
   /** Folder of the built-in buildpacks, and the order in which they are asked. */
   builtinDir: string;
   detectOrder: readonly string[];
@@ -44,6 +47,8 @@ export const INSIDE = {
   layers: '/layers',
   profile: '/home/vcap/profile.d',
   cache: '/cache',
+  /** The droplet's root and the cache on one mount; only where nothing in it can be exchanged. */
+  together: '/together',
   scratch: '/scratch',
   result: '/result',
   droplet: '/droplet',
@@ -61,6 +66,7 @@ export type Job = {
   id: string;
   deadlineMs: number;
   signal: AbortSignal;
+  stopwatch: Stopwatch;
   /** The end of what was printed. */
   lastLines: string[];
 };
@@ -98,6 +104,7 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
       PEER_PROFILE: INSIDE.profile,
       PEER_LIFECYCLE: LIFECYCLE,
       PEER_CACHE: INSIDE.cache,
+      PEER_TOGETHER: INSIDE.together,
       PEER_SCRATCH: INSIDE.scratch,
       PEER_RESULT: INSIDE.result,
       PEER_BUILTINS: INSIDE.builtins,
@@ -110,7 +117,7 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
       ...build.binds,
       ...run.binds,
     ],
-    ...(run.step === 'pack' ? { network: 'none' as const } : { reach: build.reach }),
+    ...(run.step === 'pack' || run.step === 'unpack' ? { network: 'none' as const } : { reach: build.reach }),
     memoryBytes: limits.memoryBytes,
     pidsMax: limits.pidsMax,
     timeoutMs,

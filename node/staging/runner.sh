@@ -5,11 +5,15 @@
 #   runner.sh unpack                                    the upload into the app's folder
 #   runner.sh fetch git|archive|upload FROM REF NUMBER  a buildpack into the scratch folder's packs/NUMBER
 #   runner.sh build detect|given [NAME FOLDER CACHE]…   detect, then compile (or supply and finalize) and release
-#   runner.sh pack FOLDER                               a droplet as a tar on standard output
+#   runner.sh stage detect|given [NAME FOLDER CACHE]…   unpack, then build; the latter not when asked to detect and the app
+#                                                       may name its buildpacks
+#   runner.sh pack FOLDER MARK [LENT]                   a droplet as a tar on standard output, without what is in the folder
+#                                                       app/LENT; what it was lent goes back with MARK
 #
 # Folders, by environment variable: PEER_APP (the app), PEER_DEPS, PEER_LAYERS and PEER_PROFILE (the rest of the droplet),
-# PEER_CACHE (the app's caches, one below it per buildpack), PEER_SCRATCH (env, source, packs), PEER_BUILTINS (the
-# built-in buildpacks, read only), PEER_LIFECYCLE (what runs Cloud Native Buildpacks), PEER_RESULT (what the stager reads).
+# PEER_CACHE (the app's caches, one below it per buildpack), PEER_TOGETHER (droplet/app and cache once more, on one mount;
+# need not be there), PEER_SCRATCH (env, source, packs), PEER_BUILTINS (the built-in buildpacks, read only), PEER_LIFECYCLE
+# (what runs Cloud Native Buildpacks), PEER_RESULT (what the stager reads).
 
 set -u
 umask 022
@@ -26,6 +30,7 @@ GIT_MISSING=228
 NO_BUILDPACK=229
 MIXED_KINDS=230
 LIFECYCLE_FAILED=231
+OWN_PACKS=232
 
 # What the stager reads is bounded here already; it bounds it again.
 RESULT_BYTES_MAX=262144
@@ -40,11 +45,16 @@ PROFILE=$PEER_PROFILE
 BUILTINS=$PEER_BUILTINS
 LIFECYCLE=$PEER_LIFECYCLE
 CACHE=$PEER_CACHE
+TOGETHER=$PEER_TOGETHER
 SCRATCH=$PEER_SCRATCH
 RESULT=$PEER_RESULT
-unset PEER_APP PEER_DEPS PEER_LAYERS PEER_PROFILE PEER_BUILTINS PEER_LIFECYCLE PEER_CACHE PEER_SCRATCH PEER_RESULT
+unset PEER_APP PEER_DEPS PEER_LAYERS PEER_PROFILE PEER_BUILTINS PEER_LIFECYCLE PEER_CACHE PEER_TOGETHER PEER_SCRATCH PEER_RESULT
 NODE=/opt/peer/node/bin/node
 COMPLAINTS=$SCRATCH/complaints
+LENT=$SCRATCH/lent
+LENDER=
+# The folder that was lent, when it was packed before as it is.
+MARKED=
 
 tell() { printf '%s\n' "$*" >>"$RESULT/status"; }
 step() { printf -- '-----> %s\n' "$*"; }
@@ -62,6 +72,12 @@ unpack() {
   chmod -R u+rwX "$APP"
   show "$APP/.buildpacks" buildpacks
   show "$APP/app.json" app.json
+}
+
+stage() {
+  unpack
+  if [ "$1" = detect ] && { [ -e "$RESULT/buildpacks" ] || [ -e "$RESULT/app.json" ]; }; then exit $OWN_PACKS; fi
+  build "$@"
 }
 
 build() {
@@ -119,7 +135,13 @@ build() {
 
     case $role in
       compile)
+        # Only the last one knows that nobody changes what it takes out of its cache before the droplet is packed.
+        if [ "$at" = "$last" ] && [ -d "$TOGETHER" ]; then
+          LENDER=${caches[at]}
+          export PEER_LENT=$LENT PEER_LEND_FROM=$TOGETHER/cache/$LENDER PEER_LEND_TO=$TOGETHER/droplet/app
+        fi
         run_pack compile "$APP" "$CACHE/${caches[at]}" "$SCRATCH/env" || ended $? $COMPILE_FAILED
+        unset PEER_LENT PEER_LEND_FROM PEER_LEND_TO
         ;;
       *)
         mkdir -p "$DEPS/$at"
@@ -180,7 +202,14 @@ exported_env() {
 # Build tools leave unreadable and read-only folders; the droplet is read when it is packed.
 finish() {
   show "$APP/Procfile" Procfile
-  chmod -R u+rwX "$APP" "$DEPS" "$LAYERS" "$PROFILE" 2>/dev/null
+  tell_lent
+  if [ -n "$MARKED" ]; then
+    # What was in a droplet before went through this then.
+    find "$APP" -path "$APP/$MARKED" -prune -o ! -type l -exec chmod u+rwX {} + 2>/dev/null
+  else
+    chmod -R u+rwX "$APP" 2>/dev/null
+  fi
+  chmod -R u+rwX "$DEPS" "$LAYERS" "$PROFILE" 2>/dev/null
   tell 'done'
 }
 
@@ -250,7 +279,34 @@ unpack_archive() {
 
 # The same files always make the same bytes: names in order, no times, no owners.
 pack() {
-  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu -C "$1" -c .
+  local folder=$1 mark=$2 without=()
+  if [ -n "${3-}" ]; then without=(--anchored "--exclude=./app/$3/*"); fi
+  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu --blocking-factor=20 "${without[@]}" -C "$folder" -c . || exit
+  give_back "$mark"
+}
+
+# A buildpack may lend a folder of its cache to the app instead of copying it: it moves it from PEER_LEND_FROM to
+# PEER_LEND_TO, where it has the same name, and writes that to PEER_LENT. What a build made itself may go the same way. Once
+# the droplet is packed, the folder goes to the cache; beside it, NAME.mark says with which droplet. A build that ends
+# before that leaves a cache without the folder.
+give_back() {
+  local name lender
+  if [ -f "$LENT" ] && read -r name <"$LENT" && read -r lender <"$SCRATCH/lender"; then
+    local from=$TOGETHER/droplet/app/$name to=$TOGETHER/cache/$lender/$name
+    mv -T -- "$from" "$to" 2>/dev/null && printf '%s\n' "$1" >"$to.mark"
+  fi
+  return 0
+}
+
+# The stager learns what was lent, and the mark of it: none when it was never packed as it is.
+tell_lent() {
+  local name mark=
+  if [ -f "$LENT" ] && read -r name <"$LENT"; then
+    printf '%s\n' "$LENDER" >"$SCRATCH/lender"
+    if [ -f "$TOGETHER/cache/$LENDER/$name.mark" ]; then read -r mark <"$TOGETHER/cache/$LENDER/$name.mark"; fi
+    if [ -n "$mark" ]; then MARKED=$name; fi
+    printf '%s %s\n' "$name" "$mark" >"$RESULT/lent"
+  fi
 }
 
 command=$1

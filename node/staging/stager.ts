@@ -11,7 +11,9 @@ import { type CacheLimits, createCaches } from './cache.ts';
 import { createCacheMoves } from './cache-moves.ts';
 import { StagingError } from './errors.ts';
 import type { BuildContext, BuildLimits } from './job.ts';
+import { createLentFolders } from './lent-folders.ts';
 import { hostStack } from './stack.ts';
+import { createStopwatch, type Stopwatch } from './stopwatch.ts';
 import { createTurns } from './turns.ts';
 import { receiveUpload, type UploadLimits } from './upload.ts';
 import { createWorkspace, freeBytes, removeTree } from './workspace.ts';
@@ -96,6 +98,8 @@ export type LocalStager = Stager & {
   packCache(app: AppId): Promise<{ digest: Digest; sizeBytes: number; version: number }>;
   /** Drops the build cache of an app that is gone. */
   removeCache(app: AppId): Promise<void>;
+  /** Resolves when nothing is left of the stagings that have ended. */
+  tidied(): Promise<void>;
   /** Stops all stagings with `aborted`; resolves when nothing of them is left. */
   close(): Promise<void>;
 };
@@ -115,10 +119,12 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
   const turns = createTurns(limits);
   const closing = new AbortController();
   const running = new Set<Promise<unknown>>();
+  const tidying = new Set<Promise<unknown>>();
   const context: BuildContext = {
     sandbox: options.sandbox,
     blobs: options.blobs,
     caches,
+    lentFolders: createLentFolders(limits),
     builtinDir: options.builtinDir ?? fileURLToPath(new URL('../../buildpacks', import.meta.url)),
     detectOrder,
     stack: options.stack ?? hostStack(),
@@ -141,7 +147,7 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
     }
   };
 
-  const stage = async (request: StageRequest): Promise<StagedDroplet> => {
+  const stage = async (request: StageRequest, stopwatch: Stopwatch): Promise<StagedDroplet> => {
     if (request.buildpacks.length > BUILDPACKS_MAX) {
       throw new StagingError(
         'buildpack_unknown',
@@ -155,6 +161,15 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
     const stop = new AbortController();
     const signal = AbortSignal.any([request.signal, closing.signal, stop.signal]);
     const stopWatching = watchDisk(stagingDir, limits.diskFreeBytesMin, stop);
+    let endTurn = (): void => {};
+    const tidy = async (): Promise<void> => {
+      try {
+        await removeTree(root);
+      } finally {
+        endTurn();
+        place.leave();
+      }
+    };
     try {
       if (signal.aborted) throw new StagingError('aborted', 'staging was stopped');
       const workspace = await createWorkspace(root);
@@ -164,38 +179,45 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
         limits,
         signal: AbortSignal.any([signal, AbortSignal.timeout(limits.uploadTimeoutMs)]),
       });
-      const endTurn = await turns.take(request.app.id, {
+      stopwatch.lap('upload');
+      endTurn = await turns.take(request.app.id, {
         signal,
         onWait: () => request.onLine('-----> Waiting for other stagings on this node'),
       });
-      try {
-        await followCache(request, signal);
-        // Loaded with the first staging: it brings a YAML parser along.
-        const { build } = await import('./build.ts');
-        const droplet = await build(context, { request, packs, workspace, id, signal });
-        await caches.setVersion(request.app.id, (await caches.version(request.app.id)) + 1);
-        if (await caches.trim(request.app.id)) request.onLine(' !     The build cache grew too large and was dropped');
-        return droplet;
-      } finally {
-        endTurn();
-      }
+      stopwatch.lap('turn');
+      await followCache(request, signal);
+      stopwatch.lap('cache');
+      // Loaded with the first staging: it brings a YAML parser along.
+      const { build } = await import('./build.ts');
+      const droplet = await build(context, { request, packs, workspace, id, signal, stopwatch });
+      await caches.setVersion(request.app.id, (await caches.version(request.app.id)) + 1);
+      inBackground(tidying, async () => {
+        try {
+          const dropped = await caches.trim(request.app.id);
+          if (dropped) request.onLine(' !     The build cache grew too large and was dropped');
+        } finally {
+          await tidy();
+        }
+      });
+      return droplet;
     } catch (error) {
+      await tidy();
       throw stop.signal.aborted ? stop.signal.reason : error;
     } finally {
       stopWatching();
-      await removeTree(root);
-      place.leave();
     }
   };
 
   return {
     stage(request) {
       const startedAtMs = performance.now();
+      const stopwatch = createStopwatch();
       const fields = { app: request.app.name };
-      const work = stage(request).then(
+      const work = stage(request, stopwatch).then(
         (droplet) => {
+          const { digest, sizeBytes } = droplet;
           const tookMs = Math.round(performance.now() - startedAtMs);
-          log.info('staging.done', { ...fields, digest: droplet.digest, sizeBytes: droplet.sizeBytes, tookMs });
+          log.info('staging.done', { ...fields, digest, sizeBytes, tookMs, ...stopwatch.laps() });
           return droplet;
         },
         (error: unknown) => {
@@ -216,11 +238,23 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
     cacheVersion: caches.version,
     packCache: (app) => cacheMoves.pack(app, closing.signal),
     removeCache: caches.remove,
+    async tidied() {
+      await Promise.all(tidying);
+    },
     async close() {
       closing.abort();
       await Promise.allSettled(running);
+      await Promise.all(tidying);
     },
   };
+};
+
+/** What nobody waits for; what goes wrong with it is left for the next start of the daemon. */
+const inBackground = (works: Set<Promise<unknown>>, work: () => Promise<void>): void => {
+  const ended: Promise<void> = work()
+    .catch(() => {})
+    .finally(() => works.delete(ended));
+  works.add(ended);
 };
 
 /** Aborts `stop` with a StagingError when space runs out. Looks at a number of the file system, whatever the tree's size. */

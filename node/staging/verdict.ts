@@ -16,6 +16,8 @@ export const RUNNER_STATUS = {
   noBuildpack: 229,
   mixedKinds: 230,
   lifecycleFailed: 231,
+  /** No failure: which buildpacks to run is in the app. */
+  ownPacks: 232,
 } as const;
 
 export type RunnerSteps = {

@@ -20,6 +20,9 @@ export type Workspace = {
   upload: string;
   /** The droplet's root, which only the stager writes, but for the folders above in it. */
   droplet: string;
+  /** Holds the droplet's root and, while it is lent, the app's cache: one mount, within which files move without being copied. */
+  together: string;
+  cache: string;
 };
 
 /** Names that can be a file in ENV_DIR; others cannot be variables of a shell either. */
@@ -29,9 +32,10 @@ const RESULT_BYTES_MAX = 256 * 1024;
 export const createWorkspace = async (root: string): Promise<Workspace> => {
   const scratch = join(root, 'scratch');
   const result = join(root, 'result');
-  const droplet = join(root, 'droplet');
+  const together = join(root, 'together');
+  const droplet = join(together, 'droplet');
   await mkdir(root, { recursive: true, mode: 0o700 });
-  for (const dir of [scratch, result, droplet]) await mkdir(dir, { mode: 0o755 });
+  for (const dir of [scratch, result, together, droplet]) await mkdir(dir, { mode: 0o755 });
   for (const dir of ['env', 'home', 'tmp', 'packs']) await mkdir(join(scratch, dir));
   for (const dir of ['app', 'deps', 'layers', 'logs', 'tmp', 'profile.d']) await mkdir(join(droplet, dir));
   return {
@@ -44,6 +48,8 @@ export const createWorkspace = async (root: string): Promise<Workspace> => {
     result,
     upload: join(scratch, 'source'),
     droplet,
+    together,
+    cache: join(together, 'cache'),
   };
 };
 

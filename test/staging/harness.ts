@@ -46,7 +46,7 @@ export type Harness = {
   unpack(droplet: Digest): Promise<Droplet>;
   has(path: string): boolean;
   /** Nothing of any staging is left on disk but caches. */
-  leftovers(): string[];
+  leftovers(): Promise<string[]>;
   close(): Promise<void>;
 };
 
@@ -118,7 +118,10 @@ export const createHarness = async (): Promise<Harness> => {
       };
     },
     has: existsSync,
-    leftovers: () => (existsSync(join(dataDir, 'staging')) ? readdirSync(join(dataDir, 'staging')) : []),
+    async leftovers() {
+      for (const stager of stagers) await stager.tidied();
+      return existsSync(join(dataDir, 'staging')) ? readdirSync(join(dataDir, 'staging')) : [];
+    },
     async close() {
       for (const stager of stagers) await stager.close();
       await closeIsolation(isolation, { keepInstances: false });

@@ -147,6 +147,7 @@ describe('cache', () => {
       request(app(), { app: { id: id('big'), name: 'big' }, buildpacks: [pack] }),
     );
     await stager.stage(first!);
+    await stager.tidied();
     expect(first!.lines.at(-1)).toMatch(/cache grew too large/);
     await stager.stage(second!);
     expect(second!.lines).not.toContain('big');
@@ -158,6 +159,7 @@ describe('cache', () => {
     for (const name of ['first', 'second', 'third']) {
       await stager.stage(request(app(), { app: { id: id(name), name }, buildpacks: [pack] }));
     }
+    await stager.tidied();
     expect(readdirSync(join(harness.dataDir, 'staging-cache')).sort()).toEqual(['second', 'third']);
   });
 });
@@ -172,7 +174,7 @@ describe('limits', () => {
     const failure = await failureOf(stager.stage(request(app(), { buildpacks: [pack] })));
     expect(failure).toMatchObject({ code: 'time_limit', message: expect.stringContaining('going') });
     expect(running(marker)).toBe(0);
-    expect(harness.leftovers()).toEqual([]);
+    expect(await harness.leftovers()).toEqual([]);
   });
 
   it('end a compile that is stopped', async () => {
@@ -185,7 +187,7 @@ describe('limits', () => {
     stop.abort();
     expect((await failureOf(staging)).code).toBe('aborted');
     expect(running(marker)).toBe(0);
-    expect(harness.leftovers()).toEqual([]);
+    expect(await harness.leftovers()).toEqual([]);
   });
 
   it('cut endless output, say so, and keep memory flat', async () => {
@@ -223,7 +225,7 @@ describe('limits', () => {
     const pack = harness.pack({ compile: 'head -c 3000000 /dev/urandom >"$1/big"', release: web('x') });
     const failure = await failureOf(stager.stage(request(app(), { buildpacks: [pack] })));
     expect(failure).toMatchObject({ code: 'too_large', message: expect.stringContaining('droplet') });
-    expect(harness.leftovers()).toEqual([]);
+    expect(await harness.leftovers()).toEqual([]);
   });
 
   it('end a staging when the disk runs low', async () => {
@@ -235,7 +237,7 @@ describe('limits', () => {
     const stager = await harness.stager();
     expect((await failureOf(stager.stage(request(Buffer.from('no archive'))))).code).toBe('bad_archive');
     expect((await failureOf(stager.stage(request(tarOf(harness.folder({})))))).code).toBe('empty_folder');
-    expect(harness.leftovers()).toEqual([]);
+    expect(await harness.leftovers()).toEqual([]);
   });
 
   it('let a few run at a time and refuse what is too many', async () => {
@@ -256,14 +258,14 @@ describe('limits', () => {
   it('clear what an earlier daemon left, and stop all at close', async () => {
     mkdirSync(join(harness.dataDir, 'staging', 'old', 'x'), { recursive: true });
     const stager = await harness.stager();
-    expect(harness.leftovers()).toEqual([]);
+    expect(await harness.leftovers()).toEqual([]);
     const asked = request(app(), { buildpacks: [harness.pack({ compile: 'echo started; sleep 1000' })] });
     const staging = stager.stage(asked);
     staging.catch(() => {});
     await expect.poll(() => asked.lines, { timeout: 20_000 }).toContain('started');
     await stager.close();
     expect((await failureOf(staging)).code).toBe('aborted');
-    expect(harness.leftovers()).toEqual([]);
+    expect(await harness.leftovers()).toEqual([]);
   });
 });
 

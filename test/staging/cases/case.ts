@@ -97,7 +97,7 @@ export const runCase = async (harness: Harness, one: Case): Promise<void> => {
       expect(failure.message).not.toContain('\n');
     }
     for (const text of one.want.prints ?? []) expect(asked.lines.join('\n')).toEqual(containing(text));
-    expect(harness.leftovers()).toEqual([]);
+    expect(await harness.leftovers()).toEqual([]);
   } finally {
     for (const close of closers) await close();
   }
