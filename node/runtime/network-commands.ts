@@ -55,12 +55,20 @@ export const addressOf = (subnet: Network, number: number): string => formatIpv4
 export const buildsOf = (subnet: Network): Network => `${addressOf(subnet, BUILD_NUMBERS.first)}/${BUILD_BITS}`;
 export const numberOf = (subnet: Network, address: string): number => ipv4(address) - range(subnet).first;
 
+/**
+ * Of the gateway, which has number 1, and of instances. Left to itself, a bridge takes the lowest of its ports', and whoever knows
+ * the one before is not heard when another instance starts; and the next instance at an address would not be found by those who
+ * know the last. Locally administered (IEEE 802), and never seen outside of the machine.
+ */
+const hardwareAddress = (key: NetworkKey, number: number): string =>
+  `0270${key}${number.toString(16).padStart(4, '0')}`.match(/../g)!.join(':');
+
 /** @param mtu of every part: a packet that is larger than what the other end takes is dropped without a word. */
 export function bridgeCommands(key: NetworkKey, subnet: Network, mtu: number): string {
   const bridge = bridgeName(key);
   return lines([
     // Learning nothing and forwarding at once: there is one bridge, and no loop.
-    `link add ${bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+    `link add ${bridge} address ${hardwareAddress(key, 1)} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
     `link set ${bridge} addrgenmode none mtu ${mtu}`,
     `addr add ${gatewayOf(subnet)}/${SUBNET_BITS} dev ${bridge}`,
     `link set ${bridge} up`,
@@ -73,7 +81,7 @@ export function namespaceCommands(key: NetworkKey, number: number, mtu: number):
   const veth = vethName(key, number);
   return lines([
     `netns add ${namespace}`,
-    `link add ${veth} mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${namespace}`,
+    `link add ${veth} mtu ${mtu} type veth peer name eth0 address ${hardwareAddress(key, number)} mtu ${mtu} netns ${namespace}`,
     `link set ${veth} addrgenmode none master ${bridgeName(key)}`,
     `link set ${veth} type bridge_slave isolated on`,
     `link set ${veth} up`,

@@ -179,10 +179,10 @@ export class Networks {
   async openBuildHosts(network: OwnNetwork, urls: readonly string[]): Promise<void> {
     const hosts = (await Promise.all(urls.map((url) => addressesOf(url)))).flat();
     const added = hosts.filter(({ host, port }) => !this.#buildHosts.has(`${host}:${port}`));
-    for (const one of added) {
-      if (this.#buildHosts.size < BUILD_HOSTS_MAX) this.#buildHosts.set(`${one.host}:${one.port}`, one);
-    }
-    if (added.length > 0) await this.#inOrder(() => this.#apply());
+    added.splice(Math.max(0, BUILD_HOSTS_MAX - this.#buildHosts.size));
+    for (const one of added) this.#buildHosts.set(`${one.host}:${one.port}`, one);
+    // Added to the rules as they are: a connection that begins while all of them are replaced may go unanswered.
+    if (added.length > 0) await this.#inOrder(() => loadRules(buildHostRules(tableName(this.#key), added)));
     const rules = buildLoopbackRules(gatewayOf(this.#subnet), hosts);
     if (rules === undefined) return;
     const localnet = 'echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet';
