@@ -16,7 +16,7 @@ import { RuntimeError } from './errors.ts';
 import { formatBytes } from './exits.ts';
 import { InstanceFolder, type InstanceRecord } from './folder.ts';
 import { FILTER_FD, loaderArguments, OPEN_FILTER, SHELL } from './launch.ts';
-import { INSTANCE_PIDS_MAX, instanceLimits, unpackDroplet } from './launchinstance.ts';
+import { DROPLET_LINKS, INSTANCE_PIDS_MAX, instanceLimits, unpackDroplet } from './launchinstance.ts';
 import type { OwnNetwork } from './networks.ts';
 import { descendants } from './processtree.ts';
 import { TASK_PORT, taskDyno, taskInstance, taskRecord } from './task.ts';
@@ -151,7 +151,7 @@ export class Commands {
         hostname: task.app.name,
         accounts: folder.accounts,
         binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
-        links: [{ path: '/app', target: `${SANDBOX_HOME}/app`.slice(1) }],
+        links: DROPLET_LINKS,
         memoryBytes: task.memoryBytes,
         network,
         limits: instanceLimits(task.diskBytes, isolation.ownDisks),

@@ -25,6 +25,12 @@ const UNPACK_MEMORY_BYTES = 512 * 1024 * 1024;
 const UNPACK_PIDS_MAX = 16;
 const UNPACK_OUTPUT_BYTES_MAX = 4 * 1024;
 
+/** The paths that a droplet's files may name, as links in the sandbox of whatever runs it. */
+export const DROPLET_LINKS = DROPLET_PATHS.map(({ path, part }) => ({
+  path,
+  target: `${SANDBOX_HOME}/${part}`.slice(1),
+}));
+
 /** Stops reading at the limit, so that a small droplet that unpacks to something huge cannot fill the disk. */
 const UNPACK = 'head -c "$1" | tar -xf - && mkdir -p app logs tmp';
 
@@ -76,7 +82,7 @@ export async function launchInstance(options: LaunchOptions): Promise<Launched> 
     hostname: record.app.name,
     accounts: folder.accounts,
     binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
-    links: DROPLET_PATHS.map(({ path, part }) => ({ path, target: `${SANDBOX_HOME}/${part}`.slice(1) })),
+    links: DROPLET_LINKS,
     memoryBytes: record.memoryBytes,
     network: record.network,
     limits: instanceLimits(record.diskBytes, isolation.ownDisks),

@@ -42,6 +42,7 @@ export function describeCommands(name: string, makeHarness: () => Promise<Comman
       'app/server.js': SERVER,
       'app/note.txt': 'from the droplet',
       'profile.d/pack.sh': 'export FROM_PACK=yes',
+      'layers/pack/tools/note.txt': 'from a layer',
     });
     spec = instance();
     node.runtime.start(spec);
@@ -190,6 +191,13 @@ export function describeCommands(name: string, makeHarness: () => Promise<Comman
       expect(out).toMatch(/^from the droplet\nhush-hush yes\nrun\.\d{4}\n/);
       expect(out).not.toContain('by-the-app');
       expect(out).not.toContain('node server.js');
+    });
+
+    it("finds the droplet's parts where a command in an instance does", async () => {
+      const argv = ['cat', '/app/note.txt', '/layers/pack/tools/note.txt'];
+      const expected = { out: 'from the dropletfrom a layer', err: '', code: 0 };
+      expect(await inside(argv)).toEqual(expected);
+      expect(await outcome(await run(argv))).toEqual(expected);
     });
 
     it('reads what it is sent, and has a terminal if that is asked for', async () => {
