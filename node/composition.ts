@@ -128,7 +128,7 @@ async function compose(
     isolation,
     stack,
     blobs,
-    policy: { allowed: options.allowNetworks, openPorts: [], closedPorts: [] },
+    policy: { allowed: options.allowNetworks },
     logs,
     log,
   });
@@ -401,10 +401,12 @@ async function compose(
   });
   closers.push(() => server.close());
   state.self = { ...state.self, api: server.address };
-  await isolation.networks?.setMachinePorts({
+  const machinePorts = {
     open: portsOf([router.http]),
     closed: portsOf([server.address, router.link, boundListen(gossip.addresses()[0], listen)]),
-  });
+  };
+  await isolation.networks?.setMachinePorts(machinePorts);
+  await runtime.setMachinePorts?.(machinePorts);
   await adoptInstances(runtime, (event) => agent.post(event));
   const measure = (): void =>
     agent.post({ type: 'resourcesMeasured', load: (loadavg()[0] ?? 0) / availableParallelism() });

@@ -51,9 +51,14 @@ export interface Runtime {
   start(spec: InstanceSpec): void;
   /** TERM, STOP_GRACE_MS, KILL of everything the instance started. Harmless when it is unknown or already stopping. */
   stop(id: InstanceId, reason: string): void;
+  /** Says which of the machine's ports instances reach; none before that. Missing where their networks are not of this runtime's making. */
+  setMachinePorts?(ports: MachinePorts): Promise<void>;
   /** Resolves when watchers are closed; with keepInstances they run on, to be adopted; otherwise all have been stopped. */
   close(options: { keepInstances: boolean }): Promise<void>;
 }
+
+/** TCP ports of this machine: what instances reach of it, and what they do not even where its address is allowed. */
+export type MachinePorts = { open: readonly number[]; closed: readonly number[] };
 
 /** Characters, as the terminal of whoever attends shows them. */
 export type TerminalSize = { columns: number; rows: number };

@@ -4,7 +4,7 @@
 import { lookup } from 'node:dns/promises';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Log } from '../ports.ts';
+import type { Log, MachinePorts } from '../ports.ts';
 import { runCommand } from './command.ts';
 import { RuntimeError } from './errors.ts';
 import { enableForwarding, leaveFirewall, passFirewall, restoreForwarding } from './forwarding.ts';
@@ -47,8 +47,6 @@ export type NetworkKind = 'instance' | 'build';
 
 /** A namespace that is one instance's, or one build's, alone. */
 export type OwnNetwork = { namespace: string; host: string };
-
-export type MachinePorts = { open: readonly number[]; closed: readonly number[] };
 
 export type NetworksOptions = { dataDir: string; allowed: readonly Network[]; log: Log };
 

@@ -53,7 +53,7 @@ export async function dockerHarness(
         nodeId,
         isolation,
         blobs,
-        policy: { allowed: [], openPorts: [], closedPorts: [] },
+        policy: { allowed: [] },
         logs,
         log: silent,
         diskSampleMs: 200,

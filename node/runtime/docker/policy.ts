@@ -2,12 +2,19 @@
 // is decided in network-policy.ts.
 
 import { readFile } from 'node:fs/promises';
+import type { MachinePorts } from '../../ports.ts';
 import { RuntimeError } from '../errors.ts';
 import { type NetworkPolicy, networkRules } from '../network-policy.ts';
 import { loadRules } from '../nft.ts';
 import { bridgePrefix } from './networks.ts';
 
-export type PolicyOptions = Pick<NetworkPolicy, 'allowed' | 'openPorts' | 'closedPorts'>;
+export type PolicyOptions = Pick<NetworkPolicy, 'allowed'>;
+
+export type RaisedPolicy = {
+  /** Until then none is open. */
+  setMachinePorts(ports: MachinePorts): Promise<void>;
+  lower(): Promise<void>;
+};
 
 /** An engine asks these for its containers; the second where the first names only a resolver on the machine's loopback. */
 const RESOLVER_FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
@@ -16,13 +23,16 @@ export function policyTable(node: string): string {
   return `peer_${bridgePrefix(node)}`;
 }
 
-export async function raisePolicy(node: string, options: PolicyOptions): Promise<{ lower(): Promise<void> }> {
-  const prefix = bridgePrefix(node);
+export async function raisePolicy(node: string, { allowed }: PolicyOptions): Promise<RaisedPolicy> {
+  const bridge = `${bridgePrefix(node)}*`;
   const table = policyTable(node);
+  const load = async ({ open, closed }: MachinePorts): Promise<void> => {
+    const ports = { openPorts: open, closedPorts: closed };
+    const known = await resolvers();
+    await loadRules(networkRules({ table, bridge, allowed, ...ports, resolvers: known, addressing: undefined }));
+  };
   try {
-    await loadRules(
-      networkRules({ ...options, table, bridge: `${prefix}*`, resolvers: await resolvers(), addressing: undefined }),
-    );
+    await load({ open: [], closed: [] });
   } catch (error) {
     throw new RuntimeError(
       'engine_unusable',
@@ -30,8 +40,11 @@ export async function raisePolicy(node: string, options: PolicyOptions): Promise
       { cause: error },
     );
   }
-  // None there to delete is as good.
-  return { lower: () => loadRules(`delete table inet ${table}\n`).catch(() => {}) };
+  return {
+    setMachinePorts: load,
+    // None there to delete is as good.
+    lower: () => loadRules(`delete table inet ${table}\n`).catch(() => {}),
+  };
 }
 
 async function resolvers(): Promise<string[]> {

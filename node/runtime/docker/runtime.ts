@@ -14,6 +14,7 @@ import type {
   CommandRunner,
   InstanceUsage,
   Log,
+  MachinePorts,
   Runtime,
   RuntimeEvent,
   TaskSpec,
@@ -35,7 +36,7 @@ import { type EngineImages, openImages } from './images.ts';
 import { INSTANCE_LABEL, NODE_LABEL, readRecord } from './labels.ts';
 import { ContainerMaker, type Made } from './maker.ts';
 import { AppNetworks } from './networks.ts';
-import { type PolicyOptions, raisePolicy } from './policy.ts';
+import { type PolicyOptions, type RaisedPolicy, raisePolicy } from './policy.ts';
 import { findStacks } from './stacks.ts';
 import { type SuperviseContext, type Supervised, superviseContainer } from './supervise.ts';
 
@@ -95,7 +96,7 @@ async function seesMounts(log: Log): Promise<boolean> {
 
 type Parts = {
   stacks: ReadonlyMap<string, string>;
-  policy: { lower(): Promise<void> };
+  policy: RaisedPolicy;
   networks: AppNetworks;
   images: EngineImages;
   ownDisks: boolean;
@@ -124,7 +125,7 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   readonly #networks: AppNetworks;
   readonly #commands: DockerCommands;
   readonly #usage = new UsageSampler();
-  readonly #policy: { lower(): Promise<void> };
+  readonly #policy: RaisedPolicy;
   readonly #entries = new Map<InstanceId, Entry>();
   readonly #listeners: ((event: RuntimeEvent) => void)[] = [];
   #closed = false;
@@ -197,6 +198,10 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
     entry.stopReason ??= reason;
     entry.preparing.abort();
     entry.supervised?.stop(reason);
+  }
+
+  setMachinePorts(ports: MachinePorts): Promise<void> {
+    return this.#policy.setMachinePorts(ports);
   }
 
   async close(options: { keepInstances: boolean }): Promise<void> {
