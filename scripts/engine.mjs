@@ -1,7 +1,7 @@
-// Starts a container engine for the tests where none answers: Debian's dockerd, in the background, with a log. Never
-// stops one. Plain JavaScript without dependencies, like the set-up that calls it.
+// Starts a container engine for the tests where none answers: Debian's dockerd, in the background, with a log; and lets
+// Podman have its stack image. Never stops one. Plain JavaScript without dependencies, like the set-up that calls it.
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -47,6 +47,27 @@ export async function startEngine(say, fail) {
     if (problem !== undefined) fail(`dockerd cannot be started: ${problem}. The end of ${LOG}:\n${logEnd()}`);
     await delay(POLL_MS);
   }
+}
+
+/** Brings the stack image of Docker to Podman, where it is not. */
+export function shareStack(say, fail) {
+  const list = ['image', 'ls', '--filter', 'label=peer.stack', '--filter', 'dangling=false', '--no-trunc'];
+  const [stack] = printed('docker', [...list, '--format', '{{.ID}} {{.Repository}}:{{.Tag}}'])?.split('\n') ?? [];
+  const [id, name] = stack?.split(' ') ?? [];
+  // Where docker's own client talks to Podman, names have this already.
+  const tag = name?.replace(/^localhost\//, '');
+  if (tag === undefined) fail('docker has no stack image to share with podman: run npm run stack');
+  // Podman leaves the kind of hash out.
+  if (`sha256:${printed('podman', ['image', 'inspect', '--format', '{{.Id}}', `localhost/${tag}`])}` === id) return;
+  say(`copying ${tag} to podman (once)…`);
+  const copied = spawnSync('/bin/sh', ['-c', 'docker save "$1" | podman load', 'sh', tag], { stdio: ['ignore', 2, 2] });
+  if (copied.status !== 0) fail(`podman does not take ${tag}: see above`);
+}
+
+/** What a command says; undefined when it fails. */
+function printed(command, args) {
+  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  return status === 0 ? stdout.trim() : undefined;
 }
 
 function answers() {

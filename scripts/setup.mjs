@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startEngine } from './engine.mjs';
+import { shareStack, startEngine } from './engine.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -30,6 +30,10 @@ const SYSTEM_FOR_TESTS = [
   { program: 'dockerd', package: 'docker.io', use: 'the docker runtime' },
   { program: 'docker-init', package: 'tini', use: 'the docker runtime' },
   { program: 'iptables', package: 'iptables', use: 'the networks of the docker runtime' },
+  { program: 'podman', package: 'podman', use: 'the docker runtime on Podman' },
+  { program: 'catatonit', package: 'catatonit', use: 'the docker runtime on Podman' },
+  { path: '/usr/lib/podman/netavark', package: 'netavark', use: 'the docker runtime on Podman' },
+  { path: '/usr/lib/podman/aardvark-dns', package: 'aardvark-dns', use: 'the docker runtime on Podman' },
   { program: 'debootstrap', package: 'debootstrap', use: 'the stack image of the docker runtime' },
   { path: '/usr/lib/python3/dist-packages/gunicorn', package: 'python3-gunicorn', use: 'the python buildpack' },
   { path: '/usr/lib/python3/dist-packages/uvicorn', package: 'python3-uvicorn', use: 'the python buildpack' },
@@ -113,4 +117,5 @@ if (process.argv.includes('--tests')) {
   // Nothing to do when the engine has it.
   if (!run(join(root, 'node_modules', '.bin', 'node'), ['scripts/stack.ts']))
     fail('there is no stack image: see above');
+  shareStack(say, fail);
 }

@@ -32,17 +32,21 @@ export type Ending = {
   stopReason: string | undefined;
   /** Undefined: it vanished without leaving one. */
   status: number | undefined;
-  outOfMemory: boolean;
+  /** `untold`: nobody knows, and it may be. */
+  outOfMemory: boolean | 'untold';
   memoryBytes: number;
   diskBytes: number;
 };
 
 export function endingReason(ending: Ending): string {
   if (ending.stopReason !== undefined) return ending.stopReason;
-  if (ending.outOfMemory && ending.status !== 0) return `out of memory (limit ${formatBytes(ending.memoryBytes)})`;
+  const limit = `limit ${formatBytes(ending.memoryBytes)}`;
+  if (ending.outOfMemory === true && ending.status !== 0) return `out of memory (${limit})`;
   if (ending.status === undefined) return 'its supervising process was killed from outside';
   const signal = signalOfStatus(ending.status);
   if (signal === 'XFSZ') return `disk limit of ${formatBytes(ending.diskBytes)} exceeded by a single file`;
+  if (signal === 'KILL' && ending.outOfMemory === 'untold')
+    return `killed by signal KILL, perhaps out of memory (${limit})`;
   return signal === undefined ? `exited with status ${ending.status}` : `killed by signal ${signal}`;
 }
 

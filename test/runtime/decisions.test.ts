@@ -196,6 +196,11 @@ describe('reasons', () => {
     [{ ...ending, status: 139 }, 'killed by signal SEGV'],
     [{ ...ending, status: 222 }, 'exited with status 222'],
     [{ ...ending, status: 137, outOfMemory: true }, 'out of memory (limit 64 MiB)'],
+    [
+      { ...ending, status: 137, outOfMemory: 'untold' as const },
+      'killed by signal KILL, perhaps out of memory (limit 64 MiB)',
+    ],
+    [{ ...ending, status: 3, outOfMemory: 'untold' as const }, 'exited with status 3'],
     [{ ...ending, status: 153 }, 'disk limit of 1 GiB exceeded by a single file'],
     [{ ...ending, status: undefined }, 'its supervising process was killed from outside'],
     [{ ...ending, status: 143, stopReason: 'scaled down' }, 'scaled down'],

@@ -1,11 +1,8 @@
 // The disk limit of containers: whoever fills a disk is told so at once, and nobody else notices. Where the machine cannot
 // make disks, use is sampled.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { asAppId, asInstanceId } from '../../crdt/ids.ts';
@@ -14,6 +11,7 @@ import type { CommandRunner, Runtime, StagedDroplet } from '../../node/ports.ts'
 import { stackTag } from '../../node/runtime/docker/labels.ts';
 import { hostStack } from '../../node/staging/stack.ts';
 import { type DockerHarness, dockerHarness } from './docker-harness.ts';
+import { folderOf } from './folder-tar.ts';
 import { type Address, get, Opened, SERVER, shell, specOf } from './runtime.contract.ts';
 
 const MIB = 1024 * 1024;
@@ -54,22 +52,15 @@ async function stop({ harness, runner }: Node): Promise<void> {
   await harness.dispose();
 }
 
-async function* folder(): AsyncGenerator<Uint8Array> {
-  const path = await mkdtemp(join(tmpdir(), 'peer-image-'));
-  try {
-    await writeFile(join(path, 'Dockerfile'), DOCKERFILE);
-    await writeFile(join(path, 'server.py'), IMAGE_SERVER);
-    const tar = spawn('tar', ['-C', path, '-cf', '-', '.'], { stdio: ['ignore', 'pipe', 'inherit'] });
-    yield* tar.stdout as AsyncIterable<Uint8Array>;
-  } finally {
-    await rm(path, { recursive: true });
-  }
-}
-
 async function build({ runner }: Node): Promise<StagedDroplet> {
   const { signal } = new AbortController();
   const app = asAppId(randomUUID());
-  const staged = await runner.images!.build({ app, source: folder(), onLine: () => {}, signal });
+  const staged = await runner.images!.build({
+    app,
+    source: folderOf({ Dockerfile: DOCKERFILE, 'server.py': IMAGE_SERVER }),
+    onLine: () => {},
+    signal,
+  });
   built.push(staged.image!.id);
   return staged;
 }
@@ -150,7 +141,7 @@ describe('the disk of a container', () => {
       expect((await shell(at, `touch ${path}`)).err, path).toMatch(/Permission denied|Read-only file system/);
     }
     const { out } = await shell(at, 'cat /link/hostname; cat /etc/hosts | head -1; grep -c " /proc/self" /proc/mounts');
-    expect(out).toMatch(/^shop\n127\.0\.0\.1\s+localhost\n/);
+    expect(out).toMatch(/^shop\s*127\.0\.0\.1\s+localhost\n/);
   });
 
   it('of a task is bounded as well', async () => {

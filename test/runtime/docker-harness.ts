@@ -43,6 +43,7 @@ export async function dockerHarness(
     engine,
     nodeId,
     stack: hostStack(),
+    tellsOutOfMemory: engine.tellsOutOfMemory,
     async open() {
       const found = await prepareIsolation({ dataDir, nodeId, log: silent });
       const isolation: Isolation = options.ownDisks === false ? { ...found, ownDisks: false } : found;

@@ -1,8 +1,8 @@
 // Tasks and commands in images as they are: one that has a shell, and one that has nothing but a single program.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -22,6 +22,7 @@ import { candidates } from '../../node/runtime/docker/image-programs.ts';
 import { stackTag } from '../../node/runtime/docker/labels.ts';
 import { hostStack } from '../../node/staging/stack.ts';
 import { type DockerHarness, dockerHarness } from './docker-harness.ts';
+import { folderOf } from './folder-tar.ts';
 import { processHarness } from './harness.ts';
 import { Opened, specOf } from './runtime.contract.ts';
 
@@ -69,23 +70,10 @@ const built: string[] = [];
 let withShell: InstanceSpec;
 let bare: InstanceSpec;
 
-/** The tar of a folder. A child's output that nobody reads when it ends is lost, so it starts with its reader. */
-async function* folderOf(files: Record<string, string>, program: string | undefined): AsyncGenerator<Uint8Array> {
-  const folder = await mkdtemp(join(tmpdir(), 'peer-image-'));
-  try {
-    for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
-    if (program !== undefined) await copyFile(program, join(folder, 'box'));
-    const tar = spawn('tar', ['-C', folder, '-cf', '-', '.'], { stdio: ['ignore', 'pipe', 'inherit'] });
-    yield* tar.stdout as AsyncIterable<Uint8Array>;
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
-
 async function build(files: Record<string, string>, program?: string): Promise<StagedDroplet> {
   const staged = await runner.images!.build({
     app: asAppId(randomUUID()),
-    source: folderOf(files, program),
+    source: folderOf(files, program === undefined ? {} : { box: program }),
     onLine: () => {},
     signal: new AbortController().signal,
   });

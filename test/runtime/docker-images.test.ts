@@ -1,11 +1,7 @@
 // Images on the docker runtime: built from a Dockerfile, packed as blobs, loaded from them, run as they are, taken away.
 
-import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { asAppId } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
@@ -13,6 +9,7 @@ import type { Images, StagedDroplet } from '../../node/ports.ts';
 import { NODE_LABEL, stackTag } from '../../node/runtime/docker/labels.ts';
 import { hostStack } from '../../node/staging/stack.ts';
 import { type DockerHarness, dockerHarness } from './docker-harness.ts';
+import { folderOf } from './folder-tar.ts';
 import { type Address, get, Opened, specOf } from './runtime.contract.ts';
 
 const WAIT = { timeout: 20_000, interval: 50 };
@@ -43,18 +40,6 @@ let images: Images;
 let shop: StagedDroplet;
 const shopLines: string[] = [];
 const built: string[] = [];
-
-/** The tar of a folder, as a push sends it. */
-async function* folderOf(files: Record<string, string>): AsyncGenerator<Uint8Array> {
-  const folder = await mkdtemp(join(tmpdir(), 'peer-image-'));
-  try {
-    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
-    const tar = spawn('tar', ['-C', folder, '-czf', '-', '.'], { stdio: ['ignore', 'pipe', 'inherit'] });
-    yield* tar.stdout as AsyncIterable<Uint8Array>;
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
 
 async function build(
   files: Record<string, string>,

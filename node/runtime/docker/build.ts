@@ -7,6 +7,7 @@ import type { AppId } from '../../../crdt/ids.ts';
 import type { Images } from '../../ports.ts';
 import { RuntimeError } from '../errors.ts';
 import { formatBytes } from '../exits.ts';
+import type { Engine } from './engine.ts';
 import { NODE_LABEL } from './labels.ts';
 import { progressOf } from './progress.ts';
 
@@ -21,6 +22,13 @@ const BUILD_OUTPUT_CHARACTERS_MAX = 4 * 1024 * 1024;
 /** Builds at a time; each may take the limits above. */
 const BUILDS_MAX = 2;
 
+const BUILD_LIMITS = [
+  { Name: 'core', Soft: 0, Hard: 0 },
+  { Name: 'fsize', Soft: BUILD_FILE_BYTES_MAX, Hard: BUILD_FILE_BYTES_MAX },
+] as const;
+/** Podman takes them here, and only here, as its command line does. */
+const asOption = ({ Name, Soft, Hard }: (typeof BUILD_LIMITS)[number]): string => `${Name}=${Soft}:${Hard}`;
+
 export type BuildPlace = {
   node: string;
   networks: { acquire(app: AppId): Promise<string>; release(app: AppId): Promise<void> };
@@ -30,7 +38,7 @@ let building = 0;
 
 /** Resolves with the image's id. Fails with RuntimeError `build_failed`, `time_limit`, `busy`; the engine keeps nothing but its cache then. */
 export async function buildImage(
-  docker: Docker,
+  engine: Engine,
   request: Parameters<Images['build']>[0],
   place: BuildPlace,
 ): Promise<string> {
@@ -46,7 +54,7 @@ export async function buildImage(
   try {
     const network = await place.networks.acquire(app);
     try {
-      return await build(docker, request, {
+      return await build(engine, request, {
         network,
         node: place.node,
         signal: AbortSignal.any([request.signal, timeout]),
@@ -72,7 +80,7 @@ export async function buildImage(
 }
 
 async function build(
-  docker: Docker,
+  { docker, kind }: Engine,
   request: Parameters<Images['build']>[0],
   place: { network: string; node: string; signal: AbortSignal },
 ): Promise<string> {
@@ -89,10 +97,7 @@ async function build(
     networkmode: place.network,
     // Tells what this node built from what its operator did.
     labels: { [NODE_LABEL]: place.node },
-    ulimits: JSON.stringify([
-      { Name: 'core', Soft: 0, Hard: 0 },
-      { Name: 'fsize', Soft: BUILD_FILE_BYTES_MAX, Hard: BUILD_FILE_BYTES_MAX },
-    ]),
+    ulimits: JSON.stringify(kind === 'podman' ? BUILD_LIMITS.map(asOption) : BUILD_LIMITS),
     abortSignal: place.signal,
   } as Docker.ImageBuildOptions);
   let left = BUILD_OUTPUT_CHARACTERS_MAX;

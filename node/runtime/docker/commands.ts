@@ -8,20 +8,27 @@ import type { InstanceRecord } from '../folder.ts';
 import { taskDyno, taskInstance } from '../task.ts';
 import { TERM } from '../terminal.ts';
 import { DISK_SAMPLE_MS, watchDisk } from '../watch.ts';
+import { attachTo } from './attach.ts';
 import { AttachedCommand, type AttachedRun } from './attached.ts';
 import { argvInDroplet, argvInImage, NOT_FOUND_STATUS, notInImage } from './command-line.ts';
 import { taskOptions } from './container.ts';
+import type { Engine } from './engine.ts';
 import { endAllExecs, startExec } from './exec.ts';
 import { hasProgram } from './image-programs.ts';
 import type { ContainerMaker, Made } from './maker.ts';
 
+/** 128 + KILL. */
+const KILLED = 137;
+
 export class DockerCommands {
+  readonly #engine: Engine;
   readonly #maker: ContainerMaker;
   readonly #log: Log;
   readonly #running = new Set<Attended>();
   #closed = false;
 
-  constructor(maker: ContainerMaker, log: Log) {
+  constructor(engine: Engine, maker: ContainerMaker, log: Log) {
+    this.#engine = engine;
     this.#maker = maker;
     this.#log = log;
   }
@@ -52,7 +59,7 @@ export class DockerCommands {
     });
     const { container } = made;
     try {
-      const stream = await container.attach({ stream: true, hijack: true, stdin: true, stdout: true, stderr: true });
+      const stream = await attachTo(this.#engine.socketPath, container.id);
       const waiting = container.wait({ condition: 'next-exit' });
       waiting.catch(() => {});
       await container.start();
@@ -60,11 +67,11 @@ export class DockerCommands {
       if (command.terminal !== undefined) await resize(command.terminal).catch(() => {});
       const sampled = (await made.folder.hasDisk()) ? undefined : made.folder.home;
       return this.#attendTask(task, made, sampled, {
-        stream: stream as AttachedRun['stream'],
+        stream,
         terminal,
         resize,
         kill: () => container.kill(),
-        wait: async () => endOfTask(task, container, { argv, code: (await waiting).StatusCode }),
+        wait: async () => this.#endOfTask(task, container, { argv, code: (await waiting).StatusCode }),
       });
     } catch (error) {
       await this.#maker.remove(made);
@@ -104,17 +111,22 @@ export class DockerCommands {
     if (this.#closed) attended.end('the node is stopping');
     return attended;
   }
-}
 
-async function endOfTask(
-  { memoryBytes, image }: TaskSpec,
-  container: Container,
-  { argv, code }: { argv: readonly string[]; code: number },
-): ReturnType<AttachedRun['wait']> {
-  const found = await container.inspect().catch(() => undefined);
-  if (found?.State.OOMKilled === true)
-    return { code, reason: `out of memory (its limit is ${formatBytes(memoryBytes)})` };
-  const program = argv[0] ?? '';
-  if (image === undefined || code !== NOT_FOUND_STATUS || (await hasProgram(container, program))) return { code };
-  return { code, note: notInImage(program) };
+  async #endOfTask(
+    { memoryBytes, image }: TaskSpec,
+    container: Container,
+    { argv, code }: { argv: readonly string[]; code: number },
+  ): ReturnType<AttachedRun['wait']> {
+    const found = await container.inspect().catch(() => undefined);
+    const limit = `its limit is ${formatBytes(memoryBytes)}`;
+    if (found?.State.OOMKilled === true) return { code, reason: `out of memory (${limit})` };
+    if (code === KILLED && !this.#engine.tellsOutOfMemory) {
+      return { code, reason: `killed by signal KILL, perhaps out of memory (${limit})` };
+    }
+    const program = argv[0] ?? '';
+    // Podman's init ends with another status than shells do.
+    const mayBeMissing = code === NOT_FOUND_STATUS || (code === 1 && this.#engine.kind === 'podman');
+    if (image === undefined || !mayBeMissing || (await hasProgram(container, program))) return { code };
+    return { code: NOT_FOUND_STATUS, note: notInImage(program) };
+  }
 }

@@ -14,6 +14,8 @@ import { INSTANCE_LABEL, NODE_LABEL, RECORD_LABEL } from './labels.ts';
 /** The engine keeps so much of a container's output, in two files, for a daemon that is away or slow. */
 const LOG_FILE_MAX = '4m';
 const LOG_FILES = '2';
+/** Of one user on this machine; each container has a limit of its own besides. */
+const USER_PROCESSES_MAX = 16_384;
 /** /tmp and /dev/shm live in memory, so each may take this share of the limit. */
 const TMP_SHARE = 0.5;
 
@@ -139,6 +141,8 @@ function commonOptions(
       PidsLimit: INSTANCE_PIDS_MAX,
       Ulimits: [
         { Name: 'core', Soft: 0, Hard: 0 },
+        // What an engine asks for by default may be more than it may itself. Counts all of a user, which images may share.
+        { Name: 'nproc', Soft: USER_PROCESSES_MAX, Hard: USER_PROCESSES_MAX },
         { Name: 'nofile', Soft: INSTANCE_FILES_MAX, Hard: INSTANCE_FILES_MAX },
         { Name: 'fsize', Soft: fileBytes, Hard: fileBytes },
       ],

@@ -12,6 +12,8 @@ export type Engine = {
   version: string;
   /** Of its machine, as images name it: `amd64`, `arm64`. */
   architecture: string;
+  /** Whether it knows that a container ended for want of memory. Podman does not with control groups of version 1. */
+  tellsOutOfMemory: boolean;
 };
 
 const PING_TIMEOUT_MS = 5_000;
@@ -53,10 +55,11 @@ async function connectEngine(socketPath: string): Promise<Engine> {
   // Only here: the client takes 34 MB, which a node without an engine has no use for.
   const { default: Client } = await import('dockerode');
   const docker = new Client({ socketPath });
-  const version = await docker.version();
+  const [version, info] = await Promise.all([docker.version(), docker.info()]);
   const components = (version as { Components?: { Name: string }[] }).Components ?? [];
   const kind = components.some(({ Name }) => /podman/i.test(Name)) ? 'podman' : 'docker';
-  return { docker, socketPath, kind, version: version.Version, architecture: version.Arch };
+  const tellsOutOfMemory = kind === 'docker' || info.CgroupVersion === '2';
+  return { docker, socketPath, kind, version: version.Version, architecture: version.Arch, tellsOutOfMemory };
 }
 
 /** What is wrong, in a few words; undefined when it answers. */

@@ -68,7 +68,7 @@ export class EngineImages implements Images {
   }
 
   async build(request: Parameters<Images['build']>[0]): Promise<StagedDroplet> {
-    const id = await buildImage(this.#options.engine.docker, request, this.#options.place);
+    const id = await buildImage(this.#options.engine, request, this.#options.place);
     const image = await this.inspect(id);
     if (image === undefined) throw new RuntimeError('build_failed', 'the engine lost the image that it built');
     const staged = await this.#pack(image, 'Dockerfile', request.signal);

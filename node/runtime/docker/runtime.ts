@@ -137,7 +137,7 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
     this.images = parts.images;
     this.stacks = [...parts.stacks.keys(), imageStack(options.engine.architecture)];
     this.#maker = new ContainerMaker({ ...options, ...parts });
-    this.#commands = new DockerCommands(this.#maker, options.log);
+    this.#commands = new DockerCommands(options.engine, this.#maker, options.log);
   }
 
   async exec(id: InstanceId, command: AttendedCommand): Promise<Attended> {
@@ -240,7 +240,8 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   }
 
   async #supervise({ record, folder, container }: Made, found: ContainerInspectInfo): Promise<Supervised> {
-    const context: SuperviseContext = { ...this.#options, emit: (event) => this.#emit(event) };
+    const { tellsOutOfMemory } = this.#options.engine;
+    const context: SuperviseContext = { ...this.#options, tellsOutOfMemory, emit: (event) => this.#emit(event) };
     return superviseContainer(context, {
       record,
       container,

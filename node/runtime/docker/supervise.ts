@@ -36,6 +36,8 @@ export type SuperviseContext = {
   logs: PacedLogStore;
   log: Log;
   emit: (event: RuntimeEvent) => void;
+  /** As the engine does (engine.ts). */
+  tellsOutOfMemory: boolean;
   /** Defaults: STOP_GRACE_MS, DISK_SAMPLE_MS, READY_PROBE_MS. */
   stopGraceMs?: number;
   diskSampleMs?: number;
@@ -274,7 +276,7 @@ class Supervision implements Supervised {
         : endingReason({
             stopReason: this.#stopReason,
             status: removed ? undefined : last.State.ExitCode,
-            outOfMemory: !removed && last.State.OOMKilled,
+            outOfMemory: removed ? false : last.State.OOMKilled || (this.#context.tellsOutOfMemory ? false : 'untold'),
             memoryBytes,
             diskBytes,
           });
