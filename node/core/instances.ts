@@ -90,6 +90,7 @@ function countCrash(
     release: instance.release,
     restartCount: instance.restartCount,
     reason: options.reason,
+    crashedAtMs: options.nowMs,
     nextStartAtMs: options.nowMs + restartDelayMs(state.config, crashes),
   };
   state.history.set(key, history);

@@ -11,7 +11,7 @@ import { bestHolder, type Holder } from './holders.ts';
 import type { Placement } from './placement.ts';
 import { Rollout } from './rollout.ts';
 import { isCurrent, keyedSlotsOf } from './slots.ts';
-import { type CoreState, compareText, crashHistory, type LocalInstance, slotKey } from './state.ts';
+import { type CoreState, compareText, crashHistory, type LocalInstance, type SlotHistory, slotKey } from './state.ts';
 import type { Effect, Slot } from './types.ts';
 
 export type ReconcileInput = {
@@ -103,7 +103,8 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   for (const instance of local) withdraw(state, instance);
   const running = local.filter((instance) => instance.state !== 'crashed' && instance.state !== 'stopping');
   const current = running.filter((instance) => isCurrent(instance, app, release));
-  const best = current.find((instance) => instance.state === 'ready') ?? current[0];
+  // The newest, ready or not: the others were told to stop before it was started, perhaps by a daemon that has ended since.
+  const best = current[0];
   if (best !== undefined) {
     // The record of a copy that crashed beside it says nothing any more, and would seem to need memory.
     for (const crashed of local) if (crashed.state === 'crashed') forget(state, crashed);
@@ -140,7 +141,10 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   }
   const history = crashHistory(state, { ...slot, release: release.id, restartCount: app.restartCount });
   if (history !== undefined) {
-    if (nowMs < history.nextStartAtMs) return history.nextStartAtMs;
+    if (nowMs < history.nextStartAtMs) {
+      if (running.length === 0 && !local.some((one) => isCurrent(one, app, release))) recordCrash(state, own, history);
+      return history.nextStartAtMs;
+    }
     const followsAtMs = history.nextStartAtMs + state.config.firstTriedMs;
     if (nowMs < followsAtMs && rollout.waitsForFirst(slot, history.crashes)) return followsAtMs;
   }
@@ -226,12 +230,22 @@ function claim(
   state: CoreState,
   options: { app: AppView; release: ReleaseView; slot: Slot; nowMs: number },
 ): LocalInstance {
+  const instance = newInstance(state, options);
+  state.local.set(instance.id, instance);
+  state.reportDirty = true;
+  return instance;
+}
+
+function newInstance(
+  state: CoreState,
+  options: { app: AppView; release: ReleaseView; slot: Slot; nowMs: number },
+): LocalInstance {
   const { app, release, slot, nowMs } = options;
   state.instanceCount++;
   const suffix = state.self.node.slice(-6).toLowerCase();
   const id = `${suffix}-${state.start}-${state.instanceCount}` as LocalInstance['id'];
   const copy = { ...slot, release: release.id, restartCount: app.restartCount };
-  const instance: LocalInstance = {
+  return {
     id,
     ...copy,
     memoryBytes: app.memoryBytes,
@@ -243,9 +257,17 @@ function claim(
     // Until it is ready: restarts at once are too quick for anyone to see the crashed one.
     reason: crashHistory(state, copy)?.reason,
   };
-  state.local.set(id, instance);
+}
+
+/**
+ * A slot that waits out its crashes says so, as the copy that crashed did before one of another release ran in its place:
+ * otherwise others would take it for a slot that anyone may fill.
+ */
+function recordCrash(state: CoreState, { app, release, slot }: OwnSlot, history: SlotHistory): void {
+  const instance = newInstance(state, { app, release, slot, nowMs: history.crashedAtMs });
+  state.local.set(instance.id, { ...instance, state: 'crashed', phase: 'gone', reason: history.reason });
   state.reportDirty = true;
-  return instance;
+  state.decisionDirty = true;
 }
 
 function launchWhenFetched(input: ReconcileInput, own: OwnSlot, instance: LocalInstance, effects: Effect[]): number {
@@ -331,9 +353,15 @@ function forget(state: CoreState, instance: LocalInstance): void {
 const sortedLocal = (state: CoreState): LocalInstance[] =>
   [...state.local.values()].sort((a, b) => compareText(a.id, b.id));
 
+/** By the start of the node that an id names, and its number in that. */
+function compareNewestFirst(a: LocalInstance, b: LocalInstance): number {
+  const [one, other] = [a, b].map(({ id }) => id.split('-').map(Number));
+  return other!.at(-2)! - one!.at(-2)! || other!.at(-1)! - one!.at(-1)! || compareText(b.id, a.id);
+}
+
 const NONE: LocalInstance[] = [];
 
-/** This node's instances by slot, each slot's sorted. A slot is looked at once, so what is added or goes meanwhile is not missed. */
+/** This node's instances by slot, each slot's with the newest first. A slot is looked at once, so what is added or goes meanwhile is not missed. */
 function localsBySlot(state: CoreState): Map<string, LocalInstance[]> {
   const bySlot = new Map<string, LocalInstance[]>();
   for (const instance of sortedLocal(state)) {
@@ -342,5 +370,6 @@ function localsBySlot(state: CoreState): Map<string, LocalInstance[]> {
     if (list === undefined) bySlot.set(key, [instance]);
     else list.push(instance);
   }
+  for (const list of bySlot.values()) list.sort(compareNewestFirst);
   return bySlot;
 }

@@ -82,6 +82,7 @@ export type SlotHistory = {
   restartCount: number;
   /** Why the last one ended. */
   reason: string;
+  crashedAtMs: number;
   nextStartAtMs: number;
 };
 

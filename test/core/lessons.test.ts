@@ -1,7 +1,7 @@
 // What simulations taught: each case is the small form of a failure that a seed in test/sim/pinned.ts once showed.
 
 import { describe, expect, it } from 'vitest';
-import { asNodeId } from '../../crdt/ids.ts';
+import { asAppId, asNodeId } from '../../crdt/ids.ts';
 import { isPromised, offer, promise, promisesOf, withdraw } from '../../node/core/handover.ts';
 import type { Holder } from '../../node/core/holders.ts';
 import { initialState, type LocalInstance } from '../../node/core/state.ts';
@@ -140,6 +140,27 @@ describe('two copies of one slot', () => {
   });
 });
 
+describe('two copies of one slot on a node that starts again', () => {
+  it('are the one that was told to stop before, and the one that stays', () => {
+    const cluster = new LittleCluster(['a'], [app('hello')]);
+    // Ids are told apart by their numbers, not as texts: the tenth is the newest.
+    for (let copy = 1; copy < 10; copy++) {
+      cluster.run(2_000);
+      cluster.post('a', { type: 'restartSlot', slot: { app: asAppId('app-hello'), process: 'web', index: 0 } });
+    }
+    cluster.run(2_000);
+    const [dying, newest] = cluster.starts.slice(-2).map(({ spec }) => spec);
+    const { running } = cluster.hosts.get(asNodeId('a'))!;
+    running.clear();
+    running.set(dying!.id, dying!).set(newest!.id, newest!);
+    cluster.restart('a');
+    const stopsBefore = cluster.stops.length;
+    cluster.run(5_000);
+    expect(cluster.stops.slice(stopsBefore).map((stop) => stop.id)).toEqual([dying!.id]);
+    expect(cluster.instances().map((one) => [one.id, one.state])).toEqual([[newest!.id, 'ready']]);
+  });
+});
+
 describe('a slot whose instance crashed', () => {
   it('goes elsewhere when its node no longer has room to start it again', () => {
     const cluster = new LittleCluster(['a', 'b'], [app('hello', { memoryBytes: 600 * MIB })]);
@@ -164,6 +185,22 @@ describe('a slot whose instance crashed', () => {
     cluster.crash('a', cluster.starts[0]!.spec.id);
     cluster.run(10_000);
     expect(cluster.instances().map((one) => one.state)).toEqual(['ready']);
+  });
+
+  it('says that it waits out its crashes, also when another release ran there in between', () => {
+    const [good, bad] = [release(1), release(2)];
+    const before = app('hello', { release: good, releases: [good] });
+    const cluster = new LittleCluster(['a', 'b'], [before]);
+    cluster.behaviour = (spec) => (spec.release.version === 1 ? 'crash' : 'hang');
+    cluster.run(10_000);
+    const crashed = cluster.instances().map((one) => [one.node, one.state, one.release]);
+    expect(crashed).toEqual([[expect.anything(), 'crashed', good.id]]);
+    cluster.changeApps([{ ...before, release: bad, releases: [good, bad] }]);
+    cluster.run(1_000);
+    expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['starting', bad.id]]);
+    cluster.changeApps([before]);
+    cluster.run(1_000);
+    expect(cluster.instances().map((one) => [one.node, one.state, one.release])).toEqual(crashed);
   });
 
   it('and waits out its crashes holds up no move of another app', () => {

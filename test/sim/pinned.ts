@@ -33,4 +33,6 @@ export const PINNED: { seed: number; taught: string }[] = [
     seed: 1000839,
     taught: 'the record of an old copy that crashed beside a new one seemed to need memory: a slot went to and fro',
   },
+  { seed: 7000187, taught: 'of two copies adopted on one node, the one that had been told to stop was kept' },
+  { seed: 7003696, taught: 'a slot that waited out its crashes without a record of them went elsewhere at once' },
 ];
