@@ -3,6 +3,7 @@
 
 import type { CommandRunner, Log, Runtime, UsageMeter } from '../ports.ts';
 import { findEngine } from './docker/engine.ts';
+import { clearEngines, rememberEngine } from './docker/leftovers.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from './docker/runtime.ts';
 import { createProcessRuntime, type ProcessRuntimeOptions } from './process.ts';
 
@@ -13,13 +14,17 @@ export type ChooseOptions = Omit<ProcessRuntimeOptions, 'log' | 'readBlob'> &
 
 /** Fails with RuntimeError `engine_missing` or `engine_unusable` when containers were asked for by name. */
 export async function chooseRuntime(options: ChooseOptions): Promise<Runtime & CommandRunner & UsageMeter> {
-  const { wanted, stack, log } = options;
-  const sandbox = (): Promise<Runtime & CommandRunner & UsageMeter> => {
+  const { wanted, stack, log, nodeId, isolation } = options;
+  const place = { dataDir: isolation.dataDir, nodeId, log };
+  const sandbox = async (): Promise<Runtime & CommandRunner & UsageMeter> => {
+    await clearEngines(place, undefined);
     return createProcessRuntime({ ...options, readBlob: (digest) => options.blobs.read(digest) });
   };
   if (wanted === 'process') return sandbox();
   try {
     const engine = await findEngine();
+    await rememberEngine(place, engine);
+    await clearEngines(place, engine);
     const runtime = await createDockerRuntime({ ...options, engine });
     if (runtime.stacks.includes(stack)) return runtime;
     const message = `the engine has no image of this machine's stack ${stack}, so droplets cannot run in containers: run 'npm run stack' and start this node again`;

@@ -60,7 +60,7 @@ export async function killAll(options: { shim: number; confined: boolean }): Pro
   if (targets.length === 0) signal(options.shim, 'SIGKILL');
 }
 
-/** Kills the process group of a shim that has ended: what an unconfined app left behind. */
+/** Kills the process group of a shim: what an unconfined app left behind, and the shim itself when it is there. */
 export function killGroup(shim: number): void {
   signal(-shim, 'SIGKILL');
 }

@@ -23,6 +23,11 @@ export function policyTable(node: string): string {
   return `peer_${bridgePrefix(node)}`;
 }
 
+/** None there to take away is as good. */
+export function lowerPolicy(node: string): Promise<void> {
+  return loadRules(`delete table inet ${policyTable(node)}\n`).catch(() => {});
+}
+
 export async function raisePolicy(node: string, { allowed }: PolicyOptions): Promise<RaisedPolicy> {
   const bridge = `${bridgePrefix(node)}*`;
   const table = policyTable(node);
@@ -42,8 +47,7 @@ export async function raisePolicy(node: string, { allowed }: PolicyOptions): Pro
   }
   return {
     setMachinePorts: load,
-    // None there to delete is as good.
-    lower: () => loadRules(`delete table inet ${table}\n`).catch(() => {}),
+    lower: () => lowerPolicy(node),
   };
 }
 

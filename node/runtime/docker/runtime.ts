@@ -26,7 +26,7 @@ import { RuntimeError } from '../errors.ts';
 import { startProblem } from '../exits.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../folder.ts';
 import type { PacedLogStore } from '../logs.ts';
-import { killAll } from '../termination.ts';
+import { killAll, killGroup } from '../termination.ts';
 import { UsageSampler, type UsageSource } from '../usage.ts';
 import { callFilter } from './call-filter.ts';
 import { DockerCommands } from './commands.ts';
@@ -286,10 +286,15 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
     for (const folder of await listInstanceFolders(isolation.dataDir)) {
       if (this.#entries.has(folder.name as InstanceId)) continue;
       const shim = await folder.livingShim();
-      if (shim !== undefined) await killAll({ shim, confined: isolation.bwrap !== undefined });
+      if (shim !== undefined) {
+        await killAll({ shim, confined: isolation.bwrap !== undefined });
+        // It would wait for a daemon that reads its last words.
+        killGroup(shim);
+      }
       await isolation.groups?.open(folder.name).remove();
       await this.#maker.removeFolder(folder);
     }
+    await isolation.networks?.settle();
     await this.#networks.sweep();
   }
 
