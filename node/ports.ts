@@ -239,6 +239,15 @@ export interface BlobStore {
   list(): Digest[];
   /** The content of a blob that is there, from its beginning, as fast as the reader takes it. Fails at once with BlobError `not_held`. */
   read(digest: Digest): AsyncIterable<Uint8Array>;
+  /**
+   * Writes the content, or the first `bytesMax` of it, into the named pipe `into`, which has a reader, away from the daemon's
+   * own thread. Resolves when the pipe is open; `done` when all has been taken, and fails when it was not: BlobError
+   * `not_held`, `corrupt`, `aborted`, or an error of the pipe when its reader went.
+   */
+  pour(
+    digest: Digest,
+    options: { into: string; bytesMax: number; signal?: AbortSignal },
+  ): Promise<{ done: Promise<void> }>;
   sizeBytes(digest: Digest): number;
   /**
    * Temporary name, fsync, verify, rename. Fails with BlobError `too_large`, `corrupt` (digest differs from expected),

@@ -14,14 +14,16 @@ export function packChunk(bytes: Uint8Array): Uint8Array {
   return packed.length < bytes.length ? packed : bytes;
 }
 
-/** Room for all of it at once: otherwise it would be put together from pieces. */
-const unpack = (stored: Uint8Array, bytes: number): Uint8Array =>
-  zstdDecompressSync(stored, { maxOutputLength: bytes, chunkSize: Math.max(OUTPUT_BYTES_MIN, bytes) });
+/** The content, unchecked. Room for all of it at once: otherwise it would be put together from pieces. */
+export const unpackChunk = (stored: Uint8Array, bytes: number): Uint8Array =>
+  stored.length === bytes
+    ? stored
+    : zstdDecompressSync(stored, { maxOutputLength: bytes, chunkSize: Math.max(OUTPUT_BYTES_MIN, bytes) });
 
 /** The chunk's content; undefined when what is stored is not the chunk that was promised. */
 export function openChunk(stored: Uint8Array, want: { hash: Buffer; bytes: number }): Uint8Array | undefined {
   try {
-    const bytes = stored.length === want.bytes ? stored : unpack(stored, want.bytes);
+    const bytes = unpackChunk(stored, want.bytes);
     return bytes.length === want.bytes && hashOf(bytes).equals(want.hash) ? bytes : undefined;
   } catch {
     return undefined;

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { asDigest, type Digest } from '../../crdt/ids.ts';
 import { BlobError } from './errors.ts';
-import { CHUNK_BYTES_MAX, CHUNKS_PER_BLOB_MAX } from './limits.ts';
+import { CHUNK_BYTES_MAX, CHUNKS_PER_BLOB_MAX, READ_BYTES_MAX } from './limits.ts';
 
 /*
  * Numbers are big-endian.
@@ -90,6 +90,23 @@ export class Manifest {
     const at = this.#chunksAt + index * CHUNK_BYTES;
     return this.#bytes.toString('latin1', at, at + HASH_BYTES);
   }
+}
+
+/** Chunks that lie next to each other, and no more than are read at once. */
+export type Run = { pack: PackId; offset: number; bytes: number; chunks: Chunk[] };
+
+/** Chunks from `index` on that lie next to each other. */
+export function runAt(manifest: Manifest, index: number): Run {
+  const first = manifest.chunk(index);
+  const run: Run = { pack: first.pack, offset: first.offset, bytes: first.storedBytes, chunks: [first] };
+  for (let at = index + 1; at < manifest.chunks; at++) {
+    const chunk = manifest.chunk(at);
+    if (chunk.pack !== run.pack || chunk.offset !== run.offset + run.bytes) break;
+    if (run.bytes + chunk.storedBytes > READ_BYTES_MAX) break;
+    run.chunks.push(chunk);
+    run.bytes += chunk.storedBytes;
+  }
+  return run;
 }
 
 /** Of a manifest of this node's own, from its first HEADER_BYTES; undefined when it is none. */

@@ -6,11 +6,16 @@ import type { BlobErrorCode } from './errors.ts';
 import type { FetchEvent, Fetched, FetchOptions } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';
 import type { Stay } from './layout.ts';
+import type { PourOptions } from './pour.ts';
 import type { Stored } from './shelf.ts';
+
+/** What a job tells before its end. `opened`: a pour has its pipe open. */
+export type JobEvent = FetchEvent | { type: 'opened' };
 
 export type Jobs = {
   /** Fed with `bytes`, then `end`. */
   put: { asks: { sizeBytesMax: number; expected?: Digest; stay: Stay }; answers: Stored };
+  pour: { asks: PourOptions; answers: { bytes: number } };
   fetch: { asks: FetchOptions; answers: Fetched };
   /** Removes what no manifest refers to. Waits until no other job runs. */
   sweep: { asks: Record<never, never>; answers: { freedBytes: number } };
@@ -34,6 +39,6 @@ export type ToWorker =
 export type FromWorker =
   /** So many bytes have been taken. */
   | { job: number; type: 'taken'; bytes: number }
-  | { job: number; type: 'event'; event: FetchEvent }
+  | { job: number; type: 'event'; event: JobEvent }
   | { job: number; type: 'done'; result: unknown }
   | { job: number; type: 'failed'; code: BlobErrorCode | 'failed'; message: string; errno?: string };

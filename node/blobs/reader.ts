@@ -7,8 +7,7 @@ import { zstdDecompress } from 'node:zlib';
 import type { Digest } from '../../crdt/ids.ts';
 import { BlobError } from './errors.ts';
 import type { Layout, Stay } from './layout.ts';
-import { READ_BYTES_MAX } from './limits.ts';
-import { type Chunk, Manifest, type PackId } from './manifest.ts';
+import { type Chunk, Manifest, type PackId, type Run, runAt } from './manifest.ts';
 
 const unpack = promisify(zstdDecompress);
 /** The least that zlib takes. */
@@ -77,22 +76,6 @@ async function contentsOf(packs: OpenPack, run: Run, digest: Digest): Promise<Ui
   const { buffer, bytesRead } = await file.read(Buffer.allocUnsafeSlow(run.bytes), 0, run.bytes, run.offset);
   if (bytesRead < run.bytes) throw new BlobError('corrupt', `the copy of ${digest} on this node is cut short`);
   return Promise.all(run.chunks.map((chunk) => contentOf(buffer, chunk, run.offset)));
-}
-
-type Run = { pack: PackId; offset: number; bytes: number; chunks: Chunk[] };
-
-/** Chunks from `index` on that lie next to each other. */
-function runAt(manifest: Manifest, index: number): Run {
-  const first = manifest.chunk(index);
-  const run: Run = { pack: first.pack, offset: first.offset, bytes: first.storedBytes, chunks: [first] };
-  for (let at = index + 1; at < manifest.chunks; at++) {
-    const chunk = manifest.chunk(at);
-    if (chunk.pack !== run.pack || chunk.offset !== run.offset + run.bytes) break;
-    if (run.bytes + chunk.storedBytes > READ_BYTES_MAX) break;
-    run.chunks.push(chunk);
-    run.bytes += chunk.storedBytes;
-  }
-  return run;
 }
 
 async function contentOf(buffer: Buffer, chunk: Chunk, runOffset: number): Promise<Uint8Array> {

@@ -125,6 +125,18 @@ export const createBlobStore = async (options: {
     has: (digest) => sizes.kept.has(digest),
     list: () => [...sizes.kept.keys()].sort(),
     read: (digest) => read(digest, 'kept'),
+    async pour(digest, { into, bytesMax, signal }) {
+      if (!sizes.kept.has(digest)) throw new BlobError('not_held', `this node does not hold ${digest}`);
+      signal?.throwIfAborted();
+      const { promise: opened, resolve } = Promise.withResolvers<void>();
+      const job = worker.begin('pour', { digest, path: into, bytesMax }, () => resolve());
+      const abort = (): void => job.abort();
+      signal?.addEventListener('abort', abort, { once: true });
+      const done = job.result.then(() => {}).finally(() => signal?.removeEventListener('abort', abort));
+      done.catch(() => {});
+      await Promise.race([opened, done]);
+      return { done };
+    },
     sizeBytes: (digest) => {
       const size = sizes.kept.get(digest);
       if (size === undefined) throw new BlobError('not_held', `this node does not hold ${digest}`);
@@ -136,7 +148,9 @@ export const createBlobStore = async (options: {
     sources,
     download: (digest, request, onEvent) => {
       hexOf(digest);
-      return worker.begin('fetch', { digest, ...request }, onEvent);
+      return worker.begin('fetch', { digest, ...request }, (event) => {
+        if (event.type !== 'opened') onEvent(event);
+      });
     },
     arrived: ({ digest, sizeBytes }, stay) => note(digest, sizeBytes, stay),
     sweep,

@@ -4,10 +4,9 @@
 import { Worker } from 'node:worker_threads';
 import type { BlobRange } from '../ports.ts';
 import { BlobError } from './errors.ts';
-import type { FetchEvent } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';
 import { PUT_AHEAD_BYTES, WORKER_IDLE_MS } from './limits.ts';
-import type { FromWorker, Jobs, ToWorker } from './messages.ts';
+import type { FromWorker, JobEvent, Jobs, ToWorker } from './messages.ts';
 
 export type Job<J extends keyof Jobs> = {
   readonly result: Promise<Jobs[J]['answers']>;
@@ -23,7 +22,7 @@ type Open = {
   resolve(result: unknown): void;
   reject(error: Error): void;
   taken(bytes: number): void;
-  event(event: FetchEvent): void;
+  event(event: JobEvent): void;
 };
 
 /** Young garbage is all there is: a small nursery keeps it small. The rest holds the manifests of all blobs. */
@@ -41,7 +40,7 @@ export class WorkerHandle {
     this.#dir = dir;
   }
 
-  begin<J extends keyof Jobs>(what: J, asks: Jobs[J]['asks'], onEvent: (event: FetchEvent) => void = () => {}): Job<J> {
+  begin<J extends keyof Jobs>(what: J, asks: Jobs[J]['asks'], onEvent: (event: JobEvent) => void = () => {}): Job<J> {
     const job = ++this.#lastJob;
     const { promise: result, resolve, reject } = Promise.withResolvers<Jobs[J]['answers']>();
     let aheadBytes = 0;
@@ -108,6 +107,9 @@ export class WorkerHandle {
       workerData: { dir: this.#dir },
       name: 'peer-blobs',
       resourceLimits: RESOURCE_LIMITS,
+      // A pour's descriptor is closed by its socket. Node would close the number once more when the thread ends, whoever has
+      // it by then. The thread ends when it has no job, and so no file open, or with the daemon.
+      trackUnmanagedFds: false,
     });
     worker.on('message', (message: FromWorker) => this.#take(message));
     const lost = (why: string, cause?: unknown): void => {

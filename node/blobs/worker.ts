@@ -9,6 +9,7 @@ import { Fetch } from './fetch.ts';
 import { layoutOf } from './layout.ts';
 import { HASH_BYTES } from './manifest.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
+import { Pour } from './pour.ts';
 import { Put } from './put.ts';
 import { Shelf } from './shelf.ts';
 import { sweep } from './sweep.ts';
@@ -86,6 +87,13 @@ function begin(message: Begin): void {
         const fetch = new Fetch(shelf, message.asks, (event) => tell({ job, type: 'event', event }));
         running.set(job, { holders: ({ holders }) => fetch.addHolders(holders), abort: () => fetch.abort() });
         settle(job, fetch.run());
+        break;
+      }
+      case 'pour': {
+        const pour = new Pour(shelf, message.asks);
+        running.set(job, { abort: () => pour.abort() });
+        const open = (): void => tell({ job, type: 'event', event: { type: 'opened' } });
+        settle(job, pour.run(open));
         break;
       }
       case 'missing': {

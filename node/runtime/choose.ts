@@ -9,7 +9,7 @@ import { createProcessRuntime, type ProcessRuntimeOptions } from './process.ts';
 
 export type RuntimeChoice = 'auto' | 'docker' | 'process';
 
-export type ChooseOptions = Omit<ProcessRuntimeOptions, 'log' | 'readBlob'> &
+export type ChooseOptions = Omit<ProcessRuntimeOptions, 'log' | 'pourBlob'> &
   Omit<DockerRuntimeOptions, 'engine' | 'log'> & { wanted: RuntimeChoice; log: Log };
 
 /** Fails with RuntimeError `engine_missing` or `engine_unusable` when containers were asked for by name. */
@@ -18,7 +18,7 @@ export async function chooseRuntime(options: ChooseOptions): Promise<Runtime & C
   const place = { dataDir: isolation.dataDir, nodeId, log };
   const sandbox = async (): Promise<Runtime & CommandRunner & UsageMeter> => {
     await clearEngines(place, undefined);
-    return createProcessRuntime({ ...options, readBlob: (digest) => options.blobs.read(digest) });
+    return createProcessRuntime({ ...options, pourBlob: (...asks) => options.blobs.pour(...asks) });
   };
   if (wanted === 'process') return sandbox();
   try {

@@ -4,8 +4,8 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir } from 'node:fs/promises';
-import type { Digest, InstanceId } from '../../crdt/ids.ts';
-import type { Attended, AttendedCommand, TaskSpec } from '../ports.ts';
+import type { InstanceId } from '../../crdt/ids.ts';
+import type { Attended, AttendedCommand, BlobStore, TaskSpec } from '../ports.ts';
 import { type AttendedProcess, type AttendedRun, startAttended } from './attended.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
@@ -28,7 +28,7 @@ const ALIVE_FD = 4;
 
 export type CommandsOptions = {
   isolation: Isolation;
-  readBlob: (digest: Digest) => AsyncIterable<Uint8Array>;
+  pourBlob: BlobStore['pour'];
 };
 
 export class Commands {
@@ -97,7 +97,7 @@ export class Commands {
   }
 
   async runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
-    const { isolation, readBlob } = this.#options;
+    const { isolation, pourBlob } = this.#options;
     if (task.image !== undefined) {
       throw new RuntimeError('engine_missing', `this node runs no containers, and ${task.app.name} is an image`);
     }
@@ -130,7 +130,7 @@ export class Commands {
         await attachDisk({ folder: folder.path, home: folder.home, bytes: task.diskBytes, owner: uid });
       }
       const steps = await Promise.allSettled([
-        unpackDroplet({ isolation, folder, record, spec, readBlob, signal: new AbortController().signal }),
+        unpackDroplet({ isolation, folder, record, spec, pourBlob, signal: new AbortController().signal }),
         writeAccounts(folder.accounts, user, task.app.name),
         isolation.groups?.create(task.id, { memoryBytes: task.memoryBytes, pidsMax: INSTANCE_PIDS_MAX }),
       ]);

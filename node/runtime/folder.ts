@@ -89,6 +89,13 @@ export class InstanceFolder {
     if (owner !== undefined) await Promise.all(paths.slice(0, 2).map((path) => chown(path, owner, owner)));
   }
 
+  /** A pipe of the daemon's own; its path. */
+  async makePipe(name: string): Promise<string> {
+    const path = join(this.path, name);
+    await runQuietly('mkfifo', ['-m', '600', path]);
+    return path;
+  }
+
   writeRecord(record: InstanceRecord): Promise<void> {
     return writeFileAtomic(join(this.path, 'instance.json'), JSON.stringify(record), { mode: 0o600, fsync: false });
   }

@@ -1,9 +1,11 @@
 // Launches one instance: its folder, its droplet, its control group, its sandbox. What comes after is watched elsewhere.
 
 import { spawn } from 'node:child_process';
-import { type Duplex, Readable } from 'node:stream';
-import type { Digest } from '../../crdt/ids.ts';
+import { close as closeCallback, constants, open as openCallback } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import { promisify } from 'node:util';
 import type { InstanceSpec } from '../core/types.ts';
+import type { BlobStore } from '../ports.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
 import { attachDisk, fileBytesMax } from './disk.ts';
@@ -13,6 +15,9 @@ import { formatBytes } from './exits.ts';
 import { type Descriptors, InstanceFolder, type InstanceRecord } from './folder.ts';
 import { encodeLoad, LOAD_FD, type Rlimits, SHELL, SHIM, startCommand } from './launch.ts';
 import { runAttached } from './run.ts';
+
+const open = promisify(openCallback);
+const close = promisify(closeCallback);
 
 /** Processes and threads of one instance. */
 export const INSTANCE_PIDS_MAX = 512;
@@ -31,8 +36,8 @@ export const DROPLET_LINKS = DROPLET_PATHS.map(({ path, part }) => ({
   target: `${SANDBOX_HOME}/${part}`.slice(1),
 }));
 
-/** Stops reading at the limit, so that a small droplet that unpacks to something huge cannot fill the disk. */
-const UNPACK = 'head -c "$1" | tar -xf - && mkdir -p app logs tmp';
+const UNPACK = 'tar --blocking-factor=128 -xf - && mkdir -p app logs tmp';
+const PIPE = 'droplet';
 
 export function instanceLimits(diskBytes: number, ownDisk: boolean): Rlimits {
   return {
@@ -47,7 +52,7 @@ export type LaunchOptions = {
   folder: InstanceFolder;
   record: InstanceRecord;
   spec: InstanceSpec;
-  readBlob: (digest: Digest) => AsyncIterable<Uint8Array>;
+  pourBlob: BlobStore['pour'];
   signal: AbortSignal;
 };
 
@@ -138,47 +143,81 @@ function spawnShim(options: { argv: string[]; stdio: { out: number; err: number 
 
 export async function unpackDroplet(options: LaunchOptions): Promise<void> {
   const { isolation, folder, record, spec } = options;
-  const droplet = openDroplet(options);
-  let lost: Error | undefined;
-  droplet.once('error', (error) => {
-    lost = error;
-  });
+  const pouring = await pourDroplet(options);
   let problem = '';
   try {
     const result = await runAttached(isolation, {
       name: `unpack-${record.id.replace(/[^A-Za-z0-9-]/g, '-')}`,
       uid: record.uid,
       network: 'none',
-      argv: ['/bin/sh', '-c', UNPACK, 'unpack', String(record.diskBytes)],
+      argv: ['/bin/sh', '-c', UNPACK],
       cwd: SANDBOX_HOME,
       env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
       binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
       memoryBytes: UNPACK_MEMORY_BYTES,
       pidsMax: UNPACK_PIDS_MAX,
       timeoutMs: UNPACK_TIMEOUT_MS,
-      stdin: droplet,
+      stdin: pouring.pipe,
       outputBytesMax: UNPACK_OUTPUT_BYTES_MAX,
       onOutput: (chunk) => {
         problem += chunk.toString();
       },
       signal: options.signal,
     });
-    if (lost !== undefined) throw dropletMissing(spec, lost);
     if (result.code === 0) return;
     const detail = /Unexpected EOF|No space left/i.test(problem)
       ? `it is damaged, or larger than the disk limit of ${formatBytes(spec.diskBytes)}`
       : (problem.trim().split('\n')[0] ?? '') || `status ${result.code ?? result.signal}`;
-    throw new RuntimeError('droplet_unpack_failed', `could not unpack the droplet: ${detail}`);
+    throw await pouring.problem(new RuntimeError('droplet_unpack_failed', `could not unpack the droplet: ${detail}`));
   } finally {
-    droplet.destroy();
+    await pouring.end();
   }
 }
 
-function openDroplet({ spec, readBlob }: LaunchOptions): Readable {
+type Pouring = {
+  /** Descriptor of the end that is read. */
+  pipe: number;
+  /** What went wrong with the droplet's content, or else what it is taken for. */
+  problem(otherwise: RuntimeError): Promise<Error>;
+  end(): Promise<void>;
+};
+
+/**
+ * Stops at the disk limit, so that a small droplet that unpacks to something huge cannot fill the disk.
+ * @returns when a writer is there: a reader would take a pipe without one for an empty droplet.
+ */
+async function pourDroplet({ folder, spec, pourBlob, signal }: LaunchOptions): Promise<Pouring> {
+  const into = await folder.makePipe(PIPE);
+  // Both ends, so that neither of those after it has to wait for the other.
+  const both = await open(into, constants.O_RDWR);
+  let pipe: number | undefined;
   try {
-    return Readable.from(readBlob(spec.droplet.digest), { objectMode: false });
+    pipe = await open(into, constants.O_RDONLY);
+    const enough = new AbortController();
+    const signals = AbortSignal.any([signal, enough.signal]);
+    const { done } = await pourBlob(spec.droplet.digest, { into, bytesMax: spec.diskBytes, signal: signals });
+    const lost = done.then(
+      () => undefined,
+      (error: Error & { code?: string }) => (error.code === 'EPIPE' || enough.signal.aborted ? undefined : error),
+    );
+    const reader = pipe;
+    return {
+      pipe: reader,
+      async problem(otherwise) {
+        enough.abort();
+        const error = await lost;
+        return error === undefined ? otherwise : dropletMissing(spec, error);
+      },
+      async end() {
+        enough.abort();
+        await close(reader);
+      },
+    };
   } catch (error) {
+    if (pipe !== undefined) await close(pipe);
     throw dropletMissing(spec, error);
+  } finally {
+    await close(both);
   }
 }
 

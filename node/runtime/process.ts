@@ -1,11 +1,12 @@
 // The Runtime port without containers: each instance is a group of processes in a bubblewrap sandbox, watched through
 // files, so that it outlives the daemon. Keeps the table of instances; decides nothing about what should run.
 
-import type { AppId, Digest, InstanceId } from '../../crdt/ids.ts';
+import type { AppId, InstanceId } from '../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
 import type {
   Attended,
   AttendedCommand,
+  BlobStore,
   CommandRunner,
   InstanceUsage,
   Log,
@@ -31,9 +32,7 @@ export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'disk
   isolation: Isolation;
   /** The stack that droplets must be built for. */
   stack: string;
-  /** Absolute path of a droplet that this node holds. */
-  /** The content of a blob of this node. */
-  readBlob: (digest: Digest) => AsyncIterable<Uint8Array>;
+  pourBlob: BlobStore['pour'];
   logs: PacedLogStore;
   log: Log;
 };

@@ -1,8 +1,10 @@
 // The blob store: what a manifest names is whole and verified, content is stored once, and a failure leaves nothing behind.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -58,6 +60,84 @@ describe('blob store', () => {
       [stored.digest],
     ]);
     expect(files('incoming')).toEqual([]);
+  });
+
+  describe('pours a blob into a pipe', () => {
+    const content = Buffer.concat([randomBytes(3 * MiB), Buffer.alloc(2 * MiB, 'text ')]);
+    let store: LocalBlobStore;
+    let digest: Digest;
+    let pipe: string;
+    beforeEach(async () => {
+      store = await open();
+      ({ digest } = await store.put(chunks(content), { sizeBytesMax }));
+      pipe = join(dir, 'pipe');
+      execFileSync('mkfifo', [pipe]);
+    });
+    /** A program that reads it; what it printed. */
+    const reader = (command: string) => {
+      const child = spawn('sh', ['-c', `exec <"$0"; ${command}`, pipe], { stdio: ['ignore', 'pipe', 'inherit'] });
+      return { child, said: buffer(child.stdout) };
+    };
+    /** With a reader there, as it has to be: the test's own, until it closes `both`. */
+    const pour = async (options: { bytesMax?: number; signal?: AbortSignal } = {}) => {
+      const both = await openFile(pipe, 'r+');
+      try {
+        const { done } = await store.pour(digest, { into: pipe, bytesMax: sizeBytesMax, ...options });
+        return { done, both };
+      } catch (error) {
+        await both.close();
+        throw error;
+      }
+    };
+
+    it.each([
+      ['all of it', sizeBytesMax, content.length],
+      ['no more than it may have', 3 * MiB + 5, 3 * MiB + 5],
+    ])('%s', async (_what, bytesMax, length) => {
+      const { said } = reader('cat');
+      const { done, both } = await pour({ bytesMax });
+      await done;
+      await both.close();
+      expect((await said).equals(content.subarray(0, length))).toBe(true);
+    });
+
+    it("and closes no descriptor that is another's by then, when its thread ends", async () => {
+      const { said } = reader('cat');
+      const { done, both } = await pour();
+      await done;
+      await both.close();
+      await said;
+      // The pipe's number is the next that is given out.
+      const others = await Promise.all(Array.from({ length: 20 }, () => openFile(pipe, 'r+')));
+      await store.close();
+      for (const other of others) expect((await other.stat()).isFIFO()).toBe(true);
+      for (const other of others) await other.close();
+    });
+
+    it('that is not held: fails at once', async () => {
+      await store.remove(digest);
+      await expect(pour()).rejects.toMatchObject({ code: 'not_held' });
+    });
+
+    it('whose reader goes: says so, and goes on with other work', async () => {
+      const { child } = reader('head -c 100 >/dev/null');
+      const { done, both } = await pour();
+      await once(child, 'exit');
+      await both.close();
+      await expect(done).rejects.toThrow(/EPIPE/);
+      expect((await store.put(chunks('x'), { sizeBytesMax })).sizeBytes).toBe(1);
+    });
+
+    it('whose reader does not read: holds up nothing else, until it is given up', async () => {
+      const { child } = reader('exec sleep 1000');
+      const stop = new AbortController();
+      const { done, both } = await pour({ signal: stop.signal });
+      expect((await store.put(chunks('x'), { sizeBytesMax })).sizeBytes).toBe(1);
+      stop.abort();
+      await expect(done).rejects.toThrow();
+      await both.close();
+      child.kill();
+    });
   });
 
   it.each<[string, (size: number) => [from: number, to: number]]>([

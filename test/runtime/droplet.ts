@@ -3,10 +3,12 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { asDigest, type Digest } from '../../crdt/ids.ts';
+import type { BlobStore } from '../../node/ports.ts';
 
 const run = promisify(execFile);
 
@@ -41,6 +43,15 @@ export class DropletShelf {
     if (!this.#sizes.has(digest)) throw new Error(`no droplet ${digest}`);
     return createReadStream(this.#path(digest));
   }
+
+  pour: BlobStore['pour'] = async (digest, { into, bytesMax, signal }) => {
+    if (!this.#sizes.has(digest)) throw new Error(`no droplet ${digest}`);
+    const pipe = await open(into, 'w');
+    const content = createReadStream(this.#path(digest), { end: bytesMax - 1 });
+    const done = pipeline(content, pipe.createWriteStream(), ...(signal === undefined ? [] : [{ signal }]));
+    done.catch(() => {});
+    return { done };
+  };
 
   #path(digest: Digest): string {
     return join(this.#folder, digest.replace(':', '-'));

@@ -75,7 +75,7 @@ export async function processHarness(
       const runtime = await createProcessRuntime({
         isolation,
         stack: 'test',
-        readBlob: (digest) => shelf.read(digest),
+        pourBlob: (...asks) => shelf.pour(...asks),
         logs,
         log: silent,
         diskSampleMs: 200,

@@ -20,7 +20,7 @@ const logs = createLogStore({ dataDir, nodeId, log });
 const runtime = await createProcessRuntime({
   isolation,
   stack: 'test',
-  readBlob: (digest) => shelf.read(digest),
+  pourBlob: (...asks) => shelf.pour(...asks),
   logs,
   log,
 });

@@ -24,7 +24,7 @@ export type MakerParts = {
   engine: Engine;
   nodeId: NodeId;
   isolation: Isolation;
-  blobs: Pick<BlobStore, 'read'>;
+  blobs: Pick<BlobStore, 'pour'>;
   networks: AppNetworks;
   images: EngineImages;
   callFilter: string | undefined;
@@ -138,7 +138,7 @@ export class ContainerMaker {
     let root: ImagePlan['root'];
     if (spec.image !== undefined) root = await this.#attachRoot(image, { record, folder });
     else if (this.#parts.ownDisks) await this.#attachDisk({ record, folder }, record.uid);
-    const unpack = { isolation, folder, record, spec, readBlob: blobs.read.bind(blobs), signal };
+    const unpack = { isolation, folder, record, spec, pourBlob: blobs.pour.bind(blobs), signal };
     const steps = await Promise.allSettled([
       spec.image === undefined ? unpackDroplet(unpack) : undefined,
       writeAccounts(folder.accounts, { kind: 'dropped', uid: record.uid }, record.app.name),

@@ -45,7 +45,7 @@ export type DockerRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskS
   nodeId: NodeId;
   /** Droplets are unpacked in the sandbox of this machine, not by the engine. */
   isolation: Isolation;
-  blobs: Pick<BlobStore, 'has' | 'read' | 'put' | 'onChange'>;
+  blobs: Pick<BlobStore, 'has' | 'read' | 'pour' | 'put' | 'onChange'>;
   policy: PolicyOptions;
   logs: PacedLogStore;
   log: Log;
