@@ -5,7 +5,7 @@ import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import { type Considered, fillingDecision, type Recorder } from './decision.ts';
 import { type Candidate, type Infeasible, infeasibleReasons, isFeasible, mayKeep } from './feasibility.ts';
-import { bestHolder, type Holder, holderClass, holdersBySlot } from './holders.ts';
+import { bestHolder, type Holder, holdersBySlot } from './holders.ts';
 import {
   type CoarseRank,
   coarseRankOf,
@@ -105,8 +105,10 @@ class AppPlacement {
   readonly #taken = new Map<string, number>();
   /** Slots whose owner runs the right release, ready, while no other copy serves. */
   #settledSlots = 0;
-  /** Slots kept by a copy that crashed and waits there for its next start. */
-  readonly #waiting = new Set<string>();
+  /** Slots kept by a copy that crashed and waits there for its next start, or has not run for long enough since. */
+  readonly #shaky = new Set<string>();
+  /** Slots kept by a ready copy of an old release alone. */
+  readonly #outdated = new Set<string>();
 
   constructor(app: AppView, nodes: Candidate[], holders: Map<string, Holder[]>, record: Recorder | undefined) {
     this.#app = app;
@@ -141,9 +143,17 @@ class AppPlacement {
       this.#record?.({ slot, why: 'kept', owner: best.candidate.node }, () => this.#consider(key, release));
       this.#own(key, best.candidate);
       const alone = this.#takeWhatRuns(key, best);
-      if (which === 'crashed') this.#waiting.add(key);
-      else if (alone && holderClass(best, this.#app, release) === 0) this.#settledSlots++;
+      if (which === 'crashed') this.#shaky.add(key);
+      else if (alone) this.#classify(key, best, release);
     }
+  }
+
+  #classify(key: string, best: Holder, release: ReleaseView): void {
+    const { crashes, state } = best.instance;
+    if (!isCurrent(best.instance, this.#app, release)) {
+      if (state === 'ready') this.#outdated.add(key);
+    } else if (crashes > 0) this.#shaky.add(key);
+    else if (state === 'ready') this.#settledSlots++;
   }
 
   /**
@@ -213,14 +223,18 @@ class AppPlacement {
     return true;
   }
 
-  /** Every slot is filled by a ready instance of the right release. */
+  /** Every slot is filled by a ready instance of the right release that has not crashed of late. */
   get isSettled(): boolean {
     return this.#settledSlots === this.#slots.length;
   }
 
-  /** The same, but for slots that wait out their crashes: an app that keeps crashing holds up no move of another. */
+  /**
+   * The same, but for slots that have crashed, whether they wait, start or run, and those whose roll-out waits for them: an app
+   * that keeps crashing is not moved, and neither holds up a move of another nor causes one each time it runs for a moment.
+   */
   get isQuiet(): boolean {
-    return this.#settledSlots + this.#waiting.size === this.#slots.length;
+    const stuck = this.#shaky.size === 0 ? 0 : this.#outdated.size;
+    return this.#settledSlots + this.#shaky.size + stuck === this.#slots.length;
   }
 
   takenBytes(slot: Slot): number {
@@ -242,7 +256,7 @@ class AppPlacement {
       return undefined;
     return this.#slots.findLast((slot) => {
       const key = slotKey(slot);
-      return this.#owner.get(key) === from && !this.#waiting.has(key);
+      return this.#owner.get(key) === from && !this.#shaky.has(key) && !this.#outdated.has(key);
     });
   }
 

@@ -100,7 +100,7 @@ type OwnSlot = {
 function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): number {
   const { state, nowMs } = input;
   const { app, release, slot, local, rollout } = own;
-  for (const instance of local) withdraw(state, instance);
+  for (const instance of local) if (!isHandedOver(input, own, instance)) withdraw(state, instance);
   const running = local.filter((instance) => instance.state !== 'crashed' && instance.state !== 'stopping');
   const current = running.filter((instance) => isCurrent(instance, app, release));
   // The newest, ready or not: the others were told to stop before it was started, perhaps by a daemon that has ended since.
@@ -162,9 +162,31 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   return launchWhenFetched(input, own, instance, effects);
 }
 
+/**
+ * Whether another node runs a ready copy of the slot that is as new as can be: one that drains, say, and has the new release
+ * already. An old copy here that is in the way of a new one goes for it.
+ */
+function isHandedOver({ placement }: ReconcileInput, own: OwnSlot, instance: LocalInstance): boolean {
+  const { app, release, slot } = own;
+  if (isCurrent(instance, app, release)) return false;
+  return (placement.holders.get(slotKey(slot)) ?? []).some(
+    ({ instance: other }) =>
+      other.id !== instance.id &&
+      other.state === 'ready' &&
+      other.offered === undefined &&
+      isCurrent(other, app, release),
+  );
+}
+
 /** Ends a copy that serves before its replacement runs: once enough others have promised to stay meanwhile. */
 function vacate(input: ReconcileInput, own: OwnSlot, serving: LocalInstance, reason: string, effects: Effect[]): void {
   const { state, nowMs } = input;
+  if (isHandedOver(input, own, serving)) {
+    offer(state, serving, nowMs);
+    const copies = input.placement.holders.get(slotKey(own.slot)) ?? [];
+    if (isPromised(state, serving, copies, nowMs)) stop(state, serving, reason, nowMs, effects);
+    return;
+  }
   if (!own.rollout.mayTakeDown(own.slot)) return;
   askToVacate(state, serving, nowMs);
   own.vacating.add(serving);

@@ -365,6 +365,38 @@ describe('a node that drains while nobody else can take its slots', () => {
     expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', second.id]]);
   });
 
+  it('hands its slot to a node where an old copy of it fills the room for the new one', () => {
+    const [before, filler] = [app('hello', { release: first, releases: [first] }), app('filler')];
+    const cluster = new LittleCluster(['a', 'b'], [before, filler], {
+      self: (node) => ({ memoryBytes: (node === asNodeId('a') ? 128 : 512) * MIB }),
+    });
+    cluster.run(5_000);
+    cluster.cut('a', 'b');
+    cluster.run(10_000);
+    cluster.changeApps([upgraded(before), filler]);
+    cluster.run(10_000);
+    const hello = () =>
+      cluster
+        .instances()
+        .filter((one) => one.app === before.id)
+        .map((one) => [one.node, one.state, one.release]);
+    expect(hello().sort()).toEqual([
+      ['a', 'ready', first.id],
+      ['b', 'ready', second.id],
+    ]);
+    let least = 2;
+    cluster.afterStep = () => {
+      least = Math.min(least, hello().filter(([, state]) => state === 'ready').length);
+    };
+    const { nodes } = cluster.view;
+    const [b] = [...nodes.values()].filter((node) => node.name === 'b');
+    cluster.change({ ...cluster.view, nodes: new Map([...nodes, [b!.id, { ...b!, draining: true }]]) });
+    cluster.heal();
+    cluster.run(20_000);
+    expect(hello()).toEqual([['a', 'ready', second.id]]);
+    expect(least).toBe(1);
+  });
+
   it('keeps one copy of a slot that two such nodes run', () => {
     const cluster = new LittleCluster(['a', 'b'], [app('hello')]);
     cluster.run(5_000);

@@ -191,6 +191,67 @@ describe('placement', () => {
   });
 });
 
+describe('an app that keeps crashing', () => {
+  type Copy = { app: AppView; index: number; crashes?: number; version?: number; state?: InstanceState };
+  const holding = (name: string, copies: Copy[]): Candidate => {
+    const node = asNodeId(name);
+    const instances = copies.map(({ app, index, crashes = 0, version = 1, state = 'ready' }, n) => ({
+      id: `${name}-1-${n + 1}` as InstanceId,
+      app: app.id,
+      process: 'web',
+      index,
+      release: release(version).id,
+      restartCount: 0,
+      state,
+      sinceMs: 0,
+      crashes,
+      memoryBytes: app.memoryBytes,
+    }));
+    const self = selfInfo(node);
+    const report: Report = {
+      ...self,
+      incarnation: 1,
+      sequence: 1,
+      status: 'alive',
+      load: 0,
+      instances,
+      droplets: [],
+      heads: [],
+    };
+    return { node, status: 'alive', draining: false, report, labels: {}, freeBytes: self.memoryBytes };
+  };
+  const ownersOf = (apps: AppView[], candidates: Candidate[], of: AppView): string[] => {
+    const { assigned } = place(desired([asNodeId('a'), asNodeId('b')], apps), candidates);
+    return [...assigned].filter(([key]) => key.includes(of.id)).map(([, node]) => node);
+  };
+  const flaps = app('flaps', { scale: { web: 2 } });
+
+  it('is not spread when it runs for a moment, and is when it has run for long enough', () => {
+    const copies = (crashes: number): Copy[] => [0, 1].map((index) => ({ app: flaps, index, crashes }));
+    expect(ownersOf([flaps], [holding('a', copies(4)), holding('b', [])], flaps)).toEqual(['a', 'a']);
+    expect(ownersOf([flaps], [holding('a', copies(0)), holding('b', [])], flaps).sort()).toEqual(['a', 'b']);
+  });
+
+  it.each<[string, Copy[]]>([
+    ['waits', [0, 1].map((index) => ({ app: flaps, index, crashes: 4, state: 'crashed' as const }))],
+    ['starts', [0, 1].map((index) => ({ app: flaps, index, crashes: 4, state: 'starting' as const }))],
+    ['runs', [0, 1].map((index) => ({ app: flaps, index, crashes: 4 }))],
+    [
+      'holds up its own roll-out',
+      [
+        { app: flaps, index: 0, crashes: 4, state: 'crashed' },
+        { app: flaps, index: 1, version: 0 },
+      ],
+    ],
+  ])('while it %s, leaves the moves of others as they are', (_, copies) => {
+    const [one, two] = ['one', 'two'].map((name) => app(name, { memoryBytes: 300 * MIB }));
+    const full = holding('a', [...copies, { app: one!, index: 0 }, { app: two!, index: 0 }]);
+    const apps = [one!, two!, flaps];
+    const owners = [one!, two!].flatMap((of) => ownersOf(apps, [full, holding('b', [])], of));
+    expect(owners.sort()).toEqual(['a', 'b']);
+  });
+});
+
 describe('feasibility', () => {
   it('lists every reason, not only the first', () => {
     const report: Report = {

@@ -35,4 +35,9 @@ export const PINNED: { seed: number; taught: string }[] = [
   },
   { seed: 7000187, taught: 'of two copies adopted on one node, the one that had been told to stop was kept' },
   { seed: 7003696, taught: 'a slot that waited out its crashes without a record of them went elsewhere at once' },
+  {
+    seed: 8003531,
+    taught: 'an old copy filled the room for the new one, which ran on a node that drained and waited for it',
+  },
+  { seed: 8008106, taught: 'an app that keeps crashing, and its roll-out, moved others each time it ran for a moment' },
 ];
