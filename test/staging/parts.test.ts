@@ -9,6 +9,7 @@ import { cacheKey, parseBuildpackSpec, resolveFolder } from '../../node/staging/
 import { buildEnvironment } from '../../node/staging/environment.ts';
 import { createLineSplitter, LINE_BYTES_MAX } from '../../node/staging/lines.ts';
 import { stackName } from '../../node/staging/stack.ts';
+import { createStopwatch } from '../../node/staging/stopwatch.ts';
 import { createTurns } from '../../node/staging/turns.ts';
 
 describe('lines', () => {
@@ -238,5 +239,18 @@ describe('build environment', () => {
     } finally {
       rmSync(dir, { recursive: true, force: true });
     }
+  });
+});
+
+describe('stopwatch', () => {
+  it('gives each part the time since the last one ended, in their order; times of one part add up', () => {
+    const times = [100, 110.4, 130, 131, 180];
+    const { lap, laps } = createStopwatch(() => times.shift()!);
+    for (const part of ['upload', 'build', 'upload', 'pack']) lap(part);
+    expect(Object.entries(laps())).toEqual([
+      ['uploadMs', 11],
+      ['buildMs', 20],
+      ['packMs', 49],
+    ]);
   });
 });

@@ -86,6 +86,21 @@ describe('nodejs', () => {
       expect((await packs.stage(changed, { app })).output).toContain('Packages from the cache');
     });
 
+    it('keeps what a build script changes in the packages out of the cache', async () => {
+      const own = { id: asAppId('changes-packages'), name: 'a' };
+      const manifest = {
+        name: 'a',
+        scripts: { build: 'echo // changed >>node_modules/greeting/index.js', start: 'greet' },
+        dependencies: { greeting: '^1.0.0' },
+      };
+      const changing = { ...files(), 'package.json': json(manifest) };
+      for (const says of ['npm ci', 'Packages from the cache', 'Packages from the cache']) {
+        const staged = await packs.stage(changing, { app: own });
+        expect(staged.output).toContain(says);
+        expect(staged.content.read('app/node_modules/greeting/index.js').match(/changed/g)).toHaveLength(1);
+      }
+    });
+
     it('refuses a lock file that does not fit, cache or not', async () => {
       const changed = { ...files(), 'package.json': json({ dependencies: { greeting: '^9.0.0' } }) };
       expect(await packs.failing(changed, { app })).toMatchObject({
