@@ -194,3 +194,30 @@ const NETWORK: Attack[] = [
 ];
 
 export const ATTACKS: readonly Attack[] = [...FILES, ...PROCESSES, ...KERNEL, ...PRIVILEGES, ...NETWORK];
+
+/** What root in a container of its own does to that alone, or what an engine's own filter lets through. */
+const BY_ROOT: ReadonlySet<string> = new Set([
+  "read root's home",
+  'read the password hashes',
+  'write to system folders',
+  'change an account',
+  "change the node's own Node",
+  'trace another process',
+  'type into a terminal',
+  'be called when a control group is empty',
+  'make a control group',
+  'leave its control group',
+  'queue calls past the filter',
+  "use the kernel's cryptography",
+  'speak to the hypervisor',
+  'become root',
+  'become root through a set-user-id program',
+  'make a device',
+  'change its root folder',
+  'make packets by itself',
+  'listen to the wire',
+  'change the firewall',
+]);
+
+/** For a Dockerfile, which is built as root. */
+export const ATTACKS_AS_ROOT = ATTACKS.filter(([what]) => !BY_ROOT.has(what));

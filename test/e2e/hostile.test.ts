@@ -4,9 +4,11 @@
 import { mkdir, mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { NODE_LABEL, stackTag } from '../../node/runtime/docker/labels.ts';
+import { hostStack } from '../../node/staging/stack.ts';
 import { run, splitAddress, waitFor } from '../../scripts/local-cluster.ts';
 import { processTable } from '../../scripts/processes.ts';
-import { ATTACKS, reach } from './attacks.ts';
+import { ATTACKS, ATTACKS_AS_ROOT, type Attack, reach } from './attacks.ts';
 import { postToApp } from './requests.ts';
 import { Bystanders, DISK_MIB, HOSTILE, MEMORY_MIB, sampleApp, UnderAttack } from './under-attack.ts';
 
@@ -224,11 +226,9 @@ describe.concurrent.each(['process', 'docker'] as const)('on the %s runtime', (r
   describe.sequential('a compile', () => {
     it.sequential('cannot do what an instance cannot, and nothing of it stays', async () => {
       const { node, cluster } = at;
-      const place = await at.place();
       const buildpack = join(cluster.folder, 'hostile-buildpack');
       await mkdir(join(buildpack, 'bin'), { recursive: true });
-      for (const [index, [, script]] of ATTACKS.entries())
-        await writeFile(join(buildpack, `${index}.sh`), script(place));
+      await writeAttacks(buildpack, ATTACKS);
       await writeFile(join(buildpack, 'bin', 'compile'), compileOf(leftover), { mode: 0o755 });
 
       const pushed = await cluster.peer(node, [
@@ -241,11 +241,7 @@ describe.concurrent.each(['process', 'docker'] as const)('on the %s runtime', (r
       ]);
       expect(pushed).toMatchObject({ code: 1, stdout: '' });
       expect(pushed.stderr).toMatch(/compile failed \(exit status 1\)/);
-      for (const [index, [what, , refusal]] of ATTACKS.entries()) {
-        const [, code, output] = new RegExp(`^ *attempt ${index}: (\\d+) (.*)$`, 'm').exec(pushed.stderr) ?? [];
-        expect(`${what}: ${output}`).toMatch(refusal);
-        expect(Number(code)).toBeGreaterThan(0);
-      }
+      expectRefusals(pushed.stderr, ATTACKS);
       expect(pushed.stderr).toContain('left 1 behind');
       expect(await named(leftover)).toEqual([]);
       expect(await readdir(join(node.dataDir, 'staging'))).toEqual([]);
@@ -280,6 +276,31 @@ ln -s ${folder}/file "$1/stolen"
       await at.isWell();
     });
   });
+
+  if (runtime === 'docker') {
+    it.sequential('a Dockerfile cannot do it as root either', async () => {
+      const folder = join(at.cluster.folder, 'hostile-dockerfile');
+      await writeAttacks(folder, ATTACKS_AS_ROOT);
+      // Labelled, so that what the engine keeps of it goes with the cluster.
+      const label = `LABEL ${NODE_LABEL}=${at.node.id}`;
+      const Dockerfile = `FROM ${stackTag(hostStack())}\n${label}\nCOPY . /attacks\nWORKDIR /attacks\nRUN bash tell && exit 1\n`;
+      await writeFile(join(folder, 'tell'), TELL);
+      await writeFile(join(folder, 'Dockerfile'), Dockerfile);
+      const pushed = await at.cluster.peer(at.node, ['push', folder, '--name', 'image']);
+      expect(pushed).toMatchObject({ code: 1, stdout: '' });
+      expect(pushed.stderr).toContain('the Dockerfile failed');
+      expectRefusals(pushed.stderr, ATTACKS_AS_ROOT);
+      await expect(at.cluster.read(at.node, '/v1/apps/image')).rejects.toThrow('404');
+      await at.isWell();
+    });
+  }
+
+  /** Each as a script, named after its place. */
+  async function writeAttacks(folder: string, attacks: readonly Attack[]): Promise<void> {
+    await mkdir(folder, { recursive: true });
+    const place = await at.place();
+    for (const [index, [, script]] of attacks.entries()) await writeFile(join(folder, `${index}.sh`), script(place));
+  }
 
   /** A folder of the machine's, with a file that only root reads. */
   async function keep(): Promise<{ folder: string; isUntouched(): Promise<void> }> {
@@ -319,11 +340,24 @@ const leaveBehind = (name: string): string => `setsid bash -c 'trap "" TERM INT 
 const named = async (name: string): Promise<number[]> =>
   (await processTable()).filter((one) => one.command.startsWith(name)).map((one) => one.pid);
 
-const compileOf = (leftover: string): string => `#!/bin/bash
+/** Makes the attacks of a folder, and tells of each how it ended and what it said, in one line. */
+const TELL = `
 for script in *.sh; do
   said=$(bash $script 2>&1 </dev/null)
-  echo "attempt \${script%.sh}: $? $(echo "$said" | tr '\\n' ' ')"
+  echo "attack \${script%.sh}: $? $(echo "$said" | tr '\\n' ' ')"
 done
+`;
+
+function expectRefusals(told: string, attacks: readonly Attack[]): void {
+  for (const [index, [what, , refusal]] of attacks.entries()) {
+    const [, code, output] = new RegExp(`^ *attack ${index}: (\\d+)(.*)$`, 'm').exec(told) ?? [];
+    expect(`${what}: ${output}`).toMatch(refusal);
+    expect(Number(code)).toBeGreaterThan(0);
+  }
+}
+
+const compileOf = (leftover: string): string => `#!/bin/bash
+${TELL}
 ${leaveBehind(leftover)} &
 until grep -qs '^[${leftover[0]}]${leftover.slice(1)}' /proc/[0-9]*/cmdline; do :; done
 echo "left 1 behind"
