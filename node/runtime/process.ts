@@ -17,16 +17,14 @@ import type {
 } from '../ports.ts';
 import { Commands, notRunning } from './commands.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from './confinement.ts';
-import { RuntimeError } from './errors.ts';
-import { startProblem } from './exits.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from './folder.ts';
+import { InstanceTable, type Launched } from './instances.ts';
 import { type LaunchOptions, launchInstance, OWN_NETWORK_PORT, prepareInstance } from './launchinstance.ts';
 import type { PacedLogStore } from './logs.ts';
 import type { OwnNetwork } from './networks.ts';
 import { PortPool } from './portpool.ts';
 import { bootId } from './processtree.ts';
-import { type SuperviseContext, type Supervised, supervise } from './supervise.ts';
-import { UsageSampler, type UsageSource } from './usage.ts';
+import { type SuperviseContext, supervise } from './supervise.ts';
 
 export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskSampleMs' | 'readyProbeMs'> & {
   isolation: Isolation;
@@ -51,18 +49,10 @@ export async function createProcessRuntime(
   return new ProcessRuntime(options, await bootId());
 }
 
-/** One instance from start to its end. */
-type Entry = {
-  /** While its droplet is unpacked: aborts that. */
-  preparing: AbortController;
-  /** Why it was stopped before it was launched. */
-  stopReason: string | undefined;
-  supervised: Supervised | undefined;
-  /** Once it has been launched: what a command inside needs. */
-  place: { record: InstanceRecord; folder: InstanceFolder; shim: number } | undefined;
-  /** Resolves when nothing of it is left, or it was let go of. */
-  done: Promise<void>;
-};
+type Place = { record: InstanceRecord; folder: InstanceFolder; shim: number };
+
+/** What has been taken for an instance so far. */
+type Taken = { uid?: number; port?: number; network?: OwnNetwork | undefined; folder?: InstanceFolder };
 
 class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
   readonly kind = 'process';
@@ -70,21 +60,19 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
   readonly #options: ProcessRuntimeOptions;
   readonly #boot: string;
   readonly #ports = new PortPool(Math.random());
-  readonly #entries = new Map<InstanceId, Entry>();
+  readonly #instances: InstanceTable<Place>;
   readonly #commands: Commands;
-  readonly #usage = new UsageSampler();
-  readonly #listeners: ((event: RuntimeEvent) => void)[] = [];
-  #closed = false;
 
   constructor(options: ProcessRuntimeOptions, boot: string) {
     this.#options = options;
+    this.#instances = new InstanceTable(options);
     this.stacks = [options.stack];
     this.#boot = boot;
     this.#commands = new Commands(options);
   }
 
   async exec(id: InstanceId, command: AttendedCommand): Promise<Attended> {
-    const place = this.#entries.get(id)?.place;
+    const place = this.#instances.placeOf(id);
     if (place === undefined) throw notRunning(id);
     return this.#commands.exec(place, command);
   }
@@ -94,16 +82,11 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
   }
 
   usage(app: AppId): Promise<InstanceUsage[]> {
-    const sources: UsageSource[] = [];
-    for (const [id, { place, supervised }] of this.#entries) {
-      if (place?.record.app.id !== app || supervised === undefined) continue;
-      sources.push({ id, key: supervised, counters: () => supervised.counters() });
-    }
-    return this.#usage.sample(sources);
+    return this.#instances.usage(app);
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): void {
-    this.#listeners.push(listener);
+    this.#instances.onEvent(listener);
   }
 
   async adopt(): Promise<AdoptedInstance[]> {
@@ -114,118 +97,80 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     );
     await isolation.networks?.settle();
     if (isolation.groups !== undefined) {
-      await removeGroups(
-        isolation.groups,
-        (name) => !name.startsWith(RUN_GROUP_PREFIX) && !this.#entries.has(name as InstanceId),
-      );
+      await removeGroups(isolation.groups, (name) => !name.startsWith(RUN_GROUP_PREFIX) && !this.#instances.has(name));
     }
     return adopted;
   }
 
   start(spec: InstanceSpec): void {
-    if (this.#closed || this.#entries.has(spec.id)) return;
-    const entry: Entry = {
-      preparing: new AbortController(),
-      stopReason: undefined,
-      supervised: undefined,
-      place: undefined,
-      done: Promise.resolve(),
-    };
-    this.#entries.set(spec.id, entry);
-    entry.done = this.#run(spec, entry).finally(() => this.#entries.delete(spec.id));
+    this.#instances.start(spec, {
+      launch: (signal) => this.#launch(spec, signal),
+      remove: async ({ record, folder }) => {
+        const { uid, network } = record;
+        await this.#giveBack({ uid, network, folder, ...(network === undefined ? { port: record.port } : {}) });
+      },
+    });
   }
 
   stop(id: InstanceId, reason: string): void {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) return;
-    entry.stopReason ??= reason;
-    entry.preparing.abort();
-    entry.supervised?.stop(reason);
+    this.#instances.stop(id, reason);
   }
 
   async close(options: { keepInstances: boolean }): Promise<void> {
-    this.#closed = true;
     await this.#commands.close();
-    for (const [id, entry] of this.#entries) {
-      if (options.keepInstances && entry.supervised !== undefined) entry.supervised.detach();
-      // One that is not launched yet cannot be adopted either.
-      else this.stop(id, 'the node is stopping');
-    }
-    const left = [...this.#entries.values()].filter(
-      (entry) => !options.keepInstances || entry.supervised === undefined,
-    );
-    await Promise.all(left.map((entry) => entry.done));
+    await this.#instances.close(options);
   }
 
-  #emit(event: RuntimeEvent): void {
-    for (const listener of this.#listeners) listener(event);
-  }
-
-  async #run(spec: InstanceSpec, entry: Entry): Promise<void> {
-    const { isolation, log } = this.#options;
-    let uid: number | undefined;
-    let port: number | undefined;
-    let network: OwnNetwork | undefined;
-    let folder: InstanceFolder | undefined;
+  async #launch(spec: InstanceSpec, signal: AbortSignal): Promise<Launched<Place>> {
+    const { isolation } = this.#options;
+    const taken: Taken = {};
     try {
-      uid = isolation.users.take();
-      network = await isolation.networks?.take('instance');
-      if (network === undefined) port = await this.#ports.take();
-      folder = new InstanceFolder(isolation.dataDir, spec.id);
-      const record = recordOf(spec, { uid, port: port ?? OWN_NETWORK_PORT, network, boot: this.#boot });
-      const launch: LaunchOptions = { ...this.#options, folder, record, spec, signal: entry.preparing.signal };
-      this.#say(
-        record,
-        'out',
-        `Starting instance ${record.process}.${record.index} of release v${record.release.version}`,
-      );
+      taken.uid = isolation.users.take();
+      const network = await isolation.networks?.take('instance');
+      taken.network = network;
+      if (network === undefined) taken.port = await this.#ports.take();
+      const folder = new InstanceFolder(isolation.dataDir, spec.id);
+      taken.folder = folder;
+      const place = { uid: taken.uid, port: taken.port ?? OWN_NETWORK_PORT, network, boot: this.#boot };
+      const record = recordOf(spec, place);
+      const launch: LaunchOptions = { ...this.#options, folder, record, spec, signal };
       await prepareInstance(launch);
-      entry.preparing.signal.throwIfAborted();
+      signal.throwIfAborted();
       const ownDisk = await folder.hasDisk();
       const launched = await launchInstance(launch);
-      this.#emit({ type: 'instanceLaunched', id: spec.id, port: record.port, ...hostOf(record) });
-      entry.supervised = supervise(this.#context(), { record, folder, ownDisk, ...launched });
-      entry.place = { record, folder, shim: launched.shim };
-      if (entry.stopReason !== undefined) entry.supervised.stop(entry.stopReason);
-      await entry.supervised.ended;
+      this.#instances.emit({ type: 'instanceLaunched', id: spec.id, port: record.port, ...hostOf(record) });
+      const watched = supervise(this.#context(), { record, folder, ownDisk, ...launched });
+      return { place: { record, folder, shim: launched.shim }, watched };
     } catch (error) {
-      this.#failed(spec, entry, error);
       // Without a folder the id was not even a name.
-      if (folder !== undefined) await isolation.groups?.open(spec.id).remove();
+      if (taken.folder !== undefined) await isolation.groups?.open(spec.id).remove();
+      await this.#giveBack(taken);
+      throw error;
     }
-    await folder?.remove().catch((error: unknown) => {
-      log.warn('runtime.folder_left', {
-        instance: spec.id,
-        error: error instanceof Error ? error.message : String(error),
-      });
-    });
+  }
+
+  async #giveBack({ uid, port, network, folder }: Taken): Promise<void> {
+    const { isolation } = this.#options;
+    if (folder !== undefined) await this.#removeFolder(folder);
     if (port !== undefined) this.#ports.release(port);
     if (network !== undefined) await isolation.networks?.release(network);
     if (uid !== undefined) isolation.users.release(uid);
   }
 
-  #failed(spec: InstanceSpec, entry: Entry, error: unknown): void {
-    const known = error instanceof RuntimeError || error === entry.preparing.signal.reason;
-    const message = error instanceof Error ? error.message : String(error);
-    const reason = entry.stopReason ?? startProblem(error);
-    if (!known) this.#options.log.error('runtime.start_failed', { instance: spec.id, error: message });
-    this.#say(spec, 'err', `Instance ${spec.process}.${spec.index} was not started: ${reason}`);
-    this.#emit({ type: 'instanceExited', id: spec.id, reason });
+  async #removeFolder(folder: InstanceFolder): Promise<void> {
+    await folder.remove().catch((error: Error) => {
+      this.#options.log.warn('runtime.folder_left', { instance: folder.name, error: error.message });
+    });
   }
 
   async #adopt(folder: InstanceFolder): Promise<AdoptedInstance | undefined> {
-    const { isolation, log } = this.#options;
+    const { isolation } = this.#options;
     const record = await folder.readRecord();
     const shim = record?.boot === this.#boot ? await folder.livingShim() : undefined;
     const descriptors = shim === undefined ? undefined : await folder.openReaders().catch(() => undefined);
     if (record === undefined || descriptors === undefined || shim === undefined) {
       await isolation.groups?.open(folder.name).remove();
-      await folder.remove().catch((error: unknown) => {
-        log.warn('runtime.folder_left', {
-          instance: folder.name,
-          error: error instanceof Error ? error.message : String(error),
-        });
-      });
+      await this.#removeFolder(folder);
       return undefined;
     }
     if (record.network === undefined) this.#ports.hold(record.port);
@@ -235,43 +180,18 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     // Looked for again: the end of a shim that ended before its FIFOs were open would never be heard of.
     const ended = (await folder.livingShim()) === undefined;
     await this.#commands.removeLeftovers(record.id);
-    const supervised = supervise(this.#context(), { record, folder, descriptors, shim, ownDisk, ended });
-    const entry: Entry = {
-      preparing: new AbortController(),
-      stopReason: undefined,
-      supervised,
-      place: { record, folder, shim },
-      done: Promise.resolve(),
-    };
-    this.#entries.set(record.id, entry);
-    entry.done = supervised.ended.then(async () => {
-      await folder.remove().catch(() => {});
+    const watched = supervise(this.#context(), { record, folder, descriptors, shim, ownDisk, ended });
+    const remove = async (): Promise<void> => {
+      await this.#removeFolder(folder);
       if (record.network === undefined) this.#ports.release(record.port);
       else isolation.networks?.releaseLater(record.network);
       isolation.users.release(record.uid);
-      this.#entries.delete(record.id);
-    });
-    const { id, process, index, restartCount, memoryBytes, port } = record;
-    return {
-      id,
-      app: record.app.id,
-      process,
-      index,
-      release: record.release.id,
-      restartCount,
-      memoryBytes,
-      port,
-      ...hostOf(record),
     };
+    return this.#instances.adopt({ place: { record, folder, shim }, watched }, remove, hostOf(record));
   }
 
   #context(): SuperviseContext {
-    return { ...this.#options, emit: (event) => this.#emit(event) };
-  }
-
-  #say(instance: Pick<InstanceSpec, 'id' | 'app' | 'process' | 'index'>, stream: 'out' | 'err', text: string): void {
-    const { id, app, process, index } = instance;
-    this.#options.logs.append({ app: app.id, source: 'CELL', process, index, instance: id, stream, text });
+    return { ...this.#options, emit: this.#instances.emit };
   }
 }
 

@@ -9,6 +9,7 @@ import { type Counters, diskCounter, treeCounters } from './counters.ts';
 import { endingReason, formatBytes, neverHealthyReason } from './exits.ts';
 import type { Descriptors, InstanceFolder, InstanceRecord } from './folder.ts';
 import { type HealthWatch, watchHealth } from './health.ts';
+import type { Watched } from './instances.ts';
 import type { PacedLogStore } from './logs.ts';
 import { type OutputReader, Pace, readOutput } from './output.ts';
 import { descendants, listeningAt } from './processtree.ts';
@@ -40,16 +41,6 @@ export type SuperviseContext = {
   readyProbeMs?: number;
 };
 
-export type Supervised = {
-  stop(reason: string): void;
-  /** Lets go of the instance, which runs on. */
-  detach(): void;
-  /** What it has used so far. */
-  counters(): Promise<Counters>;
-  /** Resolves when it has ended, all of it, and that was said; never after detach. */
-  readonly ended: Promise<void>;
-};
-
 export type SupervisedProcess = {
   record: InstanceRecord;
   folder: InstanceFolder;
@@ -60,11 +51,11 @@ export type SupervisedProcess = {
   ended?: boolean;
 };
 
-export function supervise(context: SuperviseContext, instance: SupervisedProcess): Supervised {
+export function supervise(context: SuperviseContext, instance: SupervisedProcess): Watched {
   return new Supervision(context, instance);
 }
 
-class Supervision implements Supervised {
+class Supervision implements Watched {
   readonly ended: Promise<void>;
   readonly #context: SuperviseContext;
   readonly #record: InstanceRecord;
@@ -118,7 +109,7 @@ class Supervision implements Supervised {
     void this.#stopGracefully();
   }
 
-  detach(): void {
+  async detach(): Promise<void> {
     if (this.#detached) return;
     this.#detached = true;
     this.#stopWatching();

@@ -22,12 +22,10 @@ import type {
 } from '../../ports.ts';
 import { notRunning } from '../commands.ts';
 import type { Isolation } from '../confinement.ts';
-import { RuntimeError } from '../errors.ts';
-import { startProblem } from '../exits.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../folder.ts';
+import { InstanceTable, type Launched, type Watched } from '../instances.ts';
 import type { PacedLogStore } from '../logs.ts';
 import { killAll, killGroup } from '../termination.ts';
-import { UsageSampler, type UsageSource } from '../usage.ts';
 import { callFilter } from './call-filter.ts';
 import { DockerCommands } from './commands.ts';
 import type { Engine } from './engine.ts';
@@ -38,7 +36,7 @@ import { ContainerMaker, type Made } from './maker.ts';
 import { AppNetworks } from './networks.ts';
 import { type PolicyOptions, type RaisedPolicy, raisePolicy } from './policy.ts';
 import { findStacks } from './stacks.ts';
-import { type SuperviseContext, type Supervised, superviseContainer } from './supervise.ts';
+import { type SuperviseContext, superviseContainer } from './supervise.ts';
 
 export type DockerRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskSampleMs' | 'readyProbeMs'> & {
   engine: Engine;
@@ -103,19 +101,6 @@ type Parts = {
   callFilter: string | undefined;
 };
 
-/** One instance from start to its end. */
-type Entry = {
-  /** While it is prepared: aborts that. */
-  preparing: AbortController;
-  /** Why it was stopped before it was launched. */
-  stopReason: string | undefined;
-  supervised: Supervised | undefined;
-  /** Once it has been started. */
-  made?: Made;
-  /** Resolves when nothing of it is left, or it was let go of. */
-  done: Promise<void>;
-};
-
 class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   readonly kind = 'docker';
   readonly stacks: readonly string[];
@@ -124,14 +109,12 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   readonly #maker: ContainerMaker;
   readonly #networks: AppNetworks;
   readonly #commands: DockerCommands;
-  readonly #usage = new UsageSampler();
   readonly #policy: RaisedPolicy;
-  readonly #entries = new Map<InstanceId, Entry>();
-  readonly #listeners: ((event: RuntimeEvent) => void)[] = [];
-  #closed = false;
+  readonly #instances: InstanceTable<Made>;
 
   constructor(options: DockerRuntimeOptions, parts: Parts) {
     this.#options = options;
+    this.#instances = new InstanceTable(options);
     this.#policy = parts.policy;
     this.#networks = parts.networks;
     this.images = parts.images;
@@ -141,7 +124,7 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   }
 
   async exec(id: InstanceId, command: AttendedCommand): Promise<Attended> {
-    const made = this.#entries.get(id)?.made;
+    const made = this.#instances.placeOf(id);
     if (made === undefined) throw notRunning(id);
     return this.#commands.exec(made, command);
   }
@@ -151,16 +134,11 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   }
 
   usage(app: AppId): Promise<InstanceUsage[]> {
-    const sources: UsageSource[] = [];
-    for (const [id, { made, supervised }] of this.#entries) {
-      if (made?.record.app.id !== app || supervised === undefined) continue;
-      sources.push({ id, key: supervised, counters: () => supervised.counters() });
-    }
-    return this.#usage.sample(sources);
+    return this.#instances.usage(app);
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): void {
-    this.#listeners.push(listener);
+    this.#instances.onEvent(listener);
   }
 
   async adopt(): Promise<AdoptedInstance[]> {
@@ -181,23 +159,14 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   }
 
   start(spec: InstanceSpec): void {
-    if (this.#closed || this.#entries.has(spec.id)) return;
-    const entry: Entry = {
-      preparing: new AbortController(),
-      stopReason: undefined,
-      supervised: undefined,
-      done: Promise.resolve(),
-    };
-    this.#entries.set(spec.id, entry);
-    entry.done = this.#run(spec, entry).finally(() => this.#entries.delete(spec.id));
+    this.#instances.start(spec, {
+      launch: (signal) => this.#launch(spec, signal),
+      remove: (made) => this.#maker.remove(made),
+    });
   }
 
   stop(id: InstanceId, reason: string): void {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) return;
-    entry.stopReason ??= reason;
-    entry.preparing.abort();
-    entry.supervised?.stop(reason);
+    this.#instances.stop(id, reason);
   }
 
   setMachinePorts(ports: MachinePorts): Promise<void> {
@@ -205,43 +174,28 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
   }
 
   async close(options: { keepInstances: boolean }): Promise<void> {
-    this.#closed = true;
     await this.#commands.close();
-    const letGo: Promise<void>[] = [];
-    for (const [id, entry] of this.#entries) {
-      if (options.keepInstances && entry.supervised !== undefined) letGo.push(entry.supervised.detach());
-      // One that is not launched yet cannot be adopted either.
-      else this.stop(id, 'the node is stopping');
-    }
-    const left = [...this.#entries.values()].filter(
-      (entry) => !options.keepInstances || entry.supervised === undefined,
-    );
-    await Promise.all([...letGo, ...left.map((entry) => entry.done)]);
+    await this.#instances.close(options);
     if (!options.keepInstances) await this.#policy.lower();
   }
 
-  async #run(spec: InstanceSpec, entry: Entry): Promise<void> {
-    let made: Made | undefined;
+  async #launch(spec: InstanceSpec, signal: AbortSignal): Promise<Launched<Made>> {
+    const made = await this.#maker.make(spec, { signal });
     try {
-      this.#say(spec, 'out', `Starting instance ${spec.process}.${spec.index} of release v${spec.release.version}`);
-      made = await this.#maker.make(spec, { signal: entry.preparing.signal });
       const { container, record } = made;
       await container.start();
       const started = await container.inspect();
-      this.#emit({ type: 'instanceLaunched', id: spec.id, port: record.port, host: addressOf(started) });
-      entry.supervised = await this.#supervise(made, started);
-      entry.made = made;
-      if (entry.stopReason !== undefined) entry.supervised.stop(entry.stopReason);
-      await entry.supervised.ended;
+      this.#instances.emit({ type: 'instanceLaunched', id: spec.id, port: record.port, host: addressOf(started) });
+      return { place: made, watched: await this.#supervise(made, started) };
     } catch (error) {
-      this.#failed(spec, entry, error);
+      await this.#maker.remove(made);
+      throw error;
     }
-    if (made !== undefined) await this.#maker.remove(made);
   }
 
-  async #supervise({ record, folder, container }: Made, found: ContainerInspectInfo): Promise<Supervised> {
+  async #supervise({ record, folder, container }: Made, found: ContainerInspectInfo): Promise<Watched> {
     const { tellsOutOfMemory } = this.#options.engine;
-    const context: SuperviseContext = { ...this.#options, tellsOutOfMemory, emit: (event) => this.#emit(event) };
+    const context: SuperviseContext = { ...this.#options, tellsOutOfMemory, emit: this.#instances.emit };
     return superviseContainer(context, {
       record,
       container,
@@ -260,31 +214,17 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
     if (found === undefined || found.State.Status === 'created') return undefined;
     const made: Made = { record, container, folder: new InstanceFolder(isolation.dataDir, record.id) };
     this.#maker.hold(record);
-    const entry: Entry = {
-      preparing: new AbortController(),
-      stopReason: undefined,
-      supervised: undefined,
-      made,
-      done: Promise.resolve(),
-    };
-    this.#entries.set(record.id, entry);
-    entry.supervised = await this.#supervise(made, found);
+    const watched = await this.#supervise(made, found);
     // Of a daemon that was killed: nobody attends to them any more.
     await this.#commands.endAll(container);
-    entry.done = entry.supervised.ended.then(async () => {
-      await this.#maker.remove(made);
-      this.#entries.delete(record.id);
-    });
-    const { id, process, index, restartCount, memoryBytes, port } = record;
-    const release = record.release.id;
-    return { id, app: record.app.id, process, index, release, restartCount, memoryBytes, port, host: addressOf(found) };
+    return this.#instances.adopt({ place: made, watched }, () => this.#maker.remove(made), { host: addressOf(found) });
   }
 
   /** Folders without a container, also of instances that ran in the other runtime; networks without an app. */
   async #removeLeftovers(): Promise<void> {
     const { isolation } = this.#options;
     for (const folder of await listInstanceFolders(isolation.dataDir)) {
-      if (this.#entries.has(folder.name as InstanceId)) continue;
+      if (this.#instances.has(folder.name)) continue;
       const shim = await folder.livingShim();
       if (shim !== undefined) {
         await killAll({ shim, confined: isolation.bwrap !== undefined });
@@ -296,26 +236,6 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
     }
     await isolation.networks?.settle();
     await this.#networks.sweep();
-  }
-
-  #failed(spec: InstanceSpec, entry: Entry, error: unknown): void {
-    const known = error instanceof RuntimeError || error === entry.preparing.signal.reason;
-    const reason = entry.stopReason ?? startProblem(error);
-    if (!known) {
-      const message = error instanceof Error ? error.message : String(error);
-      this.#options.log.error('runtime.start_failed', { instance: spec.id, error: message });
-    }
-    this.#say(spec, 'err', `Instance ${spec.process}.${spec.index} was not started: ${reason}`);
-    this.#emit({ type: 'instanceExited', id: spec.id, reason });
-  }
-
-  #emit(event: RuntimeEvent): void {
-    for (const listener of this.#listeners) listener(event);
-  }
-
-  #say(instance: Pick<InstanceSpec, 'id' | 'app' | 'process' | 'index'>, stream: 'out' | 'err', text: string): void {
-    const { id, app, process, index } = instance;
-    this.#options.logs.append({ app: app.id, source: 'CELL', process, index, instance: id, stream, text });
   }
 }
 

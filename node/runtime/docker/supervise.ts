@@ -10,6 +10,7 @@ import { type CountedGroups, type Counters, diskCounter, groupCounters, groupsIn
 import { endingReason, formatBytes, neverHealthyReason } from '../exits.ts';
 import type { InstanceRecord } from '../folder.ts';
 import { type HealthWatch, watchHealth } from '../health.ts';
+import type { Watched } from '../instances.ts';
 import type { PacedLogStore } from '../logs.ts';
 import { Pace } from '../output.ts';
 import { descendants, listeningAt } from '../processtree.ts';
@@ -57,25 +58,12 @@ export type SupervisedContainer = {
   positionFile: string;
 };
 
-export type Supervised = {
-  stop(reason: string): void;
-  /** Lets go of the instance, which runs on. Resolves when what the next daemon needs is on disk. */
-  detach(): Promise<void>;
-  /** What it has used so far. */
-  counters(): Promise<Counters>;
-  /** Resolves when it has ended and that was said; never after detach. */
-  readonly ended: Promise<void>;
-};
-
-export async function superviseContainer(
-  context: SuperviseContext,
-  instance: SupervisedContainer,
-): Promise<Supervised> {
+export async function superviseContainer(context: SuperviseContext, instance: SupervisedContainer): Promise<Watched> {
   const position = await readFile(instance.positionFile, 'utf8').catch(() => '');
   return new Supervision(context, instance, position === '' ? undefined : position);
 }
 
-class Supervision implements Supervised {
+class Supervision implements Watched {
   readonly ended: Promise<void>;
   readonly #context: SuperviseContext;
   readonly #instance: SupervisedContainer;
