@@ -127,7 +127,8 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     // Adopted a moment ago: it serves for all that is known.
     running.find((instance) => instance.state === 'starting' && instance.everReady);
   for (const old of running) {
-    if (old !== serving || app.strategy === 'recreate') stop(state, old, 'replaced', nowMs, effects);
+    const waits = old === serving || (serving?.state === 'starting' && mayServeInstead(old, serving));
+    if (!waits || app.strategy === 'recreate') stop(state, old, 'replaced', nowMs, effects);
   }
   if (serving !== undefined) {
     if (app.strategy === 'recreate') return Number.POSITIVE_INFINITY;
@@ -161,6 +162,15 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   for (const crashed of local) if (crashed.state === 'crashed') forget(state, crashed);
   return launchWhenFetched(input, own, instance, effects);
 }
+
+/**
+ * Of two copies adopted a moment ago, of different releases, either may be the one that serves: the other was perhaps still
+ * starting. Of one release it is the newest.
+ */
+const mayServeInstead = (one: LocalInstance, serving: LocalInstance): boolean =>
+  one.state === 'starting' &&
+  one.everReady &&
+  (one.release !== serving.release || one.restartCount !== serving.restartCount);
 
 /**
  * Whether another node runs a ready copy of the slot that is as new as can be: one that drains, say, and has the new release

@@ -161,6 +161,29 @@ describe('two copies of one slot on a node that starts again', () => {
   });
 });
 
+describe('two copies of a slot, of different releases, on a node that starts again', () => {
+  it('are both kept until one is known to serve: the newer was perhaps still starting', () => {
+    const before = app('hello', { release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before]);
+    cluster.run(5_000);
+    cluster.behaviour = () => 'hang';
+    cluster.changeApps([upgraded(before)]);
+    cluster.run(1_000);
+    expect(cluster.instances().map((one) => one.state)).toEqual(['ready', 'starting']);
+    const [serves, hangs] = cluster.starts.map(({ spec }) => spec);
+    const third = release(3);
+    const now = { ...before, release: third, releases: [first, second, third] };
+    cluster.hosts.get(asNodeId('a'))!.up = false;
+    cluster.changeApps([now]);
+    cluster.hangsAfterAdoption.add(hangs!.id);
+    cluster.restart('a');
+    cluster.run(2_000);
+    expect(cluster.stops.map((stop) => stop.id)).toEqual([hangs!.id]);
+    expect(cluster.ready()).toHaveLength(1);
+    expect(cluster.instances().find((one) => one.id === serves!.id)?.state).toBe('ready');
+  });
+});
+
 describe('a slot whose instance crashed', () => {
   it('goes elsewhere when its node no longer has room to start it again', () => {
     const cluster = new LittleCluster(['a', 'b'], [app('hello', { memoryBytes: 600 * MIB })]);

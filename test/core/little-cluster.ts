@@ -116,6 +116,8 @@ export class LittleCluster {
   readonly failed: { atMs: number; release: string; reason: string }[] = [];
   behaviour: Behaviour = () => 'ready';
   startMs = 200;
+  /** Those never become ready again once another daemon has found them. */
+  readonly hangsAfterAdoption = new Set<InstanceId>();
   /** Called after every step, for invariants. */
   afterStep: () => void = () => {};
   #view: DesiredView;
@@ -254,7 +256,8 @@ export class LittleCluster {
       }),
     );
     this.#post(node, { type: 'instancesAdopted', instances: adopted });
-    for (const { id } of adopted) this.#in(10, () => this.#post(node, { type: 'instanceReady', id }));
+    const answers = adopted.filter(({ id }) => !this.hangsAfterAdoption.has(id));
+    for (const { id } of answers) this.#in(10, () => this.#post(node, { type: 'instanceReady', id }));
     this.#post(node, { type: 'dropletsHeld', digests: [1, 2, 3].map((version) => asDigest(`sha256:${version}`)) });
   }
 

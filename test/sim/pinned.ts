@@ -40,4 +40,5 @@ export const PINNED: { seed: number; taught: string }[] = [
     taught: 'an old copy filled the room for the new one, which ran on a node that drained and waited for it',
   },
   { seed: 8008106, taught: 'an app that keeps crashing, and its roll-out, moved others each time it ran for a moment' },
+  { seed: 9005435, taught: 'of two copies adopted on one node, of two releases, the one still starting was kept' },
 ];
