@@ -126,10 +126,14 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     running.find((instance) => instance.state === 'ready') ??
     // Adopted a moment ago: it serves for all that is known.
     running.find((instance) => instance.state === 'starting' && instance.everReady);
+  let serveInstead = 0;
   for (const old of running) {
-    const waits = old === serving || (serving?.state === 'starting' && mayServeInstead(old, serving));
-    if (!waits || app.strategy === 'recreate') stop(state, old, 'replaced', nowMs, effects);
+    if (old === serving && app.strategy !== 'recreate') continue;
+    if (app.strategy !== 'recreate' && serving?.state === 'starting' && mayServeInstead(old, serving)) serveInstead++;
+    else stop(state, old, 'replaced', nowMs, effects);
   }
+  // The first that is ready is kept, and the slot takes its turn then.
+  if (serveInstead > 0) return Number.POSITIVE_INFINITY;
   if (serving !== undefined) {
     if (app.strategy === 'recreate') return Number.POSITIVE_INFINITY;
     if (!rollout.isTurnOf(slot)) return Number.POSITIVE_INFINITY;

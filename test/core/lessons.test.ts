@@ -151,6 +151,7 @@ describe('two copies of one slot on a node that starts again', () => {
     cluster.run(2_000);
     const [dying, newest] = cluster.starts.slice(-2).map(({ spec }) => spec);
     const { running } = cluster.hosts.get(asNodeId('a'))!;
+    cluster.adoptionMs = 500;
     running.clear();
     running.set(dying!.id, dying!).set(newest!.id, newest!);
     cluster.restart('a');
@@ -176,6 +177,7 @@ describe('two copies of a slot, of different releases, on a node that starts aga
     cluster.hosts.get(asNodeId('a'))!.up = false;
     cluster.changeApps([now]);
     cluster.hangsAfterAdoption.add(hangs!.id);
+    cluster.adoptionMs = 500;
     cluster.restart('a');
     cluster.run(2_000);
     expect(cluster.stops.map((stop) => stop.id)).toEqual([hangs!.id]);

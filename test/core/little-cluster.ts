@@ -116,6 +116,8 @@ export class LittleCluster {
   readonly failed: { atMs: number; release: string; reason: string }[] = [];
   behaviour: Behaviour = () => 'ready';
   startMs = 200;
+  /** From when a daemon finds an instance until it knows that it serves. */
+  adoptionMs = 10;
   /** Those never become ready again once another daemon has found them. */
   readonly hangsAfterAdoption = new Set<InstanceId>();
   /** Called after every step, for invariants. */
@@ -257,7 +259,7 @@ export class LittleCluster {
     );
     this.#post(node, { type: 'instancesAdopted', instances: adopted });
     const answers = adopted.filter(({ id }) => !this.hangsAfterAdoption.has(id));
-    for (const { id } of answers) this.#in(10, () => this.#post(node, { type: 'instanceReady', id }));
+    for (const { id } of answers) this.#in(this.adoptionMs, () => this.#post(node, { type: 'instanceReady', id }));
     this.#post(node, { type: 'dropletsHeld', digests: [1, 2, 3].map((version) => asDigest(`sha256:${version}`)) });
   }
 
