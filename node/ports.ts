@@ -262,16 +262,20 @@ export interface BlobStore {
   onChange(listener: () => void): void;
 }
 
+/** `bytes`: as stored, of what is not here yet. `refusal`: one line for people, with what to do. */
+export type Room = { bytes: number; refusal: string };
+
 /** Brings blobs from other nodes into the local store, over their links. */
 export interface BlobExchange {
   /**
    * From several holders at once; every chunk is verified, only those that are not here travel, and what has come stays when
-   * the fetch fails. Concurrent calls for one digest share a download. `passing`: as a source, not as a blob. Fails with
-   * BlobError `unavailable` (no holder delivers it), `too_large`, `disk_full`, `busy`, `aborted`.
+   * the fetch fails. Concurrent calls for one digest share a download. `passing`: as a source, not as a blob. `room`: the
+   * disk decides when it is absent. Fails with BlobError `unavailable` (no holder delivers it), `too_large`, `disk_full`,
+   * `over_budget`, `busy`, `aborted`.
    */
   fetch(
     digest: Digest,
-    options: { sizeBytesMax: number; holders: NodeId[]; passing?: boolean; signal?: AbortSignal },
+    options: { sizeBytesMax: number; holders: NodeId[]; passing?: boolean; room?: Room; signal?: AbortSignal },
   ): Promise<void>;
 }
 

@@ -30,6 +30,7 @@ const STATUS_BELOW: Record<string, ContentfulStatusCode> = {
   no_release: 409,
   not_running: 409,
   disk_full: 507,
+  over_budget: 507,
   disk_failed: 503,
   broken: 503,
   closed: 503,

@@ -4,6 +4,7 @@
  * - `too_large`: the source gave more than sizeBytesMax. A retry fails again.
  * - `corrupt`: the content is not what its digest promised. A retry from another source may succeed.
  * - `disk_full`: no space left. A retry is safe once there is room.
+ * - `over_budget`: it does not fit into what this node may use for blobs. A retry is safe once something was given up.
  * - `bad_digest`: the text is not `sha256:<64 hex digits>`.
  * - `not_held`: the store does not have the blob, or not all of its chunks.
  * - `unavailable`: no holder delivered it. A retry goes on where this one ended.
@@ -14,6 +15,7 @@ export type BlobErrorCode =
   | 'too_large'
   | 'corrupt'
   | 'disk_full'
+  | 'over_budget'
   | 'bad_digest'
   | 'not_held'
   | 'unavailable'

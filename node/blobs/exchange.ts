@@ -3,7 +3,7 @@
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity.ts';
-import type { BlobExchange, Log } from '../ports.ts';
+import type { BlobExchange, Log, Room } from '../ports.ts';
 import { BlobError } from './errors.ts';
 import type { FetchEvent } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';
@@ -52,7 +52,12 @@ export const createBlobExchange = (options: ExchangeOptions): BlobExchange => {
     else next();
   };
 
-  const run = async (digest: Digest, stay: Stay, sizeBytesMax: number, download: Download): Promise<void> => {
+  const run = async (
+    digest: Digest,
+    stay: Stay,
+    asks: { sizeBytesMax: number; room?: Room },
+    download: Download,
+  ): Promise<void> => {
     await turn();
     try {
       if (download.cancelled) throw givenUp();
@@ -64,7 +69,7 @@ export const createBlobExchange = (options: ExchangeOptions): BlobExchange => {
           options.onCorrupt(fields);
         } else log.warn('blob.holder_failed', fields);
       };
-      download.job = blobs.download(digest, { sizeBytesMax, holders: download.holders, identity, stay }, onEvent);
+      download.job = blobs.download(digest, { ...asks, holders: download.holders, identity, stay }, onEvent);
       const fetched = await download.job.result;
       blobs.arrived(fetched, stay);
       const { sizeBytes, receivedBytes, holders } = fetched;
@@ -76,7 +81,7 @@ export const createBlobExchange = (options: ExchangeOptions): BlobExchange => {
   };
 
   return {
-    async fetch(digest, { sizeBytesMax, holders, signal, passing = false }) {
+    async fetch(digest, { sizeBytesMax, holders, signal, passing = false, room }) {
       const stay: Stay = passing ? 'passing' : 'kept';
       if (passing ? blobs.sources.has(digest) : blobs.has(digest)) return;
       signal?.throwIfAborted();
@@ -94,9 +99,11 @@ export const createBlobExchange = (options: ExchangeOptions): BlobExchange => {
       download.job?.addHolders(more);
       if (found === undefined) {
         downloads.set(key, download);
-        download.done = run(digest, stay, sizeBytesMax, download).finally(() => {
-          if (downloads.get(key) === download) downloads.delete(key);
-        });
+        download.done = run(digest, stay, { sizeBytesMax, ...(room === undefined ? {} : { room }) }, download).finally(
+          () => {
+            if (downloads.get(key) === download) downloads.delete(key);
+          },
+        );
         download.done.catch(() => {});
       }
       download.waiting += 1;

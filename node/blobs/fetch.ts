@@ -4,6 +4,7 @@
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity.ts';
+import type { Room } from '../ports.ts';
 import { openChunk } from './chunk-codec.ts';
 import { BlobError, type BlobErrorCode, isDiskFull } from './errors.ts';
 import { type HolderAddress, HolderConnection } from './holder.ts';
@@ -20,6 +21,7 @@ import {
 } from './limits.ts';
 import { type Chunk, encodeManifest, Manifest } from './manifest.ts';
 import { PackWriter } from './pack-writer.ts';
+import { assertFits } from './room.ts';
 import type { Shelf, Stored } from './shelf.ts';
 
 export type FetchOptions = {
@@ -28,6 +30,7 @@ export type FetchOptions = {
   stay: Stay;
   identity: TlsIdentity;
   holders: HolderAddress[];
+  room?: Room;
 };
 
 export type FetchEvent =
@@ -87,7 +90,7 @@ export class Fetch {
         holders: [...this.#delivered],
       };
     } catch (error) {
-      if (isDiskFull(error)) this.#pack?.discard();
+      if (isDiskFull(error) || (error as BlobError).code === 'over_budget') this.#pack?.discard();
       else this.#pack?.keep();
       throw error;
     }
@@ -243,6 +246,8 @@ export class Fetch {
       if (held === undefined) this.#wanted.push(index);
       else this.#here.set(key, { ...held, hash: manifest.chunk(index).hash });
     }
+    const missingBytes = this.#wanted.reduce((sum, index) => sum + manifest.chunk(index).storedBytes, 0);
+    assertFits(missingBytes, this.#options.room);
     this.#missing = this.#wanted.length;
     this.#finishIfWhole();
   }

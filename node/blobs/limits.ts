@@ -24,6 +24,8 @@ export const FLUSH_BYTES = 32 * MiB;
 export const READ_BYTES_MAX = 512 * KiB;
 /** A pack whose needed share is below this is written anew without the rest. */
 export const PACK_LIVE_SHARE_MIN = 0.7;
+/** The same while the node is over its budget: nearly everything that is not needed goes. */
+export const PACK_LIVE_SHARE_PRESSED = 0.95;
 /** Downloads that were cut are kept for so long, and so many of them. */
 export const PARTIAL_AGE_MAX_MS = 24 * 3_600_000;
 export const PARTIALS_MAX = 8;

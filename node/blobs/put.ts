@@ -3,7 +3,7 @@
 
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { Digest } from '../../crdt/ids.ts';
-import type { BlobRange } from '../ports.ts';
+import type { BlobRange, Room } from '../ports.ts';
 import { hashOf, openChunk, packChunk } from './chunk-codec.ts';
 import { chunkLength, knownChunkLength } from './chunker.ts';
 import { BlobError } from './errors.ts';
@@ -11,6 +11,7 @@ import type { Stay } from './layout.ts';
 import { CHUNK_BYTES_MAX } from './limits.ts';
 import { type Chunk, encodeManifest, Manifest } from './manifest.ts';
 import { PackWriter } from './pack-writer.ts';
+import { assertFits } from './room.ts';
 import type { Shelf, Stored } from './shelf.ts';
 
 /** Twice the largest chunk, so that what is left over is moved to the front once per chunk at most. */
@@ -19,20 +20,20 @@ const BUFFER_BYTES = 4 * CHUNK_BYTES_MAX;
 export class Put {
   readonly #shelf: Shelf;
   readonly #pack: PackWriter;
-  readonly #options: { sizeBytesMax: number; expected?: Digest; stay: Stay };
+  readonly #options: { sizeBytesMax: number; expected?: Digest; stay: Stay; room?: Room };
   readonly #chunks: Chunk[] = [];
   readonly #own = new Map<string, Chunk>();
   readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
   #filled = 0;
   #sizeBytes = 0;
 
-  constructor(shelf: Shelf, options: { sizeBytesMax: number; expected?: Digest; stay: Stay }) {
+  constructor(shelf: Shelf, options: { sizeBytesMax: number; expected?: Digest; stay: Stay; room?: Room }) {
     this.#shelf = shelf;
     this.#options = options;
     this.#pack = new PackWriter(shelf.layout);
   }
 
-  /** Fails with BlobError `too_large`. */
+  /** Fails with BlobError `too_large`, `over_budget`. */
   write(bytes: Uint8Array): void {
     this.#count(bytes.length);
     for (let from = 0; from < bytes.length; ) {
@@ -148,6 +149,7 @@ export class Put {
       return;
     }
     const stored = packChunk(bytes);
+    assertFits(this.#pack.bytes + stored.length, this.#options.room);
     const part = { hash, bytes: bytes.length, storedBytes: stored.length };
     const chunk = { ...part, pack: this.#pack.id, offset: this.#pack.append(stored, [part]) };
     this.#own.set(key, chunk);

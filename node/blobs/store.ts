@@ -5,7 +5,7 @@ import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity.ts';
-import type { BlobRange, BlobStore, SourceStore } from '../ports.ts';
+import type { BlobRange, BlobStore, Room, SourceStore } from '../ports.ts';
 import { BlobError } from './errors.ts';
 import type { FetchEvent, Fetched } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';
@@ -14,9 +14,10 @@ import { PASSING_BYTES_MAX, PASSING_MAX } from './limits.ts';
 import { HEADER_BYTES, sizeInHeader } from './manifest.ts';
 import { readBlob } from './reader.ts';
 import type { Stored } from './shelf.ts';
+import type { Candidate, Weights } from './weigh.ts';
 import { type Job, WorkerHandle } from './worker-handle.ts';
 
-export type FetchRequest = { sizeBytesMax: number; holders: HolderAddress[]; identity: TlsIdentity };
+export type FetchRequest = { sizeBytesMax: number; holders: HolderAddress[]; identity: TlsIdentity; room?: Room };
 
 export type LocalBlobStore = BlobStore & {
   readonly sources: SourceStore;
@@ -26,6 +27,13 @@ export type LocalBlobStore = BlobStore & {
   arrived(fetched: Fetched, stay: Stay): void;
   /** Frees what nothing refers to any more; resolves when it is done, which running puts and downloads delay. */
   sweep(): Promise<void>;
+  weigh(candidates: Candidate[]): Promise<Weights>;
+  /** Removes all of them, and resolves when their room on disk is free. */
+  evict(blobs: readonly Candidate[]): Promise<void>;
+  /** When each source was used last, the longest ago first; ms on the clock of performance.now(). */
+  sourcesUsedAtMs(): ReadonlyMap<Digest, number>;
+  /** Something was stored, whatever it is. */
+  onGrowth(listener: () => void): void;
   close(): Promise<void>;
 };
 
@@ -34,8 +42,11 @@ export const createBlobStore = async (options: {
   dir: string;
   /** Default: PASSING_BYTES_MAX. */
   passingBytesMax?: number;
+  /** What puts and sources may fill; asked at the beginning of each. Default: the disk decides. */
+  room?: () => Room;
 }): Promise<LocalBlobStore> => {
   const { passingBytesMax = PASSING_BYTES_MAX } = options;
+  const room = (): { room?: Room } => (options.room === undefined ? {} : { room: options.room() });
   const layout = layoutOf(options.dir);
   for (const dir of [layout.packs, layout.incoming, ...Object.values(layout.manifests)]) {
     await mkdir(dir, { recursive: true, mode: 0o700 });
@@ -46,6 +57,8 @@ export const createBlobStore = async (options: {
     passing: await readSizes(layout.manifests.passing),
   };
   const worker = new WorkerHandle(options.dir);
+  const usedAtMs = new Map<Digest, number>();
+  const growthListeners = new Set<() => void>();
   const listeners = new Set<() => void>();
   const changed = (): void => {
     for (const listener of listeners) listener();
@@ -53,18 +66,24 @@ export const createBlobStore = async (options: {
   const note = (digest: Digest, sizeBytes: number, stay: Stay): void => {
     const isNew = !sizes[stay].has(digest);
     // The last one that was used is the last of the map.
-    if (stay === 'passing') sizes.passing.delete(digest);
+    if (stay === 'passing') {
+      sizes.passing.delete(digest);
+      usedAtMs.delete(digest);
+      usedAtMs.set(digest, performance.now());
+    }
     sizes[stay].set(digest, sizeBytes);
     if (stay === 'passing') trimPassing();
     else if (isNew) changed();
+    for (const listener of growthListeners) listener();
   };
+  for (const digest of sizes.passing.keys()) usedAtMs.set(digest, performance.now());
 
   const put = async (
     source: AsyncIterable<Uint8Array | BlobRange>,
     { sizeBytesMax, expected, stay }: { sizeBytesMax: number; expected?: Digest; stay: Stay },
   ): Promise<{ digest: Digest; sizeBytes: number }> => {
     if (expected !== undefined) hexOf(expected);
-    const job = worker.begin('put', { sizeBytesMax, stay, ...(expected === undefined ? {} : { expected }) });
+    const job = worker.begin('put', { sizeBytesMax, stay, ...room(), ...(expected === undefined ? {} : { expected }) });
     const stored = await feedAll(job, source);
     note(stored.digest, stored.sizeBytes, stay);
     return stored;
@@ -73,7 +92,7 @@ export const createBlobStore = async (options: {
   let sweeping: Promise<void> | undefined;
   const sweep = (): Promise<void> => {
     sweeping ??= worker
-      .begin('sweep', {})
+      .begin('sweep', { pressed: false })
       .result.then(() => {})
       .finally(() => {
         sweeping = undefined;
@@ -81,10 +100,16 @@ export const createBlobStore = async (options: {
     return sweeping;
   };
 
-  const remove = async (digest: Digest, stay: Stay): Promise<void> => {
+  const takeAway = async ({ digest, stay }: Candidate): Promise<boolean> => {
     const path = layout.manifest(digest, stay);
-    if (!sizes[stay].delete(digest)) return;
+    if (!sizes[stay].delete(digest)) return false;
+    if (stay === 'passing') usedAtMs.delete(digest);
     await rm(path, { force: true });
+    return true;
+  };
+
+  const remove = async (digest: Digest, stay: Stay): Promise<void> => {
+    if (!(await takeAway({ digest, stay }))) return;
     if (stay === 'kept') changed();
     // What it alone referred to goes when nothing else runs; a failure leaves it to the next removal.
     sweep().catch(() => {});
@@ -107,12 +132,15 @@ export const createBlobStore = async (options: {
   const sources: SourceStore = {
     missing: async (hashes) => (await worker.begin('missing', { hashes }).result).missing,
     async take(source, { bytesMax }) {
-      const { digest, sizeBytes } = await feedAll(worker.begin('take', { bytesMax }), source, { endsWhenCut: true });
+      const { digest, sizeBytes } = await feedAll(worker.begin('take', { bytesMax, ...room() }), source, {
+        endsWhenCut: true,
+      });
       if (sizeBytes > 0) note(digest, sizeBytes, 'passing');
     },
     async assemble(chunks, { sizeBytesMax }) {
-      const stored = await worker.begin('assemble', { chunks, sizeBytesMax, stay: 'passing' }).result;
+      const { pieces, ...stored } = await worker.begin('assemble', { chunks, sizeBytesMax, stay: 'passing' }).result;
       note(stored.digest, stored.sizeBytes, 'passing');
+      for (const piece of pieces) await takeAway({ digest: piece, stay: 'passing' });
       return stored;
     },
     has: (digest) => sizes.passing.has(digest),
@@ -154,6 +182,15 @@ export const createBlobStore = async (options: {
     },
     arrived: ({ digest, sizeBytes }, stay) => note(digest, sizeBytes, stay),
     sweep,
+    weigh: (candidates) => worker.begin('weigh', { candidates }).result,
+    async evict(going) {
+      let changes = false;
+      for (const one of going) if ((await takeAway(one)) && one.stay === 'kept') changes = true;
+      if (changes) changed();
+      await worker.begin('sweep', { pressed: true }).result;
+    },
+    sourcesUsedAtMs: () => usedAtMs,
+    onGrowth: (listener) => void growthListeners.add(listener),
     close: () => worker.close(),
   };
 };

@@ -4,7 +4,7 @@
 import { closeSync, openSync, readdirSync, readSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Layout } from './layout.ts';
-import { PACK_LIVE_SHARE_MIN, PARTIAL_AGE_MAX_MS, PARTIALS_MAX } from './limits.ts';
+import { PACK_LIVE_SHARE_MIN, PACK_LIVE_SHARE_PRESSED, PARTIAL_AGE_MAX_MS, PARTIALS_MAX } from './limits.ts';
 import { type Chunk, encodeManifest, Manifest, type PackId } from './manifest.ts';
 import { PackWriter } from './pack-writer.ts';
 import { type Shelf, writeManifest } from './shelf.ts';
@@ -12,8 +12,9 @@ import { type Shelf, writeManifest } from './shelf.ts';
 /** Chunks of one pack that some manifest refers to, by their offset. */
 type Live = Map<number, Chunk>;
 
-export async function sweep(shelf: Shelf): Promise<{ freedBytes: number }> {
+export async function sweep(shelf: Shelf, { pressed }: { pressed: boolean }): Promise<{ freedBytes: number }> {
   const { layout } = shelf;
+  const liveShareMin = pressed ? PACK_LIVE_SHARE_PRESSED : PACK_LIVE_SHARE_MIN;
   shelf.refresh();
   const live = new Map<PackId, Live>();
   for (const [, manifest] of shelf.manifests()) {
@@ -29,13 +30,13 @@ export async function sweep(shelf: Shelf): Promise<{ freedBytes: number }> {
     const chunks = live.get(pack);
     const { size } = statSync(layout.pack(pack));
     const neededBytes = chunks === undefined ? 0 : [...chunks.values()].reduce((sum, one) => sum + one.storedBytes, 0);
-    if (chunks !== undefined && neededBytes >= size * PACK_LIVE_SHARE_MIN) continue;
+    if (chunks !== undefined && neededBytes >= size * liveShareMin) continue;
     if (chunks !== undefined) await rewrite(shelf, pack, chunks);
     // Whoever reads it has it open; whoever opens it next reads the new manifest.
     rmSync(layout.pack(pack), { force: true });
     freedBytes += size - neededBytes;
   }
-  dropPartials(layout);
+  dropPartials(layout, pressed ? 0 : PARTIALS_MAX);
   shelf.forget();
   return { freedBytes };
 }
@@ -70,13 +71,13 @@ async function rewrite(shelf: Shelf, pack: PackId, chunks: Live): Promise<void> 
 }
 
 /** Downloads that nobody has gone on with. */
-function dropPartials(layout: Layout): void {
+function dropPartials(layout: Layout, partialsMax: number): void {
   const partials = readdirSync(layout.incoming)
     .map((name) => ({ path: join(layout.incoming, name), changedMs: statSync(join(layout.incoming, name)).mtimeMs }))
     .sort((a, b) => b.changedMs - a.changedMs);
   const oldestMs = Date.now() - PARTIAL_AGE_MAX_MS;
   // Each has a pack and a log.
   for (const [index, { path, changedMs }] of partials.entries()) {
-    if (index >= 2 * PARTIALS_MAX || changedMs < oldestMs) rmSync(path, { force: true });
+    if (index >= 2 * partialsMax || changedMs < oldestMs) rmSync(path, { force: true });
   }
 }

@@ -1,11 +1,14 @@
 // Takes chunks that come by themselves, before the blob that is made of them, and makes that blob when all are there. For
 // the worker only.
 
+import type { Digest } from '../../crdt/ids.ts';
+import type { Room } from '../ports.ts';
 import { ChunkFrames } from './chunk-frames.ts';
 import { BlobError } from './errors.ts';
 import type { Stay } from './layout.ts';
 import { type Chunk, encodeManifest, HASH_BYTES, Manifest } from './manifest.ts';
 import { PackWriter } from './pack-writer.ts';
+import { assertFits } from './room.ts';
 import type { Shelf, Stored } from './shelf.ts';
 
 const LISTED_BYTES = HASH_BYTES + 4;
@@ -16,11 +19,13 @@ export class Take {
   readonly #frames = new ChunkFrames();
   readonly #chunks: Chunk[] = [];
   readonly #bytesMax: number;
+  readonly #room: Room | undefined;
   #bytes = 0;
 
-  constructor(shelf: Shelf, options: { bytesMax: number }) {
+  constructor(shelf: Shelf, options: { bytesMax: number; room?: Room }) {
     this.#shelf = shelf;
     this.#bytesMax = options.bytesMax;
+    this.#room = options.room;
     this.#pack = new PackWriter(shelf.layout);
   }
 
@@ -31,6 +36,7 @@ export class Take {
     }
     for (const { hash, bytes: size, stored } of this.#frames.read(bytes)) {
       if (this.#shelf.find(hash.toString('latin1')) !== undefined) continue;
+      assertFits(this.#pack.bytes + stored.length, this.#room);
       const part = { hash, bytes: size, storedBytes: stored.length };
       this.#chunks.push({ ...part, pack: this.#pack.id, offset: this.#pack.append(stored, [part]) });
     }
@@ -50,11 +56,29 @@ export class Take {
   }
 }
 
+/** `pieces`: what came by itself before, and is all in this blob now. */
+export type Assembled = Stored & { pieces: Digest[] };
+
+function piecesOf(shelf: Shelf, whole: Manifest): Digest[] {
+  const keys = new Set(Array.from({ length: whole.chunks }, (_, index) => whole.key(index)));
+  const pieces: Digest[] = [];
+  for (const [path, piece] of shelf.manifests()) {
+    if (piece.digest === whole.digest || path !== shelf.layout.manifest(piece.digest, 'passing')) continue;
+    if (everyChunk(piece, (key) => keys.has(key))) pieces.push(piece.digest);
+  }
+  return pieces;
+}
+
+function everyChunk(manifest: Manifest, holds: (key: string) => boolean): boolean {
+  for (let index = 0; index < manifest.chunks; index++) if (!holds(manifest.key(index))) return false;
+  return true;
+}
+
 /** Fails with BlobError `not_held` when a chunk is not here. */
 export async function assemble(
   shelf: Shelf,
   asks: { chunks: Uint8Array; sizeBytesMax: number; stay: Stay },
-): Promise<Stored> {
+): Promise<Assembled> {
   const listed = Buffer.from(asks.chunks.buffer, asks.chunks.byteOffset, asks.chunks.byteLength);
   if (listed.length % LISTED_BYTES !== 0) throw new BlobError('corrupt', 'the list of chunks is damaged: push again');
   const chunks: Chunk[] = [];
@@ -73,5 +97,5 @@ export async function assemble(
   }
   const manifest = new Manifest(encodeManifest(chunks));
   if (!shelf.holds(manifest.digest, asks.stay)) await shelf.publish(manifest, asks.stay);
-  return { digest: manifest.digest, sizeBytes };
+  return { digest: manifest.digest, sizeBytes, pieces: piecesOf(shelf, manifest) };
 }

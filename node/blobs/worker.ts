@@ -14,6 +14,7 @@ import { Put } from './put.ts';
 import { Shelf } from './shelf.ts';
 import { sweep } from './sweep.ts';
 import { assemble, Take } from './take.ts';
+import { weigh } from './weigh.ts';
 
 type Begin = Extract<ToWorker, { type: 'begin' }>;
 /** What a running job takes further messages with. */
@@ -30,7 +31,7 @@ const { dir } = workerData as { dir: string };
 const shelf = new Shelf(layoutOf(dir));
 const running = new Map<number, Running>();
 /** Sweeps that wait until nothing runs, and what came while one runs. */
-const sweeps: number[] = [];
+const sweeps: { job: number; pressed: boolean }[] = [];
 let sweeping = false;
 const waiting: ToWorker[] = [];
 
@@ -70,7 +71,7 @@ function handle(message: ToWorker): void {
 function begin(message: Begin): void {
   const { job } = message;
   if (message.what === 'sweep') {
-    sweeps.push(job);
+    sweeps.push({ job, pressed: message.asks.pressed });
     void sweepIfIdle();
     return;
   }
@@ -105,6 +106,9 @@ function begin(message: Begin): void {
         tell({ job, type: 'done', result: { missing } });
         break;
       }
+      case 'weigh':
+        tell({ job, type: 'done', result: weigh(shelf, message.asks.candidates) });
+        break;
       case 'assemble':
         running.set(job, { abort: () => {} });
         settle(job, assemble(shelf, message.asks));
@@ -170,10 +174,10 @@ async function sweepIfIdle(): Promise<void> {
   sweeping = true;
   const jobs = sweeps.splice(0);
   try {
-    const result = await sweep(shelf);
-    for (const job of jobs) tell({ job, type: 'done', result });
+    const result = await sweep(shelf, { pressed: jobs.some(({ pressed }) => pressed) });
+    for (const { job } of jobs) tell({ job, type: 'done', result });
   } catch (error) {
-    for (const job of jobs) fail(job, error);
+    for (const { job } of jobs) fail(job, error);
   }
   sweeping = false;
   for (const message of waiting.splice(0)) handle(message);

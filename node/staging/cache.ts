@@ -13,6 +13,9 @@ export type CacheLimits = {
   appsMax: number;
 };
 
+/** `usedAtMs`: Unix, of its last staging. */
+export type CacheUse = { app: AppId; bytes: number; usedAtMs: number };
+
 export type Caches = {
   /** The app's cache, with a folder below it per buildpack; `fresh`: it was just made, and belongs to the daemon. */
   folder(app: AppId): Promise<{ path: string; fresh: boolean }>;
@@ -24,6 +27,8 @@ export type Caches = {
   /** Holds the bounds after a staging. True when the app's cache was dropped for its size. */
   trim(app: AppId): Promise<boolean>;
   remove(app: AppId): Promise<void>;
+  /** Those that are not lent, with what each takes on disk. */
+  list(): Promise<CacheUse[]>;
   /** How many stagings have made it what it is; 0 when there is none. */
   version(app: AppId): Promise<number>;
   setVersion(app: AppId, version: number): Promise<void>;
@@ -92,6 +97,16 @@ export const createCaches = (dir: string, limits: CacheLimits): Caches => {
     async remove(app) {
       appDir(app);
       await drop(app);
+    },
+    async list() {
+      const names = (await readdir(dir).catch(() => [])).filter((name) => APP_ID.test(name));
+      return Promise.all(
+        names.map(async (name) => ({
+          app: name as AppId,
+          bytes: await treeBytes(join(dir, name)),
+          usedAtMs: (await stat(join(dir, name)).catch(() => undefined))?.mtimeMs ?? 0,
+        })),
+      );
     },
     async version(app) {
       const there = await stat(appDir(app)).catch(() => undefined);

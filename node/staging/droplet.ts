@@ -76,6 +76,7 @@ export const packDroplet = async (
       (cause: unknown) => cause as { code?: string } & Error,
     );
     if (storing?.code === 'too_large') throw tooLarge(limits.dropletBytesMax, storing);
+    if (storing?.code === 'over_budget') throw new StagingError('over_budget', storing.message, { cause: storing });
     if (storing?.code === 'disk_full') {
       throw new StagingError(
         'disk_full',

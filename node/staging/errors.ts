@@ -34,6 +34,8 @@ export type StagingErrorCode =
   | 'buildpack_fetch_failed'
   /** The node's disk is (nearly) full. Retry is safe once there is room. */
   | 'disk_full'
+  /** What this node may use for blobs does not suffice. Retry is safe once something was given up. */
+  | 'over_budget'
   /** Too many stagings wait on this node. Retry later or on another node. */
   | 'busy'
   /** Packing the droplet failed. */

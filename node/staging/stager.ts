@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { AppId, Digest } from '../../crdt/ids.ts';
 import type { BlobStore, CachePeers, Log, Sandbox, StagedDroplet, StageRequest, Stager } from '../ports.ts';
 import { BUILDPACKS_MAX, parseBuildpackSpec, uploadSpec } from './buildpack.ts';
-import { type CacheLimits, createCaches } from './cache.ts';
+import { type CacheLimits, type CacheUse, createCaches } from './cache.ts';
 import { createCacheMoves } from './cache-moves.ts';
 import { StagingError } from './errors.ts';
 import type { BuildContext, BuildLimits } from './job.ts';
@@ -98,6 +98,8 @@ export type LocalStager = Stager & {
   packCache(app: AppId): Promise<{ digest: Digest; sizeBytes: number; version: number }>;
   /** Drops the build cache of an app that is gone. */
   removeCache(app: AppId): Promise<void>;
+  /** The build caches that are here, and not in use. */
+  listCaches(): Promise<CacheUse[]>;
   /** Resolves when nothing is left of the stagings that have ended. */
   tidied(): Promise<void>;
   /** Stops all stagings with `aborted`; resolves when nothing of them is left. */
@@ -238,6 +240,7 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
     cacheVersion: caches.version,
     packCache: (app) => cacheMoves.pack(app, closing.signal),
     removeCache: caches.remove,
+    listCaches: caches.list,
     async tidied() {
       await Promise.all(tidying);
     },

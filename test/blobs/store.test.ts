@@ -260,6 +260,37 @@ describe('blob store', () => {
     expect([store.list(), files('incoming'), files('packs'), files('manifests')]).toEqual([[], [], [], []]);
   });
 
+  it('weighs what each blob would free of those that share content, and frees it', async () => {
+    const store = await open();
+    const [shared, own] = [randomBytes(2 * MiB), randomBytes(1 * MiB)];
+    const first = await store.put(chunks(shared), { sizeBytesMax });
+    const second = await store.put(chunks(shared, own), { sizeBytesMax });
+    const candidates = [first, second].map(({ digest }) => ({ digest, stay: 'kept' as const }));
+    const { usedBytes, unneededBytes, freesBytes } = await store.weigh(candidates);
+    expect(unneededBytes).toBe(0);
+    expect(usedBytes).toBeGreaterThan(packedBytes());
+    // But for the chunk at the seam.
+    expect(freesBytes[0]).toBeLessThanOrEqual(256 * KiB);
+    expect(freesBytes[0]! + freesBytes[1]!).toBe(packedBytes());
+    await store.evict(candidates);
+    expect([files('manifests'), files('packs')]).toEqual([[], []]);
+  });
+
+  it('refuses what has no room, in the words of who decides, and leaves nothing of it behind', async () => {
+    const room = { bytes: 1 * MiB, refusal: 'it does not fit: sell something' };
+    const store = await createBlobStore({ dir, room: () => room });
+    stores.push(store);
+    const content = randomBytes(1.5 * MiB);
+    const refused = { code: 'over_budget', message: room.refusal };
+    await expect(store.put(chunks(content), { sizeBytesMax })).rejects.toMatchObject(refused);
+    expect([files('incoming'), files('packs')]).toEqual([[], []]);
+    room.bytes = 2 * MiB;
+    await store.put(chunks(content), { sizeBytesMax });
+    // What is here already needs no room.
+    room.bytes = 0;
+    await store.put(chunks(content), { sizeBytesMax });
+  });
+
   it('says disk_full when there is no space, and leaves nothing behind', async () => {
     const mount = join(dir, 'small');
     mkdirSync(mount);
