@@ -42,6 +42,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--advertise <HOST>', summary: 'Host that other nodes reach this one at' },
       { flags: '--runtime <R>', summary: 'auto, docker or process (auto)' },
       { flags: '--memory <M>', summary: 'Memory for instances, such as 2G' },
+      { flags: '--blobs <B>', summary: 'Disk for droplets, sources and build caches, such as 10G (half of it)' },
       { flags: '--domain <DOMAIN>', summary: 'Domain of new routes, of a new cluster (localhost)' },
       { flags: '--label <K=V>', summary: 'Label of the node', many: true },
       {

@@ -1,7 +1,7 @@
 // The agent: a mailbox around the core. Events go in one at a time, step() decides, effects go out to the edges. Decides
 // nothing itself.
 
-import type { AppId, NodeId } from '../crdt/ids.ts';
+import type { AppId, NodeId, ReleaseId } from '../crdt/ids.ts';
 import { candidatesOf } from './core/candidates.ts';
 import type { Candidate } from './core/feasibility.ts';
 import type { CoreState } from './core/state.ts';
@@ -73,6 +73,11 @@ export class Agent {
       if (instance.state !== 'crashed' && (app === undefined || instance.app === app)) return true;
     }
     return false;
+  }
+
+  /** Apps and releases of the instances of this node, in any state. */
+  instancesHere(): { app: AppId; release: ReleaseId }[] {
+    return [...this.#state.local.values()].map(({ app, release }) => ({ app, release }));
   }
 
   /** The nodes that placement considers now. */

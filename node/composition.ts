@@ -6,6 +6,7 @@ import { reachableAt } from './addresses.ts';
 import { adoptInstances } from './adoption.ts';
 import { Agent } from './agent.ts';
 import { startApi } from './api/server.ts';
+import { BlobBudget, defaultBudgetBytes } from './blob-budget.ts';
 import { createBlobExchange } from './blobs/exchange.ts';
 import { createBlobStore } from './blobs/store.ts';
 import { BuildCaches } from './build-caches.ts';
@@ -20,8 +21,9 @@ import { checkReport } from './gossip/messages.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { loadOrCreateIdentity } from './identity.ts';
 import { answerJoin } from './joining.ts';
+import { Keeping } from './keeping.ts';
 import { type NodeOptions, parseListen } from './options.ts';
-import type { Log } from './ports.ts';
+import type { BlobExchange, Log } from './ports.ts';
 import { createPushSources } from './push-sources.ts';
 import { rememberOptions } from './remembered-options.ts';
 import { Replicator } from './replicator.ts';
@@ -98,7 +100,8 @@ async function compose(
   const stack = hostStack();
 
   const blobsDir = dataDir.file('blobs');
-  const blobs = await createBlobStore({ dir: blobsDir });
+  const budgetBytes = options.blobsBytes ?? (await defaultBudgetBytes(dataDir.path));
+  const blobs = await createBlobStore({ dir: blobsDir, room: () => budget.room() });
   closers.push(() => blobs.close());
   const logs = createLogStore({ dataDir: dataDir.path, nodeId: self, log });
   const isolation = await prepareIsolation({
@@ -174,9 +177,13 @@ async function compose(
     log,
   });
   const replicator = new Replicator({ store, gossip, log, others: () => agent.mayBeAlive() });
+  /** For what only saves time. */
+  const exchangeAhead: BlobExchange = {
+    fetch: (digest, asks) => exchange.fetch(digest, { ...asks, room: budget.roomAhead() }),
+  };
   const buildCaches = new BuildCaches({
     gossip,
-    exchange,
+    exchange: exchangeAhead,
     local: { stack, cacheVersion: stager.cacheVersion, packCache: stager.packCache },
     log,
     aliveOthers,
@@ -222,8 +229,11 @@ async function compose(
       startInstance: (spec) => runtime.start(spec),
       stopInstance: (id, reason) => runtime.stop(id, reason),
       fetchDroplet: ({ digest, sizeBytes, holders }) => {
-        exchange.fetch(digest, { sizeBytesMax: sizeBytes, holders }).catch((error: Error) => {
-          log.warn('droplet.fetch_failed', { digest, error });
+        // What a slot here needs may go over the budget: an app that runs is worth more.
+        const room = budget.isNeededHere(digest) ? {} : { room: budget.roomAhead() };
+        exchange.fetch(digest, { sizeBytesMax: sizeBytes, holders, ...room }).catch((error: Error) => {
+          if ((error as { code?: string }).code === 'over_budget') log.debug('droplet.not_fetched_ahead', { digest });
+          else log.warn('droplet.fetch_failed', { digest, error });
           agent.post({ type: 'dropletFetchFailed', digest, reason: error.message });
         });
       },
@@ -252,7 +262,7 @@ async function compose(
       },
     },
   });
-  const sources = createPushSources({ store: blobs.sources, exchange, gossip, aliveOthers, nowMs, log });
+  const sources = createPushSources({ store: blobs.sources, exchange: exchangeAhead, gossip, aliveOthers, nowMs, log });
   const sessions = new Sessions({
     self: { id: self, name: state.self.name },
     runner: runtime,
@@ -285,6 +295,7 @@ async function compose(
     psk,
     blobs,
     exchange,
+    room: () => budget.room(),
     sources,
     gossip,
     log,
@@ -292,12 +303,17 @@ async function compose(
     replicator,
     stager: {
       keepBuildpack: stager.keepBuildpack,
-      stage: (request) => {
+      stage: async (request) => {
+        await budget.makeRoom();
         const onLine = (text: string): void => {
           logs.append({ app: request.app.id, source: 'STG', stream: 'out', text });
           request.onLine(text);
         };
-        return stageWith({ stager, images: runtime.images }, { ...request, onLine });
+        try {
+          return await stageWith({ stager, images: runtime.images }, { ...request, onLine });
+        } finally {
+          budget.cachesChanged();
+        }
       },
     },
     view,
@@ -348,8 +364,24 @@ async function compose(
     appGone: async (app) => {
       await logs.remove(app);
       await stager.removeCache(app);
+      budget.cachesChanged();
     },
   });
+  const budget = new BlobBudget({
+    self,
+    budgetBytes,
+    blobs,
+    caches: { list: stager.listCaches, remove: stager.removeCache },
+    keeping: new Keeping({ gossip, holds: blobs.has, nowMs }),
+    view,
+    observed,
+    instancesHere: () => agent.instancesHere(),
+    unusedSinceMs: () => housekeeping.unusedSinceMs(),
+    nowMs,
+    log,
+  });
+  blobs.onGrowth(() => void budget.look());
+  void budget.look();
   const admit = (): void => {
     gossip.setAdmitted(
       new Map([...view().nodes.keys()].filter((node) => node !== self).map((node) => [node, { addresses: [] }])),
@@ -429,6 +461,7 @@ async function compose(
     agent.post({ type: 'leave', keepInstances });
     clearInterval(measuring);
     housekeeping.stop();
+    budget.stop();
     if (!keepInstances) await until(() => !agent.hasLiveInstances(), INSTANCES_STOP_TIMEOUT_MS);
     await server.close();
     await stager.close();

@@ -101,17 +101,27 @@ export class Housekeeping {
     this.removeGone();
   }
 
-  async collectBlobs(): Promise<void> {
+  /** Since when each blob here has been of no release, on the node's clock; a look brings it up to date. */
+  unusedSinceMs(): ReadonlyMap<Digest, number> {
+    this.#noteUnused();
+    return this.#unused;
+  }
+
+  #noteUnused(): void {
     const used = new Set<Digest>();
     for (const app of this.#view().apps.values()) for (const { droplet } of app.releases) used.add(droplet.digest);
     const nowMs = this.#nowMs();
-    for (const digest of this.#blobs.list()) {
-      if (used.has(digest)) {
-        this.#unused.delete(digest);
-        continue;
-      }
-      const sinceMs = this.#unused.get(digest) ?? nowMs;
-      this.#unused.set(digest, sinceMs);
+    const held = new Set(this.#blobs.list());
+    for (const digest of this.#unused.keys()) {
+      if (used.has(digest) || !held.has(digest)) this.#unused.delete(digest);
+    }
+    for (const digest of held) if (!used.has(digest) && !this.#unused.has(digest)) this.#unused.set(digest, nowMs);
+  }
+
+  async collectBlobs(): Promise<void> {
+    this.#noteUnused();
+    const nowMs = this.#nowMs();
+    for (const [digest, sinceMs] of [...this.#unused]) {
       if (nowMs - sinceMs < STAGED_GRACE_MS) continue;
       this.#unused.delete(digest);
       try {

@@ -21,6 +21,8 @@ export type StartOptions = {
   runtime?: RuntimeChoice;
   /** Memory that instances may take on this node; absent: decided from the machine's memory. */
   memoryBytes?: number;
+  /** What blobs and build caches may take on this node's disk; absent: a share of the file system. */
+  blobsBytes?: number;
   /** Domain of default routes; only the first node of a cluster decides it. */
   domain?: string;
   labels?: Record<string, string>;
@@ -62,6 +64,8 @@ export const START_DEFAULTS = {
 const NODE_NAME_CHARS_MAX = 63;
 const LABELS_MAX = 32;
 const ALLOW_NETWORKS_MAX = 32;
+/** Below this not even the sources of a small app and its droplet fit. */
+const BLOBS_BYTES_MIN = 1024 * 1024;
 /** Below this not even one small instance fits. */
 const MEMORY_BYTES_MIN = 16 * 1024 * 1024;
 
@@ -101,6 +105,13 @@ const schema = v.strictObject(
         v.number('should be a number of bytes'),
         v.safeInteger('should be a whole number of bytes'),
         v.minValue(MEMORY_BYTES_MIN, 'should be at least 16M'),
+      ),
+    ),
+    blobsBytes: v.optional(
+      v.pipe(
+        v.number('should be a number of bytes'),
+        v.safeInteger('should be a whole number of bytes'),
+        v.minValue(BLOBS_BYTES_MIN, 'should be at least 1M'),
       ),
     ),
     domain: v.optional(

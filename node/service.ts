@@ -21,6 +21,7 @@ import type {
   ObservedView,
   PushSources,
   RecordedEvent,
+  Room,
   Stager,
 } from './ports.ts';
 import type { Replicator } from './replicator.ts';
@@ -48,6 +49,8 @@ export type ServiceParts = {
   psk: string;
   blobs: BlobStore;
   exchange: BlobExchange;
+  /** What copies that other nodes ask this one to hold may fill. */
+  room(): Room;
   gossip: Gossip;
   log: Log;
   reader: ClusterReader;
@@ -225,7 +228,11 @@ export class Service implements NodeService {
     if (typeof sizeBytes !== 'number' || !(sizeBytes >= 0)) throw new Error('sizeBytes should be a number');
     const { blobs, exchange } = this.#parts;
     if (!blobs.has(digest as Digest)) {
-      await exchange.fetch(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from] });
+      await exchange.fetch(digest as Digest, {
+        sizeBytesMax: sizeBytes,
+        holders: [from],
+        room: this.#parts.room(),
+      });
     }
     return { held: true };
   }

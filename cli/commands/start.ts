@@ -72,6 +72,8 @@ export function startOptions(options: Options): StartOptions {
   if (runtime !== undefined) start.runtime = parseChoice(runtime, '--runtime', ['auto', 'docker', 'process']);
   const memory = textOption(options, 'memory');
   if (memory !== undefined) start.memoryBytes = parseSize(memory, '--memory');
+  const blobs = textOption(options, 'blobs');
+  if (blobs !== undefined) start.blobsBytes = parseSize(blobs, '--blobs');
   const domain = textOption(options, 'domain');
   if (domain !== undefined) start.domain = domain.toLowerCase();
   const labels = textsOption(options, 'label');

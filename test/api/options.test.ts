@@ -40,6 +40,7 @@ describe('start options', () => {
     [{ dataDir: '/d', listen: '7600' }, 'listen should be HOST:PORT, for example 127.0.0.1:7600'],
     [{ dataDir: '/d', http: '0.0.0.0:70000' }, 'http should be HOST:PORT, for example 127.0.0.1:7600'],
     [{ dataDir: '/d', runtime: 'vm' }, 'runtime should be auto, docker or process'],
+    [{ dataDir: '/d', blobsBytes: 5 }, 'blobsBytes should be at least 1M'],
     [{ dataDir: '/d', memoryBytes: 5 }, 'memoryBytes should be at least 16M'],
     [
       { dataDir: '/d', allowNetworks: ['fd00::/8'] },
