@@ -7,7 +7,17 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import { type CoreConfig, silenceMs } from './config.ts';
-import { RENDEZVOUS_WEIGHTS, rendezvousWeight } from './hash.ts';
+import { rendezvousWeight } from './hash.ts';
+import {
+  countConnected,
+  findSilent,
+  isLarge,
+  isWitness,
+  lookAfter,
+  lookWhereTooFewDid,
+  nextToProbe,
+  probe,
+} from './probing.ts';
 import { type CoreState, compareText, type Member, type Suspicion } from './state.ts';
 import type { Effect, MemberStatus, MembershipMessage, Report } from './types.ts';
 
@@ -256,41 +266,6 @@ function endSuspicions(state: CoreState, nowMs: number, due: Member[]): void {
   }
 }
 
-/** Adds the alive members that were not heard for too long. */
-function findSilent(state: CoreState, nowMs: number, due: Member[]): void {
-  const boundMs = silenceMs(state.config, state.members.size);
-  state.silenceAtMs = Number.POSITIVE_INFINITY;
-  for (const member of state.members.values()) {
-    if (member.status !== 'alive' || member.probing || !isWitness(state, member, state.members.size)) continue;
-    const overdueAtMs = member.heardAtMs + boundMs;
-    if (nowMs >= overdueAtMs) due.push(member);
-    else state.silenceAtMs = Math.min(state.silenceAtMs, overdueAtMs);
-  }
-}
-
-/** Looks at that time, unless others have done so. */
-function lookAfter(state: CoreState, member: Member, atMs: number): void {
-  if (member.suspicion?.witnesses.has(state.self.node)) return;
-  member.looksAtMs = Math.min(member.looksAtMs, atMs);
-  state.looksAtMs = Math.min(state.looksAtMs, atMs);
-}
-
-function lookWhereTooFewDid(state: CoreState, nowMs: number, effects: Effect[]): void {
-  state.looksAtMs = Number.POSITIVE_INFINITY;
-  const due: Member[] = [];
-  for (const member of state.members.values()) {
-    if (nowMs < member.looksAtMs) {
-      state.looksAtMs = Math.min(state.looksAtMs, member.looksAtMs);
-      continue;
-    }
-    member.looksAtMs = Number.POSITIVE_INFINITY;
-    const witnesses = member.suspicion?.witnesses.size ?? 0;
-    const isOpen = member.status === 'alive' || member.status === 'suspect';
-    if (isOpen && witnesses < state.config.witnessesWanted) due.push(member);
-  }
-  for (const member of due.sort((a, b) => compareText(a.node, b.node))) probe(state, member, effects);
-}
-
 /** It lives: it said or answered something. */
 function hear(state: CoreState, member: Member, nowMs: number): void {
   member.heardAtMs = nowMs;
@@ -317,43 +292,8 @@ function isOutdated(state: CoreState, member: Member, effects: Effect[]): boolea
   return true;
 }
 
-/**
- * Round robin, so that every member (in a large cluster: every neighbour) is probed once per round; the order differs from node to node, so that the probes of
- * one member are spread over the round.
- */
-function nextToProbe(state: CoreState): Member | undefined {
-  let next: { member: Member; turn: number } | undefined;
-  let first: { member: Member; turn: number } | undefined;
-  const neighboursOnly = isLarge(state);
-  for (const member of state.members.values()) {
-    if (member.status !== 'alive' && member.status !== 'suspect') continue;
-    if (neighboursOnly && !member.connected) continue;
-    const { turn } = member;
-    if (first === undefined || turn < first.turn) first = { member, turn };
-    if (turn > state.probedTurn && (next === undefined || turn < next.turn)) next = { member, turn };
-  }
-  const chosen = next ?? first;
-  if (chosen !== undefined) state.probedTurn = chosen.turn;
-  return chosen?.member;
-}
-
 /** Two, as one of them may fail too. */
 const DEATH_HERALDS = 2;
-
-/** Too large for a connection to everyone. */
-const isLarge = (state: CoreState): boolean => state.members.size > state.config.membersProbedMax;
-
-/** Whether this node is one of about witnessesMax out of `among` that look at the member. Its own turn is as good as chance. */
-function isWitness(state: CoreState, member: Member, among: number): boolean {
-  const { witnessesMax } = state.config;
-  return among <= witnessesMax || member.turn / RENDEZVOUS_WEIGHTS < witnessesMax / among;
-}
-
-function countConnected(state: CoreState): number {
-  let count = 0;
-  for (const member of state.members.values()) if (member.connected) count++;
-  return count;
-}
 
 /** In a large cluster nobody adds to a suspicion that has its witnesses. */
 function isKnownEnough(state: CoreState, { suspicion }: Member, refused: boolean): boolean {
@@ -366,16 +306,6 @@ function isKnownEnough(state: CoreState, { suspicion }: Member, refused: boolean
 function saysDead(state: CoreState, { suspicion }: Member): boolean {
   if (state.members.size <= state.config.witnessesMax || suspicion === undefined) return true;
   return [...suspicion.witnesses].sort(compareText).slice(0, DEATH_HERALDS).includes(state.self.node);
-}
-
-function probe(state: CoreState, member: Member, effects: Effect[]): void {
-  if (member.probing) return;
-  member.probing = true;
-  effects.push({
-    type: 'probe',
-    node: member.node,
-    timeoutMs: state.config.probeTimeoutMs * (1 + state.latenessScore),
-  });
 }
 
 function suspect(
