@@ -250,8 +250,8 @@ export const MUTANTS: Mutant[] = [
     changes: [
       {
         file: 'reconcile.ts',
-        find: "if (old !== serving || app.strategy === 'recreate') stop",
-        replace: "if (app.strategy === 'recreate') stop",
+        find: "else stop(state, old, 'replaced', nowMs, effects);",
+        replace: '',
       },
     ],
     provoke: { nodes: 1, apps: 1, instances: 1, slack: 2, users: ['push'], faults: [] },
@@ -260,6 +260,46 @@ export const MUTANTS: Mutant[] = [
     name: 'adopted-is-nothing',
     fault: 'an instance that was just adopted does not count as serving',
     changes: [{ file: 'reconcile.ts', find: "instance.state === 'starting' && instance.everReady", replace: 'false' }],
+  },
+  {
+    name: 'oldest-stays',
+    fault: 'of two copies of one release on a node, the one that was told to stop is kept',
+    changes: [{ file: 'reconcile.ts', find: 'const best = current[0];', replace: 'const best = current.at(-1);' }],
+  },
+  {
+    name: 'newest-serves',
+    fault: 'of two adopted copies of different releases, the newer one is taken for the one that serves',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: "serving?.state === 'starting' && mayServeInstead(old, serving)",
+        replace: 'false',
+      },
+    ],
+  },
+  {
+    name: 'waits-unseen',
+    fault: 'a slot that waits out its crashes does not say so when another release ran there in between',
+    changes: [{ file: 'reconcile.ts', find: 'recordCrash(state, own, history);', replace: '{}' }],
+  },
+  {
+    name: 'crashers-move',
+    fault: 'an app that keeps crashing, or its roll-out, counts as settled each time it runs for a moment',
+    changes: [
+      { file: 'placement.ts', find: '} else if (crashes > 0) this', replace: '} else if (crashes < 0) this' },
+      { file: 'placement.ts', find: "if (state === 'ready') this.#outdated.add(key);", replace: '' },
+    ],
+  },
+  {
+    name: 'no-way-in',
+    fault: 'an old copy that fills the room for the new one stays, though the new one runs on a node that drains',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: 'if (isHandedOver(input, own, serving)) {',
+        replace: 'if (slotKey === undefined) {',
+      },
+    ],
   },
 ];
 
