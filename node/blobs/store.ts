@@ -57,6 +57,8 @@ export const createBlobStore = async (options: {
     passing: await readSizes(layout.manifests.passing),
   };
   const worker = new WorkerHandle(options.dir);
+  /** Those that came as parts of an upload. */
+  const taken = new Set<Digest>();
   const usedAtMs = new Map<Digest, number>();
   const growthListeners = new Set<() => void>();
   const listeners = new Set<() => void>();
@@ -103,7 +105,10 @@ export const createBlobStore = async (options: {
   const takeAway = async ({ digest, stay }: Candidate): Promise<boolean> => {
     const path = layout.manifest(digest, stay);
     if (!sizes[stay].delete(digest)) return false;
-    if (stay === 'passing') usedAtMs.delete(digest);
+    if (stay === 'passing') {
+      usedAtMs.delete(digest);
+      taken.delete(digest);
+    }
     await rm(path, { force: true });
     return true;
   };
@@ -135,12 +140,15 @@ export const createBlobStore = async (options: {
       const { digest, sizeBytes } = await feedAll(worker.begin('take', { bytesMax, ...room() }), source, {
         endsWhenCut: true,
       });
-      if (sizeBytes > 0) note(digest, sizeBytes, 'passing');
+      if (sizeBytes === 0) return;
+      taken.add(digest);
+      note(digest, sizeBytes, 'passing');
     },
     async assemble(chunks, { sizeBytesMax }) {
       const { pieces, ...stored } = await worker.begin('assemble', { chunks, sizeBytesMax, stay: 'passing' }).result;
       note(stored.digest, stored.sizeBytes, 'passing');
-      for (const piece of pieces) await takeAway({ digest: piece, stay: 'passing' });
+      // Another app's source may be all in this one, too.
+      for (const piece of pieces) if (taken.has(piece)) await takeAway({ digest: piece, stay: 'passing' });
       return stored;
     },
     has: (digest) => sizes.passing.has(digest),
