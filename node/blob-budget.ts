@@ -6,7 +6,7 @@ import type { AppId, Digest, NodeId } from '../crdt/ids.ts';
 import type { DesiredView } from '../crdt/view.ts';
 import { type Eviction, type EvictionFacts, evictionOrder, firstThatFree } from './eviction.ts';
 import type { Keeping, KeepQuestion } from './keeping.ts';
-import type { Log, ObservedView, Room } from './ports.ts';
+import type { BlobUsage, Log, ObservedView, Room } from './ports.ts';
 
 /** Of the file system that the data directory is on, unless --blobs says otherwise. */
 const DISK_SHARE = 0.5;
@@ -76,6 +76,11 @@ export class BlobBudget {
   room(): Room {
     const bytes = Math.max(0, this.#parts.budgetBytes - this.#usedBytes + this.#freeableBytes);
     return { bytes, refusal: this.#refusal() };
+  }
+
+  /** As of the last look. */
+  usage(): BlobUsage {
+    return { usedBytes: this.#usedBytes, budgetBytes: this.#parts.budgetBytes };
   }
 
   /** For copies ahead of time: nothing is given up for them, nor do they bring the node so near its budget that they go again. */

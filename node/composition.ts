@@ -15,6 +15,7 @@ import { openClusterState } from './cluster-state.ts';
 import { initialState } from './core/state.ts';
 import type { Report } from './core/types.ts';
 import { DataDir } from './data-dir.ts';
+import { DropletFetches } from './droplet-fetches.ts';
 import { EventLog } from './event-log.ts';
 import { createGossip } from './gossip/gossip.ts';
 import { checkReport } from './gossip/messages.ts';
@@ -176,6 +177,25 @@ async function compose(
     },
     log,
   });
+  const budget = new BlobBudget({
+    self,
+    budgetBytes,
+    blobs,
+    caches: { list: stager.listCaches, remove: stager.removeCache },
+    keeping: new Keeping({ gossip, holds: blobs.has, nowMs }),
+    view,
+    observed,
+    instancesHere: () => agent.instancesHere(),
+    unusedSinceMs: () => housekeeping.unusedSinceMs(),
+    nowMs,
+    log,
+  });
+  const dropletFetches = new DropletFetches({
+    exchange,
+    budget,
+    failed: (digest, reason) => agent.post({ type: 'dropletFetchFailed', digest, reason }),
+    log,
+  });
   const replicator = new Replicator({ store, gossip, log, others: () => agent.mayBeAlive() });
   /** For what only saves time. */
   const exchangeAhead: BlobExchange = {
@@ -224,19 +244,14 @@ async function compose(
     state,
     log,
     nowMs,
-    onStep: () => service.notifyChanged(),
+    onStep: () => {
+      dropletFetches.look();
+      service.notifyChanged();
+    },
     actors: {
       startInstance: (spec) => runtime.start(spec),
       stopInstance: (id, reason) => runtime.stop(id, reason),
-      fetchDroplet: ({ digest, sizeBytes, holders }) => {
-        // What a slot here needs may go over the budget: an app that runs is worth more.
-        const room = budget.isNeededHere(digest) ? {} : { room: budget.roomAhead() };
-        exchange.fetch(digest, { sizeBytesMax: sizeBytes, holders, ...room }).catch((error: Error) => {
-          if ((error as { code?: string }).code === 'over_budget') log.debug('droplet.not_fetched_ahead', { digest });
-          else log.warn('droplet.fetch_failed', { digest, error });
-          agent.post({ type: 'dropletFetchFailed', digest, reason: error.message });
-        });
-      },
+      fetchDroplet: (wanted) => dropletFetches.fetch(wanted),
       probe: (node, timeoutMs) => {
         void gossip.probe(node, timeoutMs).then((result) => {
           if (result === 'ok') agent.post({ type: 'probeSucceeded', node });
@@ -295,7 +310,7 @@ async function compose(
     psk,
     blobs,
     exchange,
-    room: () => budget.room(),
+    budget,
     sources,
     gossip,
     log,
@@ -366,19 +381,6 @@ async function compose(
       await stager.removeCache(app);
       budget.cachesChanged();
     },
-  });
-  const budget = new BlobBudget({
-    self,
-    budgetBytes,
-    blobs,
-    caches: { list: stager.listCaches, remove: stager.removeCache },
-    keeping: new Keeping({ gossip, holds: blobs.has, nowMs }),
-    view,
-    observed,
-    instancesHere: () => agent.instancesHere(),
-    unusedSinceMs: () => housekeeping.unusedSinceMs(),
-    nowMs,
-    log,
   });
   blobs.onGrowth(() => void budget.look());
   void budget.look();
@@ -462,6 +464,7 @@ async function compose(
     clearInterval(measuring);
     housekeeping.stop();
     budget.stop();
+    dropletFetches.stop();
     if (!keepInstances) await until(() => !agent.hasLiveInstances(), INSTANCES_STOP_TIMEOUT_MS);
     await server.close();
     await stager.close();

@@ -265,6 +265,9 @@ export interface BlobStore {
 /** `bytes`: as stored, of what is not here yet. `refusal`: one line for people, with what to do. */
 export type Room = { bytes: number; refusal: string };
 
+/** What blobs and build caches of this node take on its disk, and may take. */
+export type BlobUsage = { usedBytes: number; budgetBytes: number };
+
 /** Brings blobs from other nodes into the local store, over their links. */
 export interface BlobExchange {
   /**
@@ -489,6 +492,7 @@ export interface NodeService {
   events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent>;
   /** What the app's instances use now, asked of the nodes that run them; those of a node that does not answer are left out. */
   usage(app: AppId): Promise<InstanceUsage[]>;
+  blobUsage(): BlobUsage;
   /** Why the slot is where it is, as this node's core sees the cluster now. Also of a slot that nobody asks for. */
   explain(slot: Slot): SlotExplanation;
   /** Where slots would go at once without the nodes, in the same view. Nothing changes. */

@@ -14,6 +14,7 @@ import { encodeInvite, INVITE_NODES_MAX, newInviteSecret } from './invite.ts';
 import type {
   BlobExchange,
   BlobStore,
+  BlobUsage,
   Gossip,
   Log,
   LogLine,
@@ -49,8 +50,8 @@ export type ServiceParts = {
   psk: string;
   blobs: BlobStore;
   exchange: BlobExchange;
-  /** What copies that other nodes ask this one to hold may fill. */
-  room(): Room;
+  /** `room`: what copies that other nodes ask this one to hold may fill. */
+  budget: { room(): Room; usage(): BlobUsage };
   gossip: Gossip;
   log: Log;
   reader: ClusterReader;
@@ -181,6 +182,10 @@ export class Service implements NodeService {
     return this.#parts.reader.events(options);
   }
 
+  blobUsage(): BlobUsage {
+    return this.#parts.budget.usage();
+  }
+
   usage: NodeService['usage'] = (app) => this.#parts.usage.usage(app);
 
   openSession: NodeService['openSession'] = (request, io) => this.#parts.sessions.open(request, io);
@@ -231,7 +236,7 @@ export class Service implements NodeService {
       await exchange.fetch(digest as Digest, {
         sizeBytesMax: sizeBytes,
         holders: [from],
-        room: this.#parts.room(),
+        room: this.#parts.budget.room(),
       });
     }
     return { held: true };

@@ -2,11 +2,12 @@
 
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
+import { formatBytes } from '../format.ts';
 
 export async function run({ client, output }: Context): Promise<void> {
   const status = await answer((await client()).v1.status.$get());
   output.result(status, () => {
-    const { node, cluster, user, members, instances, conflicts } = status;
+    const { node, cluster, user, members, instances, blobs, conflicts } = status;
     const counts = (of: Record<string, number>) =>
       Object.entries(of)
         .filter(([, count]) => count > 0)
@@ -19,6 +20,7 @@ export async function run({ client, output }: Context): Promise<void> {
       `nodes      ${counts(members)}`,
       `apps       ${status.apps}`,
       `instances  ${counts(instances)}`,
+      `blobs      ${formatBytes(blobs.usedBytes)} of ${formatBytes(blobs.budgetBytes)}`,
     ];
     for (const conflict of conflicts) lines.push(output.colours.yellow(`conflict   ${conflict}`));
     return lines.join('\n');

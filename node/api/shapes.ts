@@ -118,6 +118,8 @@ export type StatusShape = {
   members: Record<MemberStatus, number>;
   apps: number;
   instances: Record<InstanceState, number>;
+  /** What droplets, sources and build caches of this node take on its disk, and may take. */
+  blobs: { usedBytes: number; budgetBytes: number };
   /** Lost against a concurrent edit; one line each. */
   conflicts: string[];
 };

@@ -195,6 +195,7 @@ export function statusShape(service: NodeService, user: UserView): StatusShape {
     members,
     apps: view.apps.size,
     instances,
+    blobs: service.blobUsage(),
     conflicts: view.conflicts.map((conflict) => conflictLine(conflict, view)),
   };
 }

@@ -316,6 +316,10 @@ export class MemoryNode implements NodeService {
     };
   }
 
+  blobUsage() {
+    return { usedBytes: 3 * 1024 ** 2, budgetBytes: 10 * 1024 ** 3 };
+  }
+
   async usage(app: AppId): Promise<InstanceUsage[]> {
     const instances = this.observed().members.flatMap(({ report }) => report?.instances ?? []);
     return instances

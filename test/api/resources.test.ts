@@ -15,6 +15,7 @@ describe('status and nodes', () => {
       members: { alive: 1, suspect: 0, dead: 1, left: 0 },
       apps: 1,
       instances: { ready: 1 },
+      blobs: { usedBytes: 3 * 1024 ** 2, budgetBytes: 10 * 1024 ** 3 },
       conflicts: [],
     });
   });

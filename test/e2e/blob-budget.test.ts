@@ -19,9 +19,9 @@ let folder: string;
 beforeAll(async () => {
   cluster = await LocalCluster.create();
   small = await cluster.startNode({ name: 'small', args: ['--blobs', '7M'] });
-  const join_ = await cluster.invite(2);
+  const invite = await cluster.invite(2);
   for (const name of ['large-1', 'large-2']) {
-    await cluster.startNode({ name, join: join_, args: ['--blobs', '500M'] });
+    await cluster.startNode({ name, join: invite, args: ['--blobs', '500M'] });
   }
   await cluster.waitForAlive(3);
   folder = join(cluster.folder, 'app');
@@ -60,6 +60,9 @@ describe('a node with a small --blobs', () => {
     await waitFor('the node to be within its budget', DEADLINE_MS, async () => {
       return (await bytesOf(join(small.dataDir, 'blobs'))) <= BUDGET_BYTES;
     });
+    const { blobs } = await cluster.json<{ blobs: { usedBytes: number; budgetBytes: number } }>(small, ['status']);
+    expect(blobs.budgetBytes).toBe(BUDGET_BYTES);
+    expect(blobs.usedBytes).toBeGreaterThan(CONTENT_BYTES);
     const releases = await cluster.json<{ droplet: string }[]>(small, ['releases', 'site']);
     expect(releases).toHaveLength(VERSIONS);
     const held = await holders();
