@@ -18,7 +18,8 @@ const ROUNDS_MAX = 4;
 const CANDIDATES_MAX = 1_000;
 /** Running transfers hold up a look; who asks for room does not wait longer for it. */
 const LOOK_WAIT_MAX_MS = 3_000;
-const LOOK_INTERVAL_MS = 5 * 60_000;
+/** For what changes without a word: garbage ages, caches are used. Each look starts the worker, so not often. */
+const LOOK_INTERVAL_MS = 10 * 60_000;
 /** Others are asked again for what they would not keep after this. */
 const REFUSED_MS = 60_000;
 

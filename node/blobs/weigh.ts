@@ -5,6 +5,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
 import type { Stay } from './layout.ts';
+import type { PackId } from './manifest.ts';
 import type { Shelf } from './shelf.ts';
 
 export type Candidate = { digest: Digest; stay: Stay };
@@ -13,23 +14,27 @@ export type Weights = { usedBytes: number; unneededBytes: number; freesBytes: nu
 
 export function weigh(shelf: Shelf, candidates: readonly Candidate[]): Weights {
   const { layout } = shelf;
-  /** Manifests that refer to each stored chunk, by where it is. */
-  const references = new Map<string, number>();
+  /** How often each stored chunk is referred to: by its pack, then its offset. Numbers, because there may be millions. */
+  const references = new Map<PackId, Map<number, number>>();
   let neededBytes = 0;
   for (const [, manifest] of shelf.manifests()) {
-    for (const [place, storedBytes] of placesIn(manifest)) {
-      const count = references.get(place) ?? 0;
+    for (let index = 0; index < manifest.chunks; index++) {
+      const { pack, offset, storedBytes } = manifest.chunk(index);
+      const inPack = references.get(pack) ?? new Map<number, number>();
+      references.set(pack, inPack);
+      const count = inPack.get(offset) ?? 0;
       if (count === 0) neededBytes += storedBytes;
-      references.set(place, count + 1);
+      inPack.set(offset, count + 1);
     }
   }
   const freesBytes = candidates.map(({ digest, stay }) => {
     const manifest = shelf.manifest(digest, stay);
-    if (manifest === undefined) return 0;
     let freed = 0;
-    for (const [place, storedBytes] of placesIn(manifest)) {
-      const left = (references.get(place) ?? 1) - 1;
-      references.set(place, left);
+    for (let index = 0; index < (manifest?.chunks ?? 0); index++) {
+      const { pack, offset, storedBytes } = manifest!.chunk(index);
+      const inPack = references.get(pack)!;
+      const left = inPack.get(offset)! - 1;
+      inPack.set(offset, left);
       if (left === 0) freed += storedBytes;
     }
     return freed;
@@ -41,16 +46,6 @@ export function weigh(shelf: Shelf, candidates: readonly Candidate[]): Weights {
     unneededBytes: Math.max(0, packBytes - neededBytes),
     freesBytes,
   };
-}
-
-/** A blob may have a chunk more than once. */
-function placesIn(manifest: NonNullable<ReturnType<Shelf['manifest']>>): Map<string, number> {
-  const places = new Map<string, number>();
-  for (let index = 0; index < manifest.chunks; index++) {
-    const { pack, offset, storedBytes } = manifest.chunk(index);
-    places.set(`${pack} ${offset}`, storedBytes);
-  }
-  return places;
 }
 
 function folderBytes(path: string): number {
