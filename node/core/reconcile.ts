@@ -126,9 +126,15 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     running.find((instance) => instance.state === 'ready') ??
     // Adopted a moment ago: it serves for all that is known.
     running.find((instance) => instance.state === 'starting' && instance.everReady);
+  // One that does not answer may do so again before another one is ready, and costs nothing where there is room for both.
+  const recovering =
+    serving === undefined && app.strategy !== 'recreate' && hasRoom(state, app.memoryBytes)
+      ? running.find((instance) => instance.state === 'unhealthy')
+      : undefined;
   let serveInstead = 0;
   for (const old of running) {
     if (old === serving && app.strategy !== 'recreate') continue;
+    if (old === recovering) continue;
     if (app.strategy !== 'recreate' && serving?.state === 'starting' && mayServeInstead(old, serving)) serveInstead++;
     else stop(state, old, 'replaced', nowMs, effects);
   }

@@ -327,6 +327,22 @@ describe('a roll-out', () => {
     expect(one.map((instance) => [instance.state, instance.release])).toEqual([['ready', second.id]]);
   });
 
+  it('keeps an old copy that does not answer until the new one is ready: it may answer again', () => {
+    const before = app('hello', { release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before]);
+    cluster.run(5_000);
+    const old = cluster.starts[0]!.spec.id;
+    cluster.post('a', { type: 'instanceUnhealthy', id: old, reason: 'does not answer' });
+    cluster.startMs = 3_000;
+    cluster.changeApps([upgraded(before)]);
+    cluster.run(2_000);
+    expect(cluster.stops).toEqual([]);
+    cluster.post('a', { type: 'instanceReady', id: old });
+    expect(cluster.ready()).toHaveLength(1);
+    cluster.run(5_000);
+    expect(cluster.instances().map((one) => [one.state, one.release])).toEqual([['ready', second.id]]);
+  });
+
   it('keeps one old copy of a slot at most, whatever was tried in between', () => {
     const before = app('hello', { release: first, releases: [first] });
     const cluster = new LittleCluster(['a'], [before], { self: () => ({ memoryBytes: 128 * MIB }) });

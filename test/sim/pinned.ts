@@ -41,4 +41,5 @@ export const PINNED: { seed: number; taught: string }[] = [
   },
   { seed: 8008106, taught: 'an app that keeps crashing, and its roll-out, moved others each time it ran for a moment' },
   { seed: 9005435, taught: 'of two copies adopted on one node, of two releases, the one still starting was kept' },
+  { seed: 10007973, taught: 'an old copy that did not answer for a while was stopped before its replacement ran' },
 ];
