@@ -28,7 +28,6 @@ describeRuntime('docker runtime on Podman', onPodman, {
     'ends only the instance that runs out of memory',
     'keeps an instance within its disk limit: it cannot write more, or is ended',
     'has its kernel limits in force: memory, processes, and of processors a share and a bound',
-    'adopts what an earlier daemon left running, with its logs and its end',
   ],
 });
 
