@@ -5,7 +5,15 @@ import { describe, expect, it } from 'vitest';
 import { asAppId, asInstanceId, asReleaseId } from '../../crdt/ids.ts';
 import { dropletContainer, imageContainer } from '../../node/runtime/docker/container.ts';
 import { socketCandidates } from '../../node/runtime/docker/engine.ts';
-import { FRAME_BYTES_MAX, FrameSplitter, sinceOf } from '../../node/runtime/docker/frames.ts';
+import {
+  FRAME_BYTES_MAX,
+  FrameSplitter,
+  formatPosition,
+  type LogPosition,
+  parsePosition,
+  sinceOf,
+  Unread,
+} from '../../node/runtime/docker/frames.ts';
 import { exposedPort, ownCommand, ownUser, volumes } from '../../node/runtime/docker/image-config.ts';
 import { layersOf, mountArguments } from '../../node/runtime/docker/image-root.ts';
 import { bridgeName, bridgePrefix, subnet } from '../../node/runtime/docker/networks.ts';
@@ -212,6 +220,36 @@ describe("the engine's log", () => {
 
   it('is asked for from a time on, exactly', () => {
     expect(sinceOf('2026-01-02T03:04:05.000000001Z')).toBe('1767323045.000000001');
+  });
+
+  it('is read on after what was read, wherever the reader stopped, also when an engine tells whole seconds only', () => {
+    const log = [5, 5, 6, 6, 6, 8].map((second, index) => frame(1, `2026-01-02T03:04:0${second}Z ${index}\n`));
+    const frames = [...new FrameSplitter().push(Buffer.concat(log))];
+    /** As an engine answers that is asked from there on: its own times are exact, so the whole second comes again. */
+    const readOn = (from: LogPosition | undefined, stopAfter: number): { read: number[]; position: LogPosition } => {
+      const unread = new Unread(from);
+      const read: number[] = [];
+      for (const each of frames) {
+        if (read.length === stopAfter || (from !== undefined && each.at < from.at)) continue;
+        if (unread.isNew(each)) read.push(Number(each.bytes.toString()));
+      }
+      return { read, position: unread.position! };
+    };
+    for (let first = 0; first <= log.length; first++) {
+      for (let second = 0; second <= log.length - first; second++) {
+        const one = readOn(undefined, first);
+        const two = readOn(one.position, second);
+        const rest = readOn(two.position, Number.POSITIVE_INFINITY);
+        expect([...one.read, ...two.read, ...rest.read]).toEqual([0, 1, 2, 3, 4, 5]);
+      }
+    }
+  });
+
+  it('is read on from a position that was kept as text, and from its start when that is rubbish', () => {
+    const position = { at: '2026-01-02T03:04:05.000000000Z', frames: 3 };
+    expect(parsePosition(formatPosition(position))).toEqual(position);
+    for (const text of ['', '2026', '2026Z x', '\0\0\0', `${'9'.repeat(40)}`])
+      expect(parsePosition(text)).toBeUndefined();
   });
 });
 

@@ -24,6 +24,8 @@ const onPodman = () => dockerHarness({ engine: podman.engine });
 describeRuntime('docker runtime on Podman', onPodman, {
   only: [
     'keeps what an instance writes, also a last line without an end',
+    'adopts what an earlier daemon left running, with its logs and its end',
+    'learns the end and the last words of an instance that ended while no daemon ran',
     'asks an instance to end and keeps what it says meanwhile',
     'ends only the instance that runs out of memory',
     'keeps an instance within its disk limit: it cannot write more, or is ended',

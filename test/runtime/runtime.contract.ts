@@ -441,6 +441,9 @@ require('net').createServer().listen(process.env.PORT); setTimeout(() => { for (
       const first = await open();
       const spec = await start({ restartCount: 4 });
       const at = await first.ready(spec.id);
+      // Both within one second: some engines tell no more of when a line was written.
+      await get(at, '/log?text=said%20to%20the%20first');
+      await expect.poll(() => first.lines(spec), WAIT).toContain('said to the first');
       await first.runtime.close({ keepInstances: true });
       await get(at, '/log?text=said%20to%20nobody');
 
@@ -459,6 +462,8 @@ require('net').createServer().listen(process.env.PORT); setTimeout(() => { for (
       ]);
       await expect.poll(() => second.of(spec.id), WAIT).toEqual([{ type: 'instanceReady', id: spec.id }]);
       await expect.poll(() => second.lines(spec), WAIT).toContain('said to nobody');
+      const said = (await second.lines(spec)).filter((line) => line.startsWith('said'));
+      expect(said).toEqual(['said to the first', 'said to nobody']);
       expect(await get(at, '/')).toBe('hello');
       await get(at, '/exit?status=9');
       expect(await second.exitReason(spec.id)).toBe('exited with status 9');

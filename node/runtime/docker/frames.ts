@@ -40,6 +40,45 @@ export class FrameSplitter {
   }
 }
 
+/** How far a log was read: so many of the frames of that time. Docker notes nanoseconds, Podman tells whole seconds. */
+export type LogPosition = { at: string; frames: number };
+
+/** Leaves out of a log that is read again, from a position on, what was read up to there. Pure. */
+export class Unread {
+  readonly #from: LogPosition | undefined;
+  #again = 0;
+  #position: LogPosition | undefined;
+
+  constructor(from: LogPosition | undefined) {
+    this.#from = from;
+    this.#position = from;
+  }
+
+  /** After the last frame that was new. Undefined before any. */
+  get position(): LogPosition | undefined {
+    return this.#position;
+  }
+
+  /** Whether this frame, the next of the log, was not read before. */
+  isNew({ at }: Frame): boolean {
+    const from = this.#from;
+    // Asking from a time on includes that time.
+    if (from !== undefined && (at < from.at || (at === from.at && this.#again++ < from.frames))) return false;
+    this.#position = { at, frames: at === this.#position?.at ? this.#position.frames + 1 : 1 };
+    return true;
+  }
+}
+
+/** As it is kept in a file; undefined when the text is none. */
+export function parsePosition(text: string): LogPosition | undefined {
+  const match = /^(\S+Z) (\d{1,15})$/.exec(text);
+  return match === null ? undefined : { at: match[1]!, frames: Number(match[2]) };
+}
+
+export function formatPosition({ at, frames }: LogPosition): string {
+  return `${at} ${frames}`;
+}
+
 /** Nine digits of the second's fraction, in UTC, whatever the engine leaves out. */
 function sortable(at: string): string {
   const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/.exec(at);

@@ -5,7 +5,7 @@ import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promi
 import type { Container } from 'dockerode';
 import { LineSplitter } from '../lines.ts';
 import type { Pace } from '../output.ts';
-import { FrameSplitter, sinceOf } from './frames.ts';
+import { FrameSplitter, type LogPosition, sinceOf, Unread } from './frames.ts';
 
 const LINES_PER_TURN = 1_000;
 /** How long the rest of the output may take once the container has ended. */
@@ -15,7 +15,7 @@ const FOLLOW_AGAIN_MS = 1_000;
 export type FollowOptions = {
   container: Container;
   /** What an earlier daemon handed over last. */
-  after: string | undefined;
+  after: LogPosition | undefined;
   pace: Pace;
   onLine: (stream: 'out' | 'err', text: string) => void;
   /** A promise while the lines' sink is full. */
@@ -30,17 +30,17 @@ export class LogFollower {
   readonly #ended = new AbortController();
   readonly #lines = { out: new LineSplitter(), err: new LineSplitter() };
   readonly #following: Promise<void>;
-  #at: string | undefined;
+  #position: LogPosition | undefined;
 
   constructor(options: FollowOptions) {
     this.#options = options;
-    this.#at = options.after;
+    this.#position = options.after;
     this.#following = this.#follow();
   }
 
-  /** When the engine noted what was handed over last; undefined before anything was. */
-  get at(): string | undefined {
-    return this.#at;
+  /** After what was handed over last; undefined before anything was. */
+  get position(): LogPosition | undefined {
+    return this.#position;
   }
 
   /** For a container that has ended: hands over all that is left, within a time. */
@@ -81,29 +81,29 @@ export class LogFollower {
   async #read({ follow }: { follow: boolean }): Promise<void> {
     const { container, pace, onLine, ready } = this.#options;
     const { signal } = this.#abort;
-    const after = this.#at;
+    const after = this.#position;
     const asked = {
       stdout: true,
       stderr: true,
       timestamps: true,
       abortSignal: signal,
-      ...(after === undefined ? {} : { since: sinceOf(after) as unknown as number }),
+      ...(after === undefined ? {} : { since: sinceOf(after.at) as unknown as number }),
     };
     const chunks = follow
       ? ((await container.logs({ ...asked, follow })) as unknown as AsyncIterable<Buffer>)
       : [await container.logs({ ...asked, follow: false })];
     const frames = new FrameSplitter();
+    const unread = new Unread(after);
     for await (const chunk of chunks) {
       let count = 0;
       for (const frame of frames.push(chunk)) {
         if (signal.aborted) return;
-        // Asking from a time on includes that time.
-        if (after !== undefined && frame.at <= after) continue;
+        if (!unread.isNew(frame)) continue;
         for (const line of this.#lines[frame.stream].push(frame.bytes)) {
           onLine(frame.stream, line);
           if (++count % LINES_PER_TURN === 0) await nextTurn();
         }
-        this.#at = frame.at;
+        this.#position = unread.position;
       }
       await pace.spend(chunk.length, count);
       await ready();

@@ -17,6 +17,7 @@ import { descendants, listeningAt } from '../processtree.ts';
 import { STOP_GRACE_MS } from '../supervise.ts';
 import { terminate } from '../termination.ts';
 import { DISK_SAMPLE_MS, type DiskWatch, watchDisk } from '../watch.ts';
+import { formatPosition, type LogPosition, parsePosition } from './frames.ts';
 import { LogFollower } from './output.ts';
 
 /** While stopping, how often what is left is looked at. */
@@ -60,7 +61,7 @@ export type SupervisedContainer = {
 
 export async function superviseContainer(context: SuperviseContext, instance: SupervisedContainer): Promise<Watched> {
   const position = await readFile(instance.positionFile, 'utf8').catch(() => '');
-  return new Supervision(context, instance, position === '' ? undefined : position);
+  return new Supervision(context, instance, parsePosition(position));
 }
 
 class Supervision implements Watched {
@@ -76,12 +77,12 @@ class Supervision implements Watched {
   readonly #finished = Promise.withResolvers<void>();
   /** Wakes what waits when the container has ended or is let go of. */
   readonly #gone = new AbortController();
-  #notedPosition: string | undefined;
+  #notedPosition: LogPosition | undefined;
   #stopReason: string | undefined;
   #stopping = false;
   #detached = false;
 
-  constructor(context: SuperviseContext, instance: SupervisedContainer, position: string | undefined) {
+  constructor(context: SuperviseContext, instance: SupervisedContainer, position: LogPosition | undefined) {
     this.#context = context;
     this.#instance = instance;
     this.#notedPosition = position;
@@ -170,10 +171,12 @@ class Supervision implements Watched {
   }
 
   async #notePosition(): Promise<void> {
-    const { at } = this.#output;
-    if (at === undefined || at === this.#notedPosition) return;
-    this.#notedPosition = at;
-    await writeFileAtomic(this.#instance.positionFile, at, { mode: 0o600, fsync: false }).catch(() => {});
+    const { position } = this.#output;
+    if (position === undefined || position === this.#notedPosition) return;
+    this.#notedPosition = position;
+    await writeFileAtomic(this.#instance.positionFile, formatPosition(position), { mode: 0o600, fsync: false }).catch(
+      () => {},
+    );
   }
 
   async #neverHealthy(problem: string): Promise<void> {
