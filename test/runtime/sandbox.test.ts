@@ -3,7 +3,7 @@
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Sandbox, SandboxResult, SandboxRun } from '../../node/ports.ts';
 import type { Isolation } from '../../node/runtime/confinement.ts';
@@ -113,7 +113,7 @@ describe.each([
       outputBytesMax: 10 * MIB,
       onOutput: async (chunk) => {
         most = Math.max(most, ++busy);
-        await delay(1);
+        await nextTurn();
         busy--;
         handled += chunk.length;
       },

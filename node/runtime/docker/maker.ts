@@ -30,7 +30,7 @@ export type MakerParts = {
   callFilter: string | undefined;
   /** Stack → id of its image. */
   stacks: ReadonlyMap<string, string>;
-  /** Whether each container gets a disk of its own  that the kernel enforces. */
+  /** Whether each container gets a disk of its own that the kernel enforces. */
   ownDisks: boolean;
   log: Log;
 };
