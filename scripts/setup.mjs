@@ -40,6 +40,7 @@ const SYSTEM_FOR_TESTS = [
   { program: 'ruby', package: 'ruby', use: 'the ruby buildpack' },
   { program: 'bundle', package: 'bundler', use: 'the ruby buildpack' },
   { program: 'puma', package: 'puma', use: 'the ruby buildpack' },
+  { program: 'rackup', package: 'ruby-rack', use: 'the ruby buildpack' },
   { program: 'go', package: 'golang-go', use: 'the go buildpack' },
   { program: 'javac', package: 'default-jdk-headless', use: 'the java buildpack' },
   { program: 'mvn', package: 'maven', use: 'the java buildpack' },
