@@ -30,7 +30,7 @@ type BudgetedBlobs = {
   evict(blobs: readonly Blob[]): Promise<void>;
   sourcesUsedAtMs(): ReadonlyMap<Digest, number>;
 };
-type CacheUse = { app: AppId; bytes: number; usedAtMs: number };
+export type CacheUse = { app: AppId; bytes: number; usedAtMs: number };
 
 export type BlobBudgetParts = {
   self: NodeId;
@@ -55,7 +55,8 @@ export class BlobBudget {
   readonly #parts: BlobBudgetParts;
   readonly #refusedUntilMs = new Map<Digest, number>();
   readonly #timer: NodeJS.Timeout;
-  #caches: CacheUse[] | undefined;
+  /** As they are now, or were asked for; undefined once they have changed, perhaps while that was under way. */
+  #caches: Promise<CacheUse[]> | undefined;
   #usedBytes = 0;
   /** What could go if it had to. */
   #freeableBytes = 0;
@@ -158,9 +159,9 @@ export class BlobBudget {
 
   /** `neededBytes`: on disk when everything that nothing refers to is gone. */
   async #measure(): Promise<{ order: { eviction: Eviction; freesBytes: number }[]; neededBytes: number }> {
-    const { blobs, caches } = this.#parts;
-    this.#caches ??= await caches.list();
-    const evictions = evictionOrder(this.#facts()).slice(0, CANDIDATES_MAX);
+    const { blobs } = this.#parts;
+    const listed = await this.#listCaches();
+    const evictions = evictionOrder(this.#facts(listed)).slice(0, CANDIDATES_MAX);
     const candidates = evictions.flatMap(asBlob);
     const { usedBytes, unneededBytes, freesBytes } = await blobs.weigh(candidates);
     let at = 0;
@@ -168,7 +169,7 @@ export class BlobBudget {
       eviction,
       freesBytes: eviction.kind === 'cache' ? eviction.bytes : (freesBytes[at++] ?? 0),
     }));
-    this.#usedBytes = usedBytes + this.#caches.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#usedBytes = usedBytes + listed.reduce((sum, { bytes }) => sum + bytes, 0);
     this.#freeableBytes = order.reduce((sum, one) => sum + one.freesBytes, unneededBytes);
     return { order, neededBytes: this.#usedBytes - unneededBytes };
   }
@@ -205,7 +206,18 @@ export class BlobBudget {
     return [...gone, ...chosen.filter((one) => 'othersMin' in one && !stayed.has(one.digest))];
   }
 
-  #facts(): EvictionFacts {
+  async #listCaches(): Promise<CacheUse[]> {
+    this.#caches ??= this.#parts.caches.list();
+    const listing = this.#caches;
+    try {
+      return await listing;
+    } catch (error) {
+      if (this.#caches === listing) this.#caches = undefined;
+      throw error;
+    }
+  }
+
+  #facts(caches: CacheUse[]): EvictionFacts {
     const { self, blobs, keeping, nowMs } = this.#parts;
     const releases = new Map<Digest, { current: boolean; releasedAtMs: number }>();
     for (const app of this.#parts.view().apps.values()) {
@@ -235,7 +247,7 @@ export class BlobBudget {
       othersHolding: (digest) => others.get(digest) ?? [],
       pinned: new Set([...keeping.promised(), ...this.#refusedUntilMs.keys()]),
       sources: [...blobs.sourcesUsedAtMs()].map(([digest, usedAtMs]) => ({ digest, usedAtMs })),
-      caches: this.#caches ?? [],
+      caches,
     };
   }
 

@@ -2,7 +2,7 @@
 
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { asDigest, asNodeId, type Digest } from '../../crdt/ids.ts';
-import { BlobBudget } from '../../node/blob-budget.ts';
+import { BlobBudget, type CacheUse } from '../../node/blob-budget.ts';
 import type { ObservedView } from '../../node/ports.ts';
 import { app, desired, release } from '../core/little-cluster.ts';
 
@@ -19,7 +19,10 @@ const old = release(1);
 const garbage = asDigest('sha256:garbage');
 
 /** A node that may use 100 MiB; each blob takes as much as is given here. */
-function node(sizes: [Digest, number][], options: { refuse?: boolean; running?: boolean } = {}) {
+function node(
+  sizes: [Digest, number][],
+  options: { refuse?: boolean; running?: boolean; caches?: () => CacheUse[]; weighing?: () => void } = {},
+) {
   const held = new Map(sizes);
   const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
   const used = () => [...held.values()].reduce((sum, bytes) => sum + bytes, 0);
@@ -34,17 +37,20 @@ function node(sizes: [Digest, number][], options: { refuse?: boolean; running?: 
     budgetBytes: 100 * MiB,
     blobs: {
       list: () => [...held.keys()],
-      weigh: async (candidates) => ({
-        usedBytes: used(),
-        unneededBytes: 0,
-        freesBytes: candidates.map(({ digest }) => held.get(digest) ?? 0),
-      }),
+      weigh: async (candidates) => {
+        options.weighing?.();
+        return {
+          usedBytes: used(),
+          unneededBytes: 0,
+          freesBytes: candidates.map(({ digest }) => held.get(digest) ?? 0),
+        };
+      },
       evict: async (blobs) => {
         for (const { digest } of blobs) held.delete(digest);
       },
       sourcesUsedAtMs: () => new Map(),
     },
-    caches: { list: async () => [], remove: async () => {} },
+    caches: { list: async () => options.caches?.() ?? [], remove: async () => {} },
     keeping: {
       promised: () => [],
       giveUpWhatOthersKeep: async (questions, giveUp) => {
@@ -107,5 +113,23 @@ describe('the budget for blobs', () => {
     await budget.look();
     expect(held()).toHaveLength(2);
     expect(budget.room().bytes).toBe(0);
+  });
+
+  it('counts the caches anew when they change while it looks', async () => {
+    let cacheBytes = 10 * MiB;
+    let staged = false;
+    const { budget, log } = node([[current.droplet.digest, 40 * MiB]], {
+      running: true,
+      caches: () => [{ app: app('hello').id, bytes: cacheBytes, usedAtMs: 0 }],
+      weighing: () => {
+        if (staged) return;
+        staged = true;
+        cacheBytes = 20 * MiB;
+        budget.cachesChanged();
+      },
+    });
+    await budget.look();
+    expect(budget.usage().usedBytes).toBe(60 * MiB);
+    expect(log.warn).not.toHaveBeenCalled();
   });
 });
