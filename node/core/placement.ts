@@ -214,7 +214,7 @@ class AppPlacement {
       if (crowded === undefined || (counts.get(node.node) ?? 0) > (counts.get(crowded.node) ?? 0)) crowded = node;
     }
     if (crowded === undefined || (counts.get(crowded.node) ?? 0) - (counts.get(best.node) ?? 0) < 2) return false;
-    const moving = this.#slots.findLast((slot) => this.#owner.get(slotKey(slot)) === crowded);
+    const moving = this.#nextToMove(crowded, best, () => true);
     if (moving === undefined) return false;
     this.#record?.({ slot: moving, why: 'balance', owner: best.node, from: crowded.node }, () =>
       this.#consider(last, release),
@@ -254,10 +254,31 @@ class AppPlacement {
     const [fromZone, toZone] = [zoneOf(from), zoneOf(to)];
     if (fromZone !== toZone && (zones.get(toZone) ?? 0) >= (zones.get(fromZone) ?? 0) && toZone !== '')
       return undefined;
-    return this.#slots.findLast((slot) => {
-      const key = slotKey(slot);
-      return this.#owner.get(key) === from && !this.#shaky.has(key) && !this.#outdated.has(key);
-    });
+    return this.#nextToMove(from, to, (key) => !this.#shaky.has(key) && !this.#outdated.has(key));
+  }
+
+  /**
+   * One that starts on `to` already, if there is any, so that a move that has begun goes on, and a daemon that was away gets
+   * back what ran on there; else the last one.
+   */
+  #nextToMove(from: Candidate, to: Candidate, mayMove: (key: string) => boolean): Slot | undefined {
+    let last: Slot | undefined;
+    for (let at = this.#slots.length - 1; at >= 0; at--) {
+      const key = this.#keys[at]!;
+      if (this.#owner.get(key) !== from || !mayMove(key)) continue;
+      if (this.#startsOn(key, to)) return this.#slots[at];
+      last ??= this.#slots[at];
+    }
+    return last;
+  }
+
+  #startsOn(key: string, node: Candidate): boolean {
+    const release = this.#release;
+    if (release === undefined) return false;
+    return (this.#holders.get(key) ?? []).some(
+      ({ candidate, instance }) =>
+        candidate === node && instance.state === 'starting' && isCurrent(instance, this.#app, release),
+    );
   }
 
   move(slot: Slot, from: Candidate, to: Candidate): void {

@@ -122,6 +122,28 @@ describe('a restart of all daemons', () => {
   });
 });
 
+describe('a daemon that is back later than the others waited for it', () => {
+  it.each([2, 3])('gets back what ran on there, of %i nodes: only what was started instead goes', (count) => {
+    const names = ['a', 'b', 'c'].slice(0, count);
+    const cluster = settled(names, [app('hello', { scale: { web: count } })]);
+    const before = cluster.starts.map(({ spec }) => spec.id).sort();
+    cluster.killDaemon('a');
+    cluster.run(4_000);
+    expect(cluster.starts).toHaveLength(count + 1);
+    cluster.adoptionMs = 1_500;
+    cluster.restart('a');
+    cluster.run(20_000);
+    expect(cluster.starts).toHaveLength(count + 1);
+    expect(cluster.stops.map(({ id }) => id)).toEqual([cluster.starts.at(-1)!.spec.id]);
+    expect(
+      cluster
+        .instances()
+        .map(({ id }) => id)
+        .sort(),
+    ).toEqual(before);
+  });
+});
+
 describe('a partition', () => {
   it('leaves each side serving, and one instance a slot after it heals', () => {
     const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 3 } })]);

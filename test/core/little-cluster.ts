@@ -160,10 +160,15 @@ export class LittleCluster {
 
   /** The whole machine goes: daemon and instances. Its kernel refuses connections from then on, or stays silent. */
   kill(name: string, how: 'refused' | 'silent' = 'refused'): void {
+    this.hosts.get(asNodeId(name))!.running.clear();
+    this.killDaemon(name, how);
+  }
+
+  /** Its instances run on. */
+  killDaemon(name: string, how: 'refused' | 'silent' = 'refused'): void {
     const node = asNodeId(name);
     const host = this.hosts.get(node)!;
     host.up = false;
-    host.running.clear();
     host.connected.clear();
     if (how === 'silent') return;
     for (const [other, peer] of this.hosts) {
