@@ -83,6 +83,22 @@ describe('a node with a container engine', () => {
     await open(cluster, docker(), HOST);
   });
 
+  it('gets its slot back when the other node had filled it meanwhile', async () => {
+    const before = await idsOn(docker());
+    cluster.killDaemon(docker());
+    await waitFor('the other node to fill both slots', DEADLINE_MS, async () => {
+      expect(await idsOn(sandbox())).toHaveLength(2);
+      return true;
+    });
+    await cluster.restartNode(docker());
+    await waitFor('each node to run one instance', DEADLINE_MS, async () => {
+      expect([await idsOn(docker()), await idsOn(sandbox())]).toEqual([before, [expect.any(String)]]);
+      return true;
+    });
+    expect(await containers()).toEqual(before);
+    await open(cluster, docker(), HOST);
+  });
+
   it('takes an image of its engine, and another such node runs it too', async () => {
     const second = await cluster.startNode({
       name: 'docker-2',
