@@ -1,5 +1,5 @@
-// Every sample app of every built-in buildpack, once on each runtime: staged by a node of a cluster, run by the node that has
-// the runtime, and answered through the router of the other.
+// Every sample app of every built-in buildpack, once on each runtime: run by the node that has the runtime, and answered through
+// the router of the other. One node stages it; the other runtime is given the same droplet.
 
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -25,6 +25,8 @@ const samplesOf = (packs: readonly string[]): Sample[] => SAMPLES.filter(({ pack
 /** Samples of one buildpack are releases of one app: what the first staging has downloaded and made is there for the next. */
 const appName = (pack: string): string => `sample-${pack}`;
 
+/** By sample: the release that was staged. */
+const staged = new Map<Sample, string>();
 let registry: Registry;
 let cluster: LocalCluster;
 const named = (name: string): LocalNode => cluster.nodes.find((node) => node.name === name)!;
@@ -56,23 +58,16 @@ describe.each(RUNTIMES)('the %s runtime', (runtime) => {
   describe.concurrent.each(HALVES.map((packs, which) => ({ packs, which })))(
     'half $which of the buildpacks',
     ({ packs, which }) => {
-      // Who staged a sample for one runtime does not do it for the other.
-      const staging = () => cluster.nodes[(which + RUNTIMES.indexOf(runtime)) % RUNTIMES.length]!;
+      const by = () => cluster.nodes[which]!;
       beforeEach(({ onTestFailed }) => onTestFailed(async () => console.error(await lastWords(cluster))));
 
-      it.sequential.each(samplesOf(packs))('$pack stages $app, which another node serves', async (sample) => {
-        const folder = await sampleFolder(sample, join(cluster.folder, `${runtime}-${SAMPLES.indexOf(sample)}`));
-        const name = appName(sample.pack);
-        const pushed = await cluster.json<RolloutShape>(staging(), ['push', folder, '--name', name], {
-          timeoutMs: PUSH_TIMEOUT_MS,
-        });
-        expect(pushed.buildpack).toBe(sample.pack);
-
+      it.sequential.each(samplesOf(packs))('runs $app of $pack, which another node serves', async (sample) => {
+        const running = await run(sample, by());
         const router = otherThan(runtime);
         await waitFor(`${router.name} to serve ${sample.app}`, SETTLE_DEADLINE_MS, async () => {
-          const { instances } = await appOf(cluster, router, name);
-          expect(instances).toMatchObject([{ node: runtime, release: pushed.release, state: 'ready' }]);
-          const { status, body } = await cluster.get(router, `${name}.localhost`);
+          const { instances } = await appOf(cluster, router, running.app);
+          expect(instances).toMatchObject([{ node: runtime, release: running.release, state: 'ready' }]);
+          const { status, body } = await cluster.get(router, `${running.app}.localhost`);
           expect([status, body]).toEqual([200, expect.stringMatching(sample.says)]);
           return true;
         });
@@ -85,6 +80,23 @@ it('two samples or more of each buildpack are there', () => {
   expect(DETECT_ORDER.filter((pack) => samplesOf([pack]).length < 2)).toEqual([]);
   expect(HALVES.flat().sort()).toEqual([...DETECT_ORDER].sort());
 });
+
+/** The sample as the current release of its app: staged by a node the first time, what that has made from then on. */
+async function run(sample: Sample, by: LocalNode): Promise<Pick<RolloutShape, 'app' | 'release'>> {
+  const app = appName(sample.pack);
+  const before = staged.get(sample);
+  if (before !== undefined) {
+    const rolledBack = await cluster.json<RolloutShape>(by, ['rollback', app, before]);
+    await cluster.json(by, ['start-app', app]);
+    return rolledBack;
+  }
+  const folder = await sampleFolder(sample, join(cluster.folder, `${SAMPLES.indexOf(sample)}`));
+  const timeoutMs = PUSH_TIMEOUT_MS;
+  const pushed = await cluster.json<RolloutShape>(by, ['push', folder, '--name', app], { timeoutMs });
+  expect(pushed.buildpack).toBe(sample.pack);
+  staged.set(sample, pushed.release!);
+  return pushed;
+}
 
 /** Lets only the node with this runtime take instances. */
 async function leaveTo(runtime: RuntimeName): Promise<void> {
