@@ -158,24 +158,19 @@ describe('hostile messages', () => {
 
   it('with a refused change bring in the sound ones and end the session', async () => {
     const { one, two } = await twoNodes();
-    let doc = A.load<Record<string, unknown>>(one.snapshot(), { actor: newActor() });
-    doc = A.change(doc, (draft) => {
+    const before = A.load<Record<string, unknown>>(one.snapshot(), { actor: newActor() });
+    let doc = A.change(A.clone(before), (draft) => {
       (draft.apps as Record<string, unknown>)[app(7)] = { name: 'good' };
     });
     const good = A.getHeads(doc);
     doc = A.change(doc, (draft) => {
       draft.apps = {};
     });
-    let state = A.initSyncState();
     const session = two.beginSync();
-    let result = { applied: false, quarantined: [] as { reason: string }[] };
-    for (let round = 0; round < 5 && !session.over; round++) {
-      const [next, message] = A.generateSyncMessage(doc, state);
-      state = next;
-      if (message !== null) result = await session.receive(message);
-      const answer = session.generate();
-      if (answer !== null) [doc, state] = A.receiveSyncMessage(doc, state, answer);
-    }
+    // Not as Automerge would make it: by the filters in which nodes say what they have, it now and then leaves out a change.
+    const changes = A.getChanges(before, doc);
+    const message = A.encodeSyncMessage({ heads: A.getHeads(doc), need: [], have: [], changes });
+    const result = await session.receive(message);
     expect(result).toMatchObject({ applied: true, quarantined: [{ reason: 'it replaces all of "apps"' }] });
     expect(session.over).toBe(true);
     expect(session.generate()).toBeNull();
