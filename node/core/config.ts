@@ -81,6 +81,11 @@ export const defaultConfig = {
   fenceDelayMs: 12_000,
   /** Nodes next in rank for an app that hold its droplet ahead of time. */
   successorsCount: 2,
+  /**
+   * How long a copy that a daemon found when it started has to answer before it makes way for one that was started elsewhere
+   * while the daemon was away. Lower ends more copies that serve; for so long one that hangs takes memory beside another.
+   */
+  adoptedAnswersMs: 3_000,
   /** Before a failed droplet download is tried again. */
   fetchRetryMs: 2_000,
   /** Before a release's failure is written again while the desired state does not say so: the first write may have failed. */

@@ -58,7 +58,8 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
       if (placement.assigned.get(key) === state.self.node) {
         wakeAtMs = Math.min(wakeAtMs, fillSlot(input, { app, release, slot, local, rollout, vacating }, effects));
       } else {
-        yieldSlot(input, { app, release, slot, local, owner: placement.assigned.get(key), copies }, effects);
+        const owner = placement.assigned.get(key);
+        wakeAtMs = Math.min(wakeAtMs, yieldSlot(input, { app, release, slot, local, owner, copies }, effects));
       }
       wakeAtMs = Math.min(
         wakeAtMs,
@@ -215,7 +216,8 @@ function vacate(input: ReconcileInput, own: OwnSlot, serving: LocalInstance, rea
 
 /**
  * Another node owns the slot: what runs here goes once the owner's copy is ready and promises to stay. When nobody can own it
- * (every node that runs it drains, say), all copies go for the best one, which stays where it is.
+ * (every node that runs it drains, say), all copies go for the best one, which stays where it is. Returns when one that has
+ * time to answer will have had it.
  */
 function yieldSlot(
   input: ReconcileInput,
@@ -228,7 +230,8 @@ function yieldSlot(
     copies: readonly Holder[];
   },
   effects: Effect[],
-): void {
+): number {
+  let wakeAtMs = Number.POSITIVE_INFINITY;
   const { state, nowMs } = input;
   const { app, release, slot, owner, copies } = own;
   const best = owner === undefined ? bestHolder(copies, app, release, slotKey(slot)) : undefined;
@@ -257,6 +260,9 @@ function yieldSlot(
       stop(state, instance, 'another node fills the slot', nowMs, effects);
     } else if (!replaced) {
       withdraw(state, instance);
+    } else if (current && nowMs < answersUntilMs(state, app, instance)) {
+      // As good as the other for all that is known: which of them stays is decided when it serves.
+      wakeAtMs = Math.min(wakeAtMs, answersUntilMs(state, app, instance));
     } else if (instance.state !== 'ready') {
       stop(state, instance, 'another node fills the slot', nowMs, effects);
     } else {
@@ -265,6 +271,13 @@ function yieldSlot(
         stop(state, instance, 'another node fills the slot', nowMs, effects);
     }
   }
+  return wakeAtMs;
+}
+
+/** Until when a copy that was adopted a moment ago may yet turn out to serve. One of an app that must not run twice goes at once. */
+function answersUntilMs({ config }: CoreState, app: AppView, instance: LocalInstance): number {
+  const waits = instance.state === 'starting' && instance.everReady && app.partition !== 'fence';
+  return waits ? instance.stateSinceMs + config.adoptedAnswersMs : Number.NEGATIVE_INFINITY;
 }
 
 /** Takes the slot for this node: from now on its report says so, and other nodes leave it alone. */

@@ -11,6 +11,12 @@ const spread = (cluster: LittleCluster): string[] =>
     .map((one) => one.node)
     .sort();
 
+const idsOf = (cluster: LittleCluster): string[] =>
+  cluster
+    .instances()
+    .map(({ id }) => id)
+    .sort();
+
 function settled(names: string[], apps: AppView[]): LittleCluster {
   const cluster = new LittleCluster(names, apps);
   cluster.run(5_000);
@@ -123,24 +129,50 @@ describe('a restart of all daemons', () => {
 });
 
 describe('a daemon that is back later than the others waited for it', () => {
-  it.each([2, 3])('gets back what ran on there, of %i nodes: only what was started instead goes', (count) => {
-    const names = ['a', 'b', 'c'].slice(0, count);
-    const cluster = settled(names, [app('hello', { scale: { web: count } })]);
-    const before = cluster.starts.map(({ spec }) => spec.id).sort();
+  it.each([
+    [2, 2],
+    [2, 5],
+    [3, 3],
+    [3, 2],
+  ])('gets back what ran on there, of %i nodes and %i slots: only what was started instead goes', (nodes, slots) => {
+    const cluster = settled(['a', 'b', 'c'].slice(0, nodes), [app('hello', { scale: { web: slots } })]);
+    const before = idsOf(cluster);
     cluster.killDaemon('a');
     cluster.run(4_000);
-    expect(cluster.starts).toHaveLength(count + 1);
+    const instead = cluster.starts.slice(slots).map(({ spec }) => spec.id);
+    expect(instead.length).toBeGreaterThan(0);
     cluster.adoptionMs = 1_500;
     cluster.restart('a');
     cluster.run(20_000);
-    expect(cluster.starts).toHaveLength(count + 1);
-    expect(cluster.stops.map(({ id }) => id)).toEqual([cluster.starts.at(-1)!.spec.id]);
-    expect(
-      cluster
-        .instances()
-        .map(({ id }) => id)
-        .sort(),
-    ).toEqual(before);
+    expect(cluster.starts).toHaveLength(slots + instead.length);
+    expect(cluster.stops.map(({ id }) => id).sort()).toEqual(instead.sort());
+    expect(idsOf(cluster)).toEqual(before);
+  });
+
+  it('waits a few seconds and no longer for what does not answer', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('hello', { scale: { web: 2 } })]);
+    const [away] = cluster.starts;
+    cluster.killDaemon(away!.node);
+    cluster.run(4_000);
+    cluster.hangsAfterAdoption.add(away!.spec.id);
+    cluster.restart(away!.node);
+    cluster.run(2_000);
+    expect(cluster.stops).toEqual([]);
+    cluster.run(2_000);
+    expect(cluster.stops.map(({ id }) => id)).toEqual([away!.spec.id]);
+  });
+
+  it('waits for nothing of an app that must not run twice', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('hello', { partition: 'fence' })]);
+    cluster.run(15_000);
+    const [away] = cluster.starts;
+    cluster.killDaemon(away!.node);
+    cluster.run(30_000);
+    expect(cluster.ready()).toHaveLength(1);
+    cluster.adoptionMs = 1_500;
+    cluster.restart(away!.node);
+    cluster.run(1_000);
+    expect(cluster.stops.map(({ id }) => id)).toEqual([away!.spec.id]);
   });
 });
 
