@@ -25,7 +25,7 @@ export function offer(state: CoreState, instance: LocalInstance, nowMs: number):
 export function withdraw(state: CoreState, instance: LocalInstance): void {
   if (instance.offered === undefined) return;
   instance.offered = undefined;
-  state.reportDirty = true;
+  changed(state);
 }
 
 /** The copy would leave its slot empty for a while; it still serves. Not while it has promised to stay. */
@@ -36,7 +36,7 @@ export function askToVacate(state: CoreState, instance: LocalInstance, nowMs: nu
 export function stopVacating(state: CoreState, instance: LocalInstance): void {
   if (instance.vacates === undefined) return;
   instance.vacates = undefined;
-  state.reportDirty = true;
+  changed(state);
 }
 
 /** The offer as it is, or a new one when there is none that still counts. Names are unique among this node's lives. */
@@ -142,6 +142,6 @@ export const promisesOf = (instance: LocalInstance): string[] | undefined =>
 
 function changed(state: CoreState): void {
   state.reportDirty = true;
-  // This node's own other copies may promise, or go, at once.
+  // This node's own other copies may promise, go, or be free of a promise, at once.
   state.decisionDirty = true;
 }

@@ -438,6 +438,23 @@ describe('a node that drains while nobody else can take its slots', () => {
     expect(least).toBe(1);
   });
 
+  it.each([10, 30, 50])('keeps one copy of a slot of which it adopts two, both outdated %i ms later', (waitMs) => {
+    const before = app('hello', { release: first, releases: [first] });
+    const cluster = new LittleCluster(['a'], [before]);
+    cluster.run(5_000);
+    cluster.startMs = 1_000;
+    cluster.changeApps([upgraded(before)]);
+    cluster.run(500);
+    cluster.killDaemon('a');
+    draining(cluster);
+    cluster.restart('a');
+    cluster.run(waitMs);
+    const third = release(3);
+    cluster.changeApps([{ ...before, release: third, releases: [first, second, third] }]);
+    cluster.run(20_000);
+    expect(cluster.instances().map((one) => one.state)).toEqual(['ready']);
+  });
+
   it('keeps one copy of a slot that two such nodes run', () => {
     const cluster = new LittleCluster(['a', 'b'], [app('hello')]);
     cluster.run(5_000);
