@@ -160,7 +160,7 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     const followsAtMs = history.nextStartAtMs + state.config.firstTriedMs;
     if (nowMs < followsAtMs && rollout.waitsForFirst(slot, history.crashes)) return followsAtMs;
   }
-  if (app.partition === 'fence' && serving === undefined) {
+  if (app.partition === 'fence' && serving === undefined && !servesElsewhere(input, slot)) {
     const fencedMs = fencedUntilMs(state, slot);
     if (nowMs < fencedMs) return fencedMs;
   }
@@ -173,6 +173,13 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   for (const crashed of local) if (crashed.state === 'crashed') forget(state, crashed);
   return launchWhenFetched(input, own, instance, effects);
 }
+
+/** Whether a node on this side runs a ready copy: then a dead member that may hold the slot has been waited for already. */
+const servesElsewhere = ({ state, placement }: ReconcileInput, slot: Slot): boolean =>
+  (placement.holders.get(slotKey(slot)) ?? []).some(
+    ({ candidate, instance }) =>
+      candidate.node !== state.self.node && candidate.status === 'alive' && instance.state === 'ready',
+  );
 
 /**
  * Of two copies adopted a moment ago, of different releases, either may be the one that serves: the other was perhaps still
