@@ -211,6 +211,18 @@ describe('a fenced app in a partition', () => {
     expect(spread(cluster)).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
+  it('is moved without waiting for a dead member where it serves', () => {
+    const cluster = settled(['a', 'b', 'c', 'd', 'e'], [app('fenced', { scale: { web: 5 }, partition: 'fence' })]);
+    cluster.kill('d');
+    cluster.kill('e');
+    cluster.run(30_000);
+    expect(spread(cluster).filter((node) => 'abc'.includes(node))).toHaveLength(5);
+    cluster.restart('d');
+    cluster.run(6_000);
+    expect(spread(cluster)).toContain('d');
+    expect(cluster.ready()).toHaveLength(5);
+  });
+
   it('runs nowhere when no side has a majority', () => {
     const cluster = settled(['a', 'b', 'c', 'd'], [app('fenced', { scale: { web: 4 }, partition: 'fence' })]);
     for (const one of ['a', 'b']) for (const other of ['c', 'd']) cluster.cut(one, other);

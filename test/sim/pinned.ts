@@ -42,4 +42,9 @@ export const PINNED: { seed: number; taught: string }[] = [
   { seed: 8008106, taught: 'an app that keeps crashing, and its roll-out, moved others each time it ran for a moment' },
   { seed: 9005435, taught: 'of two copies adopted on one node, of two releases, the one still starting was kept' },
   { seed: 10007973, taught: 'an old copy that did not answer for a while was stopped before its replacement ran' },
+  { seed: 13004046, taught: 'an offer was withdrawn, and nobody looked again at the copy that had promised for it' },
+  {
+    seed: 13001083,
+    taught: 'a fenced slot that served was moved only when the fencing delay of another death had passed',
+  },
 ];
