@@ -283,7 +283,7 @@ function yieldSlot(
 
 /** Until when a copy that was adopted a moment ago may yet turn out to serve. One of an app that must not run twice goes at once. */
 function answersUntilMs({ config }: CoreState, app: AppView, instance: LocalInstance): number {
-  const waits = instance.state === 'starting' && instance.everReady && app.partition !== 'fence';
+  const waits = instance.everReady && instance.state === 'starting' && app.partition !== 'fence';
   return waits ? instance.stateSinceMs + config.adoptedAnswersMs : Number.NEGATIVE_INFINITY;
 }
 
