@@ -79,6 +79,13 @@ export const defaultConfig = {
    * margin for clock drift; lower risks two at once, higher is a longer outage of fenced apps.
    */
   fenceDelayMs: 12_000,
+  /**
+   * A node whose loop was blocked for this long sees no majority until it has heard one again: the others may have held it for
+   * dead meanwhile, and it has less of fenceDelayMs left than it takes to miss them. Lower stops fenced apps after shorter
+   * pauses; with this and the time to miss a member (silence, then a probe that a late node gives longest) above fenceDelayMs,
+   * two may run.
+   */
+  majorityStaleMs: 5_000,
   /** Nodes next in rank for an app that hold its droplet ahead of time. */
   successorsCount: 2,
   /**

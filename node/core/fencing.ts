@@ -7,8 +7,31 @@ import type { Slot } from './types.ts';
 /** Whether this node sees more than half of the admitted nodes, itself included. Suspects do not count: they may be the other side. */
 export function hasMajority(state: CoreState): boolean {
   const admitted = state.desired?.nodes.size ?? 0;
-  const seen = 1 + state.aliveCount;
+  const seen = 1 + (state.staleSinceMs === undefined ? state.aliveCount : heardAnewCount(state, state.staleSinceMs));
   return 2 * seen > admitted;
+}
+
+/** This node's loop was blocked: whom it held for alive may long have held it for dead. */
+export function doubtMajority(state: CoreState, lateMs: number, nowMs: number): void {
+  if (lateMs < state.config.majorityStaleMs) return;
+  state.staleSinceMs = nowMs;
+  state.decisionDirty = true;
+}
+
+/** To be called when a member was heard: the doubt ends once a majority was. */
+export function regainMajority(state: CoreState): void {
+  if (state.staleSinceMs === undefined || !hasMajority(state)) return;
+  state.staleSinceMs = undefined;
+  state.decisionDirty = true;
+}
+
+/** What was sent before the loop went on may still arrive for a while. */
+function heardAnewCount({ members, config }: CoreState, staleSinceMs: number): number {
+  let count = 0;
+  for (const member of members.values()) {
+    if (member.status === 'alive' && member.heardAtMs > staleSinceMs + config.lastWordsMs) count++;
+  }
+  return count;
 }
 
 /**

@@ -124,6 +124,8 @@ export type CoreState = {
   /** Every admitted member was heard once, or settleMs has passed. */
   settled: boolean;
   latenessScore: number;
+  /** When this node's loop went on after it was blocked for majorityStaleMs or more; undefined once it has heard a majority since. */
+  staleSinceMs: number | undefined;
   nextProbeAtMs: number;
   /** Position in the round of probes: the turn of the node probed last. */
   probedTurn: number;
@@ -183,6 +185,7 @@ export function initialState(options: {
     adopted: false,
     settled: false,
     latenessScore: 0,
+    staleSinceMs: undefined,
     nextProbeAtMs: options.nowMs + defaultConfig.probeIntervalMs,
     probedTurn: -1,
     reportedAtMs: Number.NEGATIVE_INFINITY,

@@ -111,7 +111,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       leave(state, event.keepInstances, nowMs, effects);
       break;
     case 'tick':
-      onLateness(state, event.lateMs);
+      onLateness(state, event.lateMs, nowMs);
       break;
   }
 }

@@ -223,6 +223,32 @@ describe('a fenced app in a partition', () => {
     expect(cluster.ready()).toHaveLength(5);
   });
 
+  it('stops at once on a node of the minority that stood still for long', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('fenced', { scale: { web: 3 }, partition: 'fence' })]);
+    for (const other of ['a', 'b']) cluster.cut(other, 'c');
+    cluster.post('c', { type: 'tick', lateMs: 15_000 });
+    cluster.run(100);
+    expect(spread(cluster)).toEqual(['a', 'b']);
+    cluster.run(1_000);
+    expect(spread(cluster)).toEqual(['a', 'b']);
+  });
+
+  it('stops on a node that stood still for long until that has heard a majority again', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('fenced', { scale: { web: 3 }, partition: 'fence' })]);
+    cluster.post('c', { type: 'tick', lateMs: 15_000 });
+    expect(cluster.stops).toMatchObject([{ node: 'c' }]);
+    cluster.run(8_000);
+    expect(spread(cluster)).toEqual(['a', 'b', 'c']);
+    expect(cluster.ready()).toHaveLength(3);
+  });
+
+  it('does not stop for a short pause', () => {
+    const cluster = settled(['a', 'b', 'c'], [app('fenced', { scale: { web: 3 }, partition: 'fence' })]);
+    cluster.post('c', { type: 'tick', lateMs: 3_000 });
+    cluster.run(8_000);
+    expect(cluster.stops).toEqual([]);
+  });
+
   it('runs nowhere when no side has a majority', () => {
     const cluster = settled(['a', 'b', 'c', 'd'], [app('fenced', { scale: { web: 4 }, partition: 'fence' })]);
     for (const one of ['a', 'b']) for (const other of ['c', 'd']) cluster.cut(one, other);

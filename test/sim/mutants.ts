@@ -200,6 +200,11 @@ export const MUTANTS: Mutant[] = [
     changes: [{ file: 'fencing.ts', find: 'return 2 * seen > admitted;', replace: 'return 2 * seen > 0;' }],
   },
   {
+    name: 'majority-of-old',
+    fault: 'a node that stood still for long counts a majority that it has not heard since',
+    changes: [{ file: 'fencing.ts', find: 'state.staleSinceMs = nowMs;', replace: '' }],
+  },
+  {
     name: 'incarnation-reused',
     fault: 'a start begins at an incarnation that a refutation may have used',
     changes: [

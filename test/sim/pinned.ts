@@ -47,4 +47,5 @@ export const PINNED: { seed: number; taught: string }[] = [
     seed: 13001083,
     taught: 'a fenced slot that served was moved only when the fencing delay of another death had passed',
   },
+  { seed: 14007430, taught: 'a node that had stood still ran its fenced slot on while it looked for the majority' },
 ];
