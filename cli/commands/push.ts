@@ -40,6 +40,7 @@ type App = { name: string; folder?: string; options: PushOptions };
 
 export async function run({ args, client, options, output }: Context): Promise<void> {
   const folder = resolve(args[0] ?? '.');
+  expectNoName(args[0], folder);
   const name = textOption(options, 'name');
   const image = textOption(options, 'image');
   const flags = {
@@ -86,6 +87,15 @@ export async function run({ args, client, options, output }: Context): Promise<v
     if (!output.json) output.result(undefined, () => pushedText(results.at(-1)!));
   }
   if (output.json) output.result(apps.length === 1 ? results[0] : results, () => '');
+}
+
+/** Elsewhere what follows `push` is the app's name, and the folder is the current one. */
+function expectNoName(argument: string | undefined, folder: string): void {
+  if (argument === undefined || !/^[a-z0-9-]+$/.test(argument) || existsSync(folder)) return;
+  throw new CliError(
+    'no_folder',
+    `cannot push ${folder}: there is no such folder; to push this one as ${argument}: peer push --name ${argument}`,
+  );
 }
 
 async function pushApp(client: Client, output: Output, app: App): Promise<RolloutShape> {

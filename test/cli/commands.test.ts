@@ -150,6 +150,10 @@ describe('push', () => {
       status: 1,
       stderr: expect.stringContaining('there is no such folder'),
     });
+    expect(await cli.run(['push', 'my-app'])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('to push this one as my-app: peer push --name my-app'),
+    });
     expect(cli.node.staged).toHaveLength(staged);
   });
 
