@@ -7,11 +7,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { AppShape } from '../../node/api/shapes.ts';
 import { Load } from '../../scripts/bench/load.ts';
 import { LocalCluster, type LocalNode, type Ran, ROOT, waitFor } from '../../scripts/local-cluster.ts';
-import { appOf, lastWords, releasesOf, waitForFilledOnce } from './observe.ts';
+import { appOf, instanceProcesses, lastWords, releasesOf, waitForFilledOnce } from './observe.ts';
+import { putToApp } from './requests.ts';
 
 const HERE = 'e2e/platform-behaviour';
-/** Beside the apps of other tests, one of these might be moved while it is looked at. */
-const ALONE = 'e2e/one-node';
 const CORE = 'core/platform-behaviour';
 
 /** Numbers are those that Cloud Foundry's cases have in our list of them; each title stands in the file named. */
@@ -28,12 +27,12 @@ const BEHAVIOURS: [number: number, rule: string, file: string, title: string][] 
   [
     31,
     'a failing check takes the route, not the instance',
-    ALONE,
+    HERE,
     'that fails its check gets no requests and is not restarted',
   ],
   [31, 'the same, on every node', CORE, 'that fails its check gets no requests and is not restarted, and serves again'],
   [32, 'a command that ends at once fails the push', HERE, 'whose command ends at once fails its push'],
-  [33, 'kill -9 is told, and another instance comes', ALONE, 'that is killed is told of, and another one comes'],
+  [33, 'kill -9 is told, and another instance comes', HERE, 'that is killed is told of, and another one comes'],
   [34, 'some indices crash, the others serve', HERE, 'of which one index crashes serves with the others'],
   [35, 'all crash: index 0 is tried first', CORE, 'is tried with its first index; the others follow'],
   [
@@ -51,8 +50,8 @@ const BEHAVIOURS: [number: number, rule: string, file: string, title: string][] 
     'is told to end, and is gone at once when it does',
   ],
   [40, 'scaled from one to two and back', CORE, 'scaled from one to two and back keeps its first instance'],
-  [41, 'more memory than there is', ALONE, 'that wants more memory than there is is told so, and runs on'],
-  [42, 'a restart of one instance changes one id', ALONE, 'of which one instance is restarted has one new id'],
+  [41, 'more memory than there is', HERE, 'that wants more memory than there is is told so, and runs on'],
+  [42, 'a restart of one instance changes one id', HERE, 'of which one instance is restarted has one new id'],
   [
     43,
     'a dead node has its instances elsewhere',
@@ -70,17 +69,26 @@ const BEHAVIOURS: [number: number, rule: string, file: string, title: string][] 
 const TEST_LINE = /(\bit|\]\))\('/;
 const APPS = join(ROOT, 'test', 'apps');
 const DEADLINE_MS = 30_000;
+/** By then a failing check has been noticed: a ready instance is checked every 10 s, and then twice more. */
+const CHECK_NOTICED_MS = 16_000;
 
 let cluster: LocalCluster;
+let alone: LocalCluster;
 let pushed = 0;
 
-const [one, two] = [() => cluster.nodes[0]!, () => cluster.nodes[1]!];
+const [one, two, lone] = [() => cluster.nodes[0]!, () => cluster.nodes[1]!, () => alone.nodes[0]!];
 
 beforeAll(async () => {
   cluster = await LocalCluster.start(2, ['--memory', '2G']);
+  alone = await LocalCluster.start(1, ['--memory', '2G']);
 }, 120_000);
-beforeEach(({ onTestFailed }) => onTestFailed(async () => console.error(await lastWords(cluster))));
-afterAll(() => cluster?.stop());
+beforeEach(({ onTestFailed }) =>
+  onTestFailed(async () => console.error(await lastWords(cluster), await lastWords(alone))),
+);
+afterAll(async () => {
+  await cluster?.stop();
+  await alone?.stop();
+});
 
 /** A push of a sample app under a name of its own. */
 function push(sample: string, ...args: string[]): { name: string; host: string; ran: Promise<Ran> } {
@@ -113,6 +121,64 @@ it('every behaviour has its test', async () => {
     const tests = text.split('\n').filter((line) => TEST_LINE.test(line) && line.includes(title));
     expect(tests, `${number}: ${title}, in ${file}`).toHaveLength(1);
   }
+});
+
+/** Where nothing is ever moved: what becomes of one instance can be told by its id. */
+const peerAlone = (...args: string[]): Promise<Ran> => alone.peer(lone(), args);
+
+async function pushAlone(...args: string[]): Promise<{ name: string; host: string }> {
+  const name = `app-${++pushed}`;
+  const pushArgs = ['push', join(APPS, 'hello-node'), '--name', name, '--memory', '64M', ...args];
+  expect(await peerAlone(...pushArgs)).toMatchObject({ code: 0 });
+  return { name, host: `${name}.localhost` };
+}
+
+const instancesOf = async (name: string): Promise<AppShape['instances']> =>
+  (await appOf(alone, lone(), name)).instances;
+
+describe.concurrent('an app on a node alone', () => {
+  it('that fails its check gets no requests and is not restarted', async () => {
+    const { name, host } = await pushAlone('--health', 'http:/health');
+    const [before] = await instancesOf(name);
+    await putToApp(lone(), host, `/health?status=500&forMs=${CHECK_NOTICED_MS}`);
+    await waitFor('the instance to get no requests', DEADLINE_MS, async () => (await statusOf(host, lone())) === 503);
+    expect(await instancesOf(name)).toMatchObject([{ id: before!.id, state: 'unhealthy', restarts: 0 }]);
+    await waitFor('it to serve again', DEADLINE_MS, async () => (await statusOf(host, lone())) === 200);
+    expect(await instancesOf(name)).toMatchObject([{ id: before!.id, state: 'ready', restarts: 0 }]);
+  });
+
+  it('that is killed is told of, and another one comes', async () => {
+    const { name } = await pushAlone();
+    const [before] = await instancesOf(name);
+    const pids = await instanceProcesses(alone, lone(), before!.id);
+    process.kill(pids.at(-1)!, 'SIGKILL');
+    await waitFor('another instance', DEADLINE_MS, async () => {
+      const instances = await instancesOf(name);
+      return instances.length === 1 && instances[0]!.state === 'ready' && instances[0]!.id !== before!.id;
+    });
+    const events: { name: string; message: string }[] = await alone.json(lone(), ['events', name, '--lines', '200']);
+    expect(events.find((event) => event.name === 'instance.crashed')?.message).toMatch(/KILL/);
+  });
+
+  it('that wants more memory than there is is told so, and runs on', async () => {
+    const { name, host } = await pushAlone();
+    const [before] = await instancesOf(name);
+    const { code, stderr } = await peerAlone('scale', name, '2', '--memory', '64G');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/insufficient resources: .*65536M is needed/);
+    expect(await instancesOf(name)).toMatchObject([{ id: before!.id, state: 'ready' }]);
+    expect(await statusOf(host, lone())).toBe(200);
+    expect(await peerAlone('scale', name, '1', '--memory', '64M')).toMatchObject({ code: 0 });
+  });
+
+  it('of which one instance is restarted has one new id', async () => {
+    const { name } = await pushAlone('--instances', '3');
+    const before = await instancesOf(name);
+    expect(await peerAlone('restart', `${name}/1`)).toMatchObject({ code: 0 });
+    await waitForFilledOnce(alone, alone.nodes, name, 3);
+    const after = await instancesOf(name);
+    expect(after.filter(({ id }) => !before.some((old) => old.id === id)).map(({ index }) => index)).toEqual([1]);
+  });
 });
 
 describe.concurrent('an app', () => {
