@@ -18,7 +18,7 @@ export function doubtMajority(state: CoreState, lateMs: number, nowMs: number): 
   state.decisionDirty = true;
 }
 
-/** To be called when a member was heard: the doubt ends once a majority was. */
+/** The doubt ends once a majority was heard. */
 export function regainMajority(state: CoreState): void {
   if (state.staleSinceMs === undefined || !hasMajority(state)) return;
   state.staleSinceMs = undefined;

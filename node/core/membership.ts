@@ -7,7 +7,6 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import { type CoreConfig, silenceMs } from './config.ts';
-import { doubtMajority, regainMajority } from './fencing.ts';
 import { rendezvousWeight } from './hash.ts';
 import {
   countConnected,
@@ -270,7 +269,6 @@ function endSuspicions(state: CoreState, nowMs: number, due: Member[]): void {
 /** It lives: it said or answered something. */
 function hear(state: CoreState, member: Member, nowMs: number): void {
   member.heardAtMs = nowMs;
-  regainMajority(state);
   state.silenceAtMs = Math.min(state.silenceAtMs, nowMs + silenceMs(state.config, state.members.size));
 }
 
@@ -280,9 +278,8 @@ function setLateness(state: CoreState, score: number): void {
 }
 
 /** A late tick means that missed answers may be our own fault. */
-export function onLateness(state: CoreState, lateMs: number, nowMs: number): void {
+export function onLateness(state: CoreState, lateMs: number): void {
   if (lateMs < state.config.latenessMs) return;
-  doubtMajority(state, lateMs, nowMs);
   const steps = Math.ceil(lateMs / 1_000);
   setLateness(state, Math.min(state.config.latenessScoreMax, state.latenessScore + steps));
 }
@@ -379,7 +376,6 @@ function setStatus(state: CoreState, member: Member, status: MemberStatus, nowMs
   member.status = status;
   member.statusSinceMs = nowMs;
   state.decisionDirty = true;
-  regainMajority(state);
   const name = member.report?.name ?? state.desired?.nodes.get(member.node)?.name ?? member.node;
   effects.push({
     type: 'recordEvent',

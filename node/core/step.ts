@@ -3,6 +3,7 @@
 
 import { candidatesOf } from './candidates.ts';
 import { decisionGapMs, heartbeatMs, minorNewsMs, reportGapMs } from './config.ts';
+import { doubtMajority, regainMajority } from './fencing.ts';
 import {
   forgetOldCrashes,
   onAdopted,
@@ -40,6 +41,7 @@ export type StepResult = {
 export function step(state: CoreState, event: Event, nowMs: number): StepResult {
   const effects: Effect[] = [];
   take(state, event, nowMs, effects);
+  regainMajority(state);
   let wakeAtMs = onMembershipTick(state, nowMs, effects);
   wakeAtMs = Math.min(wakeAtMs, forgetOldCrashes(state, nowMs));
   wakeAtMs = Math.min(wakeAtMs, repeatVerdicts(state, nowMs, effects));
@@ -111,7 +113,8 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       leave(state, event.keepInstances, nowMs, effects);
       break;
     case 'tick':
-      onLateness(state, event.lateMs, nowMs);
+      onLateness(state, event.lateMs);
+      doubtMajority(state, event.lateMs, nowMs);
       break;
   }
 }
