@@ -94,7 +94,7 @@ function expectNoName(argument: string | undefined, folder: string): void {
   if (argument === undefined || !/^[a-z0-9-]+$/.test(argument) || existsSync(folder)) return;
   throw new CliError(
     'no_folder',
-    `cannot push ${folder}: there is no such folder; to push this one as ${argument}: peer push --name ${argument}`,
+    `cannot push ${folder}: there is no such folder; an app is named with --name: peer push --name ${argument}`,
   );
 }
 

@@ -152,7 +152,7 @@ describe('push', () => {
     });
     expect(await cli.run(['push', 'my-app'])).toMatchObject({
       status: 1,
-      stderr: expect.stringContaining('to push this one as my-app: peer push --name my-app'),
+      stderr: expect.stringContaining('there is no such folder; an app is named with --name: peer push --name my-app'),
     });
     expect(cli.node.staged).toHaveLength(staged);
   });
