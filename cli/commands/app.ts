@@ -38,6 +38,8 @@ export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours'
     `routes     ${app.routes.length === 0 ? 'none' : app.routes.join(', ')}`,
     `scale      ${wanted}, ${formatBytes(app.memoryBytes)} of memory, ${formatBytes(app.diskBytes)} of disk each`,
     `health     ${kind === 'http' ? `http:${path}` : kind}, ${timeoutMs / 1000} s to start`,
+    `rollout    ${app.strategy}`,
+    `partition  ${app.partition}`,
   ];
   if (app.instances.length === 0) return [...lines, '', 'no instances'].join('\n');
   const table = renderTable<UsedInstance>(

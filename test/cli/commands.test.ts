@@ -287,6 +287,13 @@ describe('push with a manifest', () => {
 });
 
 describe('apps', () => {
+  it('are shown with how they roll out and what they do in a partition', async () => {
+    const modes = ['--strategy', 'recreate', '--partition', 'fence'];
+    await cli.json(['push', folder, '--name', 'ledger', ...modes]);
+    expect((await cli.run(['app', 'ledger'])).stdout).toMatch(/^rollout {4}recreate\npartition {2}fence$/m);
+    await cli.json(['delete', 'ledger']);
+  });
+
   it('are listed and shown, as tables and in the JSON that others rely on', async () => {
     await cli.json(['push', folder, '--name', 'hello', '--instances', '2']);
     const app = await cli.json(['app', 'hello'], { role: 'viewer' });
