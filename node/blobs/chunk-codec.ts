@@ -1,13 +1,13 @@
 // How a chunk is stored and sent: compressed when that makes it smaller, else as it is. Synchronous: for the worker only.
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { CHUNK_ZSTD_LEVEL } from './limits.ts';
 
 /** The least that zlib takes. */
 const OUTPUT_BYTES_MIN = 64;
 
-export const hashOf = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
+export const hashOf = (bytes: Uint8Array): Buffer => hash('sha256', bytes, 'buffer');
 
 export function packChunk(bytes: Uint8Array): Uint8Array {
   const packed = zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: CHUNK_ZSTD_LEVEL } });

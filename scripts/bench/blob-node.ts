@@ -19,7 +19,7 @@ export type ToBlobNode =
   | { do: 'fetch'; digest: Digest; sizeBytes: number; holders: { node: NodeId; link: string }[] }
   | { do: 'remove'; digest: Digest }
   | { do: 'serveTls'; path: string; tls: TlsIdentity }
-  /** Without a path what comes is dropped; with one it is in a file and on disk at the end, as a blob is. */
+  /** Without a path what comes is dropped; with one it is in a file at the end. */
   | { do: 'receiveTls'; port: number; path?: string };
 
 const log: Log = {
@@ -97,7 +97,6 @@ const handlers: { [K in ToBlobNode['do']]: (message: Extract<ToBlobNode, { do: K
       if (gatheredBytes >= WRITE_BYTES) await write();
     }
     await write();
-    await file?.sync();
     const tookMs = performance.now() - startedMs;
     await file?.close();
     return { tookMs, cipher };

