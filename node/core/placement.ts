@@ -76,18 +76,26 @@ function evenOutMemory(apps: readonly AppPlacement[], nodes: readonly Candidate[
   let largest: { app: AppPlacement; slot: Slot; memoryBytes: number } | undefined;
   for (const app of apps) {
     const { memoryBytes } = app;
-    const after = takenShare(emptiest) + memoryBytes / emptiest.report.memoryBytes;
-    if (after > takenShare(fullest)) continue;
     if (largest !== undefined && memoryBytes <= largest.memoryBytes) continue;
+    if (isFuller(emptiest, memoryBytes, fullest, 0)) continue;
     const slot = app.slotToMove(fullest, emptiest);
-    if (slot === undefined || after > takenShare(fullest) - app.takenBytes(slot) / fullest.report.memoryBytes) continue;
+    if (slot === undefined || isFuller(emptiest, memoryBytes, fullest, -app.takenBytes(slot))) continue;
     largest = { app, slot, memoryBytes };
   }
   largest?.app.move(largest.slot, fullest, emptiest);
 }
 
+const totalBytes = (node: Candidate): number => Math.max(1, node.report.memoryBytes);
+const takenBytes = (node: Candidate): number => totalBytes(node) - node.freeBytes;
 /** Share of the node's memory that slots assigned so far take, 0 to 1. */
-const takenShare = (node: Candidate): number => 1 - node.freeBytes / Math.max(1, node.report.memoryBytes);
+const takenShare = (node: Candidate): number => takenBytes(node) / totalBytes(node);
+
+/**
+ * Whether `a` would be the fuller one after so many bytes more or less on each. Multiplied out: sums of shares that are equal may
+ * differ in their last digit, and between two nodes of one size it is bytes that count.
+ */
+const isFuller = (a: Candidate, aBytes: number, b: Candidate, bBytes: number): boolean =>
+  (takenBytes(a) + aBytes) * totalBytes(b) > (takenBytes(b) + bBytes) * totalBytes(a);
 
 /** The placement of one app's slots; the candidates' free memory is shared by all apps. */
 class AppPlacement {

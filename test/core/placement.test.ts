@@ -191,35 +191,63 @@ describe('placement', () => {
   });
 });
 
-describe('an app that keeps crashing', () => {
-  type Copy = { app: AppView; index: number; crashes?: number; version?: number; state?: InstanceState };
-  const holding = (name: string, copies: Copy[]): Candidate => {
-    const node = asNodeId(name);
-    const instances = copies.map(({ app, index, crashes = 0, version = 1, state = 'ready' }, n) => ({
-      id: `${name}-1-${n + 1}` as InstanceId,
-      app: app.id,
-      process: 'web',
-      index,
-      release: release(version).id,
-      restartCount: 0,
-      state,
-      sinceMs: 0,
-      crashes,
-      memoryBytes: app.memoryBytes,
-    }));
-    const self = selfInfo(node);
-    const report: Report = {
-      ...self,
-      incarnation: 1,
-      sequence: 1,
-      status: 'alive',
-      load: 0,
-      instances,
-      droplets: [],
-      heads: [],
-    };
-    return { node, status: 'alive', draining: false, report, labels: {}, freeBytes: self.memoryBytes };
+type Copy = { app: AppView; index: number; crashes?: number; version?: number; state?: InstanceState };
+const holding = (name: string, copies: Copy[], memoryBytes = 1024 * MIB): Candidate => {
+  const node = asNodeId(name);
+  const instances = copies.map(({ app, index, crashes = 0, version = 1, state = 'ready' }, n) => ({
+    id: `${name}-1-${n + 1}` as InstanceId,
+    app: app.id,
+    process: 'web',
+    index,
+    release: release(version).id,
+    restartCount: 0,
+    state,
+    sinceMs: 0,
+    crashes,
+    memoryBytes: app.memoryBytes,
+  }));
+  const self = selfInfo(node, { memoryBytes });
+  const report: Report = {
+    ...self,
+    incarnation: 1,
+    sequence: 1,
+    status: 'alive',
+    load: 0,
+    instances,
+    droplets: [],
+    heads: [],
   };
+  return { node, status: 'alive', draining: false, report, labels: {}, freeBytes: self.memoryBytes };
+};
+
+describe('apps of one instance each', () => {
+  const sizes = fc.record({
+    /** Of each of the two nodes: any number of bytes, for ratios that have no exact number. */
+    nodeBytes: fc.integer({ min: 2 ** 33, max: 2 ** 40 }),
+    appBytes: fc.constantFrom(64, 128, 100, 333).map((mib) => mib * MIB),
+    here: fc.integer({ min: 1, max: 12 }),
+    fewer: fc.integer({ min: 1, max: 2 }),
+  });
+
+  it('are evened out over two nodes of one size to the last one, and moved no further', () => {
+    fc.assert(
+      fc.property(sizes, ({ nodeBytes, appBytes, here, fewer }) => {
+        const there = Math.max(0, here - fewer);
+        const apps = Array.from({ length: here + there }, (_, i) => app(`app${i}`, { memoryBytes: appBytes }));
+        const copies = apps.map((one): Copy => ({ app: one, index: 0 }));
+        const candidates = [
+          holding('a', copies.slice(0, here), nodeBytes),
+          holding('b', copies.slice(here), nodeBytes),
+        ];
+        const { assigned } = place(desired([asNodeId('a'), asNodeId('b')], apps), candidates);
+        const onA = [...assigned.values()].filter((node) => node === 'a').length;
+        expect(onA).toBe(here - there === 2 ? here - 1 : here);
+      }),
+    );
+  });
+});
+
+describe('an app that keeps crashing', () => {
   const ownersOf = (apps: AppView[], candidates: Candidate[], of: AppView): string[] => {
     const { assigned } = place(desired([asNodeId('a'), asNodeId('b')], apps), candidates);
     return [...assigned].filter(([key]) => key.includes(of.id)).map(([, node]) => node);
