@@ -3,10 +3,11 @@
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { createAdaptorServer } from '@hono/node-server';
+import { createAdaptorServer, type Http2Bindings, type HttpBindings } from '@hono/node-server';
 import { parseListen } from '../options.ts';
 import type { Log, NodeService } from '../ports.ts';
 import { createApi } from './api.ts';
+import { dropBody } from './linger.ts';
 
 /** A client that opens a connection and says nothing is cut off after this. */
 const HEADERS_TIMEOUT_MS = 20_000;
@@ -41,6 +42,11 @@ export async function startApi(options: {
     throw new ApiListenError(`the API does not listen on ${options.listen} without TLS: use a loopback address`);
   }
   const app = createApi({ service: options.service, log: options.log });
+  const fetch = async (request: Request, env: HttpBindings | Http2Bindings): Promise<Response> => {
+    const response = await app.fetch(request, env);
+    if (!response.ok && !('complete' in env.incoming && env.incoming.complete)) await dropBody(request);
+    return response;
+  };
   // requestTimeout 0: an upload may take long; what stalls is cut off by the reader of the body.
   const serverOptions = {
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -50,12 +56,12 @@ export async function startApi(options: {
   };
   const server = secure
     ? createAdaptorServer({
-        fetch: app.fetch,
+        fetch,
         createServer: createHttpsServer,
         serverOptions: { ...serverOptions, key: options.tls!.keyPem, cert: options.tls!.certPem },
       })
     : createAdaptorServer({
-        fetch: app.fetch,
+        fetch,
         createServer: createHttpServer,
         serverOptions,
       });

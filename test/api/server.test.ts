@@ -160,4 +160,29 @@ describe('a push over the network', () => {
     await new Promise((resolve) => socket.once('close', resolve));
     expect((await fetch(`${url}/v1/health`)).status).toBe(200);
   });
+
+  it.each<[what: string, token: string, status: number]>([
+    ['from a stranger', 'Bearer wrong', 401],
+    ['that is too large', authorization, 413],
+  ])('answers a request %s before it closes on what still comes in', async (_what, token, status) => {
+    const { url } = await start();
+    const bodyBytes = 4 * 1024 ** 2;
+    const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
+    let answer = '';
+    const closed = new Promise<void>((resolve, reject) => {
+      socket.on('data', (bytes) => {
+        answer += bytes;
+      });
+      socket.once('end', () => socket.end()).once('close', resolve);
+      socket.once('error', reject);
+    });
+    const head = ['POST /v1/apps HTTP/1.1', 'host: x', 'connection: close', `authorization: ${token}`];
+    const body = ['content-type: application/json', `content-length: ${bodyBytes}`, '', ''];
+    await new Promise((resolve) => socket.write([...head, ...body].join('\r\n'), resolve));
+    // By now the head has been read.
+    expect((await fetch(`${url}/v1/health`)).status).toBe(200);
+    socket.write(Buffer.alloc(bodyBytes, ' '));
+    await closed;
+    expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+  });
 });
