@@ -18,6 +18,7 @@ const fail = (why) => {
 };
 const mapping = (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {});
 
+if (!has('package.json')) fail('there is no package.json here: add one (npm init), or push with another buildpack');
 let manifest;
 try {
   manifest = JSON.parse(read('package.json'));

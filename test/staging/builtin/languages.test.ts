@@ -101,7 +101,28 @@ describe('an app that says nothing to run, or says it wrongly', () => {
   });
 });
 
+describe('a pack that is named for a folder that is not its own', () => {
+  it.each<[pack: string, message: RegExp]>([
+    ['nodejs', /there is no package\.json here: add one/],
+    ['go', /there is no go\.mod here: add one/],
+    ['java', /no jar here names its main class/],
+  ])('%s says what is missing', async (pack, message) => {
+    const failure = await packs.failing({ readme: '' }, { buildpacks: [pack] });
+    expect(failure).toMatchObject({ code: 'compile_failed', message: expect.stringMatching(message) });
+  });
+
+  it.each(['ruby', 'python', 'bun', 'procfile'])('%s leaves it to the command that is given', async (pack) => {
+    expect(await packs.failing({ readme: '' }, { buildpacks: [pack] })).toMatchObject({ code: 'no_start_command' });
+  });
+});
+
 describe('ruby', () => {
+  it('runs a Rack application that has no Gemfile', async () => {
+    const { droplet, output } = await packs.stage({ 'config.ru': 'run ->(env) { [200, {}, ["hello"]] }\n' });
+    expect(output).toContain('No gems to install');
+    expect(droplet.processes.web).toMatch(/^(puma|rackup) /);
+  });
+
   it('takes the gems of an unchanged lock file from the cache', async () => {
     const app = { id: asAppId('ruby-cache'), name: 'a' };
     expect((await packs.stage('hello-ruby', { app })).output).toContain('Installing gems');
