@@ -15,6 +15,7 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   footprint: () => import('./bench/footprint.ts'),
   scale: () => import('./bench/scale.ts'),
   calm: () => import('./bench/calm.ts'),
+  crowd: () => import('./bench/crowd.ts'),
   start: () => import('./bench/start.ts'),
 };
 

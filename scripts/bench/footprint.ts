@@ -6,13 +6,12 @@ import { LocalCluster, waitFor } from '../local-cluster.ts';
 import { processTable } from '../processes.ts';
 import { readApp, readyOn, writeApp } from './app.ts';
 import { type Bench, figure, median, worst } from './figure.ts';
+import { cpuSeconds } from './process-time.ts';
 
 const NODES = 3;
 /** Start-up garbage is collected and compiled code settles. */
 const SETTLE_MS = 30_000;
 const OBSERVE_MS = 30_000;
-/** Linux reports process times in these, on every architecture that Node runs on. */
-const TICKS_PER_SECOND = 100;
 
 const footprint: Bench = async (_args, say) => {
   say(`starting ${NODES} nodes`);
@@ -62,16 +61,6 @@ async function platformProcesses(pids: number[]): Promise<number[]> {
     for (let one = table.get(pid); one !== undefined; one = table.get(one.parent)) if (isSandbox(one.pid)) return false;
     return true;
   });
-}
-
-async function cpuSeconds(pids: number[]): Promise<number> {
-  let ticks = 0;
-  for (const pid of pids) {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
-  return ticks / TICKS_PER_SECOND;
 }
 
 async function memoryMb(pids: number[]): Promise<{ pssMb: number; privateMb: number }> {
