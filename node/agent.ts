@@ -15,7 +15,7 @@ export type Actors = {
   stopInstance(id: InstanceSpec['id'], reason: string): void;
   fetchDroplet(effect: Extract<Effect, { type: 'fetchDroplet' }>): void;
   probe(node: NodeId, timeoutMs: number): void;
-  publishReport(report: Report): void;
+  publishReport(report: Report, how: { relay: boolean }): void;
   publishMembership(message: MembershipMessage): void;
   setRoutes(table: RouteTable): void;
   syncDesired(node: NodeId): void;
@@ -159,7 +159,7 @@ export class Agent {
         this.#actors.probe(effect.node, effect.timeoutMs);
         break;
       case 'publishReport':
-        this.#actors.publishReport(effect.report);
+        this.#actors.publishReport(effect.report, { relay: effect.relay });
         break;
       case 'publishMembership':
         this.#actors.publishMembership(effect.message);

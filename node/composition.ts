@@ -18,7 +18,6 @@ import { DataDir } from './data-dir.ts';
 import { DropletFetches } from './droplet-fetches.ts';
 import { EventLog } from './event-log.ts';
 import { createGossip } from './gossip/gossip.ts';
-import { checkReport } from './gossip/messages.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { loadOrCreateIdentity } from './identity.ts';
 import { answerJoin } from './joining.ts';
@@ -61,7 +60,6 @@ class StartError extends Error {
 /** Share of the machine's memory that instances may take unless --memory says otherwise; the rest is the system's. */
 const MEMORY_SHARE = 0.75;
 const LOAD_INTERVAL_MS = 10_000;
-const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 /** A removed node is told of it before the connection to it is closed. */
 const REMOVAL_NOTICE_MS = 300;
 const INSTANCES_STOP_TIMEOUT_MS = 15_000;
@@ -258,9 +256,9 @@ async function compose(
           else agent.post({ type: 'probeFailed', node, reason: result });
         });
       },
-      publishReport: (report) => {
+      publishReport: (report, how) => {
         ownReport = { report, atMs: nowMs() };
-        gossip.publishReport(report);
+        gossip.publishReport(report, how);
       },
       publishMembership: (message) => gossip.publishMembership(message),
       setRoutes: (table) => router.setTable(table),
@@ -348,26 +346,12 @@ async function compose(
     agent.post({ type: 'reportReceived', report });
   };
   gossip.on({
-    connected: (node) => {
-      agent.post({ type: 'connected', node });
-      void askForReport(node);
-    },
+    connected: (node) => agent.post({ type: 'connected', node }),
     disconnected: (node) => agent.post({ type: 'disconnected', node }),
     report: takeReport,
     membership: (message) => agent.post({ type: 'membershipReceived', message }),
     changes: () => {},
   });
-  gossip.handle('report.get', async () => ownReport?.report);
-  // Gossip reaches a new neighbour only once both have exchanged subscriptions; asking is at once.
-  const askForReport = async (node: NodeId): Promise<void> => {
-    try {
-      const reply = await gossip.request(node, 'report.get', {}, { timeoutMs: REPORT_REQUEST_TIMEOUT_MS });
-      const checked = checkReport(reply);
-      if (checked.ok && checked.value.node === node) takeReport(checked.value);
-    } catch (error) {
-      log.debug('report.request_failed', { node, error });
-    }
-  };
   const housekeeping = new Housekeeping({
     view,
     blobs,

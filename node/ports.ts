@@ -378,7 +378,8 @@ export interface Gossip {
   /** Adds addresses learnt from reports or an invite; remembered on disk by the caller of onAddresses. */
   learnAddresses(node: NodeId, addresses: string[]): void;
   connected(): NodeId[];
-  publishReport(report: Report): void;
+  /** `relay`: neighbours pass it on. Otherwise it goes to the connected nodes alone, over their connections. */
+  publishReport(report: Report, how: { relay: boolean }): void;
   publishMembership(message: MembershipMessage): void;
   /** Changes of the desired state, as Automerge change bytes. */
   publishChanges(changes: Uint8Array[]): void;

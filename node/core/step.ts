@@ -24,6 +24,7 @@ import {
   onReport,
 } from './membership.ts';
 import { place } from './placement.ts';
+import { isLarge } from './probing.ts';
 import { loadRank } from './ranking.ts';
 import { reconcile, stop } from './reconcile.ts';
 import { buildReport } from './report.ts';
@@ -218,15 +219,25 @@ function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   const newsAtMs = state.reportedAtMs + reportGapMs(state.config, state.members.size);
   const dueAtMs = state.reportDirty ? newsAtMs : Math.min(heartbeatAtMs, Math.max(newsAtMs, state.minorNewsAtMs));
   if (nowMs < dueAtMs) return dueAtMs;
+  const relay = state.reportDirty || nowMs >= state.minorNewsAtMs || !reachesAll(state);
   state.sequence++;
   state.reportedAtMs = nowMs;
   state.reportDirty = false;
   state.minorNewsAtMs = Number.POSITIVE_INFINITY;
   if (loadRank(state.load) !== loadRank(state.loadTold)) state.decisionDirty = true;
   state.loadTold = state.load;
-  effects.push({ type: 'publishReport', report: buildReport(state, nowMs) });
+  effects.push({ type: 'publishReport', report: buildReport(state, nowMs), relay });
   if (state.decisionDirty) return state.decidedAtMs + decisionGapMs(state.config, state.members.size);
   return nowMs + heartbeatMs(state.config, state.members.size);
+}
+
+/** Whether every member that may live has a connection to this node. */
+function reachesAll(state: CoreState): boolean {
+  if (isLarge(state)) return false;
+  for (const { connected, status } of state.members.values()) {
+    if (!connected && (status === 'alive' || status === 'suspect')) return false;
+  }
+  return true;
 }
 
 /** Minor news: at once in a small cluster, with other news in a large one. */

@@ -145,7 +145,11 @@ export type Effect =
   | { type: 'fetchDroplet'; digest: Digest; sizeBytes: number; holders: NodeId[] }
   /** Answered by probeSucceeded or probeFailed within timeoutMs. */
   | { type: 'probe'; node: NodeId; timeoutMs: number }
-  | { type: 'publishReport'; report: Report }
+  /**
+   * `relay`: others pass it on, so that it also reaches those without a connection to this node. A heartbeat that says nothing new
+   * needs no relay while every living member has one.
+   */
+  | { type: 'publishReport'; report: Report; relay: boolean }
   | { type: 'publishMembership'; message: MembershipMessage }
   | { type: 'setRoutes'; table: RouteTable }
   /** Another node has other heads: run anti-entropy with it. */

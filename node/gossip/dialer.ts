@@ -12,15 +12,27 @@ import type { Host } from './host.ts';
 import {
   CONNECTION_CLOSING_WAIT_MS,
   CONNECTION_SETTLED_MS,
+  CONNECTIONS_MAX,
   DIAL_HEAD_START_MS,
   DIAL_TIMEOUT_MS,
+  DIALS_IN_BACKGROUND_MAX,
   REDIAL_DELAY_MAX_MS,
   REDIAL_DELAY_MIN_MS,
+  REDIAL_HEAD_START_MS,
+  REDIAL_SPREAD_MS,
   STREAM_OPEN_ATTEMPTS_MAX,
 } from './limits.ts';
 import { neighboursOf } from './neighbours.ts';
+import { Semaphore } from './semaphore.ts';
 
-type Target = { failures: number; timer: NodeJS.Timeout | undefined; dialling: boolean };
+type Target = {
+  failures: number;
+  timer: NodeJS.Timeout | undefined;
+  /** The key exchange under way, whoever asked for it. */
+  dialling: Promise<Connection> | undefined;
+  /** Waits for its turn among DIALS_IN_BACKGROUND_MAX. */
+  waiting: boolean;
+};
 
 /** Before the n-th dial in a row that follows a failure, in ms: 100 doubling to 10,000, of which a random half. */
 export function redialDelayMs(failures: number, random: number): number {
@@ -38,6 +50,8 @@ export class Dialer {
   readonly #book: AddressBook;
   readonly #log: Log;
   readonly #targets = new Map<NodeId, Target>();
+  readonly #turns = new Semaphore(DIALS_IN_BACKGROUND_MAX, CONNECTIONS_MAX);
+  readonly #stopping = new AbortController();
   #running = false;
 
   constructor(options: { self: NodeId; host: Host; connections: Connections; book: AddressBook; log: Log }) {
@@ -55,6 +69,7 @@ export class Dialer {
 
   stop(): void {
     this.#running = false;
+    this.#stopping.abort(new GossipError('closed', 'this node is stopping'));
     for (const target of this.#targets.values()) this.#cancel(target);
   }
 
@@ -68,7 +83,7 @@ export class Dialer {
     }
     for (const node of wanted) {
       if (this.#targets.has(node)) continue;
-      this.#targets.set(node, { failures: 0, timer: undefined, dialling: false });
+      this.#targets.set(node, { failures: 0, timer: undefined, dialling: undefined, waiting: false });
       this.#dialSoon(node);
     }
   }
@@ -86,7 +101,9 @@ export class Dialer {
     const target = this.#targets.get(node);
     if (target === undefined) return;
     target.failures = livedMs < CONNECTION_SETTLED_MS ? target.failures + 1 : 0;
-    this.#dialSoon(node);
+    const spreadMs = this.#self < node ? REDIAL_SPREAD_MS : REDIAL_HEAD_START_MS;
+    const headStartMs = this.#self < node ? 0 : REDIAL_HEAD_START_MS;
+    this.#dialSoon(node, headStartMs + spreadMs * Math.random());
   }
 
   /**
@@ -109,14 +126,46 @@ export class Dialer {
     }
   }
 
-  async dial(node: NodeId, signal: AbortSignal): Promise<Connection> {
+  /**
+   * A connection to a node without one, or the failure of every address. When the caller's time is over, the key exchange goes
+   * on for whoever asks next: given up and begun anew it would never end on a machine that is short of time.
+   */
+  async knock(node: NodeId, signal: AbortSignal): Promise<Connection> {
+    const target = this.#targets.get(node);
+    if (target === undefined) return this.dial(node, signal);
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const onAbort = (): void =>
+      reject(new GossipError('timeout', `node ${node} did not accept a connection in time`, { cause: signal.reason }));
+    signal.throwIfAborted();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await Promise.race([this.#exchangeKeys(node, target), late]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /**
+   * A second connection beside one over which nothing comes any more; it takes the first one's place (connections.ts). Fails as
+   * dial does, and leaves the first as it is.
+   */
+  async renew(node: NodeId): Promise<void> {
+    const release = await this.#turns.acquire(this.#stopping.signal);
+    try {
+      await this.dial(node, AbortSignal.timeout(DIAL_TIMEOUT_MS), { beside: true });
+    } finally {
+      release();
+    }
+  }
+
+  async dial(node: NodeId, signal: AbortSignal, options: { beside?: boolean } = {}): Promise<Connection> {
     signal.throwIfAborted();
     const addresses = this.#book.addresses(node);
     if (addresses.length === 0) throw new GossipError('unreachable', `no address of node ${node} is known yet`);
     try {
       const connection = await this.#host.dial(
         addresses.map((address) => multiaddr(`${address}/p2p/${node}`)),
-        { signal },
+        { signal, force: options.beside === true },
       );
       this.#book.confirm(node, connection.remoteAddr.toString());
       return connection;
@@ -132,29 +181,47 @@ export class Dialer {
     target.timer = undefined;
   }
 
-  #dialSoon(node: NodeId): void {
+  #dialSoon(node: NodeId, headStartMs = this.#self < node ? 0 : DIAL_HEAD_START_MS): void {
     const target = this.#targets.get(node);
     if (target === undefined || !this.#running) return;
     this.#cancel(target);
-    const headStartMs = this.#self < node ? 0 : DIAL_HEAD_START_MS;
     const delayMs = headStartMs + (target.failures === 0 ? 0 : redialDelayMs(target.failures, Math.random()));
     target.timer = setTimeout(() => void this.#attempt(node, target), delayMs);
   }
 
   async #attempt(node: NodeId, target: Target): Promise<void> {
     target.timer = undefined;
-    if (target.dialling || this.#connections.of(node) !== undefined || this.#book.addresses(node).length === 0) return;
-    target.dialling = true;
+    if (target.waiting || !this.#isWanted(node, target)) return;
+    target.waiting = true;
+    const release = await this.#turns.acquire(this.#stopping.signal).catch(() => undefined);
+    target.waiting = false;
+    if (release === undefined) return;
     try {
-      await this.dial(node, AbortSignal.timeout(DIAL_TIMEOUT_MS));
+      if (this.#isWanted(node, target)) await this.#exchangeKeys(node, target);
     } catch (error) {
       target.failures += 1;
       this.#log.debug('gossip.dial_failed', { node, failures: target.failures, reason: reasonOf(error) });
     } finally {
-      target.dialling = false;
+      release();
     }
     if (this.#targets.get(node) === target && this.#connections.of(node) === undefined && target.timer === undefined)
       this.#dialSoon(node);
+  }
+
+  #isWanted(node: NodeId, target: Target): boolean {
+    return (
+      this.#targets.get(node) === target &&
+      this.#connections.of(node) === undefined &&
+      this.#book.addresses(node).length > 0
+    );
+  }
+
+  /** One at a time per node, whoever asks for it. */
+  #exchangeKeys(node: NodeId, target: Target): Promise<Connection> {
+    target.dialling ??= this.dial(node, AbortSignal.timeout(DIAL_TIMEOUT_MS)).finally(() => {
+      target.dialling = undefined;
+    });
+    return target.dialling;
   }
 }
 

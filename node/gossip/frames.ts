@@ -157,17 +157,22 @@ export class StreamReader {
   }
 }
 
+/** The body behind its length, in one piece. */
+export function frameOf(body: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(HEADER_BYTES + body.byteLength);
+  new DataView(whole.buffer).setUint32(0, body.byteLength);
+  whole.set(body, HEADER_BYTES);
+  return whole;
+}
+
 /** Writes one frame; resolves when the stream may be written to again. */
 export async function writeFrame(stream: Stream, body: Uint8Array, options: WaitOptions): Promise<void> {
-  const header = new Uint8Array(HEADER_BYTES);
-  new DataView(header.buffer).setUint32(0, body.byteLength);
   if (body.byteLength <= WRITE_BYTES_MAX) {
-    const whole = new Uint8Array(HEADER_BYTES + body.byteLength);
-    whole.set(header);
-    whole.set(body, HEADER_BYTES);
-    await writeBytes(stream, whole, options);
+    await writeBytes(stream, frameOf(body), options);
     return;
   }
+  const header = new Uint8Array(HEADER_BYTES);
+  new DataView(header.buffer).setUint32(0, body.byteLength);
   await writeBytes(stream, header, options);
   await writeBytes(stream, body, options);
 }

@@ -7,6 +7,7 @@ import type { MembershipMessage, Report } from '../core/types.ts';
 import type { DuplexHandler, DuplexRequests, Gossip, GossipListener, Log } from '../ports.ts';
 import { AddressBook } from './address-book.ts';
 import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
+import { Beats } from './beats.ts';
 import { Connections, Gate } from './connections.ts';
 import { Dialer } from './dialer.ts';
 import { LanDiscovery, wantsDiscovery } from './discovery.ts';
@@ -14,8 +15,10 @@ import { DuplexClient, DuplexServer } from './duplex.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { createHost, type Host, silent } from './host.ts';
 import * as limits from './limits.ts';
-import { checkMembership, checkReports } from './messages.ts';
-import { Prober } from './probe.ts';
+import { checkMembership, checkReports, encodeReports } from './messages.ts';
+import { echo, takeHeard } from './muxer.ts';
+import { Prober, verdictOf } from './probe.ts';
+import { Quiet } from './quiet.ts';
 import { createRejections, type Rejections } from './rejections.ts';
 import { RpcClient } from './rpc-client.ts';
 import { RpcServer } from './rpc-server.ts';
@@ -41,7 +44,6 @@ export type GossipOptions = {
 };
 
 /** What is said to one node directly, while gossip does not flow to it yet: for the first moments of a connection. */
-const TELL_REPORTS = 'gossip.reports';
 const ASK_REPORTS = 'gossip.reports.get';
 const TELL_MEMBERSHIP = 'gossip.membership';
 const TELL_TIMEOUT_MS = 5_000;
@@ -84,6 +86,8 @@ class LibP2PGossip implements Gossip, DuplexRequests {
   readonly #dialer: Dialer;
   readonly #topics: Topics;
   readonly #prober: Prober;
+  readonly #beats: Beats;
+  readonly #quiet: Quiet;
   readonly #server: RpcServer;
   readonly #client: RpcClient;
   readonly #duplexServer: DuplexServer;
@@ -92,9 +96,10 @@ class LibP2PGossip implements Gossip, DuplexRequests {
   readonly #wideSync = new Semaphore(limits.SYNC_PARALLEL_MAX, limits.CONNECTIONS_MAX);
   readonly #listeners: GossipListener[] = [];
   readonly #asks = new Semaphore(limits.REPORT_ASKS_PARALLEL_MAX, limits.CONNECTIONS_MAX);
-  readonly #gossipMissingSinceMs = new Map<NodeId, number>();
   readonly #stopping = new AbortController();
-  #watch: NodeJS.Timeout | undefined;
+  /** What a node said over a connection before it was told as connected. Each greeting comes first. */
+  readonly #early = new Map<NodeId, Uint8Array[]>();
+  #admittedCount = 0;
   /** When each node was asked for its reports last. */
   readonly #askedForReportsAtMs = new Map<NodeId, number>();
   #started = false;
@@ -154,6 +159,28 @@ class LibP2PGossip implements Gossip, DuplexRequests {
       },
     });
     this.#prober = new Prober(this.#connections, this.#dialer);
+    this.#beats = new Beats({
+      connections: this.#connections,
+      dialer: this.#dialer,
+      protocol: this.#protocol('beats'),
+      log,
+      received: (frame, from) => this.#onBeat(frame, from),
+    });
+    this.#quiet = new Quiet(
+      {
+        nodes: () => this.#connections.nodes(),
+        connectionOf: (node) => this.#connections.of(node),
+        takeHeard,
+        joined: () => this.#topics.joined(),
+        looksMax: () =>
+          this.#admittedCount < limits.FULL_MESH_NODES_MAX ? limits.QUIET_LOOKS_MAX : limits.QUIET_LOOKS_MAX_LARGE,
+        ask: echo,
+        renew: (node) => this.#dialer.renew(node),
+        isRefusal: (error) => verdictOf((error as Error).cause) === 'refused',
+        refresh: (node) => this.#connections.refresh(node),
+      },
+      log,
+    );
     this.#server = new RpcServer(log);
     this.#client = new RpcClient(this.#dialer, this.#protocol('rpc'));
     this.#duplexServer = new DuplexServer(log);
@@ -174,9 +201,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
       limits.DUPLEX_STREAMS_MAX,
     );
     await this.#serve('sync', (stream, connection) => this.#sync.serve(stream, connection), limits.SYNC_STREAMS_MAX);
-    this.#server.handle(TELL_REPORTS, async (payload, from) =>
-      this.#topics.receiveReports(checkReports(payload), from),
-    );
+    await this.#serve('beats', (stream, connection) => this.#beats.serve(stream, connection), limits.BEAT_STREAMS_MAX);
     this.#server.handle(ASK_REPORTS, async () => this.#topics.ownReports());
     this.#server.handle(TELL_MEMBERSHIP, async (payload, from) =>
       this.#topics.receiveMembership(checkMembership(payload), from),
@@ -201,14 +226,14 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     this.#topics.start();
     this.#dialer.start();
     if (this.#options.discovery ?? wantsDiscovery(this.#bound)) await this.#discovery.start();
-    this.#watch = setInterval(() => this.#watchGossip(), limits.GOSSIP_WATCH_INTERVAL_MS);
+    this.#quiet.start();
     this.#log.info('gossip.started', { addresses: this.addresses() });
   }
 
   async stop(): Promise<void> {
     if (this.#stopping.signal.aborted) return;
     this.#stopping.abort(new GossipError('closed', 'this node is stopping'));
-    clearInterval(this.#watch);
+    this.#quiet.stop();
     this.#dialer.stop();
     await this.#discovery.stop();
     await this.#host.stop();
@@ -219,6 +244,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
   setAdmitted(nodes: ReadonlyMap<NodeId, { addresses: string[] }>): void {
     const others = [...nodes.keys()].filter((node) => node !== this.self);
     this.#gate.set(new Set(others));
+    this.#admittedCount = others.length;
     this.#dialer.setNodes(others);
     this.#connections.closeUnadmitted();
     this.#topics.prune();
@@ -234,9 +260,14 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     return this.#connections.connected();
   }
 
-  publishReport(report: Report): void {
-    this.#topics.publishReport(report);
-    for (const node of this.#notJoined()) this.#tellNode(node, TELL_REPORTS, this.#topics.ownReports());
+  publishReport(report: Report, { relay }: { relay: boolean }): void {
+    const { data, isWhole } = this.#topics.nextReport(report);
+    if (!relay && !isWhole) {
+      this.#beats.send(data, this.#connections.nodes());
+      return;
+    }
+    this.#topics.spreadReport(data);
+    this.#beats.send(data, this.#notJoined());
   }
 
   publishMembership(message: MembershipMessage): void {
@@ -296,12 +327,12 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     this.#duplexServer.handle(method, handler);
   }
 
-  #protocol(name: 'rpc' | 'duplex' | 'sync'): string {
+  #protocol(name: 'rpc' | 'duplex' | 'sync' | 'beats'): string {
     return `/peer/${this.#options.clusterId}/${name}/1`;
   }
 
   async #serve(
-    name: 'rpc' | 'duplex' | 'sync',
+    name: 'rpc' | 'duplex' | 'sync' | 'beats',
     handler: (stream: Stream, connection: Connection) => Promise<void>,
     streamsMax: number,
   ): Promise<void> {
@@ -325,7 +356,13 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     // One side is enough; what it learns goes both ways.
     if (this.self < node) void this.#syncSoon(node);
     const reports = this.#topics.ownReports();
-    if (reports.length > 0) this.#tellNode(node, TELL_REPORTS, reports);
+    if (reports.length > 0) this.#beats.greet(node, encodeReports(reports));
+  }
+
+  /** Nobody acts on what a node says before it is known to be connected: it might be taken for its last words. */
+  #onBeat(frame: Uint8Array, from: NodeId): void {
+    if (this.#connections.isConnected(from)) this.#topics.receiveBeat(frame, from);
+    else this.#early.set(from, [...(this.#early.get(from) ?? []), frame].slice(0, limits.BEATS_EARLY_MAX));
   }
 
   /** Connected nodes that gossip would not reach. */
@@ -361,10 +398,12 @@ class LibP2PGossip implements Gossip, DuplexRequests {
   #onConnected(node: NodeId): void {
     this.#log.info('gossip.connected', { node });
     this.#tell((listener) => listener.connected(node));
+    for (const frame of this.#early.get(node) ?? []) this.#topics.receiveBeat(frame, node);
+    this.#early.delete(node);
   }
 
   #onDisconnected(node: NodeId, wasConnected: boolean, livedMs: number): void {
-    this.#gossipMissingSinceMs.delete(node);
+    this.#early.delete(node);
     this.#dialer.lost(node, livedMs);
     if (!wasConnected || this.#stopping.signal.aborted) return;
     this.#log.info('gossip.disconnected', { node, livedMs: Math.round(livedMs) });
@@ -390,27 +429,6 @@ class LibP2PGossip implements Gossip, DuplexRequests {
       }
     } catch (error) {
       this.#log.debug('gossip.sync_failed', { node, initiator: true, reason: reasonOf(error) });
-    }
-  }
-
-  /** Gossip can stop over a living connection (a stream reset after a burst): repair it, and replace the connection if that does not help. */
-  #watchGossip(): void {
-    const now = performance.now();
-    const joined = this.#topics.joined();
-    for (const node of this.#connections.nodes()) {
-      if (joined.has(node)) {
-        this.#gossipMissingSinceMs.delete(node);
-        continue;
-      }
-      const sinceMs = this.#gossipMissingSinceMs.get(node) ?? now;
-      this.#gossipMissingSinceMs.set(node, sinceMs);
-      if (now - sinceMs < limits.GOSSIP_MISSING_MAX_MS) {
-        this.#connections.refresh(node);
-        continue;
-      }
-      this.#log.warn('gossip.connection_replaced', { node, reason: 'no gossip flows over it' });
-      this.#gossipMissingSinceMs.delete(node);
-      this.#connections.of(node)?.abort(new GossipError('closed', 'no gossip flows over the connection'));
     }
   }
 

@@ -1,11 +1,10 @@
-// Builds the libp2p host: TCP, private-network key, noise, yamux, identify, ping and gossipsub, each with its bounds.
+// Builds the libp2p host: TCP, private-network key, noise, yamux, identify and gossipsub, each with its bounds.
 // Configuration only; who may connect and what is said is decided elsewhere.
 
 import { type GossipSub, gossipsub, type Message } from '@chainsafe/libp2p-gossipsub';
 import { noise } from '@chainsafe/libp2p-noise';
 import { type Identify, identify } from '@libp2p/identify';
 import type { ComponentLogger, ConnectionGater, Libp2p, Logger, PrivateKey } from '@libp2p/interface';
-import { type Ping, ping } from '@libp2p/ping';
 import { preSharedKey } from '@libp2p/pnet';
 import { tcp } from '@libp2p/tcp';
 import { multiaddr } from '@multiformats/multiaddr';
@@ -14,7 +13,7 @@ import { type ListenAddress, toMultiaddr } from './addresses.ts';
 import * as limits from './limits.ts';
 import { yamux } from './muxer.ts';
 
-export type HostServices = { identify: Identify; ping: Ping; pubsub: GossipSub };
+export type HostServices = { identify: Identify; pubsub: GossipSub };
 export type Host = Libp2p<HostServices>;
 
 export type HostOptions = {
@@ -25,6 +24,14 @@ export type HostOptions = {
   topics: string[];
   /** What to tell others, with the peer id; asked whenever it is needed. */
   advertised: () => string[];
+};
+
+/** Goes to Node's connect() as it is: `timeout` bounds the wait for the host to accept, which libp2p does not bound apart. */
+const accepting = {
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: limits.TCP_KEEP_ALIVE_DELAY_MS,
+  timeout: limits.DIAL_ACCEPT_TIMEOUT_MS,
 };
 
 /** Not started yet. */
@@ -42,7 +49,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
       tcp({
         maxConnections: limits.CONNECTIONS_MAX + limits.CONNECTIONS_PENDING_MAX,
         backlog: limits.LISTEN_BACKLOG,
-        dialOpts: { noDelay: true, keepAlive: true, keepAliveInitialDelay: limits.TCP_KEEP_ALIVE_DELAY_MS },
+        dialOpts: accepting,
         listenOpts: { noDelay: true, keepAlive: true, keepAliveInitialDelay: limits.TCP_KEEP_ALIVE_DELAY_MS },
       }),
     ],
@@ -79,7 +86,6 @@ export async function createHost(options: HostOptions): Promise<Host> {
     connectionMonitor: { enabled: false },
     services: {
       identify: identify({ maxInboundStreams: 4, maxOutboundStreams: 4 }),
-      ping: ping({ maxInboundStreams: limits.PROBE_STREAMS_MAX, maxOutboundStreams: limits.PROBE_STREAMS_MAX }),
       pubsub: gossipsub({
         globalSignaturePolicy: 'StrictSign',
         allowedTopics: options.topics,

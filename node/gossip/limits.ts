@@ -30,9 +30,9 @@ export const GOSSIP_MESH = { aim: 3, min: 2, max: 4 };
 export const GOSSIP_LAZY_NEIGHBOURS = 2;
 /** How long a message id is remembered, so that no loop of the mesh delivers it twice. */
 export const GOSSIP_SEEN_TTL_MS = 60_000;
-/** How often the gossip streams of connected nodes are checked, and how long one may be missing before its connection is replaced. */
-export const GOSSIP_WATCH_INTERVAL_MS = 5_000;
-export const GOSSIP_MISSING_MAX_MS = 15_000;
+/** Looks at a connection without gossip streams (quiet.ts) before they are asked for again, and before it is replaced. */
+export const GOSSIP_MISSING_LOOKS = 5;
+export const GOSSIP_MISSING_LOOKS_MAX = 60;
 /** One line per reason in this time, with the number of messages refused since the last. */
 export const REJECTION_LOG_INTERVAL_MS = 10_000;
 
@@ -44,20 +44,45 @@ export const FULL_MESH_NODES_MAX = 50;
 export const NEIGHBOURS = 20;
 export const CONNECTIONS_MAX = 256;
 /** Inbound connections one host may open per second; times the upgrade timeout it stays below CONNECTIONS_PENDING_MAX, so one host cannot use up all places. */
-export const INBOUND_PER_HOST_PER_SECOND_MAX = 20;
-export const CONNECTIONS_PENDING_MAX = 128;
-/** Key exchange included; longer than a busy small machine needs, short enough to shed strangers. */
-export const INBOUND_UPGRADE_TIMEOUT_MS = 5_000;
+export const INBOUND_PER_HOST_PER_SECOND_MAX = 16;
+export const CONNECTIONS_PENDING_MAX = 256;
+/**
+ * Key exchange included. One that is given up is made again, at the same cost, by a node that is short of time already: so this
+ * is longer than a node with a twentieth of a core needs, and short enough to shed strangers.
+ */
+export const INBOUND_UPGRADE_TIMEOUT_MS = 15_000;
 export const LISTEN_BACKLOG = 128;
 export const TCP_KEEP_ALIVE_DELAY_MS = 10_000;
-export const DIAL_TIMEOUT_MS = 6_000;
-export const DIAL_ADDRESS_TIMEOUT_MS = 2_000;
-export const DIALS_PARALLEL_MAX = 16;
-export const STREAM_OPEN_TIMEOUT_MS = 5_000;
+/** For all addresses of a node together. */
+export const DIAL_TIMEOUT_MS = 30_000;
+/** Until the host has accepted: its kernel does, however busy it is. Nobody there: the next address is tried. */
+export const DIAL_ACCEPT_TIMEOUT_MS = 2_000;
+/** Key exchange included; as the other side's INBOUND_UPGRADE_TIMEOUT_MS, which ends it. */
+export const DIAL_ADDRESS_TIMEOUT_MS = 15_000;
+export const DIALS_PARALLEL_MAX = 8;
+/** Of those, dials that nobody waits for: a node that starts, or that lost all connections at once, makes them a few at a time. */
+export const DIALS_IN_BACKGROUND_MAX = 3;
+export const STREAM_OPEN_TIMEOUT_MS = 10_000;
 export const REDIAL_DELAY_MIN_MS = 100;
 export const REDIAL_DELAY_MAX_MS = 10_000;
 /** Head start of the node with the smaller id, so that two nodes rarely dial each other at once. */
 export const DIAL_HEAD_START_MS = 150;
+/**
+ * The same where both sides have just lost the connection and know it: a busy node takes a second for a key exchange, and two
+ * for one pair are twice the work. The larger id waits this long and up to as much again; the smaller up to REDIAL_SPREAD_MS.
+ */
+export const REDIAL_HEAD_START_MS = 2_000;
+export const REDIAL_SPREAD_MS = 100;
+/** How often every connection is looked at, to see whether anything came over it. A look that is itself late does not count. */
+export const QUIET_LOOK_INTERVAL_MS = 1_000;
+export const QUIET_LOOK_LATE_MS = 400;
+/** Looks without a byte until the other side is asked for an answer: more than a heartbeat apart where each comes directly. */
+export const QUIET_LOOKS_MAX = 4;
+/** The same in a cluster too large for a connection to everyone, where heartbeats come from others. */
+export const QUIET_LOOKS_MAX_LARGE = 30;
+/** How long it may take to answer before a second connection is tried beside this one. So many are asked at the same time. */
+export const QUIET_ANSWER_TIMEOUT_MS = 5_000;
+export const QUIET_ASKED_PARALLEL_MAX = 4;
 /** A connection that lived less than this counts as a failed dial; two younger than this are taken for simultaneous dials. */
 export const CONNECTION_SETTLED_MS = 5_000;
 /** One of two simultaneous connections is closed when nothing runs over it, looked at this often and at most so many times. */
@@ -126,7 +151,17 @@ export const SYNC_PARALLEL_MAX = 4;
 
 // ---------------------------------------------------------------- probes
 
-export const PROBE_BYTES = 32;
 /** From this delay of its own timers on, a node gives the other more time before it calls it silent. */
 export const PROBE_OWN_DELAY_MS = 50;
-export const PROBE_STREAMS_MAX = 8;
+
+// ---------------------------------------------------------------- reports to neighbours
+
+/** A greeting: two whole reports. */
+export const BEAT_BYTES_MAX = 2 * REPORT_BYTES_MAX + KiB;
+/** Longer than a node may stand still, as it is not heard of then, but not as long as a stream that nobody uses is kept. */
+export const BEAT_SILENCE_MAX_MS = 10 * 60_000;
+/** Frames that wait: for the stream to be open, or for the connection to be told. More of them say nothing that the next does not. */
+export const BEATS_WAITING_MAX = 8;
+export const BEATS_EARLY_MAX = 8;
+/** Each side has one; a second while the first is being given up. */
+export const BEAT_STREAMS_MAX = 2;

@@ -6,6 +6,7 @@ import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/id
 import type { MembershipMessage, Report } from '../core/types.ts';
 import {
   ADDRESS_BYTES_MAX,
+  BEAT_BYTES_MAX,
   CHANGES_BYTES_MAX,
   CHANGES_PER_MESSAGE_MAX,
   MEMBERSHIP_BYTES_MAX,
@@ -102,14 +103,17 @@ export type ReportNews = { report: Report } | { change: ReportChange };
 export type Decoded<T> = { ok: true; value: T } | { ok: false; reason: string };
 
 function decodeJson<T>(data: Uint8Array, bytesMax: number, schema: v.GenericSchema<unknown, T>): Decoded<T> {
+  const value = unpacked(data, bytesMax);
+  return value.ok ? check(value.value, schema) : value;
+}
+
+function unpacked(data: Uint8Array, bytesMax: number): Decoded<unknown> {
   if (data.byteLength > bytesMax) return { ok: false, reason: `larger than ${bytesMax} bytes` };
-  let value: unknown;
   try {
-    value = unpack(data, bytesMax);
+    return { ok: true, value: unpack(data, bytesMax) };
   } catch {
     return { ok: false, reason: 'not JSON' };
   }
-  return check(value, schema);
 }
 
 function check<T>(value: unknown, schema: v.GenericSchema<unknown, T>): Decoded<T> {
@@ -133,13 +137,25 @@ export const encodeMembership = (message: MembershipMessage): Uint8Array => pack
 export const encodeReportNews = (news: ReportNews): Uint8Array => pack('report' in news ? news.report : news.change);
 
 export function decodeReportNews(data: Uint8Array): Decoded<ReportNews> {
-  if (data.byteLength > REPORT_BYTES_MAX) return { ok: false, reason: `larger than ${REPORT_BYTES_MAX} bytes` };
-  let value: unknown;
-  try {
-    value = unpack(data, REPORT_BYTES_MAX);
-  } catch {
-    return { ok: false, reason: 'not JSON' };
+  const value = unpacked(data, REPORT_BYTES_MAX);
+  return value.ok ? checkReportNews(value.value) : value;
+}
+
+/** What a node says over its own connection: news, or first all that is needed to understand it. */
+export function decodeBeat(data: Uint8Array): Decoded<{ news: ReportNews } | { reports: Report[] }> {
+  const value = unpacked(data, BEAT_BYTES_MAX);
+  if (!value.ok) return value;
+  if (Array.isArray(value.value)) {
+    const reports = checkReports(value.value);
+    return reports.ok ? { ok: true, value: { reports: reports.value } } : reports;
   }
+  const news = checkReportNews(value.value);
+  return news.ok ? { ok: true, value: { news: news.value } } : news;
+}
+
+export const encodeReports = (reports: readonly Report[]): Uint8Array => pack(reports);
+
+function checkReportNews(value: unknown): Decoded<ReportNews> {
   if (typeof value === 'object' && value !== null && 'base' in value) {
     const change = check<ReportChange>(value, changeSchema);
     return change.ok ? { ok: true, value: { change: change.value } } : change;

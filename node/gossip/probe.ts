@@ -1,16 +1,15 @@
-// Answers one question: does that node respond right now? Replaces a connection that stopped carrying anything.
+// Answers one question: does that node respond right now? Never closes a connection: a slow answer is no proof that it is
+// dead, and a new one would cost both sides more of the time they lack (quiet.ts replaces those that are).
 
+import type { Connection } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Connections } from './connections.ts';
 import type { Dialer } from './dialer.ts';
 import { GossipError } from './errors.ts';
-import { StreamReader, writeBytes } from './frames.ts';
-import { PROBE_BYTES, PROBE_OWN_DELAY_MS } from './limits.ts';
+import { PROBE_OWN_DELAY_MS } from './limits.ts';
+import { echo } from './muxer.ts';
 
 export type ProbeResult = 'ok' | 'refused' | 'timeout' | 'error';
-
-/** The protocol that @libp2p/ping answers on the other side: whatever is sent comes back. */
-const PING_PROTOCOL = '/ipfs/ping/1.0.0';
 
 export class Prober {
   readonly #connections: Connections;
@@ -34,42 +33,31 @@ export class Prober {
   async #probe(node: NodeId, timeoutMs: number): Promise<ProbeResult> {
     const deadline = fairDeadline(timeoutMs);
     const { signal } = deadline;
-    const probed = this.#connections.of(node);
+    const connection = this.#connections.of(node);
     try {
-      if (probed === undefined) return await this.#knock(node, signal);
-      await this.#echo(node, signal, 2 * timeoutMs);
-      return 'ok';
-    } catch (error) {
-      if (!isTimeout(error, signal)) {
-        return this.#connections.of(node) === undefined ? await this.#knock(node, signal) : 'error';
-      }
-      // A connection cut by a partition looks alive for many minutes; a new one will show the truth at once.
-      probed?.abort(new GossipError('timeout', `no answer to a probe within ${timeoutMs} ms`));
-      return 'timeout';
+      return connection === undefined ? await this.#knock(node, signal) : await this.#ask(connection, node, signal);
     } finally {
       deadline.clear();
     }
   }
 
-  async #echo(node: NodeId, signal: AbortSignal, timeoutMs: number): Promise<void> {
-    const stream = await this.#dialer.openStream(node, PING_PROTOCOL, signal);
+  async #ask(connection: Connection, node: NodeId, signal: AbortSignal): Promise<ProbeResult> {
     try {
-      const reader = new StreamReader(stream);
-      await writeBytes(stream, crypto.getRandomValues(new Uint8Array(PROBE_BYTES)), { signal, timeoutMs });
-      for await (const _ of reader.bytes(PROBE_BYTES, { signal, timeoutMs })) {
-        // Only that it came back matters: the connection itself is authenticated.
-      }
-      await stream.close({ signal });
+      await echo(connection, signal);
+      return 'ok';
     } catch (error) {
-      stream.abort(error as Error);
-      throw error;
+      if (isTimeout(error, signal)) return 'timeout';
+      // The connection went meanwhile. There may be another, whose answer counts as well.
+      const other = this.#connections.of(node);
+      if (other === undefined) return this.#knock(node, signal);
+      return other === connection ? 'error' : this.#ask(other, node, signal);
     }
   }
 
   /** Without a connection, accepting one is the answer. */
   async #knock(node: NodeId, signal: AbortSignal): Promise<ProbeResult> {
     try {
-      await this.#dialer.dial(node, signal);
+      await this.#dialer.knock(node, signal);
       return 'ok';
     } catch (error) {
       if (isTimeout(error, signal)) return 'timeout';
@@ -103,7 +91,7 @@ function isTimeout(error: unknown, signal: AbortSignal): boolean {
 }
 
 /** `refused` only when every address answered that nothing listens there; an unreachable host is silence. */
-function verdictOf(cause: unknown): ProbeResult {
+export function verdictOf(cause: unknown): ProbeResult {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : cause === undefined ? [] : [cause];
   const codes = errors.map((error) => (error as NodeJS.ErrnoException).code ?? (error as Error).name);
   if (codes.length > 0 && codes.every((code) => code === 'ECONNREFUSED')) return 'refused';

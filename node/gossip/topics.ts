@@ -12,6 +12,7 @@ import type { Host } from './host.ts';
 import { MEMBERSHIP_BYTES_MAX, REPORT_BYTES_MAX, REPORT_ITEMS_MAX } from './limits.ts';
 import {
   type Decoded,
+  decodeBeat,
   decodeChanges,
   decodeMembership,
   decodeReportNews,
@@ -90,15 +91,22 @@ export class Topics {
     for (const topic of Object.values(this.#names)) pubsub.subscribe(topic);
   }
 
-  /** Fails with `too_large`: a report is bounded, and its author must know at once. */
-  publishReport(report: Report): void {
+  /**
+   * The report as it travels, and whether it is whole: others are going to need it to understand what follows. Fails with
+   * `too_large`: a report is bounded, and its author must know at once.
+   */
+  nextReport(report: Report): { data: Uint8Array; isWhole: boolean } {
     const news = this.#author.next(report, performance.now());
     if ('tooLargeBytes' in news)
       throw new GossipError(
         'too_large',
         `the report has ${news.tooLargeBytes} bytes, at most ${REPORT_BYTES_MAX} are allowed`,
       );
-    this.#publish(this.#names.reports, encodeReportNews(news));
+    return { data: encodeReportNews(news), isWhole: 'report' in news };
+  }
+
+  spreadReport(data: Uint8Array): void {
+    this.#publish(this.#names.reports, data);
   }
 
   publishMembership(message: MembershipMessage): void {
@@ -137,6 +145,14 @@ export class Topics {
     }
     this.#bases.learn(base);
     this.#judgeNewest(newest).deliver?.();
+  }
+
+  /** A frame of what a node says of itself over its own connection. */
+  receiveBeat(frame: Uint8Array, from: NodeId): void {
+    const decoded = decodeBeat(frame);
+    if (!decoded.ok) this.#reject('report_invalid', from, decoded.reason);
+    else if ('reports' in decoded.value) this.receiveReports({ ok: true, value: decoded.value.reports }, from);
+    else this.#judgeReport({ ok: true, value: decoded.value.news }, from).deliver?.();
   }
 
   receiveMembership(decoded: Decoded<MembershipMessage>, from: NodeId): void {

@@ -47,7 +47,7 @@ if (argument.publishEveryMs !== undefined) {
   let sequence = 0;
   setInterval(() => {
     sequence += 1;
-    gossip.publishReport(reportOf(gossip.self, sequence));
+    gossip.publishReport(reportOf(gossip.self, sequence), { relay: true });
   }, argument.publishEveryMs);
 }
 // One line of JSON on standard input: other peers to admit.

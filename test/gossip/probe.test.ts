@@ -49,7 +49,7 @@ describe('probe', () => {
     expect(await a.gossip.probe(b.id, 300)).toBe('timeout');
   });
 
-  test('of a node that hangs is a timeout in time, and ok again once it runs', async () => {
+  test('of a node that hangs is a timeout in time, which costs it no connection, and ok again once it runs', async () => {
     const node = await cluster.node();
     const child = await startChild([node]);
     cleanups.push(child.end);
@@ -59,15 +59,13 @@ describe('probe', () => {
     const startedMs = performance.now();
     expect(await node.gossip.probe(child.id, 300)).toBe('timeout');
     expect(performance.now() - startedMs).toBeLessThan(3_000);
-    expect(node.connections.at(-1)).toBe(`-${child.id}`);
-    // Its host still accepts connections, but nothing answers in them.
     expect(await node.gossip.probe(child.id, 300)).toBe('timeout');
     child.process.kill('SIGCONT');
-    await expect.poll(() => node.gossip.connected(), within).toEqual([child.id]);
     expect(await node.gossip.probe(child.id, 10_000)).toBe('ok');
+    expect(node.connections).toEqual([`+${child.id}`]);
   });
 
-  test('replaces a connection that carries nothing any more', async () => {
+  test('is ok again where a connection carries nothing any more, once another has taken its place', async () => {
     const [a, b] = [await cluster.node(), await cluster.node()];
     const relay = await pausableRelay(Number(b.gossip.addresses()[0]!.split('/')[4]));
     cleanups.push(relay.close);
@@ -76,9 +74,9 @@ describe('probe', () => {
     await allConnected([a, b]);
     relay.pause();
     expect(await a.gossip.probe(b.id, 300)).toBe('timeout');
-    await expect.poll(() => a.gossip.probe(b.id, 5_000), within).toBe('ok');
-    await expect.poll(() => a.connections, within).toEqual([`+${b.id}`, `-${b.id}`, `+${b.id}`]);
-    // The other end never noticed that it was without a connection.
+    await expect.poll(() => a.gossip.probe(b.id, 1_000), { timeout: 60_000, interval: 10 }).toBe('ok');
+    // Neither end was without a connection at any time.
+    expect(a.connections).toEqual([`+${b.id}`]);
     expect(b.connections).toEqual([`+${a.id}`]);
   });
 });

@@ -16,11 +16,23 @@ const within = { timeout: 10_000, interval: 10 };
 const sequences = (node: TestNode): number[] => node.reports.map((report) => report.sequence);
 
 describe('topics', () => {
+  test('a report that needs no relay reaches every connected node, straight from its author', async () => {
+    const nodes = await cluster.connected(4);
+    const [author, ...others] = nodes;
+    author!.gossip.publishReport(reportOf(author!.id, 1), { relay: true });
+    await expect.poll(() => others.map(sequences), within).toEqual(others.map(() => [1]));
+    for (let sequence = 2; sequence <= 20; sequence++) {
+      author!.gossip.publishReport(reportOf(author!.id, sequence), { relay: false });
+    }
+    await expect.poll(() => others.map((node) => sequences(node).at(-1)), within).toEqual(others.map(() => 20));
+    for (const node of others) expect(sequences(node)).toEqual([...sequences(node)].sort((a, b) => a - b));
+  });
+
   test('a report reaches every other node once, and not its author', async () => {
     const [a, b, c] = await cluster.connected(3);
-    a!.gossip.publishReport(reportOf(a!.id, 1));
+    a!.gossip.publishReport(reportOf(a!.id, 1), { relay: true });
     await expect.poll(() => [sequences(b!), sequences(c!)], within).toEqual([[1], [1]]);
-    a!.gossip.publishReport(reportOf(a!.id, 2));
+    a!.gossip.publishReport(reportOf(a!.id, 2), { relay: true });
     await expect
       .poll(() => [sequences(b!), sequences(c!)], within)
       .toEqual([
@@ -52,13 +64,13 @@ describe('topics', () => {
       ],
       colour: 'new',
     } as unknown as Report;
-    a!.gossip.publishReport(report);
+    a!.gossip.publishReport(report, { relay: true });
     await expect.poll(() => b!.reports, within).toEqual([report]);
   });
 
   test('a node that connects later is told the newest report at once', async () => {
     const [a, b] = await cluster.connected(2);
-    a!.gossip.publishReport(reportOf(a!.id, 7));
+    a!.gossip.publishReport(reportOf(a!.id, 7), { relay: true });
     const late = await cluster.node();
     for (const node of [a!, b!, late]) node.admit(a!, b!, late);
     await expect.poll(() => sequences(late), within).toEqual([7]);
@@ -68,33 +80,39 @@ describe('topics', () => {
     const [a, b] = await cluster.connected(2);
     const droplets = [`sha256:${'a'.repeat(64)}`, `sha256:${'b'.repeat(64)}`] as unknown as Report['droplets'];
     const reports = [1, 2, 3].map((sequence) => reportOf(a!.id, sequence, { droplets, load: sequence / 4 }));
-    for (const report of reports) a!.gossip.publishReport(report);
+    for (const report of reports) a!.gossip.publishReport(report, { relay: true });
     await expect.poll(() => b!.reports, within).toEqual(reports);
     const late = await cluster.node();
     for (const node of [a!, b!, late]) node.admit(a!, b!, late);
     await expect.poll(() => late.reports, within).toEqual([reports[2]]);
-    a!.gossip.publishReport(reportOf(a!.id, 4, { droplets, load: 1 }));
+    a!.gossip.publishReport(reportOf(a!.id, 4, { droplets, load: 1 }), { relay: true });
     await expect.poll(() => sequences(late), within).toEqual([3, 4]);
   });
 
   test('an older report is dropped, a new incarnation begins anew', async () => {
     const [a, b] = await cluster.connected(2);
+    const heard = (): number[][] => b!.reports.map((report) => [report.incarnation, report.sequence]);
+    const publish = (incarnation: number, sequence: number): void =>
+      a!.gossip.publishReport(reportOf(a!.id, sequence, { incarnation }), { relay: true });
+    publish(2, 5);
+    await expect.poll(heard, within).toEqual([[2, 5]]);
     for (const [incarnation, sequence] of [
-      [2, 5],
       [2, 5],
       [2, 4],
       [1, 9],
       [2, 6],
-      [3, 1],
     ] as const)
-      a!.gossip.publishReport(reportOf(a!.id, sequence, { incarnation }));
-    await expect
-      .poll(() => b!.reports.map((report) => [report.incarnation, report.sequence]), within)
-      .toEqual([
-        [2, 5],
-        [2, 6],
-        [3, 1],
-      ]);
+      publish(incarnation, sequence);
+    await expect.poll(heard, within).toEqual([
+      [2, 5],
+      [2, 6],
+    ]);
+    publish(3, 1);
+    await expect.poll(heard, within).toEqual([
+      [2, 5],
+      [2, 6],
+      [3, 1],
+    ]);
   });
 
   test('membership messages and changes arrive with their author', async () => {
@@ -127,7 +145,7 @@ describe('topics', () => {
       { length: 4_000 },
       (_, index) => `sha256:${String(index).padStart(64, '0')}`,
     ) as unknown as Report['droplets'];
-    expect(() => a!.gossip.publishReport(reportOf(a!.id, 1, { droplets }))).toThrow(/at most/);
+    expect(() => a!.gossip.publishReport(reportOf(a!.id, 1, { droplets }), { relay: true })).toThrow(/at most/);
   });
 });
 
@@ -207,14 +225,14 @@ describe('what an admitted node that lies or is broken publishes', () => {
     await send(topic, data);
     await expect.poll(() => a.rejected(kind), within).toBe(true);
     expect([...a.reports, ...a.membership, ...a.changes]).toEqual([]);
-    b.gossip.publishReport(reportOf(b.id, 1));
+    b.gossip.publishReport(reportOf(b.id, 1), { relay: true });
     await expect.poll(() => sequences(a), within).toEqual([1]);
   });
 
   test('beyond the frame bound: the stream ends, and honest gossip flows again', async () => {
     const { a, b, liar, send } = await withLiar();
     await send('reports', new Uint8Array(5 * 1024 * 1024));
-    b.gossip.publishReport(reportOf(b.id, 1));
+    b.gossip.publishReport(reportOf(b.id, 1), { relay: true });
     await expect.poll(() => sequences(a), within).toEqual([1]);
     expect(a.gossip.connected()).toContain(liar.id);
     expect(a.log.lines.filter((line) => line.level === 'error')).toEqual([]);

@@ -93,7 +93,7 @@ export async function realGossip(): Promise<Closing<GossipSubject>> {
           : at(node).reports;
       return reports.filter((report) => report.node === ids[author]).map(({ sequence }) => sequence);
     },
-    publishReport: (node, number) => at(node).gossip.publishReport(reportOf(ids[node]!, number)),
+    publishReport: (node, number) => at(node).gossip.publishReport(reportOf(ids[node]!, number), { relay: true }),
     publishSuspicion: (node, about) =>
       at(node).gossip.publishMembership({
         kind: 'suspect',
