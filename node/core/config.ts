@@ -3,7 +3,7 @@
 export type CoreConfig = typeof defaultConfig;
 
 export const defaultConfig = {
-  /** How often this node probes one other member, in turn. Lower finds silent deaths sooner; every node pays one ping for it. */
+  /** How often this node probes one suspect (in a large cluster: one neighbour), in turn. Lower finds out sooner; every node pays one ping for it. */
   probeIntervalMs: 1_000,
   /** How long a probe may take before it counts as missed; multiplied by (1 + the node's own lateness score). */
   probeTimeoutMs: 500,

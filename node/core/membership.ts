@@ -235,6 +235,8 @@ export function onMembershipTick(state: CoreState, nowMs: number, effects: Effec
     state.nextProbeAtMs = nowMs + state.config.probeIntervalMs;
     const next = nextToProbe(state);
     if (next !== undefined) probe(state, next, effects);
+    // A turn in time, and everyone was heard in time: as good as an answered probe.
+    else if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
   }
   return Math.min(state.suspicionEndsAtMs, state.silenceAtMs, state.looksAtMs, state.nextProbeAtMs);
 }

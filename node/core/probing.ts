@@ -42,16 +42,18 @@ export function lookWhereTooFewDid(state: CoreState, nowMs: number, effects: Eff
 }
 
 /**
- * Round robin, so that every member (in a large cluster: every neighbour) is probed once per round; the order differs from node to node, so that the probes of
- * one member are spread over the round.
+ * Round robin, so that every member in question is probed once per round; the order differs from node to node, so that the probes
+ * of one member are spread over the round. In a large cluster those are the neighbours, whose heartbeats may have come from others.
+ * Else the suspects: whoever is alive is heard with every heartbeat, or probed when it is overdue (findSilent).
  */
 export function nextToProbe(state: CoreState): Member | undefined {
   let next: { member: Member; turn: number } | undefined;
   let first: { member: Member; turn: number } | undefined;
-  const neighboursOnly = isLarge(state);
+  const large = isLarge(state);
   for (const member of state.members.values()) {
-    if (member.status !== 'alive' && member.status !== 'suspect') continue;
-    if (neighboursOnly && !member.connected) continue;
+    const { status, connected } = member;
+    if (status !== 'suspect' && (status !== 'alive' || !large)) continue;
+    if (large && !connected) continue;
     const { turn } = member;
     if (first === undefined || turn < first.turn) first = { member, turn };
     if (turn > state.probedTurn && (next === undefined || turn < next.turn)) next = { member, turn };
