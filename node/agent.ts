@@ -3,7 +3,7 @@
 
 import type { AppId, NodeId, ReleaseId } from '../crdt/ids.ts';
 import { candidatesOf } from './core/candidates.ts';
-import type { Candidate } from './core/feasibility.ts';
+import type { ReportedCandidate } from './core/feasibility.ts';
 import type { CoreState } from './core/state.ts';
 import { step } from './core/step.ts';
 import type { ClusterEvent, Effect, Event, InstanceSpec, MembershipMessage, Report, RouteTable } from './core/types.ts';
@@ -81,7 +81,7 @@ export class Agent {
   }
 
   /** The nodes that placement considers now. */
-  candidates(): Candidate[] {
+  candidates(): ReportedCandidate[] {
     return candidatesOf(this.#state, this.#nowMs());
   }
 

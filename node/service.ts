@@ -6,7 +6,7 @@ import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } fro
 import type { DesiredView } from '../crdt/view.ts';
 import type { ClusterReader } from './cluster-reader.ts';
 import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from './core/explain.ts';
-import type { Candidate } from './core/feasibility.ts';
+import type { ReportedCandidate } from './core/feasibility.ts';
 import { rendezvousWeight } from './core/hash.ts';
 import { slotKey } from './core/state.ts';
 import type { Slot } from './core/types.ts';
@@ -62,7 +62,7 @@ export type ServiceParts = {
   usage: Pick<UsageReader, 'usage'>;
   view(): DesiredView;
   observed(): ObservedView;
-  candidates(): Candidate[];
+  candidates(): ReportedCandidate[];
   restartSlotHere(slot: Slot): void;
   shutdown(options: { leave: boolean }): void;
 };

@@ -1,15 +1,15 @@
 // Candidates: the nodes that placement may consider, as this node sees them now, itself included with its newest state.
 
 import type { NodeView } from '../../crdt/view.ts';
-import type { Candidate } from './feasibility.ts';
+import type { ReportedCandidate } from './feasibility.ts';
 import { buildReport } from './report.ts';
 import type { CoreState } from './state.ts';
 
 /** Every admitted node that is alive or suspect and has reported, with its whole memory as free. */
-export function candidatesOf(state: CoreState, nowMs: number): Candidate[] {
+export function candidatesOf(state: CoreState, nowMs: number): ReportedCandidate[] {
   const view = state.desired;
   if (view === undefined) return [];
-  const candidates: Candidate[] = [];
+  const candidates: ReportedCandidate[] = [];
   const own = view.nodes.get(state.self.node);
   if (own !== undefined) {
     const report = { ...buildReport(state, nowMs), load: state.loadTold };

@@ -4,7 +4,8 @@
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { Considered, Decision } from './decision.ts';
-import { type Candidate, type Infeasible, mayKeep } from './feasibility.ts';
+import type { DecisionInstance } from './essence.ts';
+import { type Candidate, type Infeasible, mayKeep, type ReportedCandidate } from './feasibility.ts';
 import { compareHolders, holdersBySlot } from './holders.ts';
 import { place } from './placement.ts';
 import { isCurrent, slotsOf } from './slots.ts';
@@ -57,7 +58,7 @@ export type SlotMove = {
 };
 
 /** @param candidates as place() takes them. */
-export function explainSlot(view: DesiredView, candidates: readonly Candidate[], slot: Slot): SlotExplanation {
+export function explainSlot(view: DesiredView, candidates: readonly ReportedCandidate[], slot: Slot): SlotExplanation {
   const key = slotKey(slot);
   const told: { decision?: Decision; consider?: () => Considered[]; considered: Considered[] } = { considered: [] };
   const placement = place(view, candidates, (decision, consider) => {
@@ -94,13 +95,17 @@ function unwantedBecause(view: DesiredView, slot: Slot): Unwanted {
 /** @param keeper who keeps the slot; a crashed copy that would come before it has no room where it is. */
 function holdersOf(
   app: AppView | undefined,
-  candidates: readonly Candidate[],
+  candidates: readonly ReportedCandidate[],
   key: string,
   keeper?: NodeId,
 ): HolderExplanation[] {
   const release = app?.release;
   if (app === undefined || release === undefined) return [];
   const holders = [...(holdersBySlot(candidates).get(key) ?? [])];
+  // Placement knows of each only what it decides by.
+  const whole = new Map<DecisionInstance, InstanceReport>(
+    candidates.flatMap(({ report }) => report.instances.map((one) => [one, one] as const)),
+  );
   return holders
     .sort(
       (a, b) =>
@@ -110,7 +115,7 @@ function holdersOf(
     )
     .map(({ candidate, instance }) => ({
       node: candidate.node,
-      instance,
+      instance: whole.get(instance)!,
       current: isCurrent(instance, app, release),
       mayStay: mayKeep(candidate),
     }));

@@ -2,17 +2,21 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
+import type { DecisionReport } from './essence.ts';
 import type { MemberStatus, Report } from './types.ts';
 
-/** A node as placement sees it. `freeBytes` shrinks while slots are assigned. */
+/** A node as decisions see it. `freeBytes` shrinks while slots are assigned. */
 export type Candidate = {
   node: NodeId;
   status: MemberStatus;
   draining: boolean;
-  report: Report;
+  report: DecisionReport;
   labels: Readonly<Record<string, string>>;
   freeBytes: number;
 };
+
+/** The same with its whole report, of which decisions read no more: for people, and for what else the daemon chooses nodes for. */
+export type ReportedCandidate = Omit<Candidate, 'report'> & { report: Report };
 
 export type Infeasible =
   | { kind: 'notAlive'; status: MemberStatus }

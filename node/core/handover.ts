@@ -9,10 +9,10 @@
 // Decides neither which copy is to go nor when another replaces it (reconcile.ts, rollout.ts).
 
 import type { NodeId } from '../../crdt/ids.ts';
+import type { DecisionInstance } from './essence.ts';
 import type { Holder } from './holders.ts';
 import type { CoreState, LocalInstance, Offer } from './state.ts';
 import { compareText } from './state.ts';
-import type { InstanceReport } from './types.ts';
 
 /** A promise is bound to one offer: one that was withdrawn and made again needs a new promise. */
 const nameOf = (id: string, offer: string): string => `${id}@${offer}`;
@@ -83,7 +83,7 @@ export function promisesToStay(
   return vacates !== undefined && counts(state, vacates, nowMs) && covers(others, instance, vacates);
 }
 
-const stays = (report: InstanceReport): boolean =>
+const stays = (report: DecisionInstance): boolean =>
   report.state === 'ready' && report.offered === undefined && report.vacates === undefined;
 
 function covers(holders: readonly Holder[], { id }: LocalInstance, { name }: Offer): boolean {

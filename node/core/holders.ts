@@ -2,14 +2,14 @@
 
 import type { AppId } from '../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
+import type { DecisionInstance, DecisionReport } from './essence.ts';
 import type { Candidate } from './feasibility.ts';
 import { rendezvousWeight } from './hash.ts';
 import { isCurrent } from './slots.ts';
 import { compareText, slotKey } from './state.ts';
-import type { InstanceReport, Report } from './types.ts';
 
 /** A running copy of a slot, where it is. */
-export type Holder = { candidate: Candidate; instance: InstanceReport };
+export type Holder = { candidate: Candidate; instance: DecisionInstance };
 
 /** Who runs a copy of which slot, keyed by slot. */
 export function holdersBySlot(candidates: readonly Candidate[]): Map<string, Holder[]> {
@@ -28,10 +28,10 @@ export function holdersBySlot(candidates: readonly Candidate[]): Map<string, Hol
 }
 
 /** Reports are never changed once they are made. */
-const keysByReport = new WeakMap<Report, string[]>();
+const keysByReport = new WeakMap<DecisionReport, string[]>();
 
 /** The slots of a report's instances, in their order. */
-function slotKeysOf(report: Report): string[] {
+function slotKeysOf(report: DecisionReport): string[] {
   let keys = keysByReport.get(report);
   if (keys === undefined) {
     keys = report.instances.map(slotKey);

@@ -2,12 +2,13 @@
 // nothing (reconcile.ts).
 
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
+import type { DecisionInstance } from './essence.ts';
 import { promisesToStay } from './handover.ts';
 import type { Holder } from './holders.ts';
 import type { Placement } from './placement.ts';
 import { isCurrent } from './slots.ts';
 import { type CoreState, type LocalInstance, slotKey } from './state.ts';
-import type { InstanceReport, Slot } from './types.ts';
+import type { Slot } from './types.ts';
 
 /** The order in which an app's slots take a new release, as far as this node has heard. */
 export class Rollout {
@@ -104,7 +105,7 @@ export class Rollout {
    */
   waitsForFirst({ process, index }: Slot, crashes: number): boolean {
     if (index === 0) return false;
-    let first: InstanceReport | undefined;
+    let first: DecisionInstance | undefined;
     for (const slot of this.#slots) {
       if (slot.process !== process) continue;
       for (const { instance } of this.#holders.get(slotKey(slot)) ?? []) {

@@ -3,8 +3,9 @@
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
+import type { DecisionReport } from './essence.ts';
 import { type CoreState, compareText } from './state.ts';
-import type { Report, RouteTable, Upstream } from './types.ts';
+import type { LocalUpstream, RouteTable, Upstream } from './types.ts';
 
 export function routeTable(state: CoreState): RouteTable {
   const table: RouteTable = { routes: [], local: [], admitted: [] };
@@ -31,11 +32,7 @@ export function routeTable(state: CoreState): RouteTable {
 export function isSameTable(a: RouteTable, b: RouteTable): boolean {
   return (
     isSameList(a.admitted, b.admitted, (one, other) => one === other) &&
-    isSameList(
-      a.local,
-      b.local,
-      (one, other) => one.instance === other.instance && one.app === other.app && one.port === other.port,
-    ) &&
+    isSameList(a.local, b.local, isAlikeIn(LOCAL_FIELDS)) &&
     isSameList(
       a.routes,
       b.routes,
@@ -43,19 +40,31 @@ export function isSameTable(a: RouteTable, b: RouteTable): boolean {
         one.route === other.route &&
         one.app === other.app &&
         one.appName === other.appName &&
-        isSameList(one.upstreams, other.upstreams, isSameUpstream),
+        isSameList(one.upstreams, other.upstreams, isAlikeIn(UPSTREAM_FIELDS)),
     )
   );
 }
 
-const isSameUpstream = (one: Upstream, other: Upstream): boolean =>
-  one === other ||
-  (one.instance === other.instance &&
-    one.app === other.app &&
-    one.index === other.index &&
-    one.node === other.node &&
-    one.port === other.port &&
-    one.link === other.link);
+// Records of all fields, so that one which is added later cannot be left out.
+const LOCAL_FIELDS = keysOf<LocalUpstream>({ instance: true, app: true, port: true, host: true });
+const UPSTREAM_FIELDS = keysOf<Upstream>({
+  instance: true,
+  app: true,
+  index: true,
+  node: true,
+  port: true,
+  host: true,
+  link: true,
+});
+
+function keysOf<T>(fields: { [Key in keyof Required<T>]: true }): (keyof T)[] {
+  return Object.keys(fields) as (keyof T)[];
+}
+
+const isAlikeIn =
+  <T>(fields: readonly (keyof T)[]) =>
+  (one: T, other: T): boolean =>
+    one === other || fields.every((field) => one[field] === other[field]);
 
 function isSameList<T>(a: readonly T[], b: readonly T[], isSame: (one: T, other: T) => boolean): boolean {
   return a === b || (a.length === b.length && a.every((one, index) => isSame(one, b[index]!)));
@@ -77,10 +86,10 @@ function sortedOf(view: DesiredView): Sorted {
 }
 
 /** Reports are never changed, and routed by many times: ten thousand instances would be as many objects in every table. */
-const upstreamsByReport = new WeakMap<Report, readonly Upstream[]>();
+const upstreamsByReport = new WeakMap<DecisionReport, readonly Upstream[]>();
 
 /** Ready web instances of another node. */
-function upstreamsOf(report: Report): readonly Upstream[] {
+function upstreamsOf(report: DecisionReport): readonly Upstream[] {
   let upstreams = upstreamsByReport.get(report);
   if (upstreams === undefined) {
     upstreams = report.instances

@@ -4,6 +4,7 @@
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
+import type { DecisionReport } from './essence.ts';
 import type { AdoptedInstance, InstanceState, MemberStatus, Report, RouteTable, Slot } from './types.ts';
 
 /** What a node knows of itself when it starts; constant while it runs. */
@@ -135,6 +136,8 @@ export type CoreState = {
   /** Something that nobody waits for has changed: when it is told at the latest. Infinity: nothing has. */
   minorNewsAtMs: number;
   decidedAtMs: number;
+  /** This node's own report as the last decision saw it; undefined before the first. */
+  decidedOn: DecisionReport | undefined;
   /** Something that placement, reconciliation or routing reads has changed since. */
   decisionDirty: boolean;
   /** Not before then does it ask again which apps this node is a successor of. */
@@ -158,8 +161,9 @@ export function initialState(options: {
   droplets?: Iterable<Digest>;
   config?: Partial<CoreConfig>;
 }): CoreState {
+  const config = { ...defaultConfig, ...options.config };
   return {
-    config: { ...defaultConfig, ...options.config },
+    config,
     self: options.self,
     start: options.incarnation,
     incarnation: options.incarnation * REFUTATIONS_MAX,
@@ -186,12 +190,13 @@ export function initialState(options: {
     settled: false,
     latenessScore: 0,
     staleSinceMs: undefined,
-    nextProbeAtMs: options.nowMs + defaultConfig.probeIntervalMs,
+    nextProbeAtMs: options.nowMs + config.probeIntervalMs,
     probedTurn: -1,
     reportedAtMs: Number.NEGATIVE_INFINITY,
     reportDirty: true,
     minorNewsAtMs: Number.POSITIVE_INFINITY,
     decidedAtMs: Number.NEGATIVE_INFINITY,
+    decidedOn: undefined,
     decisionDirty: true,
     successorsAtMs: Number.NEGATIVE_INFINITY,
     reconcileAtMs: Number.POSITIVE_INFINITY,

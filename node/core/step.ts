@@ -3,6 +3,7 @@
 
 import { candidatesOf } from './candidates.ts';
 import { decisionGapMs, heartbeatMs, minorNewsMs, reportGapMs } from './config.ts';
+import { decidesAlike } from './essence.ts';
 import { doubtMajority, regainMajority } from './fencing.ts';
 import {
   forgetOldCrashes,
@@ -25,7 +26,6 @@ import {
 } from './membership.ts';
 import { place } from './placement.ts';
 import { isLarge } from './probing.ts';
-import { loadRank } from './ranking.ts';
 import { reconcile, stop } from './reconcile.ts';
 import { buildReport } from './report.ts';
 import { isSameTable, routeTable } from './routes.ts';
@@ -123,7 +123,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
 function takeReport(state: CoreState, report: Report, nowMs: number, effects: Effect[]): void {
   const before = state.members.get(report.node)?.report;
   if (!onReport(state, report, nowMs, effects)) return;
-  if (before === undefined || essenceOf(before) !== essenceOf(report)) state.decisionDirty = true;
+  if (before === undefined || !decidesAlike(before, report)) state.decisionDirty = true;
   askForSync(state, report, before, nowMs, effects);
 }
 
@@ -142,34 +142,6 @@ function askForSync(
   if (isRetry && nowMs - member.syncAskedAtMs < state.config.syncRetryMs) return;
   member.syncAskedAtMs = nowMs;
   effects.push({ type: 'syncDesired', node: report.node });
-}
-
-/** Reports are never changed once they are made, so what was read of one once stays true. */
-const essences = new WeakMap<Report, string>();
-
-function essenceOf(report: Report): string {
-  const known = essences.get(report);
-  if (known !== undefined) return known;
-  const essence = readEssence(report);
-  essences.set(report, essence);
-  return essence;
-}
-
-/** What placement, reconciliation and routing read of a report; equal texts mean that there is nothing new to decide. */
-function readEssence(report: Report): string {
-  const instances = report.instances.map((one) => [
-    one.id,
-    one.release,
-    one.restartCount,
-    one.state,
-    one.port,
-    one.offered,
-    one.vacates,
-    one.covers,
-  ]);
-  const { status, link, memoryBytes, stacks, runtimes, labels, droplets } = report;
-  const load = loadRank(report.load);
-  return JSON.stringify([status, link, memoryBytes, stacks, runtimes, labels, droplets, load, instances]);
 }
 
 /** Nothing is decided on a stale view: after a start every admitted member is heard first, or some time passes. */
@@ -198,6 +170,8 @@ function decide(state: CoreState, nowMs: number, effects: Effect[]): number {
   const view = state.desired;
   if (view !== undefined && state.settled && state.adopted && !state.leaving) {
     const candidates = candidatesOf(state, nowMs);
+    // Itself as it is now; what reconciling changes is looked at when it is told.
+    state.decidedOn = candidates.find(({ node }) => node === state.self.node)?.report;
     const placement = place(view, candidates);
     state.reconcileAtMs = reconcile({ state, view, placement, candidates, nowMs }, effects);
   }
@@ -224,9 +198,11 @@ function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   state.reportedAtMs = nowMs;
   state.reportDirty = false;
   state.minorNewsAtMs = Number.POSITIVE_INFINITY;
-  if (loadRank(state.load) !== loadRank(state.loadTold)) state.decisionDirty = true;
   state.loadTold = state.load;
-  effects.push({ type: 'publishReport', report: buildReport(state, nowMs), relay });
+  const report = buildReport(state, nowMs);
+  // What makes others decide makes this node decide: otherwise they would leave to it what it does not take.
+  if (state.decidedOn !== undefined && !decidesAlike(state.decidedOn, report)) state.decisionDirty = true;
+  effects.push({ type: 'publishReport', report, relay });
   if (state.decisionDirty) return state.decidedAtMs + decisionGapMs(state.config, state.members.size);
   return nowMs + heartbeatMs(state.config, state.members.size);
 }

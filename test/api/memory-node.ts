@@ -14,7 +14,7 @@ import { openChunk } from '../../node/blobs/chunk-codec.ts';
 import { ChunkFrames } from '../../node/blobs/chunk-frames.ts';
 import { BlobError } from '../../node/blobs/errors.ts';
 import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from '../../node/core/explain.ts';
-import type { Candidate } from '../../node/core/feasibility.ts';
+import type { ReportedCandidate } from '../../node/core/feasibility.ts';
 import { slotsOf } from '../../node/core/slots.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
 import type {
@@ -396,7 +396,7 @@ export class MemoryNode implements NodeService {
     return whatIf(this.#view, this.#candidates(), without);
   }
 
-  #candidates(): Candidate[] {
+  #candidates(): ReportedCandidate[] {
     return this.observed().members.flatMap(({ id, status, draining, report }) =>
       report === undefined || status === 'dead' || status === 'left'
         ? []

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { asNodeId, type InstanceId, type NodeId } from '../../crdt/ids.ts';
 import type { AppView } from '../../crdt/view.ts';
 import { explainSlot, whatIf } from '../../node/core/explain.ts';
-import { type Candidate, infeasibleReasons } from '../../node/core/feasibility.ts';
+import { infeasibleReasons, type ReportedCandidate } from '../../node/core/feasibility.ts';
 import { place } from '../../node/core/placement.ts';
 import { compareRanks } from '../../node/core/ranking.ts';
 import type { InstanceReport, InstanceState, Slot } from '../../node/core/types.ts';
@@ -34,8 +34,8 @@ function instance(owner: AppView, index: number, options: Partial<InstanceReport
 function candidate(
   node: NodeId,
   instances: InstanceReport[] = [],
-  options: Partial<Candidate> & { memoryMib?: number; load?: number } = {},
-): Candidate {
+  options: Partial<ReportedCandidate> & { memoryMib?: number; load?: number } = {},
+): ReportedCandidate {
   const { memoryMib = 1024, load = 0, ...rest } = options;
   const memoryBytes = memoryMib * MIB;
   return {

@@ -296,6 +296,20 @@ export const MUTANTS: Mutant[] = [
     ],
   },
   {
+    name: 'forgets-unseen',
+    fault: 'a crash that is forgotten is no news, though placement reads how often a slot has crashed',
+    changes: [{ file: 'essence.ts', find: "  'crashes',\n", replace: '' }],
+    provoke: {
+      nodes: 2,
+      apps: 1,
+      instances: 2,
+      slack: 4,
+      users: ['map'],
+      faults: ['machine', 'instance'],
+      forgets: true,
+    },
+  },
+  {
     name: 'no-way-in',
     fault: 'an old copy that fills the room for the new one stays, though the new one runs on a node that drains',
     changes: [

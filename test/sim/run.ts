@@ -1,8 +1,9 @@
 // One simulation from beginning to end: found the cluster, let users and faults loose, stop the faults, wait until it rests,
 // shake the loads, and say what was violated first. The same scenario always gives the same result.
 
+import { slotKey } from '../../node/core/state.ts';
 import type { Violation } from './checkers/checker.ts';
-import { unsettled } from './checkers/convergence.ts';
+import { isRequired, unsettled } from './checkers/convergence.ts';
 import { type FaultAction, faultSchedule, healEverything, strike } from './faults.ts';
 import { Prng } from './prng.ts';
 import { type Shape, type ShapeOptions, shapeOf } from './shape.ts';
@@ -32,6 +33,8 @@ const AFTER_BACKOFF_MS = 30_000;
 /** Longer than a fenced slot waits for a member that was never heard. */
 const QUIET_MS = 14_000;
 const CALM_MS = 12_000;
+/** A clock that runs slow comes to it later. */
+const FORGOTTEN_LATER_MS = 7_000;
 const POLL_MS = 250;
 const LOAD_EVERY_MS = 700;
 /** A run that takes more is stuck in a loop of events at one time. */
@@ -64,10 +67,19 @@ export function run(scenario: Scenario, print?: (line: string) => void, calmMs =
     world.cutsChanged();
     restedAfterMs = waitForRest(world, isOver);
   }
+  if (!isOver() && scenario.shape.forgets) {
+    const forgottenMs = lastForgottenMs(world);
+    if (forgottenMs > world.clock.nowMs) {
+      // What had to wait for it comes then: until it has, the cluster is not at rest.
+      world.clock.runTo(forgottenMs, isOver);
+      waitForRest(world, isOver);
+    }
+  }
   if (!isOver()) {
     world.checkers.rested();
     const before = world.counts.starts + world.counts.stops;
     shakeLoads(world, isOver, calmMs);
+    if (!isOver()) world.checkers.atEnd();
     movesAtRest = world.counts.starts + world.counts.stops - before;
   }
   const result: Result = {
@@ -113,6 +125,21 @@ function lastBackoffMs(world: World): number {
       const quality = app?.release && world.qualityOf(app.release.droplet.digest);
       if (quality === 'flap' || history.nextStartAtMs < node.localMs()) continue;
       lastMs = Math.max(lastMs, world.clock.nowMs + history.nextStartAtMs - node.localMs());
+    }
+  }
+  return lastMs;
+}
+
+/** When the last crash of a slot that has run well since will have been forgotten. */
+function lastForgottenMs(world: World): number {
+  let lastMs = 0;
+  for (const node of world.nodes) {
+    for (const instance of node.core?.local.values() ?? []) {
+      if (instance.state !== 'ready' || !node.core!.history.has(slotKey(instance))) continue;
+      const app = node.core!.desired?.apps.get(instance.app);
+      if (app === undefined || !isRequired(world, app)) continue;
+      const atMs = instance.stateSinceMs + node.core!.config.stableAfterMs;
+      lastMs = Math.max(lastMs, world.clock.nowMs + atMs - node.localMs() + FORGOTTEN_LATER_MS);
     }
   }
   return lastMs;

@@ -54,6 +54,8 @@ export type Shape = {
   faults: FaultKind[];
   /** What users do besides their first pushes, each as often; undefined: all that they can, in a natural mix. */
   users?: UserKind[];
+  /** The run goes on until crashes are forgotten: five minutes that are seldom worth their time. */
+  forgets: boolean;
 };
 
 export type ShapeOptions = {
@@ -65,6 +67,7 @@ export type ShapeOptions = {
   users?: UserKind[];
   /** Memory of all nodes over what all instances want. */
   slack?: number;
+  forgets?: boolean;
 };
 
 export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
@@ -94,6 +97,7 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
     faultEveryMs: rng.pick([2_000, 4_000, 8_000]),
     userEveryMs: rng.pick([2_000, 4_000, 8_000]),
     faults,
+    forgets: options.forgets ?? rng.fork('forgets').chance(0.15),
     ...(options.users === undefined ? {} : { users: options.users }),
   };
 }

@@ -23,6 +23,8 @@ export interface Checker {
   cutsChanged?(): void;
   /** Faults are over and the cluster has come to rest. */
   rested?(): void;
+  /** It has been at rest for a while, and the run ends. */
+  atEnd?(): void;
 }
 
 export type Violation = { checker: string; kind: 'safety' | 'liveness'; message: string; atMs: number };

@@ -3,6 +3,7 @@
 import type { InstanceId } from '../../../crdt/ids.ts';
 import type { Effect, Event } from '../../../node/core/types.ts';
 import type { World } from '../world.ts';
+import { Anew } from './anew.ts';
 import { Availability } from './availability.ts';
 import { Calm } from './calm.ts';
 import type { Checker } from './checker.ts';
@@ -17,7 +18,7 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
   readonly #all: readonly Checker[];
 
   constructor(world: World) {
-    this.#all = [Durability, Calm, Availability, Memory, Routing, Fencing, Order].map((Kind) => new Kind(world));
+    this.#all = [Durability, Calm, Anew, Availability, Memory, Routing, Fencing, Order].map((Kind) => new Kind(world));
   }
 
   stepped(node: NodeFacts, event: Event, effects: readonly Effect[]): void {
@@ -54,5 +55,9 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
 
   rested(): void {
     for (const one of this.#all) one.rested?.();
+  }
+
+  atEnd(): void {
+    for (const one of this.#all) one.atEnd?.();
   }
 }
