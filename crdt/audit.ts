@@ -3,7 +3,7 @@
 
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { checkedRoute } from './checks.ts';
-import { oneLine, REASON_LENGTH_MAX } from './limits.ts';
+import { AUTHOR_LENGTH_MAX, oneLine, REASON_LENGTH_MAX, TIME_MS_MAX } from './limits.ts';
 import type { DesiredView } from './view.ts';
 
 /** One named change as the history shows it: its name, the app or node it was about, and what people may see of it. */
@@ -25,7 +25,6 @@ export type HistoryEntry = {
 
 /** Longer lists of names are cut, so that a message stays small. */
 const NAMES_SHOWN_MAX = 50;
-const AUTHOR_LENGTH_MAX = 200;
 /** A longer one was not written by this program, and is not parsed. */
 const MESSAGE_LENGTH_MAX = 256 * 1024;
 
@@ -45,8 +44,8 @@ export function readAuditMessage(meta: { hash: string; message: string | null; t
   }
   if (typeof parsed !== 'object' || parsed === null) return entry;
   const { by, atMs, changes } = parsed as Record<string, unknown>;
-  if (typeof by === 'string') entry.by = by;
-  if (typeof atMs === 'number' && Number.isFinite(atMs)) entry.atMs = atMs;
+  if (typeof by === 'string') entry.by = oneLine(by, AUTHOR_LENGTH_MAX);
+  if (typeof atMs === 'number' && Math.abs(atMs) <= TIME_MS_MAX) entry.atMs = atMs;
   if (Array.isArray(changes)) {
     entry.changes = changes.filter((one): one is HistoryChange => typeof one?.change === 'string');
   }

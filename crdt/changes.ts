@@ -7,6 +7,7 @@ import { type Draft, drop, mapIn, put, putMap } from './draft.ts';
 import type { NodeId } from './ids.ts';
 import { isStaleInvite } from './limits.ts';
 import { readView } from './read.ts';
+import { isMap } from './read-values.ts';
 import { validateChange } from './validate.ts';
 import type { DesiredView } from './view.ts';
 
@@ -63,7 +64,7 @@ function admitNode(doc: Draft, change: Of<'admitNode'>, { author, view }: Applie
   }
   if (change.operatorTokenHash === undefined) return;
   const operator = users[change.node];
-  if (operator !== undefined) {
+  if (isMap(operator)) {
     put(operator, 'tokenHash', change.operatorTokenHash);
     put(operator, 'role', 'admin');
     return;

@@ -11,7 +11,14 @@ import { CHANGE_BYTES_MAX, changeHash, readChunk } from './chunk.ts';
 import { type Draft, plainCopy, stored } from './draft.ts';
 import { ChangeRejected, reasonOf, StoreError } from './errors.ts';
 import { asClusterId, type ClusterId } from './ids.ts';
-import { byteLength, domainProblem, ENV_VALUE_BYTES_MAX, idProblem, oneLine } from './limits.ts';
+import {
+  byteLength,
+  CLUSTER_NAME_LENGTH_MAX,
+  domainProblem,
+  ENV_VALUE_BYTES_MAX,
+  idProblem,
+  oneLine,
+} from './limits.ts';
 import { readView } from './read.ts';
 import { field, integer, optionalText } from './read-values.ts';
 import { type DesiredDoc, SCHEMA_VERSION } from './schema.ts';
@@ -68,7 +75,7 @@ export class DesiredDocument {
     const problem = domainProblem(domain);
     if (problem !== undefined) throw new ChangeRejected('invalid_name', `domain: ${problem}.`);
     if (idProblem(clusterId)) throw new ChangeRejected('invalid_id', 'cluster id: must be 16 bytes in hex.');
-    const described = { change: 'createCluster', name: oneLine(name, 100) };
+    const described = { change: 'createCluster', name: oneLine(name, CLUSTER_NAME_LENGTH_MAX) };
     const options = changeOptions(author, [described]);
     const doc = A.change(A.init<DesiredDoc>({ actor }), options, (draft) => {
       const root = draft as unknown as Record<string, unknown>;

@@ -2,7 +2,7 @@
 // alone that is already as wanted: a write of the same value would grow the history, which can never be cut.
 
 import { Counter, ImmutableString, isCounter } from '@automerge/automerge';
-import { anyText } from './read-values.ts';
+import { anyText, isMap } from './read-values.ts';
 import type { DesiredDoc } from './schema.ts';
 
 /** The document as changes write it; fields may be missing when an older version made it. */
@@ -24,7 +24,7 @@ export function stored(value: unknown): unknown {
 /** Sets a scalar unless it is so already. */
 export function put<T extends object>(map: T, key: keyof T & string, value: Scalar): void {
   const fields = map as Fields;
-  const present = fields[key];
+  const present = Object.hasOwn(fields, key) ? fields[key] : undefined;
   if ((typeof value === 'string' ? anyText(present) : present) === value) return;
   fields[key] = stored(value);
 }
@@ -41,7 +41,8 @@ export function drop<T extends object>(map: T, key: keyof T & string): void {
 /** The map under the key; made when it is missing, which only happens in a document that an older version created. */
 export function mapIn<T extends object, K extends keyof T & string>(map: T, key: K): NonNullable<T[K]> & object {
   const fields = map as Fields;
-  if (typeof fields[key] !== 'object' || fields[key] === null) fields[key] = {};
+  // Or when another node wrote something else there.
+  if (!isMap(Object.hasOwn(fields, key) ? fields[key] : undefined)) fields[key] = {};
   return fields[key] as NonNullable<T[K]> & object;
 }
 
@@ -53,7 +54,7 @@ export function increment<T extends object>(map: T, key: keyof T & string): void
   if (isCounter(present) && Object.getPrototypeOf(present) === Counter.prototype) {
     fields[key] = new Counter(present.value + 1);
   } else if (isCounter(present)) (present as WritableCounter).increment(1);
-  else fields[key] = (typeof present === 'number' ? present : 0) + 1;
+  else fields[key] = (Number.isSafeInteger(present) ? (present as number) : 0) + 1;
 }
 
 /** A deep copy of a document as plain maps, to try changes on before they are written. */

@@ -10,10 +10,17 @@ const TiB = 1024 ** 4;
 export const NAME_LENGTH_MAX = 63;
 /** App, user and node names: a lower-case DNS label, because app names become host names. */
 export const NAME_PATTERN = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-/** Ids are made by programs. No space: the key of a route claim is `route id`. */
-export const ID_PATTERN = /^[A-Za-z0-9._:-]{1,128}$/;
+/**
+ * Ids are made by programs, and become names of files, folders, networks and labels: so no separator of a path or of a
+ * key, and a letter or digit in front, which also keeps the names of object prototypes out.
+ */
+export const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 export const PROCESS_TYPE_PATTERN = /^[A-Za-z0-9_-]{1,63}$/;
 export const ENV_KEY_PATTERN = /^[A-Za-z_][A-Za-z0-9_]{0,254}$/;
+/** Buildpacks, stacks and references of images: as programs name them, for people to read. */
+export const TITLE_LENGTH_MAX = 2000;
+export const AUTHOR_LENGTH_MAX = 200;
+export const CLUSTER_NAME_LENGTH_MAX = 100;
 export const DIGEST_PATTERN = /^sha256:[0-9a-f]{64}$/;
 export const TOKEN_HASH_PATTERN = /^[A-Za-z0-9:+/=_$.,-]{8,256}$/;
 export const LABEL_KEY_PATTERN = /^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/;
@@ -59,10 +66,17 @@ export const PARTITION_DEFAULT = 'serve';
 
 /** Releases of one app that can be rolled back to; the droplets of older ones are collected. */
 export const RELEASES_KEPT_MAX = 10;
+/** Releases of one app that are read; two sides of a partition may each have kept RELEASES_KEPT_MAX of their own. */
+export const RELEASES_READ_MAX = 10 * RELEASES_KEPT_MAX;
+export const RELEASE_VERSION_MAX = 1_000_000_000;
+export const RESTART_COUNT_MAX = 1_000_000_000;
 export const DROPLET_BYTES_MAX = 64 * GiB;
 /** Descriptions and reasons are written by programs: cut, not rejected. */
 export const DESCRIPTION_LENGTH_MAX = 200;
 export const REASON_LENGTH_MAX = 500;
+
+/** The last moment that a JavaScript date can hold, ms since 1970. */
+export const TIME_MS_MAX = 8_640_000_000_000_000;
 
 export const APPS_MAX = 2000;
 export const NODES_MAX = 1000;
@@ -84,10 +98,13 @@ const KEY_RESERVED = '__proto__';
 const encoder = new TextEncoder();
 export const byteLength = (text: string): number => encoder.encode(text).length;
 
-/** Cut to one line of at most `lengthMax` characters. */
+/** White space, and what would steer a terminal or turn the direction of what follows. */
+const NOT_PLAIN = /[\s\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g;
+
+/** Cut to one line of at most `lengthMax` characters, without control characters and halves of characters. */
 export const oneLine = (text: string, lengthMax: number): string => {
-  const line = text.replace(/\s+/g, ' ').trim();
-  return line.length <= lengthMax ? line : `${line.slice(0, lengthMax - 1)}…`;
+  const line = text.replace(NOT_PLAIN, ' ').trim().toWellFormed();
+  return line.length <= lengthMax ? line : `${line.slice(0, lengthMax - 1).replace(/[\ud800-\udbff]$/, '')}…`;
 };
 
 export function nameProblem(name: unknown): string | undefined {
@@ -97,7 +114,34 @@ export function nameProblem(name: unknown): string | undefined {
 
 export function idProblem(id: unknown): string | undefined {
   if (typeof id === 'string' && ID_PATTERN.test(id) && id !== KEY_RESERVED) return undefined;
-  return 'must be an id of 1 to 128 letters, digits, dots, colons, dashes or underscores';
+  return 'must be an id of 1 to 64 letters, digits, dots, dashes or underscores, with a letter or digit in front';
+}
+
+export function digestProblem(digest: unknown): string | undefined {
+  if (typeof digest === 'string' && DIGEST_PATTERN.test(digest)) return undefined;
+  return 'must be sha256: and 64 hexadecimal digits';
+}
+
+export function tokenHashProblem(hash: unknown): string | undefined {
+  if (typeof hash === 'string' && TOKEN_HASH_PATTERN.test(hash)) return undefined;
+  return 'must be the hash of a token, 8 to 256 characters';
+}
+
+export function labelKeyProblem(key: unknown): string | undefined {
+  if (typeof key === 'string' && LABEL_KEY_PATTERN.test(key)) return undefined;
+  return 'must be 1 to 63 letters, digits, dots, dashes, slashes or underscores';
+}
+
+export function labelValueProblem(value: unknown): string | undefined {
+  if (typeof value === 'string' && LABEL_VALUE_PATTERN.test(value)) return undefined;
+  return 'must be at most 128 printable ASCII characters';
+}
+
+export function commandProblem(command: unknown): string | undefined {
+  if (typeof command !== 'string' || command.trim() === '' || command.includes('\0'))
+    return 'must have a start command';
+  if (byteLength(command) <= COMMAND_BYTES_MAX) return undefined;
+  return `its command must be at most ${COMMAND_BYTES_MAX / 1024} KiB; put it in a script`;
 }
 
 export function processTypeProblem(type: unknown): string | undefined {

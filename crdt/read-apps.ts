@@ -1,14 +1,12 @@
-// What the document says of apps: their settings, releases, names and routes, with conflicts decided. Never throws, never
-// writes. Part of readView.
+// What the document says of apps: their settings, names and routes, with conflicts decided. Never throws, never writes. Part
+// of readView.
 
-import { type AppId, asAppId, asDigest, asReleaseId } from './ids.ts';
+import { type AppId, asAppId } from './ids.ts';
 import {
-  DIGEST_PATTERN,
+  APPS_MAX,
   DISK_BYTES_DEFAULT,
   DISK_BYTES_MAX,
   DISK_BYTES_MIN,
-  DROPLET_BYTES_MAX,
-  envKeyProblem,
   HEALTH_KIND_DEFAULT,
   HEALTH_KINDS,
   HEALTH_PATH_DEFAULT,
@@ -27,70 +25,106 @@ import {
   MEMORY_BYTES_DEFAULT,
   MEMORY_BYTES_MAX,
   MEMORY_BYTES_MIN,
+  nameProblem,
   normaliseRoute,
   PARTITION_DEFAULT,
   PARTITION_MODES,
+  PROCESS_TYPES_MAX,
   processTypeProblem,
+  RESTART_COUNT_MAX,
+  ROUTES_PER_APP_MAX,
   STRATEGIES,
   STRATEGY_DEFAULT,
+  TIME_MS_MAX,
   WEB_INSTANCES_DEFAULT,
 } from './limits.ts';
-import { anyText, choice, entries, field, integer, isMap, optionalText, text } from './read-values.ts';
-import type { AppView, Conflict, HealthView, ReleaseView } from './view.ts';
+import { readEnv } from './read-env.ts';
+import { readReleases, releaseToRun } from './read-releases.ts';
+import {
+  anyText,
+  choice,
+  type Entries,
+  entries,
+  entriesIn,
+  field,
+  flag,
+  integer,
+  integerIn,
+  isMap,
+  optionalText,
+  record,
+} from './read-values.ts';
+import type { Place } from './record-problems.ts';
+import type { AppView, Conflict, HealthView } from './view.ts';
 
 /** Separates route and app id in the key of a claim; stands in neither. */
 export const CLAIM_SEPARATOR = ' ';
 
-export function readApps(appDocs: unknown, claimDocs: unknown, conflicts: Conflict[]) {
+const TIME = { max: TIME_MS_MAX, default: 0 };
+
+/** @param at the place of a map of the root. */
+export function readApps(appDocs: unknown, claimDocs: unknown, conflicts: Conflict[], at: (key: string) => Place) {
   const owned = new Map<AppId, string[]>();
   const read = new Map<AppId, AppView>();
   for (const [key, doc] of entries(appDocs)) {
     const id = asAppId(key);
+    const place = at('apps').in(key);
+    const problem = appProblem(key, doc) ?? (read.size < APPS_MAX ? undefined : `at most ${APPS_MAX} apps are allowed`);
+    if (problem !== undefined) {
+      place.leftOut(problem);
+      continue;
+    }
     const routes: string[] = [];
-    const app = idProblem(key) ? undefined : readApp(id, doc, routes);
-    if (app === undefined) continue;
     owned.set(id, routes);
-    read.set(id, app);
+    read.set(id, readApp(id, doc, routes, place));
   }
   const apps = decideNames(read, conflicts);
-  const routes = decideRoutes(claimDocs, apps, conflicts);
-  // `routes` is in the order of the route, so each app's list is sorted too.
-  for (const [route, app] of routes) owned.get(app)?.push(route);
+  const routes = decideRoutes(claimDocs, { apps, owned, conflicts, place: at('routes') });
   return { apps, routes };
 }
 
-function readApp(id: AppId, doc: unknown, routes: readonly string[]): AppView | undefined {
-  const name = optionalText(field(doc, 'name'));
-  if (name === undefined) return undefined;
-  const releases = readReleases(field(doc, 'releases'));
+/** An app without an id that may be a file's name, or without a name, is none. */
+function appProblem(id: string, doc: unknown): string | undefined {
+  const problem = idProblem(id);
+  if (problem !== undefined) return `its id ${problem}`;
+  if (!isMap(doc)) return 'must be a map';
+  const name = nameProblem(anyText(field(doc, 'name')));
+  return name === undefined ? undefined : `its name ${name}`;
+}
+
+function readApp(id: AppId, doc: unknown, routes: readonly string[], place: Place): AppView {
+  const releases = readReleases(entriesIn(doc, 'releases', place), place.in('releases'));
   return {
     id,
-    name,
+    name: anyText(field(doc, 'name')) ?? '',
     ownsName: true,
-    createdAtMs: integer(field(doc, 'createdAtMs'), { default: 0 }),
-    stopped: field(doc, 'stopped') === true,
-    scale: readScale(field(doc, 'scale')),
-    memoryBytes: integer(field(doc, 'memoryBytes'), {
-      min: MEMORY_BYTES_MIN,
-      max: MEMORY_BYTES_MAX,
-      default: MEMORY_BYTES_DEFAULT,
-    }),
-    diskBytes: integer(field(doc, 'diskBytes'), {
-      min: DISK_BYTES_MIN,
-      max: DISK_BYTES_MAX,
-      default: DISK_BYTES_DEFAULT,
-    }),
-    env: readEnv(field(doc, 'env')),
-    health: readHealth(field(doc, 'health')),
-    strategy: choice(field(doc, 'strategy'), STRATEGIES, STRATEGY_DEFAULT),
-    partition: choice(field(doc, 'partition'), PARTITION_MODES, PARTITION_DEFAULT),
-    maxUnavailable: integer(field(doc, 'maxUnavailable'), {
-      min: MAX_UNAVAILABLE_MIN,
-      max: MAX_UNAVAILABLE_MAX,
-      default: MAX_UNAVAILABLE_DEFAULT,
-    }),
-    maxSurge: integer(field(doc, 'maxSurge'), { min: MAX_SURGE_MIN, max: MAX_SURGE_MAX, default: MAX_SURGE_DEFAULT }),
-    restartCount: integer(field(doc, 'restartCount'), { default: 0 }),
+    createdAtMs: integerIn(doc, 'createdAtMs', TIME, place),
+    stopped: flag(doc, 'stopped', place),
+    scale: readScale(entriesIn(doc, 'scale', place), place.in('scale')),
+    memoryBytes: integerIn(
+      doc,
+      'memoryBytes',
+      { min: MEMORY_BYTES_MIN, max: MEMORY_BYTES_MAX, default: MEMORY_BYTES_DEFAULT },
+      place,
+    ),
+    diskBytes: integerIn(
+      doc,
+      'diskBytes',
+      { min: DISK_BYTES_MIN, max: DISK_BYTES_MAX, default: DISK_BYTES_DEFAULT },
+      place,
+    ),
+    env: readEnv(entriesIn(doc, 'env', place), place.in('env')),
+    health: readHealth(field(doc, 'health'), place.in('health')),
+    strategy: choice(doc, 'strategy', { choices: STRATEGIES, default: STRATEGY_DEFAULT }, place),
+    partition: choice(doc, 'partition', { choices: PARTITION_MODES, default: PARTITION_DEFAULT }, place),
+    maxUnavailable: integerIn(
+      doc,
+      'maxUnavailable',
+      { min: MAX_UNAVAILABLE_MIN, max: MAX_UNAVAILABLE_MAX, default: MAX_UNAVAILABLE_DEFAULT },
+      place,
+    ),
+    maxSurge: integerIn(doc, 'maxSurge', { min: MAX_SURGE_MIN, max: MAX_SURGE_MAX, default: MAX_SURGE_DEFAULT }, place),
+    restartCount: integerIn(doc, 'restartCount', { max: RESTART_COUNT_MAX, default: 0 }, place),
     release: releaseToRun(releases, optionalText(field(doc, 'currentRelease'))),
     releases,
     routes,
@@ -113,121 +147,93 @@ function decideNames(apps: ReadonlyMap<AppId, AppView>, conflicts: Conflict[]): 
   return decided;
 }
 
-/** The oldest claim wins, the smaller app id among equals. Claims of deleted apps vanish. */
-function decideRoutes(claimDocs: unknown, apps: ReadonlyMap<AppId, AppView>, conflicts: Conflict[]) {
-  const claims = new Map<string, { app: AppId; createdAtMs: number }[]>();
+type Claim = { app: AppId; createdAtMs: number };
+
+/** By route. Claims of deleted apps vanish. */
+function readClaims(claimDocs: unknown, apps: ReadonlyMap<AppId, AppView>, place: Place): Map<string, Claim[]> {
+  const claims = new Map<string, Claim[]>();
   for (const [key, doc] of entries(claimDocs)) {
+    const at = place.in(key);
     const space = key.lastIndexOf(CLAIM_SEPARATOR);
-    if (space < 0) continue;
-    const route = key.slice(0, space);
+    const route = key.slice(0, Math.max(space, 0));
     const app = asAppId(key.slice(space + 1));
     const normal = normaliseRoute(route);
-    if (!apps.has(app) || !('route' in normal) || normal.route !== route) continue;
-    const claim = { app, createdAtMs: integer(field(doc, 'createdAtMs'), { default: 0 }) };
+    if (space < 0 || !('route' in normal) || normal.route !== route) {
+      at.leftOut('must be HOST or HOST/PATH as peer routes writes it, a space, and the id of an app');
+      continue;
+    }
+    if (!apps.has(app)) continue;
+    const claim = { app, createdAtMs: integerIn(doc, 'createdAtMs', TIME, at) };
     const rivals = claims.get(route);
     if (rivals === undefined) claims.set(route, [claim]);
     else rivals.push(claim);
   }
+  return claims;
+}
+
+/** The oldest claim wins, the smaller app id among equals. The winner's list in `owned` gets the route. */
+function decideRoutes(
+  claimDocs: unknown,
+  options: {
+    apps: ReadonlyMap<AppId, AppView>;
+    owned: ReadonlyMap<AppId, string[]>;
+    conflicts: Conflict[];
+    place: Place;
+  },
+): Map<string, AppId> {
+  const { apps, owned, conflicts, place } = options;
   const routes = new Map<string, AppId>();
-  for (const [route, rivals] of [...claims].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  // In the order of the route, so that each app's list is sorted too.
+  const claims = [...readClaims(claimDocs, apps, place)].sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const [route, rivals] of claims) {
     const [winner, ...losers] = rivals.sort((a, b) => a.createdAtMs - b.createdAtMs || (a.app < b.app ? -1 : 1));
     if (winner === undefined) continue;
+    const list = owned.get(winner.app) ?? [];
+    if (list.length >= ROUTES_PER_APP_MAX) {
+      place
+        .in(route + CLAIM_SEPARATOR + winner.app)
+        .leftOut(`at most ${ROUTES_PER_APP_MAX} routes are allowed for an app`);
+      continue;
+    }
+    list.push(route);
     routes.set(route, winner.app);
     for (const loser of losers) conflicts.push({ kind: 'route', route, winner: winner.app, loser: loser.app });
   }
   return routes;
 }
 
-/** Every release that can be run, oldest first by (version, id). */
-function readReleases(docs: unknown): ReleaseView[] {
-  const releases: ReleaseView[] = [];
-  for (const [key, doc] of entries(docs)) {
-    const droplet = field(doc, 'droplet');
-    const digest = optionalText(field(droplet, 'digest'));
-    if (idProblem(key) || digest === undefined || !DIGEST_PATTERN.test(digest)) continue;
-    const failed = field(doc, 'failed');
-    releases.push({
-      id: asReleaseId(key),
-      version: integer(field(doc, 'version'), { default: 0 }),
-      createdAtMs: integer(field(doc, 'createdAtMs'), { default: 0 }),
-      createdBy: text(field(doc, 'createdBy'), 'unknown'),
-      description: text(field(doc, 'description'), 'push'),
-      droplet: {
-        digest: asDigest(digest),
-        sizeBytes: integer(field(droplet, 'sizeBytes'), { max: DROPLET_BYTES_MAX, default: 0 }),
-        stack: text(field(droplet, 'stack'), ''),
-      },
-      ...readImage(field(doc, 'image')),
-      buildpack: text(field(doc, 'buildpack'), ''),
-      processes: readProcesses(field(doc, 'processes')),
-      env: readEnv(field(doc, 'env')),
-      failed: isMap(failed)
-        ? {
-            reason: text(field(failed, 'reason'), 'unknown reason'),
-            atMs: integer(field(failed, 'atMs'), { default: 0 }),
-          }
-        : undefined,
-    });
+function readScale(docs: Entries, place: Place): Record<string, number> {
+  const scale = record<number>([['web', WEB_INSTANCES_DEFAULT]]);
+  let types = 0;
+  for (const [type, count] of docs) {
+    const at = place.in(type);
+    const problem = processTypeProblem(type) ?? tooMany(types);
+    if (problem !== undefined) {
+      at.leftOut(problem);
+      continue;
+    }
+    types++;
+    scale[type] = integer(count, { max: INSTANCES_MAX, default: type === 'web' ? WEB_INSTANCES_DEFAULT : 0 }, at);
   }
-  // Entries come in the order of ids, and sorting keeps that order among equal versions.
-  return releases.sort((a, b) => a.version - b.version);
+  return scale;
 }
 
-/**
- * The current release unless it failed; then the newest good one before it; then, as nothing better exists, the failed one.
- * A current release that is gone (rolled back to on one side, dropped as too old on the other) counts as newer than all.
- */
-function releaseToRun(releases: readonly ReleaseView[], currentId: string | undefined): ReleaseView | undefined {
-  const position = releases.findIndex((release) => release.id === currentId);
-  const current = releases[position];
-  if (current !== undefined && current.failed === undefined) return current;
-  const earlier = current === undefined ? releases : releases.slice(0, position);
-  return earlier.findLast((release) => release.failed === undefined) ?? current ?? releases.at(-1);
-}
+const tooMany = (types: number): string | undefined =>
+  types < PROCESS_TYPES_MAX ? undefined : `at most ${PROCESS_TYPES_MAX} process types are allowed`;
 
-function readScale(doc: unknown): Record<string, number> {
-  const scale: [string, number][] = [['web', WEB_INSTANCES_DEFAULT]];
-  for (const [type, count] of entries(doc)) {
-    const byDefault = type === 'web' ? WEB_INSTANCES_DEFAULT : 0;
-    if (!processTypeProblem(type)) scale.push([type, integer(count, { max: INSTANCES_MAX, default: byDefault })]);
-  }
-  return Object.fromEntries(scale);
-}
-
-function readEnv(doc: unknown): Record<string, string> {
-  const env: [string, string][] = [];
-  for (const [key, value] of entries(doc)) {
-    const found = anyText(value);
-    if (!envKeyProblem(key) && found !== undefined) env.push([key, found]);
-  }
-  return Object.fromEntries(env);
-}
-
-/** Nothing where there is none that an engine could name. */
-function readImage(doc: unknown): Pick<ReleaseView, 'image'> {
-  const id = optionalText(field(doc, 'id'));
-  if (id === undefined || !DIGEST_PATTERN.test(id)) return {};
-  return { image: { id, ref: text(field(doc, 'ref'), id), ownCommand: field(doc, 'ownCommand') === true } };
-}
-
-function readProcesses(doc: unknown): Record<string, string> {
-  const processes: [string, string][] = [];
-  for (const [type, command] of entries(doc)) {
-    const found = optionalText(command);
-    if (!processTypeProblem(type) && found !== undefined) processes.push([type, found]);
-  }
-  return Object.fromEntries(processes);
-}
-
-function readHealth(doc: unknown): HealthView {
-  const path = text(field(doc, 'path'), HEALTH_PATH_DEFAULT);
+function readHealth(doc: unknown, place: Place): HealthView {
+  if (doc !== undefined && !isMap(doc)) place.replaced('must be a map');
+  const path = field(doc, 'path') === undefined ? HEALTH_PATH_DEFAULT : anyText(field(doc, 'path'));
+  const problem = healthPathProblem(path);
+  if (problem !== undefined) place.in('path').replaced(problem);
   return {
-    kind: choice(field(doc, 'kind'), HEALTH_KINDS, HEALTH_KIND_DEFAULT),
-    path: healthPathProblem(path) ? HEALTH_PATH_DEFAULT : path,
-    timeoutMs: integer(field(doc, 'timeoutMs'), {
-      min: HEALTH_TIMEOUT_MS_MIN,
-      max: HEALTH_TIMEOUT_MS_MAX,
-      default: HEALTH_TIMEOUT_MS_DEFAULT,
-    }),
+    kind: choice(doc, 'kind', { choices: HEALTH_KINDS, default: HEALTH_KIND_DEFAULT }, place),
+    path: problem === undefined && path !== undefined ? path : HEALTH_PATH_DEFAULT,
+    timeoutMs: integerIn(
+      doc,
+      'timeoutMs',
+      { min: HEALTH_TIMEOUT_MS_MIN, max: HEALTH_TIMEOUT_MS_MAX, default: HEALTH_TIMEOUT_MS_DEFAULT },
+      place,
+    ),
   };
 }

@@ -1,47 +1,101 @@
-// readView: what a desired-state document means. Tolerant (a missing, unknown or wrong-typed field becomes its default, or
-// its entry is left out; never throws) and deterministic (equal documents give equal views, in equal order). Never writes.
+// readView: what a desired-state document means. The one place where the rules of limits.ts meet what any node has written:
+// a record that breaks them is left out, a field gets its default, and the view says so. Tolerant of what is missing or
+// unknown, deterministic (equal documents give equal views, in equal order). Never throws, never writes.
 
 import { asClusterId, asNodeId, type NodeId } from './ids.ts';
-import { domainProblem, idProblem, LABEL_KEY_PATTERN, ROLES } from './limits.ts';
+import {
+  CLUSTER_NAME_LENGTH_MAX,
+  domainProblem,
+  INVITE_USES_MAX,
+  idProblem,
+  LABELS_PER_NODE_MAX,
+  labelKeyProblem,
+  labelValueProblem,
+  nameProblem,
+  ROLES,
+  TIME_MS_MAX,
+  tokenHashProblem,
+} from './limits.ts';
 import { readApps } from './read-apps.ts';
-import { choice, type Entries, entries, field, integer, isMap, optionalText, text } from './read-values.ts';
+import {
+  anyText,
+  type Entries,
+  entries,
+  entriesIn,
+  field,
+  flag,
+  integerIn,
+  isMap,
+  line,
+  optionalText,
+  record,
+} from './read-values.ts';
+import { Place, RecordProblems } from './record-problems.ts';
+import type { Role } from './schema.ts';
 import type { Conflict, DesiredView, InviteView, NodeView, UserView } from './view.ts';
+
+const TIME = { max: TIME_MS_MAX, default: 0 };
 
 /** Of an Automerge document, or of a plain copy of one. */
 export function readView(doc: unknown): DesiredView {
-  const cluster = field(doc, 'cluster');
+  const problems = new RecordProblems();
+  const at = (key: string): Place => new Place(problems, key);
   const conflicts: Conflict[] = [];
-  const removedNodes = new Set(entries(field(doc, 'removedNodes')).map(([id]) => asNodeId(id)));
-  const { nodes, losers } = readNodes(entries(field(doc, 'nodes')), removedNodes, conflicts);
-  const { apps, routes } = readApps(field(doc, 'apps'), field(doc, 'routes'), conflicts);
-  const domain = text(field(cluster, 'domain'), 'localhost');
+  const removedNodes = readRemoved(entries(field(doc, 'removedNodes')), at('removedNodes'));
+  const { nodes, losers } = readNodes(entries(field(doc, 'nodes')), removedNodes, conflicts, at('nodes'));
+  const { apps, routes } = readApps(field(doc, 'apps'), field(doc, 'routes'), conflicts, at);
   return {
-    cluster: {
-      id: asClusterId(text(field(cluster, 'id'), '')),
-      name: text(field(cluster, 'name'), 'peer'),
-      domain: domainProblem(domain) ? 'localhost' : domain,
-    },
+    cluster: readCluster(field(doc, 'cluster'), at('cluster')),
     nodes,
     removedNodes,
-    users: readUsers(entries(field(doc, 'users')), nodes, losers),
-    invites: readInvites(entries(field(doc, 'invites'))),
+    users: readUsers(entries(field(doc, 'users')), { nodes, losers }, at('users')),
+    invites: readInvites(entries(field(doc, 'invites')), at('invites')),
     apps,
     routes,
     conflicts,
+    problems: problems.list(),
   };
 }
 
-function readNodes(docs: Entries, removed: ReadonlySet<NodeId>, conflicts: Conflict[]) {
+function readCluster(doc: unknown, place: Place): DesiredView['cluster'] {
+  const domain = anyText(field(doc, 'domain'));
+  const problem = domainProblem(domain);
+  if (problem !== undefined && field(doc, 'domain') !== undefined) place.in('domain').replaced(problem);
+  return {
+    id: asClusterId(optionalText(field(doc, 'id')) ?? ''),
+    name: line(doc, 'name', { lengthMax: CLUSTER_NAME_LENGTH_MAX, default: 'peer' }, place),
+    domain: problem === undefined && domain !== undefined ? domain : 'localhost',
+  };
+}
+
+/** Whether the id of an entry may be one; says so when not. */
+function isId(key: string, place: Place): boolean {
+  const problem = idProblem(key);
+  if (problem !== undefined) place.in(key).leftOut(`its id ${problem}`);
+  return problem === undefined;
+}
+
+function isRecord(key: string, doc: unknown, place: Place): boolean {
+  if (isMap(doc)) return true;
+  place.in(key).leftOut('must be a map');
+  return false;
+}
+
+const readRemoved = (docs: Entries, place: Place): Set<NodeId> =>
+  new Set(docs.filter(([key]) => isId(key, place)).map(([key]) => asNodeId(key)));
+
+function readNodes(docs: Entries, removed: ReadonlySet<NodeId>, conflicts: Conflict[], place: Place) {
   const nodes = new Map<NodeId, NodeView>();
   for (const [key, doc] of docs) {
     const id = asNodeId(key);
-    if (idProblem(key) || removed.has(id) || !isMap(doc)) continue;
+    if (removed.has(id) || !isId(key, place) || !isRecord(key, doc, place)) continue;
+    const at = place.in(key);
     nodes.set(id, {
       id,
-      name: text(field(doc, 'name'), key.slice(-8).toLowerCase()),
-      draining: field(doc, 'draining') === true,
-      labels: readLabels(field(doc, 'labels')),
-      admittedAtMs: integer(field(doc, 'admittedAtMs'), { default: 0 }),
+      name: readNodeName(key, field(doc, 'name'), at),
+      draining: flag(doc, 'draining', at),
+      labels: readLabels(entriesIn(doc, 'labels', at), at.in('labels')),
+      admittedAtMs: integerIn(doc, 'admittedAtMs', TIME, at),
     });
   }
   // The oldest owns the name; `nodes` is in the order of ids, and sorting keeps that order among equals.
@@ -58,53 +112,104 @@ function readNodes(docs: Entries, removed: ReadonlySet<NodeId>, conflicts: Confl
   return { nodes, losers };
 }
 
+/** A node without a name, or with one that is none, is called after its id: it is a node all the same. */
+function readNodeName(id: string, value: unknown, place: Place): string {
+  const name = anyText(value);
+  const problem = nameProblem(name);
+  if (problem === undefined && name !== undefined) return name;
+  if (value !== undefined) place.in('name').replaced(problem ?? '');
+  return (
+    id
+      .slice(-8)
+      .toLowerCase()
+      .replace(/[^a-z0-9]/g, '') || 'node'
+  );
+}
+
 /** The operator of a node is a user named after it; `@` keeps the name apart from people's. */
 export const operatorName = (node: Pick<NodeView, 'id' | 'name'>, ownsName: boolean): string =>
   ownsName ? `operator@${node.name}` : `operator@${node.name}-${node.id.slice(-8)}`;
 
-function readUsers(docs: Entries, nodes: ReadonlyMap<NodeId, NodeView>, losers: ReadonlySet<NodeId>) {
+/** Nobody who breaks a rule is a user: a default would give rights away. */
+function readUsers(
+  docs: Entries,
+  { nodes, losers }: { nodes: ReadonlyMap<NodeId, NodeView>; losers: ReadonlySet<NodeId> },
+  place: Place,
+): Map<string, UserView> {
   const users = new Map<string, UserView>();
   for (const [key, doc] of docs) {
-    const role = choice(field(doc, 'role'), ROLES, undefined);
-    const tokenHash = optionalText(field(doc, 'tokenHash'));
-    // Without a role or a token nobody could log in as this user, and a default would give rights away.
-    if (role === undefined || tokenHash === undefined) continue;
+    if (!isRecord(key, doc, place)) continue;
+    const at = place.in(key);
+    const role = ROLES.find((one) => one === anyText(field(doc, 'role')));
+    const tokenHash = anyText(field(doc, 'tokenHash'));
     const operatorOf = optionalText(field(doc, 'node'));
-    const createdAtMs = integer(field(doc, 'createdAtMs'), { default: 0 });
+    const problem = userProblem({ key, operatorOf, role, tokenHash });
+    if (problem !== undefined || role === undefined || tokenHash === undefined) {
+      at.leftOut(problem ?? '');
+      continue;
+    }
+    const createdAtMs = integerIn(doc, 'createdAtMs', TIME, at);
     if (operatorOf === undefined) {
       users.set(key, { name: key, role, tokenHash, createdAtMs });
       continue;
     }
     const node = nodes.get(asNodeId(operatorOf));
     // The operator of a removed node went with it, even when the two sides of a partition disagreed for a while.
-    if (node === undefined || operatorOf !== key) continue;
+    if (node === undefined) continue;
     const name = operatorName(node, !losers.has(node.id));
     users.set(name, { name, role, tokenHash, createdAtMs, node: node.id });
   }
   return new Map([...users].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-function readInvites(docs: Entries): Map<string, InviteView> {
+function userProblem(user: {
+  key: string;
+  operatorOf: string | undefined;
+  role: Role | undefined;
+  tokenHash: string | undefined;
+}): string | undefined {
+  if (user.operatorOf !== undefined && user.operatorOf !== user.key)
+    return 'the operator of a node is kept under its id';
+  const name = user.operatorOf === undefined ? nameProblem(user.key) : idProblem(user.key);
+  if (name !== undefined) return `its name ${name}`;
+  if (user.role === undefined) return `its role must be one of ${ROLES.join(', ')}`;
+  const hash = tokenHashProblem(user.tokenHash);
+  return hash === undefined ? undefined : `its token hash ${hash}`;
+}
+
+function readInvites(docs: Entries, place: Place): Map<string, InviteView> {
   const invites = new Map<string, InviteView>();
   for (const [id, doc] of docs) {
-    const secretHash = optionalText(field(doc, 'secretHash'));
-    if (secretHash === undefined) continue;
+    if (!isId(id, place) || !isRecord(id, doc, place)) continue;
+    const at = place.in(id);
+    const secretHash = anyText(field(doc, 'secretHash'));
+    const problem = tokenHashProblem(secretHash);
+    if (problem !== undefined || secretHash === undefined) {
+      at.leftOut(`its secret ${problem}`);
+      continue;
+    }
     invites.set(id, {
       id,
       secretHash,
-      expiresAtMs: integer(field(doc, 'expiresAtMs'), { default: 0 }),
-      usesMax: integer(field(doc, 'usesMax'), { default: 0 }),
-      usedBy: entries(field(doc, 'uses')).map(([node]) => asNodeId(node)),
+      expiresAtMs: integerIn(doc, 'expiresAtMs', TIME, at),
+      usesMax: integerIn(doc, 'usesMax', { max: INVITE_USES_MAX, default: 0 }, at),
+      usedBy: entriesIn(doc, 'uses', at).map(([node]) => asNodeId(node)),
     });
   }
   return invites;
 }
 
-function readLabels(doc: unknown): Record<string, string> {
+function readLabels(docs: Entries, place: Place): Record<string, string> {
   const labels: [string, string][] = [];
-  for (const [key, value] of entries(doc)) {
-    const label = optionalText(value);
-    if (label !== undefined && LABEL_KEY_PATTERN.test(key)) labels.push([key, label]);
+  for (const [key, value] of docs) {
+    const label = anyText(value);
+    const problem = labelKeyProblem(key) ?? labelValueProblem(label) ?? overflow(labels, LABELS_PER_NODE_MAX, 'labels');
+    if (problem !== undefined) place.in(key).leftOut(problem);
+    else if (label) labels.push([key, label]);
   }
-  return Object.fromEntries(labels);
+  return record(labels);
 }
+
+/** Of lists that two sides of a partition filled apart: what comes after the bound is left out. */
+const overflow = (taken: readonly unknown[], max: number, what: string): string | undefined =>
+  taken.length < max ? undefined : `at most ${max} ${what} are allowed`;

@@ -20,10 +20,11 @@ import {
   APPS_MAX,
   byteLength,
   COMMAND_BYTES_MAX,
-  DIGEST_PATTERN,
+  commandProblem,
   DISK_BYTES_MAX,
   DISK_BYTES_MIN,
   DROPLET_BYTES_MAX,
+  digestProblem,
   HEALTH_KINDS,
   HEALTH_TIMEOUT_MS_MAX,
   HEALTH_TIMEOUT_MS_MIN,
@@ -40,13 +41,12 @@ import {
   processTypeProblem,
   ROUTES_PER_APP_MAX,
   STRATEGIES,
+  TITLE_LENGTH_MAX,
 } from './limits.ts';
 import type { ImageDoc } from './schema.ts';
 import type { AppView, DesiredView } from './view.ts';
 
 type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
-
-const TEXT_LENGTH_MAX = 2000;
 
 /** One rule for each change of an app. */
 export const appRules = {
@@ -176,13 +176,12 @@ function checkRelease(app: AppView, release: NewRelease): void {
   if (!isRecord(release)) throw new ChangeRejected('invalid_value', 'release: must be an object.');
   freshRelease(app, release.id);
   checkText('description', release.description, Number.MAX_SAFE_INTEGER);
-  checkText('buildpack', release.buildpack, TEXT_LENGTH_MAX);
+  checkText('buildpack', release.buildpack, TITLE_LENGTH_MAX);
   if (!isRecord(release.droplet)) throw new ChangeRejected('invalid_value', 'droplet: must be an object.');
-  if (typeof release.droplet.digest !== 'string' || !DIGEST_PATTERN.test(release.droplet.digest)) {
-    throw new ChangeRejected('invalid_value', 'droplet digest: must be sha256: and 64 hexadecimal digits.');
-  }
+  const problem = digestProblem(release.droplet.digest);
+  if (problem !== undefined) throw new ChangeRejected('invalid_value', `droplet digest: ${problem}.`);
   checkInteger('droplet size (bytes)', release.droplet.sizeBytes, { min: 0, max: DROPLET_BYTES_MAX });
-  checkText('droplet stack', release.droplet.stack, TEXT_LENGTH_MAX);
+  checkText('droplet stack', release.droplet.stack, TITLE_LENGTH_MAX);
   if (release.image !== undefined) checkImage(release.image);
   if (!isRecord(release.processes)) {
     throw new ChangeRejected('invalid_value', 'processes: must be pairs of process type and command.');
@@ -193,23 +192,17 @@ function checkRelease(app: AppView, release: NewRelease): void {
   }
   for (const [type, command] of processes) {
     checkProcessType(type);
-    if (typeof command !== 'string' || command.trim() === '' || command.includes('\0')) {
-      throw new ChangeRejected('invalid_value', `process ${type}: must have a start command.`);
-    }
-    if (byteLength(command) > COMMAND_BYTES_MAX) {
-      throw new ChangeRejected(
-        'too_large',
-        `process ${type}: its command must be at most ${COMMAND_BYTES_MAX / 1024} KiB; put it in a script.`,
-      );
-    }
+    const problem = commandProblem(command);
+    if (problem === undefined) continue;
+    const tooLarge = typeof command === 'string' && byteLength(command) > COMMAND_BYTES_MAX;
+    throw new ChangeRejected(tooLarge ? 'too_large' : 'invalid_value', `process ${type}: ${problem}.`);
   }
 }
 
 function checkImage(image: ImageDoc): void {
-  if (!isRecord(image) || typeof image.id !== 'string' || !DIGEST_PATTERN.test(image.id)) {
-    throw new ChangeRejected('invalid_value', 'image id: must be sha256: and 64 hexadecimal digits.');
-  }
-  checkText('image', image.ref, TEXT_LENGTH_MAX);
+  const problem = digestProblem(isRecord(image) ? image.id : undefined);
+  if (problem !== undefined) throw new ChangeRejected('invalid_value', `image id: ${problem}.`);
+  checkText('image', image.ref, TITLE_LENGTH_MAX);
   if (typeof image.ownCommand !== 'boolean') {
     throw new ChangeRejected('invalid_value', 'image ownCommand: must be true or false.');
   }

@@ -10,12 +10,12 @@ import {
   idProblem,
   integerProblem,
   isStaleInvite,
-  LABEL_KEY_PATTERN,
-  LABEL_VALUE_PATTERN,
   LABELS_PER_NODE_MAX,
+  labelKeyProblem,
+  labelValueProblem,
   NODES_MAX,
   ROLES,
-  TOKEN_HASH_PATTERN,
+  tokenHashProblem,
   USERS_MAX,
 } from './limits.ts';
 import { appRules } from './validate-apps.ts';
@@ -121,15 +121,10 @@ function validateLabels(view: DesiredView, change: Of<'labelNode'>): void {
   const node = knownNode(view, change);
   if (!isRecord(change.labels)) throw new ChangeRejected('invalid_value', 'labels: must be pairs of key and value.');
   for (const [key, value] of Object.entries(change.labels)) {
-    if (!LABEL_KEY_PATTERN.test(key)) {
-      throw new ChangeRejected(
-        'invalid_name',
-        `label ${quote(key)}: must be 1 to 63 letters, digits, dots, dashes, slashes or underscores.`,
-      );
-    }
-    if (typeof value !== 'string' || !LABEL_VALUE_PATTERN.test(value)) {
-      throw new ChangeRejected('invalid_value', `label ${key}: must be at most 128 printable ASCII characters.`);
-    }
+    const keyProblem = labelKeyProblem(key);
+    if (keyProblem !== undefined) throw new ChangeRejected('invalid_name', `label ${quote(key)}: ${keyProblem}.`);
+    const problem = labelValueProblem(value);
+    if (problem !== undefined) throw new ChangeRejected('invalid_value', `label ${key}: ${problem}.`);
   }
   const merged = Object.entries({ ...node.labels, ...change.labels }).filter(([, value]) => value !== '');
   if (merged.length > LABELS_PER_NODE_MAX) {
@@ -196,6 +191,6 @@ function validateInvite(view: DesiredView, change: Of<'createInvite'>, author: C
 }
 
 function checkTokenHash(hash: unknown): void {
-  if (typeof hash === 'string' && TOKEN_HASH_PATTERN.test(hash)) return;
-  throw new ChangeRejected('invalid_value', 'token hash: must be the hash of a token, 8 to 256 characters.');
+  const problem = tokenHashProblem(hash);
+  if (problem !== undefined) throw new ChangeRejected('invalid_value', `token hash: ${problem}.`);
 }

@@ -2,6 +2,7 @@
 // every node that holds the same heads. Conflicts between concurrent edits are decided here, deterministically, and shown.
 
 import type { AppId, ClusterId, Digest, NodeId, ReleaseId } from './ids.ts';
+import type { RecordProblem } from './record-problems.ts';
 import type { HealthKind, PartitionMode, Role, Strategy } from './schema.ts';
 
 export type DesiredView = {
@@ -17,6 +18,8 @@ export type DesiredView = {
   readonly routes: ReadonlyMap<string, AppId>;
   /** Claims and names that lost against a concurrent one; shown to users. */
   readonly conflicts: readonly Conflict[];
+  /** What in the document breaks the rules, and so is not in this view; bounded. */
+  readonly problems: readonly RecordProblem[];
 };
 
 export type NodeView = {

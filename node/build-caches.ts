@@ -2,6 +2,7 @@
 // push never fails for want of a cache, and never waits long for an answer.
 
 import type { AppId, Digest, NodeId } from '../crdt/ids.ts';
+import { idProblem } from '../crdt/limits.ts';
 import type { BlobExchange, CachePeers, Gossip, Log } from './ports.ts';
 
 /** A node that does not answer within this is left out: most of it passes while the upload comes in. */
@@ -11,7 +12,6 @@ const PACK_TIMEOUT_MS = 60_000;
 const FETCH_TIMEOUT_MS = 60_000;
 /** As large as a cache can be, in a tar. */
 const CACHE_BYTES_MAX = 1.25 * 1024 ** 3;
-const APP_ID = /^[A-Za-z0-9-]{1,64}$/;
 
 export type LocalCaches = {
   stack: string;
@@ -80,7 +80,7 @@ export class BuildCaches implements CachePeers {
 
 function appIn(payload: unknown): AppId {
   const { app } = (payload ?? {}) as { app?: unknown };
-  if (typeof app !== 'string' || !APP_ID.test(app)) throw new Error('app should be the id of an app');
+  if (typeof app !== 'string' || idProblem(app) !== undefined) throw new Error('app should be the id of an app');
   return app as AppId;
 }
 

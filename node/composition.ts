@@ -25,6 +25,7 @@ import { Keeping } from './keeping.ts';
 import { type NodeOptions, parseListen } from './options.ts';
 import type { BlobExchange, Log } from './ports.ts';
 import { createPushSources } from './push-sources.ts';
+import { RecordReporter } from './record-reporter.ts';
 import { rememberOptions } from './remembered-options.ts';
 import { Replicator } from './replicator.ts';
 import { startRouter } from './router/handle.ts';
@@ -373,16 +374,26 @@ async function compose(
       new Map([...view().nodes.keys()].filter((node) => node !== self).map((node) => [node, { addresses: [] }])),
     );
   };
+  const recordReporter = new RecordReporter({ log, record: (event) => events.record(event) });
+  /** What one part stumbles over is not to keep the news from the others. */
+  const tell = (part: string, told: () => void): void => {
+    try {
+      told();
+    } catch (error) {
+      log.error('desired.not_taken_up', { part, error });
+    }
+  };
   /** This node removes itself: it ends when the others have that on disk. */
   let leaving = false;
   let removedCount = view().removedNodes.size;
   const desiredChanged = (): void => {
     const now = view();
     agent.post({ type: 'desiredChanged', view: now, heads: store.heads() });
-    if (now.removedNodes.size > removedCount) setTimeout(admit, REMOVAL_NOTICE_MS);
-    else admit();
+    if (now.removedNodes.size > removedCount) setTimeout(() => tell('gossip', admit), REMOVAL_NOTICE_MS);
+    else tell('gossip', admit);
     removedCount = now.removedNodes.size;
-    housekeeping.desiredChanged();
+    tell('housekeeping', () => housekeeping.desiredChanged());
+    tell('records', () => recordReporter.look(now));
     if (now.removedNodes.has(self) && !leaving) {
       log.error('node.removed', { message: 'this node was removed from the cluster; it stops its instances and ends' });
       // It may have been asked to remove itself: the others, and who asked, hear of it before it ends.
@@ -407,7 +418,8 @@ async function compose(
   // ---------------------------------------------------------------- start
   // The core ignores connections of nodes that it does not know to be admitted: the view comes first.
   agent.post({ type: 'desiredChanged', view: view(), heads: store.heads() });
-  admit();
+  tell('gossip', admit);
+  tell('records', () => recordReporter.look(view()));
   for (const [node, list] of addresses) gossip.learnAddresses(node, list);
   const apiHost = parseListen(options.api)?.host ?? '';
   const isLoopback = apiHost === 'localhost' || apiHost === '::1' || apiHost.startsWith('127.');

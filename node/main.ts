@@ -5,6 +5,7 @@ import { startNode } from './composition.ts';
 import { createLog } from './log.ts';
 import { parseStartOptions } from './options.ts';
 import { recallOptions } from './remembered-options.ts';
+import { survivor } from './unexpected.ts';
 
 const log = createLog((line) => process.stderr.write(line));
 // A full disk behind the log, or a terminal that has gone, must not end the node. What cannot be written is lost.
@@ -29,6 +30,10 @@ try {
 } catch (error) {
   fail(error);
 }
+
+const survive = survivor({ log, nowMs: () => performance.now(), giveUp: () => process.exit(1) });
+process.on('uncaughtException', survive);
+process.on('unhandledRejection', survive);
 
 // A daemon is rarely ended in the way that would keep its compiled code for the next start.
 flushCompileCache();

@@ -3,11 +3,12 @@
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
 import { formatBytes } from '../format.ts';
+import { printable } from '../table.ts';
 
 export async function run({ client, output }: Context): Promise<void> {
   const status = await answer((await client()).v1.status.$get());
   output.result(status, () => {
-    const { node, cluster, user, members, instances, blobs, conflicts } = status;
+    const { node, cluster, user, members, instances, blobs, conflicts, problems } = status;
     const counts = (of: Record<string, number>) =>
       Object.entries(of)
         .filter(([, count]) => count > 0)
@@ -22,7 +23,8 @@ export async function run({ client, output }: Context): Promise<void> {
       `instances  ${counts(instances)}`,
       `blobs      ${formatBytes(blobs.usedBytes)} of ${formatBytes(blobs.budgetBytes)}`,
     ];
-    for (const conflict of conflicts) lines.push(output.colours.yellow(`conflict   ${conflict}`));
+    for (const conflict of conflicts) lines.push(output.colours.yellow(`conflict   ${printable(conflict)}`));
+    for (const problem of problems) lines.push(output.colours.yellow(`record     ${printable(problem)}`));
     return lines.join('\n');
   });
 }

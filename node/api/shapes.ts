@@ -122,6 +122,8 @@ export type StatusShape = {
   blobs: { usedBytes: number; budgetBytes: number };
   /** Lost against a concurrent edit; one line each. */
   conflicts: string[];
+  /** What in the desired state breaks the rules, one line each. */
+  problems: string[];
 };
 
 /** Answer to a write: which release came of it, if any, and how many nodes have it on disk. */

@@ -1,6 +1,7 @@
 // How each shape that the API answers follows from the desired and the observed state. Pure.
 
 import type { NodeId } from '../../crdt/ids.ts';
+import { problemText } from '../../crdt/record-problems.ts';
 import type { AppView, Conflict, DesiredView, ReleaseView, UserView } from '../../crdt/view.ts';
 import { compareText } from '../core/state.ts';
 import type { InstanceReport } from '../core/types.ts';
@@ -197,6 +198,7 @@ export function statusShape(service: NodeService, user: UserView): StatusShape {
     instances,
     blobs: service.blobUsage(),
     conflicts: view.conflicts.map((conflict) => conflictLine(conflict, view)),
+    problems: view.problems.map(problemText),
   };
 }
 

@@ -4,6 +4,7 @@
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type AppId, asAppId, type NodeId } from '../../crdt/ids.ts';
+import { idProblem } from '../../crdt/limits.ts';
 import type { Log, LogLine, LogStore } from '../ports.ts';
 import { RuntimeError } from './errors.ts';
 import { LOG_LINE_BYTES_MAX } from './lines.ts';
@@ -68,7 +69,7 @@ class FileLogStore implements PacedLogStore {
   }
 
   append(line: Omit<LogLine, 'node' | 'atMs'>): void {
-    if (this.#closed) return;
+    if (this.#closed || idProblem(line.app) !== undefined) return;
     const app = this.#app(line.app);
     const full: LogLine = { atMs: Date.now(), node: this.#node, ...line, text: bounded(line.text) };
     for (const follower of app.followers) follower.push(full);
@@ -91,13 +92,13 @@ class FileLogStore implements PacedLogStore {
   }
 
   async tail(app: AppId, lines: number): Promise<LogLine[]> {
-    const log = this.#app(app);
+    const log = this.#app(checked(app));
     await this.#flush(log);
     return tailLines(this.#paths(log), Math.min(lines, LOG_TAIL_LINES_MAX));
   }
 
   follow(app: AppId, listener: (line: LogLine) => void): () => void {
-    const log = this.#app(app);
+    const log = this.#app(checked(app));
     const follower = followed(listener, (dropped) =>
       this.#notice(app, `${dropped} lines left out: the reader is too slow`),
     );
@@ -110,11 +111,11 @@ class FileLogStore implements PacedLogStore {
 
   async apps(): Promise<AppId[]> {
     const entries = await readdir(this.#folder, { withFileTypes: true }).catch(() => []);
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => asAppId(entry.name));
+    return entries.filter((entry) => entry.isDirectory() && !idProblem(entry.name)).map((entry) => asAppId(entry.name));
   }
 
   async remove(app: AppId): Promise<void> {
-    const log = this.#app(app);
+    const log = this.#app(checked(app));
     await this.#flush(log);
     log.writing = log.writing.then(async () => {
       await rm(log.folder, { recursive: true, force: true });
@@ -133,10 +134,6 @@ class FileLogStore implements PacedLogStore {
   #app(app: AppId): AppLog {
     const known = this.#apps.get(app);
     if (known !== undefined) return known;
-    // The id becomes the name of a folder.
-    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(app)) {
-      throw new RuntimeError('invalid_name', `not an app id: ${JSON.stringify(app.slice(0, 200))}`);
-    }
     const made: AppLog = {
       app,
       folder: join(this.#folder, app),
@@ -212,6 +209,12 @@ class FileLogStore implements PacedLogStore {
   #notice(app: AppId, text: string): LogLine {
     return { atMs: Date.now(), app, node: this.#node, source: 'CELL', stream: 'err', text };
   }
+}
+
+/** The id becomes the name of a folder. By the rule that views are read by, so that no app of the cluster is refused here. */
+function checked(app: AppId): AppId {
+  if (idProblem(app) === undefined) return app;
+  throw new RuntimeError('invalid_name', `not an app id: ${JSON.stringify(app.slice(0, 200))}`);
 }
 
 function bounded(text: string): string {

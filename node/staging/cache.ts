@@ -4,6 +4,7 @@
 import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AppId } from '../../crdt/ids.ts';
+import { idProblem } from '../../crdt/limits.ts';
 import { removeTree, treeBytes } from './workspace.ts';
 
 export type CacheLimits = {
@@ -34,12 +35,10 @@ export type Caches = {
   setVersion(app: AppId, version: number): Promise<void>;
 };
 
-const APP_ID = /^[A-Za-z0-9-]{1,64}$/;
-
 export const createCaches = (dir: string, limits: CacheLimits): Caches => {
   const appDir = (app: AppId): string => {
     // It becomes a path that is removed as a whole.
-    if (!APP_ID.test(app)) throw new TypeError(`not an app id: ${JSON.stringify(app)}`);
+    if (idProblem(app) !== undefined) throw new TypeError(`not an app id: ${JSON.stringify(app)}`);
     return join(dir, app);
   };
 
@@ -99,7 +98,7 @@ export const createCaches = (dir: string, limits: CacheLimits): Caches => {
       await drop(app);
     },
     async list() {
-      const names = (await readdir(dir).catch(() => [])).filter((name) => APP_ID.test(name));
+      const names = (await readdir(dir).catch(() => [])).filter((name) => idProblem(name) === undefined);
       return Promise.all(
         names.map(async (name) => ({
           app: name as AppId,

@@ -17,6 +17,7 @@ describe('status and nodes', () => {
       instances: { ready: 1 },
       blobs: { usedBytes: 3 * 1024 ** 2, budgetBytes: 10 * 1024 ** 3 },
       conflicts: [],
+      problems: [],
     });
   });
 

@@ -55,6 +55,7 @@ export class Reader {
       apps: new Map(byApp.map((app) => [app.id, app])),
       routes: new Map(byApp.flatMap((app) => app.routes.map((route) => [route, app.id] as const))),
       conflicts: [],
+      problems: [],
     };
   }
 

@@ -72,6 +72,7 @@ export function desired(
     apps: new Map(apps.map((one) => [one.id, one])),
     routes: new Map(apps.flatMap((one) => one.routes.map((route) => [route, one.id] as const))),
     conflicts: [],
+    problems: [],
     ...options,
   };
 }

@@ -5,6 +5,7 @@ import {
   domainProblem,
   envKeyProblem,
   healthPathProblem,
+  idProblem,
   nameProblem,
   normaliseRoute,
   oneLine,
@@ -81,6 +82,21 @@ it.each(['localhost', 'apps.example.org'])('%s may be the domain', (domain) =>
   expect(domainProblem(domain)).toBeUndefined(),
 );
 it.each(['', '*.a', 'A.b', 'a b'])('%j may not be the domain', (domain) => expect(domainProblem(domain)).toBeDefined());
+
+describe('ids', () => {
+  it.each(['a', '12D3KooW', '0190a8f2-7c4e-7000-8000-000000000000', 'a.b_c-d', 'constructor'])('%s is one', (id) =>
+    expect(idProblem(id)).toBeUndefined(),
+  );
+  it.each(['', 'x:y', '.', '..', '-a', 'a/b', 'a b', '__proto__', 'a\n', 'ä', 'a'.repeat(65), 7])('%j is none', (id) =>
+    expect(idProblem(id)).toBeDefined(),
+  );
+});
+
+it('leaves nothing in a line that would steer a terminal, and no half of a character', () => {
+  expect(oneLine('a\u001b[31mb\u202ec\u0000\u009bd', 20)).toBe('a [31mb c d');
+  expect(oneLine('\ud83d x', 20)).toBe('\ufffd x');
+  expect(oneLine('ab\u{1f600}\u{1f600}', 4)).toBe('ab…');
+});
 
 it('cuts to one line', () => {
   expect(oneLine(' a\n b ', 10)).toBe('a b');

@@ -7,12 +7,14 @@ import type { NamedChange } from '../../crdt/change.ts';
 import { asAppId, asNodeId } from '../../crdt/ids.ts';
 import { RELEASES_KEPT_MAX } from '../../crdt/limits.ts';
 import { readView } from '../../crdt/read.ts';
+import { problemText, RECORD_PROBLEMS_MAX } from '../../crdt/record-problems.ts';
 import {
   addRelease,
   admitNode,
   app,
   at,
   createApp,
+  digest,
   documentWith,
   merged,
   node,
@@ -253,7 +255,8 @@ describe('tolerance', () => {
       users: {
         bob: { role: 'root', tokenHash: 'x' },
         eve: { role: 'viewer' },
-        tom: { role: 'viewer', tokenHash: 'x' },
+        tom: { role: 'viewer', tokenHash },
+        'o p': { role: 'admin', tokenHash },
       },
     };
     const view = readView(doc);
@@ -269,6 +272,104 @@ describe('tolerance', () => {
     });
     expect(view.nodes.get(asNodeId('n'))).toMatchObject({ name: 'n', draining: false, labels: {} });
     expect([...view.users.keys()]).toEqual(['tom']);
+  });
+
+  it('says what it left out or replaced, and where; what is missing is fine', () => {
+    const view = readView({
+      apps: {
+        'x:y': { name: 'colon' },
+        [`a/../${'b'.repeat(500)}`]: { name: 'path' },
+        nameless: {},
+        shop: {
+          name: 'shop',
+          memoryBytes: Number.POSITIVE_INFINITY,
+          env: { 'A B': 'secret', B: 'a\0b' },
+          releases: {
+            r1: { droplet: { digest: 'none' } },
+            r2: { droplet: { digest: digest(1) }, processes: { web: ' ' }, createdAtMs: 1e300 },
+          },
+        },
+      },
+      nodes: { n: { name: 'Not A Name', labels: { ok: 'x'.repeat(129) } } },
+      routes: { 'A.b shop': {} },
+    });
+    expect(view.problems.map(problemText)).toEqual([
+      'nodes/n/name: must be 1 to 63 lower-case letters, digits or dashes, with a letter or digit at both ends; a value that is allowed stands in its place',
+      'nodes/n/labels/ok: must be at most 128 printable ASCII characters; it is left out',
+      expect.stringMatching(/^apps\/"a\/\.\.\/b{70,75}…: its id must be an id of 1 to 64 .* it is left out$/),
+      expect.stringMatching(/^apps\/nameless: its name must be /),
+      expect.stringMatching(/^apps\/shop\/releases\/r1: its droplet's digest must be /),
+      expect.stringMatching(/^apps\/shop\/releases\/r2\/createdAtMs: must be a whole number from 0 to /),
+      expect.stringMatching(/^apps\/shop\/releases\/r2\/processes\/web: must have a start command; it is left out$/),
+      expect.stringMatching(/^apps\/shop\/memoryBytes: must be a whole number from /),
+      expect.stringMatching(/^apps\/shop\/env\/"A B": must be letters/),
+      'apps/shop/env/B: must not contain a NUL character; it is left out',
+      expect.stringMatching(/^apps\/x:y: its id must be /),
+      expect.stringMatching(/^routes\/"A\.b shop": must be HOST or HOST\/PATH/),
+    ]);
+    expect(JSON.stringify(view.problems)).not.toContain('secret');
+    expect([...view.apps.keys()]).toEqual(['shop']);
+  });
+
+  it('says so much and no more, however much there is to say', () => {
+    const apps = Object.fromEntries(Array.from({ length: 5_000 }, (_, at) => [`x:${at}`, { name: 'a' }]));
+    const { problems } = readView({ apps });
+    expect(problems).toHaveLength(RECORD_PROBLEMS_MAX + 1);
+    expect(problems.at(-1)?.problem).toBe('4900 more do not keep to the rules');
+  });
+
+  it('holds no more of anything than its bound', () => {
+    const many = (count: number, name: (at: number) => string, value: (at: number) => unknown) =>
+      Object.fromEntries(Array.from({ length: count }, (_, at) => [name(at), value(at)]));
+    const { apps, routes } = readView({
+      apps: {
+        a: {
+          name: 'a',
+          scale: many(
+            200,
+            (at) => `p${at}`,
+            () => 1,
+          ),
+          env: many(
+            300,
+            (at) => `V${at}`,
+            () => 'x'.repeat(2_000),
+          ),
+          releases: many(
+            200,
+            (at) => `r${at}`,
+            (at) => ({ version: at, droplet: { digest: digest(1) } }),
+          ),
+        },
+        ...many(
+          2_500,
+          (at) => `b${at}`,
+          (at) => ({ name: `b${at}` }),
+        ),
+      },
+      routes: many(
+        300,
+        (at) => `h${at}.test a`,
+        () => ({}),
+      ),
+    });
+    const a = apps.get(asAppId('a'))!;
+    expect([apps.size, routes.size, Object.keys(a.scale).length, a.releases.length]).toEqual([2000, 100, 21, 100]);
+    expect(a.releases.at(-1)?.version).toBe(199);
+    expect(Object.keys(a.env).length).toBeGreaterThan(100);
+    expect(JSON.stringify(a.env).length).toBeLessThan(270 * 1024);
+  });
+
+  it('keeps names of object prototypes apart from what was said', () => {
+    const doc = { apps: { constructor: { name: 'a', scale: { toString: 2 }, env: { constructor: 'x' } } } };
+    const { apps } = readView(JSON.parse(JSON.stringify(doc)));
+    const one = apps.get(asAppId('constructor'))!;
+    expect([one.scale.toString, one.scale.valueOf, one.env.constructor, one.env.toString]).toEqual([
+      2,
+      undefined,
+      'x',
+      undefined,
+    ]);
   });
 
   it('leaves out routes that are not in normal form, or of no app', () => {

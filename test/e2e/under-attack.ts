@@ -139,6 +139,7 @@ export class UnderAttack {
       node: { pid: node.pid },
       members: { alive: 1, suspect: 0, dead: 0 },
       conflicts: [],
+      problems: [],
     });
     const expected = { status: 'alive', runtimes: [this.#runtime], draining: false };
     expect(await nodesOf(cluster, node)).toMatchObject([expected]);

@@ -140,7 +140,11 @@ describe('log store', () => {
     expect(await texts(10)).toEqual(['new']);
   });
 
-  it('refuses an app id that is not one', () => {
-    expect(() => say('x', asAppId('../../etc'))).toThrow('not an app id');
+  it('refuses to read of an app id that is not one, and keeps nothing of it', async () => {
+    for (const id of ['../../etc', 'x:y', '']) {
+      say('x', asAppId(id));
+      await expect(logs.tail(asAppId(id), 1)).rejects.toThrow('not an app id');
+    }
+    expect(await logs.apps()).toEqual([]);
   });
 });

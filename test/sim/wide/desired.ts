@@ -62,6 +62,7 @@ export function desiredOf(nodes: readonly NodeId[]): DesiredView {
     apps,
     routes: new Map([...apps.values()].map((app) => [app.routes[0]!, app.id])),
     conflicts: [],
+    problems: [],
   };
 }
 
