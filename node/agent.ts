@@ -1,15 +1,16 @@
-// The agent: a mailbox around the core. Events go in one at a time, step() decides, effects go out to the edges. Decides
-// nothing itself.
+// The agent: a mailbox around the core. Events go in one at a time, step() decides, effects go out to the edges
+// (effects.ts). Decides nothing itself.
 
 import type { AppId, NodeId, ReleaseId } from '../crdt/ids.ts';
 import { candidatesOf } from './core/candidates.ts';
 import type { ReportedCandidate } from './core/feasibility.ts';
 import type { CoreState } from './core/state.ts';
-import { step } from './core/step.ts';
+import { type StepResult, step } from './core/step.ts';
 import type { ClusterEvent, Effect, Event, InstanceSpec, MembershipMessage, Report, RouteTable } from './core/types.ts';
+import { Effects } from './effects.ts';
 import type { Log, ObservedView } from './ports.ts';
 
-/** What the effects are carried out with. Each returns at once; answers come back as events. */
+/** What the effects are carried out with. Each returns at once; answers come back as events. One that throws is tried again (effects.ts). */
 export type Actors = {
   startInstance(spec: InstanceSpec): void;
   stopInstance(id: InstanceSpec['id'], reason: string): void;
@@ -27,12 +28,14 @@ export type Actors = {
 const MAILBOX_EVENTS_MAX = 20_000;
 /** A tick is asked for at least this often, so that a blocked event loop is noticed. */
 const TICK_MAX_MS = 1_000;
+/** A failure that comes with every event is said this often. */
+const FAILURE_SAID_AGAIN_MS = 60_000;
 
 const ageOf = (nowMs: number, atMs: number | undefined) => (atMs === undefined ? undefined : nowMs - atMs);
 
 export class Agent {
   #state: CoreState;
-  readonly #actors: Actors;
+  readonly #effects: Effects;
   readonly #log: Log;
   readonly #nowMs: () => number;
   readonly #onStep: () => void;
@@ -41,13 +44,15 @@ export class Agent {
   #timer: NodeJS.Timeout | undefined;
   #timerAtMs = Number.POSITIVE_INFINITY;
   #stopped = false;
+  #failureSaidAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: { state: CoreState; actors: Actors; log: Log; nowMs: () => number; onStep: () => void }) {
     this.#state = options.state;
-    this.#actors = options.actors;
     this.#log = options.log;
     this.#nowMs = options.nowMs;
     this.#onStep = options.onStep;
+    const { actors, log, nowMs } = options;
+    this.#effects = new Effects({ actors, log, nowMs, post: (event) => this.post(event) });
   }
 
   post(event: Event): void {
@@ -64,6 +69,7 @@ export class Agent {
 
   stop(): void {
     this.#stopped = true;
+    this.#effects.stop();
     clearTimeout(this.#timer);
   }
 
@@ -121,16 +127,39 @@ export class Agent {
     let wakeAtMs = Number.POSITIVE_INFINITY;
     try {
       for (let event = this.#mailbox.shift(); event !== undefined; event = this.#mailbox.shift()) {
-        const result = step(this.#state, event, this.#nowMs());
+        const result = this.#step(event);
+        if (result === undefined) continue;
         this.#state = result.state;
         wakeAtMs = result.wakeAtMs;
-        for (const effect of result.effects) this.#carryOut(effect);
+        for (const effect of result.effects) this.#effects.carryOut(effect);
       }
     } finally {
       this.#draining = false;
     }
     this.#wakeAt(wakeAtMs);
-    this.#onStep();
+    this.#guarded('afterStep', this.#onStep);
+  }
+
+  /**
+   * The core throws for a bug alone. Whatever it stumbled over may come again at every start, so the node goes on with what
+   * it knows, its instances and its API with it, and says so; the next event is another try.
+   */
+  #step(event: Event): StepResult | undefined {
+    return this.#guarded(`step ${event.type}`, () => step(this.#state, event, this.#nowMs()));
+  }
+
+  #guarded<T>(what: string, run: () => T): T | undefined {
+    try {
+      return run();
+    } catch (error) {
+      const nowMs = this.#nowMs();
+      if (nowMs - this.#failureSaidAtMs >= FAILURE_SAID_AGAIN_MS) {
+        this.#failureSaidAtMs = nowMs;
+        const stack = error instanceof Error ? error.stack : undefined;
+        this.#log.error('agent.failed', { what, reason: String(error), stack });
+      }
+      return undefined;
+    }
   }
 
   #wakeAt(wakeAtMs: number): void {
@@ -142,40 +171,5 @@ export class Agent {
     this.#timer = setTimeout(() => {
       this.post({ type: 'tick', lateMs: Math.max(0, this.#nowMs() - this.#timerAtMs) });
     }, atMs - nowMs);
-  }
-
-  #carryOut(effect: Effect): void {
-    switch (effect.type) {
-      case 'startInstance':
-        this.#actors.startInstance(effect.spec);
-        break;
-      case 'stopInstance':
-        this.#actors.stopInstance(effect.id, effect.reason);
-        break;
-      case 'fetchDroplet':
-        this.#actors.fetchDroplet(effect);
-        break;
-      case 'probe':
-        this.#actors.probe(effect.node, effect.timeoutMs);
-        break;
-      case 'publishReport':
-        this.#actors.publishReport(effect.report, { relay: effect.relay });
-        break;
-      case 'publishMembership':
-        this.#actors.publishMembership(effect.message);
-        break;
-      case 'setRoutes':
-        this.#actors.setRoutes(effect.table);
-        break;
-      case 'syncDesired':
-        this.#actors.syncDesired(effect.node);
-        break;
-      case 'failRelease':
-        this.#actors.failRelease(effect);
-        break;
-      case 'recordEvent':
-        this.#actors.recordEvent(effect.event);
-        break;
-    }
   }
 }

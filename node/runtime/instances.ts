@@ -85,7 +85,9 @@ export class InstanceTable<Place extends { record: InstanceRecord }> {
     if (this.#closed || this.#entries.has(spec.id)) return;
     const entry = newEntry<Place>(undefined);
     this.#entries.set(spec.id, entry);
-    entry.done = this.#run(spec, entry, steps).finally(() => this.#entries.delete(spec.id));
+    entry.done = this.#run(spec, entry, steps)
+      .catch((error: unknown) => this.#failed(spec.id, error))
+      .finally(() => this.#entries.delete(spec.id));
   }
 
   /** Takes in what an earlier daemon launched. */
@@ -93,10 +95,10 @@ export class InstanceTable<Place extends { record: InstanceRecord }> {
     const { record } = launched.place;
     const entry = newEntry(launched);
     this.#entries.set(record.id, entry);
-    entry.done = launched.watched.ended.then(async () => {
-      await remove(launched.place);
-      this.#entries.delete(record.id);
-    });
+    entry.done = launched.watched.ended
+      .then(() => remove(launched.place))
+      .catch((error: unknown) => this.#failed(record.id, error))
+      .finally(() => this.#entries.delete(record.id));
     const { id, process, index, restartCount, memoryBytes, port } = record;
     const release = record.release.id;
     return { id, app: record.app.id, process, index, release, restartCount, memoryBytes, port, ...host };
@@ -144,6 +146,13 @@ export class InstanceTable<Place extends { record: InstanceRecord }> {
     }
     this.#say(spec, 'err', `Instance ${spec.process}.${spec.index} was not started: ${reason}`);
     this.emit({ type: 'instanceExited', id: spec.id, reason });
+  }
+
+  /** A bug, or a machine in disorder: it costs this instance, and the core decides about the next one. */
+  #failed(id: InstanceId, error: unknown): void {
+    const reason = startProblem(error);
+    this.#log.error('runtime.instance_failed', { instance: id, error: error instanceof Error ? error.stack : reason });
+    this.emit({ type: 'instanceExited', id, reason });
   }
 
   #say({ id, app, process, index }: InstanceSpec, stream: 'out' | 'err', text: string): void {
