@@ -6,6 +6,10 @@ import { restartDelayMs } from './backoff.ts';
 import { type CoreState, crashHistory, type LocalInstance, type SlotHistory, slotKey } from './state.ts';
 import type { AdoptedInstance, ClusterEvent, Effect, InstanceState } from './types.ts';
 
+/** A reason travels in every report until it is over, and others refuse a report with a longer one than they allow. */
+const REASON_CHARS_MAX = 500;
+const cut = (reason: string): string => reason.slice(0, REASON_CHARS_MAX);
+
 export function onAdopted(state: CoreState, instances: readonly AdoptedInstance[], nowMs: number): void {
   state.adopted = true;
   changed(state);
@@ -42,7 +46,8 @@ export function onReady(state: CoreState, id: InstanceId, nowMs: number, effects
   effects.push(record('instance.ready', state, instance, `is ready on ${state.self.name}`));
 }
 
-export function onUnhealthy(state: CoreState, id: InstanceId, reason: string, nowMs: number, effects: Effect[]): void {
+export function onUnhealthy(state: CoreState, id: InstanceId, said: string, nowMs: number, effects: Effect[]): void {
+  const reason = cut(said);
   const instance = state.local.get(id);
   if (instance === undefined || instance.state !== 'ready') return;
   setState(state, instance, 'unhealthy', nowMs);
@@ -50,7 +55,8 @@ export function onUnhealthy(state: CoreState, id: InstanceId, reason: string, no
   effects.push(record('instance.unhealthy', state, instance, reason));
 }
 
-export function onExited(state: CoreState, id: InstanceId, reason: string, nowMs: number, effects: Effect[]): void {
+export function onExited(state: CoreState, id: InstanceId, said: string, nowMs: number, effects: Effect[]): void {
+  const reason = cut(said);
   const instance = state.local.get(id);
   if (instance === undefined) return;
   changed(state);

@@ -3,6 +3,7 @@
 
 import * as v from 'valibot';
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import { idProblem, processTypeProblem } from '../../crdt/limits.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
 import {
   ADDRESS_BYTES_MAX,
@@ -28,20 +29,38 @@ const text = <T extends string>(charsMax: number) =>
     (value) => typeof value === 'string' && value.length <= charsMax,
     `a text of at most ${charsMax} characters`,
   );
+/** An instance's id stands in headers and in names of folders; an app's and a release's are those of the desired state. */
+const INSTANCE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+const instanceId = v.custom<InstanceId>(
+  (value) => typeof value === 'string' && INSTANCE_ID.test(value),
+  'an instance id',
+);
+const recordId = <T extends string>() => v.custom<T>((value) => idProblem(value) === undefined, 'an id');
+const processType = v.custom<string>((value) => processTypeProblem(value) === undefined, 'a process type');
+const HOST_PORT = /^(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9._-]+):(\d{1,5})$/;
+/** Other nodes dial it; empty while it is not known. */
+const hostPort = v.custom<string>((value) => {
+  if (value === '') return true;
+  if (typeof value !== 'string' || value.length > ADDRESS_BYTES_MAX) return false;
+  return Number(HOST_PORT.exec(value)?.[1]) <= 65_535;
+}, 'HOST:PORT');
 const id = <T extends string>() =>
   v.custom<T>((value) => typeof value === 'string' && value.length > 0 && value.length <= ID_CHARS_MAX, 'an id');
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-/** Times and loads may be fractions. */
-const amount = v.pipe(v.number(), v.finite(), v.minValue(0));
+/** Times and loads may be fractions. Sums and products of a few of them stay numbers. */
+const amount = v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER));
+/** Of a claim: who it is about refutes it with a greater one, which still has to be one that counts. */
+const INCARNATION_CLAIMED_MAX = 2 ** 52;
+const claimedIncarnation = v.pipe(count, v.maxValue(INCARNATION_CLAIMED_MAX));
 const list = <T>(item: v.GenericSchema<unknown, T>, itemsMax = REPORT_ITEMS_MAX) =>
   v.pipe(v.array(item), v.maxLength(itemsMax));
 
 const instanceSchema = v.looseObject({
-  id: id<InstanceId>(),
-  app: id<AppId>(),
-  process: text(NAME_CHARS_MAX),
+  id: instanceId,
+  app: recordId<AppId>(),
+  process: processType,
   index: count,
-  release: id<ReleaseId>(),
+  release: recordId<ReleaseId>(),
   restartCount: count,
   state: v.picklist(['starting', 'ready', 'unhealthy', 'crashed', 'stopping']),
   sinceMs: amount,
@@ -62,9 +81,9 @@ const reportSchema = v.looseObject({
   status: v.picklist(['alive', 'leaving']),
   version: text(NAME_CHARS_MAX),
   addresses: list(text(ADDRESS_BYTES_MAX), 64),
-  link: text(ADDRESS_BYTES_MAX),
-  api: text(ADDRESS_BYTES_MAX),
-  http: text(ADDRESS_BYTES_MAX),
+  link: hostPort,
+  api: hostPort,
+  http: hostPort,
   arch: text(NAME_CHARS_MAX),
   stacks: list(text(NAME_CHARS_MAX), 64),
   runtimes: list(text(NAME_CHARS_MAX), 64),
@@ -91,7 +110,7 @@ const changeSchema: v.GenericSchema<unknown, ReportChange> = v.looseObject({
   dropletsGone: v.optional(list(id<Digest>())),
 }) as v.GenericSchema<unknown, ReportChange>;
 
-const claim = { node: id<NodeId>(), incarnation: count, from: id<NodeId>() };
+const claim = { node: id<NodeId>(), incarnation: claimedIncarnation, from: id<NodeId>() };
 const membershipSchema = v.variant('kind', [
   v.looseObject({ kind: v.literal('suspect'), ...claim, evidence: v.picklist(['refused', 'silence']) }),
   v.looseObject({ kind: v.literal('alive'), ...claim }),

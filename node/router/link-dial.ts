@@ -6,7 +6,7 @@ import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls';
 import type { InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity.ts';
 import { nodeIdOfCertificate } from '../node-id.ts';
-import { parseAddress } from './address.ts';
+import { type Address, parseAddress } from './address.ts';
 import { http, SOCKET_OPTIONS, tls } from './builtin.ts';
 import { LinkError } from './errors.ts';
 import { LINK_DIAL_TIMEOUT_MS } from './limits.ts';
@@ -36,8 +36,17 @@ export function dialLink(
   callback: (error: LinkError | null, socket: TLSSocket | null) => void,
 ): void {
   const { link, expectedNode, credentials, timeoutMs = LINK_DIAL_TIMEOUT_MS } = target;
+  let address: Address;
+  try {
+    address = parseAddress(link);
+  } catch (cause) {
+    // The other node said so itself; a router that threw here would end for it.
+    const message = `The link ${JSON.stringify(link)} of node ${expectedNode} is no address.`;
+    process.nextTick(() => callback(new LinkError('unreachable', message, { cause }), null));
+    return;
+  }
   const options: ConnectionOptions = {
-    ...parseAddress(link),
+    ...address,
     secureContext: credentials,
     // Identity is the key itself, checked below; there is no authority that could vouch for it.
     rejectUnauthorized: false,

@@ -16,7 +16,32 @@ const ME = 'me' as NodeId;
 const reportWith = (field: string, value: unknown): Uint8Array =>
   new TextEncoder().encode(JSON.stringify({ ...reportOf(ME, 1), [field]: value }));
 
+const INSTANCE = {
+  id: 'abc-1-1',
+  app: 'app',
+  process: 'web',
+  index: 0,
+  release: 'r',
+  restartCount: 0,
+  state: 'ready',
+  sinceMs: 0,
+  crashes: 0,
+  memoryBytes: 1,
+};
+
 describe('messages', () => {
+  test('a report of instances and addresses as nodes have them is taken', () => {
+    const report = reportOf(ME, 1, { link: '[::1]:7602', http: 'host-1.lan:80', instances: [INSTANCE as never] });
+    expect(decodeReport(encodeReport(report))).toEqual({ ok: true, value: report });
+  });
+
+  test('a claim about a life so late that nobody could refute it is refused', () => {
+    const claim = { kind: 'suspect', node: 'a', from: ME, evidence: 'silence' };
+    const encoded = (incarnation: number) => new TextEncoder().encode(JSON.stringify({ ...claim, incarnation }));
+    expect(decodeMembership(encoded(Number.MAX_SAFE_INTEGER))).toMatchObject({ ok: false });
+    expect(decodeMembership(encoded(2 ** 52))).toMatchObject({ ok: true });
+  });
+
   test('a report survives the journey', () => {
     const report = reportOf(ME, 1, { addresses: ['/ip4/10.0.0.1/tcp/1'], labels: { a: 'b' } });
     expect(decodeReport(encodeReport(report))).toEqual({ ok: true, value: report });
@@ -37,6 +62,14 @@ describe('messages', () => {
     ['load', 'high'],
     ['instances', [{ id: 'i' }]],
     ['heads', [{}]],
+    ['link', 'nowhere'],
+    ['link', '10.0.0.1:65536'],
+    ['http', 'a b:80'],
+    ['load', 1e300],
+    ['instances', [{ ...INSTANCE, id: 'a\r\nb' }]],
+    ['instances', [{ ...INSTANCE, app: 'x:y' }]],
+    ['instances', [{ ...INSTANCE, process: '__proto__' }]],
+    ['instances', [{ ...INSTANCE, sinceMs: 1e300 }]],
   ])('a report whose %s is %j is refused, with the field named', (field, value) => {
     const decoded = decodeReport(reportWith(field, value));
     expect(decoded.ok).toBe(false);
