@@ -3,7 +3,7 @@
 
 import * as v from 'valibot';
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
-import { idProblem, processTypeProblem } from '../../crdt/limits.ts';
+import { idProblem, oneLine, processTypeProblem } from '../../crdt/limits.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
 import {
   ADDRESS_BYTES_MAX,
@@ -44,6 +44,13 @@ const hostPort = v.custom<string>((value) => {
   if (typeof value !== 'string' || value.length > ADDRESS_BYTES_MAX) return false;
   return Number(HOST_PORT.exec(value)?.[1]) <= 65_535;
 }, 'HOST:PORT');
+/** For people to read, as other nodes show it: one line that steers no terminal. A newer node's odd text is no reason to miss its report. */
+const line = (charsMax: number) =>
+  v.pipe(
+    text<string>(charsMax),
+    v.transform((value) => (PLAIN_TEXT.test(value) ? value : oneLine(value, charsMax))),
+  );
+const PLAIN_TEXT = /^[\x20-\x7e]*$/;
 const id = <T extends string>() =>
   v.custom<T>((value) => typeof value === 'string' && value.length > 0 && value.length <= ID_CHARS_MAX, 'an id');
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -67,7 +74,7 @@ const instanceSchema = v.looseObject({
   crashes: count,
   memoryBytes: amount,
   port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))),
-  reason: v.optional(text(REASON_CHARS_MAX)),
+  reason: v.optional(line(REASON_CHARS_MAX)),
   offered: v.optional(text(ID_CHARS_MAX)),
   vacates: v.optional(text(ID_CHARS_MAX)),
   covers: v.optional(list(text(2 * ID_CHARS_MAX), COVERS_MAX)),
@@ -77,18 +84,18 @@ const reportSchema = v.looseObject({
   node: id<NodeId>(),
   incarnation: count,
   sequence: count,
-  name: text(NAME_CHARS_MAX),
+  name: line(NAME_CHARS_MAX),
   status: v.picklist(['alive', 'leaving']),
-  version: text(NAME_CHARS_MAX),
+  version: line(NAME_CHARS_MAX),
   addresses: list(text(ADDRESS_BYTES_MAX), 64),
   link: hostPort,
   api: hostPort,
   http: hostPort,
-  arch: text(NAME_CHARS_MAX),
-  stacks: list(text(NAME_CHARS_MAX), 64),
-  runtimes: list(text(NAME_CHARS_MAX), 64),
+  arch: line(NAME_CHARS_MAX),
+  stacks: list(line(NAME_CHARS_MAX), 64),
+  runtimes: list(line(NAME_CHARS_MAX), 64),
   labels: v.pipe(
-    v.record(text(NAME_CHARS_MAX), text(NAME_CHARS_MAX)),
+    v.record(line(NAME_CHARS_MAX), line(NAME_CHARS_MAX)),
     v.check((labels) => Object.keys(labels).length <= MAP_ITEMS_MAX),
   ),
   memoryBytes: amount,
