@@ -11,7 +11,7 @@ export type ClusterId = Branded<'ClusterId'>;
 export type AppId = Branded<'AppId'>;
 /** Random id of a release, 16 bytes as a UUID. Releases are ordered by (version, id). */
 export type ReleaseId = Branded<'ReleaseId'>;
-/** Id of one running copy; unique for ever: `<node suffix>-<incarnation>-<counter>`. */
+/** Id of one running copy; unique for ever: `<node suffix>-<life of the node>-<counter>`. */
 export type InstanceId = Branded<'InstanceId'>;
 /** Content address of a blob: `sha256:<64 hex digits>`. */
 export type Digest = Branded<'Digest'>;

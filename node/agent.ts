@@ -5,8 +5,17 @@ import type { AppId, NodeId, ReleaseId } from '../crdt/ids.ts';
 import { candidatesOf } from './core/candidates.ts';
 import type { ReportedCandidate } from './core/feasibility.ts';
 import type { CoreState } from './core/state.ts';
-import { type StepResult, step } from './core/step.ts';
-import type { ClusterEvent, Effect, Event, InstanceSpec, MembershipMessage, Report, RouteTable } from './core/types.ts';
+import { isCaughtUp, type StepResult, step } from './core/step.ts';
+import type {
+  Belief,
+  ClusterEvent,
+  Effect,
+  Event,
+  InstanceSpec,
+  MembershipMessage,
+  Report,
+  RouteTable,
+} from './core/types.ts';
 import { Effects } from './effects.ts';
 import type { Log, ObservedView } from './ports.ts';
 
@@ -17,6 +26,9 @@ export type Actors = {
   fetchDroplet(effect: Extract<Effect, { type: 'fetchDroplet' }>): void;
   probe(node: NodeId, timeoutMs: number): void;
   publishReport(report: Report, how: { relay: boolean }): void;
+  /** Answered by a report, if at all. */
+  askReport(node: NodeId, belief: Belief): void;
+  persistStart(start: number): void;
   publishMembership(message: MembershipMessage): void;
   setRoutes(table: RouteTable): void;
   syncDesired(node: NodeId): void;
@@ -100,6 +112,11 @@ export class Agent {
       if (member?.report === undefined) return !settled;
       return member.status === 'alive' || member.status === 'suspect';
     });
+  }
+
+  /** Whether it has seen what the cluster asks for now, or has waited for that long enough. */
+  isCaughtUp(): boolean {
+    return this.#state.settled || isCaughtUp(this.#state);
   }
 
   /** What this node believes of the others, itself included. */

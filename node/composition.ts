@@ -1,5 +1,6 @@
 // The composition root: makes the parts of one node, wires them together, starts and stops them in order. Decides nothing.
 
+import { randomInt } from 'node:crypto';
 import { arch, availableParallelism, loadavg, totalmem } from 'node:os';
 import type { AppId, NodeId } from '../crdt/ids.ts';
 import { reachableAt } from './addresses.ts';
@@ -12,12 +13,13 @@ import { createBlobStore } from './blobs/store.ts';
 import { BuildCaches } from './build-caches.ts';
 import { ClusterReader } from './cluster-reader.ts';
 import { openClusterState } from './cluster-state.ts';
-import { initialState } from './core/state.ts';
-import type { Report } from './core/types.ts';
+import { initialState, SALTS } from './core/state.ts';
+import type { Belief, Report } from './core/types.ts';
 import { DataDir } from './data-dir.ts';
 import { DropletFetches } from './droplet-fetches.ts';
 import { EventLog } from './event-log.ts';
 import { createGossip } from './gossip/gossip.ts';
+import { checkBelief, checkReport } from './gossip/messages.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { loadOrCreateIdentity } from './identity.ts';
 import { answerJoin } from './joining.ts';
@@ -61,6 +63,7 @@ class StartError extends Error {
 /** Share of the machine's memory that instances may take unless --memory says otherwise; the rest is the system's. */
 const MEMORY_SHARE = 0.75;
 const LOAD_INTERVAL_MS = 10_000;
+const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 /** A removed node is told of it before the connection to it is closed. */
 const REMOVAL_NOTICE_MS = 300;
 const INSTANCES_STOP_TIMEOUT_MS = 15_000;
@@ -96,7 +99,7 @@ async function compose(
       'this node was removed from the cluster: join again with an invite and a fresh --data-dir',
     );
   }
-  const incarnation = await dataDir.nextIncarnation();
+  const start = await dataDir.nextStart();
   const stack = hostStack();
 
   const blobsDir = dataDir.file('blobs');
@@ -227,7 +230,8 @@ async function compose(
       labels: options.labels,
       memoryBytes: options.memoryBytes ?? Math.floor(totalmem() * MEMORY_SHARE),
     },
-    incarnation,
+    incarnation: start,
+    salt: randomInt(SALTS),
     nowMs: nowMs(),
     droplets: blobs.list(),
   });
@@ -260,6 +264,10 @@ async function compose(
       publishReport: (report, how) => {
         ownReport = { report, atMs: nowMs() };
         gossip.publishReport(report, how);
+      },
+      askReport: (node, belief) => void askForReport(node, belief),
+      persistStart: (start) => {
+        dataDir.rememberStart(start).catch((error) => log.error('node.start_not_kept', { start, error }));
       },
       publishMembership: (message) => gossip.publishMembership(message),
       setRoutes: (table) => router.setTable(table),
@@ -353,6 +361,21 @@ async function compose(
     membership: (message) => agent.post({ type: 'membershipReceived', message }),
     changes: () => {},
   });
+  gossip.handle('report.get', async (payload) => {
+    // Who asks says what it believes of this node. If that is wrong, the report that it gets says so.
+    const belief = checkBelief(payload);
+    if (belief.ok) agent.post({ type: 'beliefHeard', belief: belief.value });
+    return ownReport?.report;
+  });
+  const askForReport = async (node: NodeId, belief: Belief): Promise<void> => {
+    try {
+      const reply = await gossip.request(node, 'report.get', belief, { timeoutMs: REPORT_REQUEST_TIMEOUT_MS });
+      const checked = checkReport(reply);
+      if (checked.ok && checked.value.node === node) takeReport(checked.value);
+    } catch (error) {
+      log.debug('report.request_failed', { node, error });
+    }
+  };
   const housekeeping = new Housekeeping({
     view,
     blobs,

@@ -5,6 +5,7 @@ import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
+import { START_MAX } from './core/state.ts';
 
 /** The data directory cannot be used as it is. Nothing in it was changed. */
 export class DataDirError extends Error {
@@ -39,6 +40,8 @@ const PRIVATE = { mode: 0o600 };
 export class DataDir {
   readonly path: string;
   #locked = false;
+  /** The highest number of a start that was remembered. */
+  #start = 0;
 
   private constructor(path: string) {
     this.path = path;
@@ -98,12 +101,23 @@ export class DataDir {
     await writeFileAtomic(this.file('cluster.json'), `${JSON.stringify({ format: FORMAT, ...membership })}\n`, PRIVATE);
   }
 
-  /** Higher at every call, also after a crash: reports of this life win over those of the last one. */
-  async nextIncarnation(): Promise<number> {
-    const text = await readIfThere(this.file('incarnation'));
-    const next = Math.max(0, Number.parseInt(text ?? '0', 10) || 0) + 1;
-    await writeFileAtomic(this.file('incarnation'), `${next}\n`, PRIVATE);
-    return next;
+  /**
+   * The number of this start: higher at every call, also after a crash, so that reports of this life win over those of the
+   * last one. A directory that is an older copy, or has lost the file, counts back: then other nodes know better, and what
+   * they say is remembered.
+   */
+  async nextStart(): Promise<number> {
+    const read = Number((await readIfThere(this.file('incarnation')))?.trim());
+    // What else stands there is damage.
+    const last = Number.isSafeInteger(read) && read > 0 && read < START_MAX ? read : 0;
+    await this.rememberStart(last + 1);
+    return last + 1;
+  }
+
+  /** The next start gets a higher number than this. */
+  async rememberStart(start: number): Promise<void> {
+    this.#start = Math.max(this.#start, start);
+    await writeFileAtomic(this.file('incarnation'), `${this.#start}\n`, PRIVATE);
   }
 
   /** Written last: whoever sees it may use the API. */

@@ -102,6 +102,12 @@ function act(actors: Actors, effect: Effect): void {
     case 'publishReport':
       actors.publishReport(effect.report, { relay: effect.relay });
       break;
+    case 'askReport':
+      actors.askReport(effect.node, effect.belief);
+      break;
+    case 'persistStart':
+      actors.persistStart(effect.start);
+      break;
     case 'publishMembership':
       actors.publishMembership(effect.message);
       break;

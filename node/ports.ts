@@ -428,6 +428,7 @@ export type DuplexHandler = (
 export type GossipListener = {
   connected(node: NodeId): void;
   disconnected(node: NodeId): void;
+  /** The newest of its author, or one of an earlier life: then its author has not heard of the later one. */
   report(report: Report): void;
   membership(message: MembershipMessage): void;
   changes(changes: Uint8Array[], from: NodeId): void;

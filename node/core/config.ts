@@ -53,7 +53,10 @@ export const defaultConfig = {
   latenessMs: 400,
   /** Upper bound of the lateness score. */
   latenessScoreMax: 8,
-  /** After a start nothing is decided until every admitted member was heard, or this has passed: a stale view starts and stops nothing. */
+  /**
+   * After a start nothing is decided until every admitted member was heard, and the desired state is as one of them has it, or
+   * this has passed: a stale view starts and stops nothing.
+   */
   settleMs: 3_000,
   /** Decisions are at least this far apart; events in between are decided together. */
   decisionGapMs: 10,
@@ -106,6 +109,8 @@ export const defaultConfig = {
   promiseHeldMs: 5_000,
   /** While a member's heads stay different, anti-entropy with it is asked for again after this: the first may have failed. */
   syncRetryMs: 5_000,
+  /** A member that goes on reporting from a life that is over, as known here, is told so at most this often. */
+  tellBehindMs: 5_000,
 };
 
 /** Time between two reports of an unchanged node, ms. */

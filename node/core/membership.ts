@@ -8,6 +8,7 @@
 import type { NodeId } from '../../crdt/ids.ts';
 import { type CoreConfig, silenceMs } from './config.ts';
 import { rendezvousWeight } from './hash.ts';
+import { askForReport, onClaim, tellIfBehind } from './lives.ts';
 import {
   countConnected,
   findSilent,
@@ -79,6 +80,7 @@ export function memberOf(state: CoreState, node: NodeId, nowMs: number): Member 
     suspicion: undefined,
     looksAtMs: Number.POSITIVE_INFINITY,
     syncAskedAtMs: Number.NEGATIVE_INFINITY,
+    askedAtMs: Number.NEGATIVE_INFINITY,
     turn: rendezvousWeight(state.self.node, node),
   };
   state.members.set(node, member);
@@ -98,6 +100,8 @@ export function onConnected(state: CoreState, node: NodeId, nowMs: number, effec
   hear(state, member, nowMs);
   // Its process took part in an encrypted handshake just now: it lives, whatever was believed.
   if (member.report !== undefined && member.status !== 'left') setStatus(state, member, 'alive', nowMs, effects);
+  // Gossip reaches a new neighbour only once both have exchanged subscriptions; asking is at once.
+  askForReport(member, nowMs, effects);
   state.reportDirty = true;
 }
 
@@ -162,6 +166,7 @@ export function onProbeFailed(
 export function onReport(state: CoreState, report: Report, nowMs: number, effects: Effect[]): boolean {
   if (report.node === state.self.node || !isAdmitted(state, report.node)) return false;
   const member = memberOf(state, report.node, nowMs);
+  tellIfBehind(state, member, report, nowMs, effects);
   const known = member.report;
   if (known !== undefined) {
     if (report.incarnation < known.incarnation) return false;
@@ -187,7 +192,7 @@ export function onReport(state: CoreState, report: Report, nowMs: number, effect
 export function onMembership(state: CoreState, message: MembershipMessage, nowMs: number, effects: Effect[]): void {
   if (message.from === state.self.node || !isAdmitted(state, message.from)) return;
   if (message.node === state.self.node) {
-    if (message.kind === 'suspect' || message.kind === 'dead') refute(state, message.incarnation, effects);
+    onClaim(state, message, effects);
     return;
   }
   const member = state.members.get(message.node);
@@ -350,18 +355,6 @@ function declareDead(state: CoreState, member: Member, nowMs: number, effects: E
     kind: 'dead',
     node: member.node,
     incarnation: member.incarnation,
-    from: state.self.node,
-  });
-}
-
-function refute(state: CoreState, incarnation: number, effects: Effect[]): void {
-  if (incarnation < state.incarnation) return;
-  state.incarnation = incarnation + 1;
-  state.reportDirty = true;
-  publish(state, effects, {
-    kind: 'alive',
-    node: state.self.node,
-    incarnation: state.incarnation,
     from: state.self.node,
   });
 }

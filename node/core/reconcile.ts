@@ -8,6 +8,7 @@ import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { askToVacate, isPromised, offer, offerEndsAtMs, promise, stopVacating, withdraw } from './handover.ts';
 import { bestHolder, type Holder } from './holders.ts';
+import { nextInstanceId } from './lives.ts';
 import type { Placement } from './placement.ts';
 import { Rollout } from './rollout.ts';
 import { isCurrent, keyedSlotsOf } from './slots.ts';
@@ -303,12 +304,9 @@ function newInstance(
   options: { app: AppView; release: ReleaseView; slot: Slot; nowMs: number },
 ): LocalInstance {
   const { app, release, slot, nowMs } = options;
-  state.instanceCount++;
-  const suffix = state.self.node.slice(-6).toLowerCase();
-  const id = `${suffix}-${state.start}-${state.instanceCount}` as LocalInstance['id'];
   const copy = { ...slot, release: release.id, restartCount: app.restartCount };
   return {
-    id,
+    id: nextInstanceId(state),
     ...copy,
     memoryBytes: app.memoryBytes,
     state: 'starting',

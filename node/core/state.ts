@@ -51,6 +51,8 @@ export type Member = {
   looksAtMs: number;
   /** When anti-entropy with it was asked for last. */
   syncAskedAtMs: number;
+  /** When it was asked for its report last. */
+  askedAtMs: number;
   /** Its place in this node's round of probes. */
   turn: number;
 };
@@ -90,9 +92,11 @@ export type SlotHistory = {
 export type CoreState = {
   config: CoreConfig;
   self: SelfInfo;
-  /** Which start of this node it is: part of the ids of its instances. */
+  /** Which start of this node it is, as far as it knows; rises when it turns out to be behind (lives.ts). */
   start: number;
-  /** Rises from `start * REFUTATIONS_MAX` with each refutation, so that the next start is always beyond it. */
+  /** Tells lives apart that have one number. */
+  salt: number;
+  /** Rises from `firstIncarnation` with each refutation, and stays below what the next start begins with. */
   incarnation: number;
   sequence: number;
   instanceCount: number;
@@ -150,23 +154,36 @@ export type CoreState = {
   verdicts: Map<ReleaseId, { app: AppId; reason: string; sayAtMs: number }>;
 };
 
-/** Refutations of one life of a node; a second each would last for twelve days without a restart. */
-export const REFUTATIONS_MAX = 2 ** 20;
+/** Half of them for the salt, half for refutations; one of those a second would last for six days without a restart. */
+export const INCARNATIONS_PER_START = 2 ** 20;
+/** Salts are whole numbers from 0 to below this. */
+export const SALTS = INCARNATIONS_PER_START / 2;
 
-/** @param options.incarnation counts the starts of this node; persisted by the caller. */
+/** Of the number of a start: the incarnations of the life stay whole numbers that every node can hold. */
+export const START_MAX = Math.floor(Number.MAX_SAFE_INTEGER / INCARNATIONS_PER_START) - 1;
+
+/** With which a life begins. */
+export const firstIncarnation = ({ start, salt }: Pick<CoreState, 'start' | 'salt'>): number =>
+  start * INCARNATIONS_PER_START + salt;
+
 export function initialState(options: {
   self: SelfInfo;
+  /** The number of this start of the node, higher than any before; persisted by the caller. At most START_MAX. */
   incarnation: number;
+  /** Drawn for this life alone, below SALTS: a data directory that is an older copy counts a number again. */
+  salt?: number;
   nowMs: number;
   droplets?: Iterable<Digest>;
   config?: Partial<CoreConfig>;
 }): CoreState {
   const config = { ...defaultConfig, ...options.config };
+  const { salt = 0 } = options;
   return {
     config,
     self: options.self,
     start: options.incarnation,
-    incarnation: options.incarnation * REFUTATIONS_MAX,
+    salt,
+    incarnation: firstIncarnation({ start: options.incarnation, salt }),
     sequence: 0,
     instanceCount: 0,
     startedAtMs: options.nowMs,

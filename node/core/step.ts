@@ -14,6 +14,7 @@ import {
   onUnhealthy,
   repeatVerdicts,
 } from './instances.ts';
+import { onBelief } from './lives.ts';
 import {
   onConnected,
   onDisconnected,
@@ -65,6 +66,9 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       break;
     case 'membershipReceived':
       onMembership(state, event.message, nowMs, effects);
+      break;
+    case 'beliefHeard':
+      onBelief(state, event.belief, effects);
       break;
     case 'connected':
       onConnected(state, event.node, nowMs, effects);
@@ -144,7 +148,19 @@ function askForSync(
   effects.push({ type: 'syncDesired', node: report.node });
 }
 
-/** Nothing is decided on a stale view: after a start every admitted member is heard first, or some time passes. */
+/**
+ * Whether the desired state is that of another member too, so that it holds what was written while this node was away. Not
+ * while nobody else was heard; with nobody else there is nothing to hear.
+ */
+export function isCaughtUp(state: CoreState): boolean {
+  if (state.desired === undefined) return false;
+  if (![...state.desired.nodes.keys()].some((node) => node !== state.self.node)) return true;
+  const heads = state.heads.join();
+  for (const { report } of state.members.values()) if (report?.heads.join() === heads) return true;
+  return false;
+}
+
+/** Nothing is decided on a stale view: after a start every admitted member is heard first, and what they ask for, or some time passes. */
 function settle(state: CoreState, nowMs: number): number {
   if (state.settled || state.desired === undefined) return Number.POSITIVE_INFINITY;
   const settleAtMs = state.startedAtMs + state.config.settleMs;
@@ -153,6 +169,7 @@ function settle(state: CoreState, nowMs: number): number {
     for (const node of state.desired.nodes.keys()) {
       if (node !== state.self.node && state.members.get(node)?.report === undefined) return settleAtMs;
     }
+    if (!isCaughtUp(state)) return settleAtMs;
   }
   state.settled = true;
   state.decisionDirty = true;

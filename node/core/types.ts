@@ -76,6 +76,9 @@ export type Report = {
 
 export type MemberStatus = 'alive' | 'suspect' | 'dead' | 'left';
 
+/** What a node believes of another one. `sequence`: of the newest report that it has of the incarnation; 0: none. */
+export type Belief = { status: MemberStatus; incarnation: number; sequence: number };
+
 /** Gossiped claims about a member, SWIM's terms. The sender is authenticated by the transport. */
 export type MembershipMessage =
   | {
@@ -98,6 +101,8 @@ export type Event =
   | { type: 'desiredChanged'; view: DesiredView; heads: string[] }
   | { type: 'reportReceived'; report: Report }
   | { type: 'membershipReceived'; message: MembershipMessage }
+  /** Another node says what it believes of this one: it does with every connection. */
+  | { type: 'beliefHeard'; belief: Belief }
   /** The transport has (not) a live connection to the node. */
   | { type: 'connected'; node: NodeId }
   | { type: 'disconnected'; node: NodeId }
@@ -150,6 +155,10 @@ export type Effect =
    * needs no relay while every living member has one.
    */
   | { type: 'publishReport'; report: Report; relay: boolean }
+  /** Ask the node for its report, and tell it what is believed of it here. Answered by reportReceived. */
+  | { type: 'askReport'; node: NodeId; belief: Belief }
+  /** Of a life that the data directory does not count yet: the next start is to be a later one. */
+  | { type: 'persistStart'; start: number }
   | { type: 'publishMembership'; message: MembershipMessage }
   | { type: 'setRoutes'; table: RouteTable }
   /** Another node has other heads: run anti-entropy with it. */

@@ -4,7 +4,7 @@
 import * as v from 'valibot';
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import { idProblem, oneLine, processTypeProblem } from '../../crdt/limits.ts';
-import type { MembershipMessage, Report } from '../core/types.ts';
+import type { Belief, MembershipMessage, Report } from '../core/types.ts';
 import {
   ADDRESS_BYTES_MAX,
   BEAT_BYTES_MAX,
@@ -125,6 +125,12 @@ const membershipSchema = v.variant('kind', [
   v.looseObject({ kind: v.literal('left'), ...claim }),
 ]);
 
+const beliefSchema: v.GenericSchema<unknown, Belief> = v.looseObject({
+  status: v.picklist(['alive', 'suspect', 'dead', 'left']),
+  incarnation: count,
+  sequence: count,
+});
+
 export type ReportNews = { report: Report } | { change: ReportChange };
 export type Decoded<T> = { ok: true; value: T } | { ok: false; reason: string };
 
@@ -153,6 +159,7 @@ export const decodeReport = (data: Uint8Array): Decoded<Report> => decodeJson(da
 /** For what came as part of a larger, already bounded message. */
 export const checkReport = (value: unknown): Decoded<Report> => check(value, reportSchema);
 export const checkMembership = (value: unknown): Decoded<MembershipMessage> => check(value, membershipSchema);
+export const checkBelief = (value: unknown): Decoded<Belief> => check(value, beliefSchema);
 export const decodeMembership = (data: Uint8Array): Decoded<MembershipMessage> =>
   decodeJson(data, MEMBERSHIP_BYTES_MAX, membershipSchema);
 

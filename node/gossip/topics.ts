@@ -37,6 +37,7 @@ export const topicNames = (cluster: ClusterId): TopicNames => ({
 
 /** None of these may throw. */
 export type TopicEvents = {
+  /** Newer than any before, or of an earlier life of its author than the newest. */
   report(report: Report): void;
   /** A report of the node was heard that means nothing without another one, which is not here. */
   reportMissed(node: NodeId): void;
@@ -48,6 +49,9 @@ type Verdict = { result: TopicValidatorResult; deliver?: () => void };
 
 const accept = (deliver: () => void): Verdict => ({ result: TopicValidatorResult.Accept, deliver });
 const ignore: Verdict = { result: TopicValidatorResult.Ignore };
+
+const isOfEarlierLife = (one: Version, known: Version | undefined): boolean =>
+  known !== undefined && one.incarnation < known.incarnation;
 
 export class Topics {
   readonly #self: NodeId;
@@ -209,7 +213,12 @@ export class Topics {
       this.#bases.learn(news.report);
       return this.#judgeNewest(news.report);
     }
-    if (!isNewer(news.change, this.#newest.get(from))) return ignore;
+    const known = this.#newest.get(from);
+    if (!isNewer(news.change, known)) {
+      return isOfEarlierLife(news.change, known)
+        ? { ...ignore, deliver: () => this.#events.reportMissed(from) }
+        : ignore;
+    }
     const base = this.#bases.of(from, news.change);
     // Others may have what this node lacks: it is passed on.
     if (base === undefined) return accept(() => this.#events.reportMissed(from));
@@ -220,7 +229,11 @@ export class Topics {
   }
 
   #judgeNewest(report: Report): Verdict {
-    if (!isNewer(report, this.#newest.get(report.node))) return ignore;
+    const known = this.#newest.get(report.node);
+    if (!isNewer(report, known)) {
+      // Its author may not know of the later life: whoever reads it can tell.
+      return isOfEarlierLife(report, known) ? { ...ignore, deliver: () => this.#events.report(report) } : ignore;
+    }
     const { incarnation, sequence } = report;
     this.#newest.set(report.node, { incarnation, sequence });
     return accept(() => this.#events.report(report));

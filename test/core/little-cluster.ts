@@ -12,6 +12,7 @@ import type {
   Event,
   InstanceReport,
   InstanceSpec,
+  Report,
 } from '../../node/core/types.ts';
 
 export const MIB = 1024 * 1024;
@@ -101,7 +102,10 @@ type Host = {
   wakeAtMs: number;
   /** Instances the runtime runs; they survive the daemon. */
   running: Map<InstanceId, InstanceSpec>;
+  /** As its data directory counts its starts. */
   incarnation: number;
+  /** Its newest report. */
+  reported: Report | undefined;
   connected: Set<NodeId>;
 };
 
@@ -110,6 +114,8 @@ export type Behaviour = (spec: InstanceSpec, node: NodeId) => 'ready' | 'crash' 
 
 export class LittleCluster {
   nowMs = 0;
+  /** Of the next daemon to start. */
+  nextSalt = 0;
   readonly hosts = new Map<NodeId, Host>();
   readonly events: { atMs: number; by: NodeId; event: ClusterEvent }[] = [];
   readonly starts: { atMs: number; node: NodeId; spec: InstanceSpec }[] = [];
@@ -177,10 +183,12 @@ export class LittleCluster {
     }
   }
 
-  restart(name: string): void {
+  /** `from`: what its data directory counts, when that is not what it was. */
+  restart(name: string, from?: { incarnation: number }): void {
     const node = asNodeId(name);
     const before = this.hosts.get(node)!;
-    this.#boot(node, before.incarnation + 1, before.state.self, before.running);
+    const counted = from?.incarnation ?? before.incarnation;
+    this.#boot(node, counted + 1, before.state.self, before.running);
     for (const [other, peer] of this.hosts) if (other !== node) peer.connected.delete(node);
     this.#connectAll(node);
   }
@@ -248,8 +256,16 @@ export class LittleCluster {
     self: Partial<SelfInfo> = {},
     running = new Map<InstanceId, InstanceSpec>(),
   ): void {
-    const state = initialState({ self: selfInfo(node, self), incarnation, nowMs: this.nowMs });
-    this.hosts.set(node, { state, up: true, wakeAtMs: this.nowMs, running, incarnation, connected: new Set() });
+    const state = initialState({ self: selfInfo(node, self), incarnation, salt: this.nextSalt++, nowMs: this.nowMs });
+    this.hosts.set(node, {
+      state,
+      up: true,
+      wakeAtMs: this.nowMs,
+      running,
+      incarnation,
+      reported: undefined,
+      connected: new Set(),
+    });
     this.#post(node, { type: 'desiredChanged', view: this.#view, heads: ['h'] });
     const adopted = [...running.values()].map(
       (spec): AdoptedInstance => ({
@@ -310,6 +326,7 @@ export class LittleCluster {
   #carryOut(node: NodeId, host: Host, effect: Effect): void {
     switch (effect.type) {
       case 'publishReport':
+        host.reported = structuredClone(effect.report);
         this.#toOthers(node, { type: 'reportReceived', report: effect.report });
         break;
       case 'publishMembership':
@@ -361,6 +378,20 @@ export class LittleCluster {
         this.#in(5, () => this.changeApps(apps));
         break;
       }
+      case 'askReport': {
+        const other = this.hosts.get(effect.node);
+        if (other === undefined || !other.up || this.#isCut(node, effect.node)) break;
+        this.#in(2, () => {
+          this.#post(effect.node, { type: 'beliefHeard', belief: effect.belief });
+          if (!other.up || other.reported === undefined) return;
+          const report = structuredClone(other.reported);
+          this.#in(2, () => this.#post(node, { type: 'reportReceived', report }));
+        });
+        break;
+      }
+      case 'persistStart':
+        host.incarnation = effect.start;
+        break;
       case 'recordEvent':
         this.events.push({ atMs: this.nowMs, by: node, event: effect.event });
         break;

@@ -66,3 +66,29 @@ describe('the lock of a data directory', () => {
     await (await taken).release();
   });
 });
+
+describe('the count of starts', () => {
+  const startOf = async (): Promise<number> => {
+    const dir = await DataDir.lock(folder);
+    const start = await dir.nextStart();
+    await dir.release();
+    return start;
+  };
+
+  it('rises with every start, and beyond what was learnt from others', async () => {
+    expect([await startOf(), await startOf()]).toEqual([1, 2]);
+    const dir = await DataDir.lock(folder);
+    expect(await dir.nextStart()).toBe(3);
+    await Promise.all([dir.rememberStart(17), dir.rememberStart(9)]);
+    await dir.release();
+    expect(await startOf()).toBe(18);
+  });
+
+  it.each(['', 'x', '-4', '1e99', '99999999999999999999', '9007199254740991'])(
+    'begins anew where %j stands in its place',
+    async (damage) => {
+      await writeFile(join(folder, 'incarnation'), damage);
+      expect(await startOf()).toBe(1);
+    },
+  );
+});

@@ -22,6 +22,18 @@ export class SimDisk {
     this.#files.set(path, Buffer.from(bytes));
   }
 
+  /** What a backup made now would hold. */
+  copy(): ReadonlyMap<string, Buffer> {
+    return new Map([...this.#files].map(([path, bytes]) => [path, Buffer.from(bytes)]));
+  }
+
+  /** Nothing but the copy is there then. */
+  restore(copy: ReadonlyMap<string, Buffer>): void {
+    this.#pending = undefined;
+    this.#files.clear();
+    for (const [path, bytes] of copy) this.#files.set(path, Buffer.from(bytes));
+  }
+
   /** Until endAppend nothing is promised. One append at a time. */
   beginAppend(path: string, bytes: Uint8Array, at: number): void {
     if (this.#pending !== undefined) throw new Error('the disk twin takes one append at a time');

@@ -12,6 +12,7 @@ export type FaultAction = { atMs: number; by: 'fault'; forMs: number; node: numb
   | { do: 'slow'; addedMs: number }
   | { do: 'loss' | 'duplicate'; share: number }
   | { do: 'instanceCrash' | 'instanceHang'; pick: number }
+  | { do: 'restore'; machine: boolean }
 );
 
 /** A machine's instances run with as little as this share of its memory after a restart. */
@@ -21,7 +22,10 @@ const SLOW_FSYNC_MS = 400;
 export function faultSchedule(shape: Shape, rng: Prng): FaultAction[] {
   const actions: FaultAction[] = [];
   // Clocks run fast or slow all the time: nothing strikes.
-  const kinds = shape.faults.filter((kind): kind is Exclude<FaultKind, 'clock'> => kind !== 'clock');
+  const kinds = shape.faults.filter(
+    (kind): kind is Exclude<FaultKind, 'clock' | 'restore'> => kind !== 'clock' && kind !== 'restore',
+  );
+  if (shape.faults.includes('restore')) actions.push(...restoreSchedule(shape, rng.fork('restore')));
   if (kinds.length === 0) return actions;
   let wiped = 0;
   // The first seconds are quiet: a cluster is founded in peace.
@@ -72,6 +76,17 @@ export function faultSchedule(shape: Shape, rng: Prng): FaultAction[] {
         actions.push({ ...base, do: kind });
         break;
     }
+  }
+  return actions;
+}
+
+/** A copy of one node's disk is kept, and put back once the node has gone on for a while and been started again. */
+function restoreSchedule(shape: Shape, rng: Prng): FaultAction[] {
+  const actions: FaultAction[] = [];
+  for (let atMs = 5_000; atMs < shape.activeMs; atMs += rng.between(10_000, 25_000)) {
+    const node = rng.between(0, shape.nodes - 1);
+    const forMs = rng.pick([3_000, 6_000, 9_000]);
+    actions.push({ atMs, by: 'fault', forMs, node, other: node, do: 'restore', machine: rng.chance(0.5) });
   }
   return actions;
 }
@@ -151,6 +166,20 @@ export function strike(world: World, fault: FaultAction): void {
       if (victim === undefined) return;
       if (fault.do === 'instanceCrash') node.runtime.crash(victim.spec.id, 'exited with status 9');
       else node.runtime.hang(victim.spec.id, fault.forMs);
+      return;
+    }
+    case 'restore': {
+      if (!node.daemonUp) return;
+      const copy = node.copyDataDir();
+      node.crashDaemon();
+      bootAfter(world, node, 100);
+      after(() => {
+        if (node.gone || world.faultsOver) return;
+        if (fault.machine) node.crashMachine();
+        else node.crashDaemon();
+        node.restoreDataDir(copy);
+        bootAfter(world, node, 300);
+      });
       return;
     }
     case 'diskFull':

@@ -2,7 +2,7 @@
 // fan-out, answers probes and requests, runs anti-entropy. What it carries is encoded and decoded by the real codec.
 
 import type { NodeId } from '../../crdt/ids.ts';
-import type { MembershipMessage, Report } from '../../node/core/types.ts';
+import type { Belief, MembershipMessage, Report } from '../../node/core/types.ts';
 import {
   PROBE_OWN_DELAY_MS,
   REDIAL_DELAY_MAX_MS,
@@ -312,6 +312,23 @@ export class SimGossip {
       });
     });
     this.#node.later(sent ? options.timeoutMs : 1, () => end(fail));
+  }
+
+  /** As node/composition.ts: who asks says what it believes, and the answer is what is so then. */
+  askReport(other: number, belief: Belief): void {
+    this.request<Report | undefined>(
+      other,
+      { bytes: JSON.stringify(belief).length, timeoutMs: REPORT_REQUEST_TIMEOUT_MS },
+      (node, reply) => {
+        node.post({ type: 'beliefHeard', belief });
+        const report = node.gossip?.author.whole().at(-1);
+        reply(report, JSON.stringify(report ?? null).length);
+      },
+      (report) => {
+        if (report !== undefined) this.#node.takeReport(report);
+      },
+      () => {},
+    );
   }
 
   #askForReports(other: number): void {

@@ -210,11 +210,33 @@ export const MUTANTS: Mutant[] = [
     changes: [
       {
         file: 'state.ts',
-        find: 'incarnation: options.incarnation * REFUTATIONS_MAX',
-        replace: 'incarnation: options.incarnation',
+        find: '  start * INCARNATIONS_PER_START + salt;',
+        replace: '  start;',
       },
-      { file: 'state.ts', find: 'start: options.incarnation,', replace: 'start: Math.ceil(options.incarnation / 2),' },
+      {
+        file: 'state.ts',
+        find: '    start: options.incarnation,\n',
+        replace: '    start: Math.ceil(options.incarnation / 2),\n',
+      },
     ],
+  },
+  {
+    name: 'lives-alike',
+    fault: 'two lives that have one number give their instances the same ids',
+    changes: [{ file: 'lives.ts', find: 'firstIncarnation(state).toString(36)', replace: 'state.start.toString(36)' }],
+    provoke: { faults: ['restore', 'partition', 'cut'] },
+  },
+  {
+    name: 'stays-behind',
+    fault: 'a node whose disk was put back does not believe that others have seen a later life of it',
+    changes: [
+      {
+        file: 'lives.ts',
+        find: 'if (incarnation > state.incarnation || (isOfThisLife && sequence > state.sequence)) {',
+        replace: 'if (incarnation < 0) {',
+      },
+    ],
+    provoke: { nodes: 3, apps: 2, instances: 3, faults: ['restore'] },
   },
   {
     name: 'verdict-once',

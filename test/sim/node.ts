@@ -5,7 +5,7 @@ import type { Digest, InstanceId, NodeId } from '../../crdt/ids.ts';
 import { candidatesOf } from '../../node/core/candidates.ts';
 import type { Candidate } from '../../node/core/feasibility.ts';
 import { place } from '../../node/core/placement.ts';
-import { type CoreState, initialState, type SelfInfo } from '../../node/core/state.ts';
+import { type CoreState, initialState, SALTS, type SelfInfo } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
 import type { Effect, Event, InstanceReport, Report, RouteTable } from '../../node/core/types.ts';
 import { SimDisk } from './disk.ts';
@@ -20,6 +20,8 @@ import type { World } from './world.ts';
 /** As node/agent.ts: a blocked loop is noticed within this. */
 const TICK_MAX_MS = 1_000;
 const FAIL_RELEASE_BY = 'node';
+
+type DataDirCopy = { files: ReadonlyMap<string, Buffer>; incarnation: number };
 
 export class SimNode implements Endpoint {
   readonly world: World;
@@ -55,7 +57,10 @@ export class SimNode implements Endpoint {
   readonly delivered = new Map<number, Report>();
   /** The event whose effects are being carried out. */
   handling: Event | undefined;
+  /** As its data directory counts its starts. */
   #incarnation = 0;
+  /** Its disk was put back since it ran last. */
+  #isRestored = false;
   #actors = 0;
   #held: (() => void)[] = [];
   #mailbox: Event[] = [];
@@ -104,7 +109,15 @@ export class SimNode implements Endpoint {
     this.gossip = new SimGossip(this);
     this.replicator = new SimReplicator(this);
     const self = { ...this.self, memoryBytes: this.memoryBytes };
-    this.core = initialState({ self, incarnation: this.#incarnation, nowMs: this.localMs(), droplets: this.blobs });
+    this.core = initialState({
+      self,
+      incarnation: this.#incarnation,
+      salt: this.rng.fork(`salt/${this.epoch}`).between(0, SALTS - 1),
+      nowMs: this.localMs(),
+      droplets: this.blobs,
+    });
+    if (this.#isRestored) this.world.checkers.restored(this);
+    this.#isRestored = false;
     this.world.checkers.booted(this);
     this.#desiredChanged();
     this.gossip.admit();
@@ -136,6 +149,18 @@ export class SimNode implements Endpoint {
     this.crashMachine();
     this.gone = true;
     this.blobs.clear();
+  }
+
+  copyDataDir(): DataDirCopy {
+    return { files: this.disk.copy(), incarnation: this.#incarnation };
+  }
+
+  /** While its daemon is down. */
+  restoreDataDir(copy: DataDirCopy): void {
+    this.world.trace(this, 'restored', String(copy.incarnation));
+    this.disk.restore(copy.files);
+    this.#incarnation = copy.incarnation;
+    this.#isRestored = true;
   }
 
   freeze(): void {
@@ -330,6 +355,12 @@ export class SimNode implements Endpoint {
         return;
       case 'publishReport':
         this.gossip?.publishReport(effect.report);
+        return;
+      case 'askReport':
+        this.gossip?.askReport(this.world.indexOf(effect.node), effect.belief);
+        return;
+      case 'persistStart':
+        this.#incarnation = effect.start;
         return;
       case 'publishMembership':
         this.gossip?.publishMembership(effect.message);

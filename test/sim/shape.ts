@@ -17,6 +17,7 @@ export const FAULT_KINDS = [
   'disk',
   'memory',
   'clock',
+  'restore',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -80,7 +81,10 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
   // From hardly enough to plenty.
   const drawnSlack = rng.pick([1.2, 2, 3, 3, 4]);
   const slack = options.slack ?? drawnSlack;
-  const drawn = FAULT_KINDS.filter(() => rng.chance(0.45));
+  const drawn = FAULT_KINDS.filter((kind) =>
+    // Drawn apart: it came later, and seeds that taught something have the shape that they had.
+    kind === 'restore' ? rng.fork('restore').chance(0.2) : rng.chance(0.45),
+  );
   const faults = options.faults ?? drawn;
   return {
     nodes,

@@ -17,6 +17,8 @@ export interface Checker {
   /** The node's document has changed, durably. */
   desiredChanged?(node: NodeFacts): void;
   booted?(node: NodeFacts): void;
+  /** It boots from a disk that was put back from an earlier copy; before `booted`. */
+  restored?(node: NodeFacts): void;
   /** A user was told that these nodes hold the change. */
   acknowledged?(hash: string, heldBy: readonly number[]): void;
   /** Which nodes reach which has changed. */

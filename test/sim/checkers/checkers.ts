@@ -45,6 +45,10 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
     for (const one of this.#all) one.booted?.(node);
   }
 
+  restored(node: NodeFacts): void {
+    for (const one of this.#all) one.restored?.(node);
+  }
+
   acknowledged(hash: string, heldBy: readonly number[]): void {
     for (const one of this.#all) one.acknowledged?.(hash, heldBy);
   }

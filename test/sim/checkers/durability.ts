@@ -2,7 +2,7 @@
 //
 // Asserts: a node named in an acknowledgement holds the change whenever its daemon runs, after every change of its document
 // and after every recovery from its disk; and once the cluster rests, every node holds every acknowledged change of which
-// one such node has kept its disk.
+// one such node has kept its disk. A disk that is put back from an earlier copy has not kept what came after.
 
 import type { SimNode } from '../node.ts';
 import type { World } from '../world.ts';
@@ -26,6 +26,17 @@ export class Durability implements Checker {
       list.push(hash);
       this.#held.set(index, list);
       this.#check(this.#world.nodes[index]!);
+    }
+  }
+
+  /** It no longer vouches for what the copy does not hold. */
+  restored(node: SimNode): void {
+    const has = (hash: string): boolean => node.store!.document.has([hash]);
+    this.#held.set(node.index, (this.#held.get(node.index) ?? []).filter(has));
+    for (const one of this.#acknowledged) {
+      if (one.heldBy.includes(node.index) && !has(one.hash)) {
+        one.heldBy = one.heldBy.filter((index) => index !== node.index);
+      }
     }
   }
 

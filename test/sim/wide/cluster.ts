@@ -283,8 +283,10 @@ export class WideCluster {
         if (effect.event.name === 'member.dead') this.counts.deaths++;
         return;
       case 'setRoutes':
+      case 'askReport':
         return;
       case 'syncDesired':
+      case 'persistStart':
       case 'failRelease':
         throw new Error(`nothing calls for ${effect.type} here`);
     }
