@@ -208,6 +208,20 @@ export class DesiredStore {
     return { ...result, quarantined: await this.#report(result.quarantined) };
   }
 
+  /** Takes what another node's snapshot holds beyond this one. Fails as `join` and `receive` do; nothing is lost then. */
+  async merge(snapshot: Uint8Array): Promise<void> {
+    const other = DesiredDocument.load(snapshot, { actor: this.#newActor(), clusterId: this.clusterId });
+    try {
+      // In causal order, so that no part waits for a later one.
+      const changes = other.changesSince([]);
+      for (let from = 0; from < changes.length; from += CHANGES_PER_RECEIVE_MAX) {
+        await this.receive(changes.slice(from, from + CHANGES_PER_RECEIVE_MAX));
+      }
+    } finally {
+      other.free();
+    }
+  }
+
   /** Anti-entropy with one other node. Sessions of different nodes may run at once. */
   beginSync(): SyncSession {
     return startSync({

@@ -70,10 +70,11 @@ function validateAdmission(view: DesiredView, change: Of<'admitNode'>, author: C
     );
   }
   const namesake = [...view.nodes.values()].find((node) => node.name === change.name && node.id !== change.node);
-  if (namesake !== undefined) {
+  // Two that were given one name apart both keep it until one of them takes another.
+  if (namesake !== undefined && view.nodes.get(change.node)?.name !== change.name) {
     throw new ChangeRejected(
       'node_name_taken',
-      `Another node is named ${change.name}; start this one with --name and a name of its own.`,
+      `Another node is named ${change.name}; start this one with --name and a name of its own, or remove that one first if it is gone for good (\`peer nodes remove ${change.name}\`).`,
     );
   }
   if (!view.nodes.has(change.node) && view.nodes.size >= NODES_MAX) {

@@ -6,6 +6,7 @@ import type { AppId, NodeId } from '../crdt/ids.ts';
 import { reachableAt } from './addresses.ts';
 import { adoptInstances } from './adoption.ts';
 import { Agent } from './agent.ts';
+import { tokenHashOf } from './api/auth.ts';
 import { startApi } from './api/server.ts';
 import { BlobBudget, defaultBudgetBytes } from './blob-budget.ts';
 import { createBlobExchange } from './blobs/exchange.ts';
@@ -25,6 +26,7 @@ import { loadOrCreateIdentity } from './identity.ts';
 import { answerJoin } from './joining.ts';
 import { Keeping } from './keeping.ts';
 import { type NodeOptions, parseListen } from './options.ts';
+import { OwnOperator } from './own-operator.ts';
 import type { BlobExchange, Log } from './ports.ts';
 import { createPushSources } from './push-sources.ts';
 import { RecordReporter } from './record-reporter.ts';
@@ -67,6 +69,9 @@ const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 /** A removed node is told of it before the connection to it is closed. */
 const REMOVAL_NOTICE_MS = 300;
 const INSTANCES_STOP_TIMEOUT_MS = 15_000;
+/** Above the core's settleMs, which bounds it. */
+const CATCH_UP_MAX_MS = 5_000;
+const OPERATOR_RENEWED_WITHIN_MS = 1_000;
 const DRAIN_TIMEOUT_MS = 120_000;
 const SHUTDOWN_REPLY_MS = 100;
 
@@ -444,6 +449,19 @@ async function compose(
   tell('gossip', admit);
   tell('records', () => recordReporter.look(view()));
   for (const [node, list] of addresses) gossip.learnAddresses(node, list);
+  const operator = new OwnOperator({
+    self,
+    tokenHash: tokenHashOf(operatorToken),
+    view,
+    write: (changes, by) => service.write(changes, by),
+    log,
+  });
+  const catchUp = async (): Promise<void> => {
+    await until(() => agent.isCaughtUp(), CATCH_UP_MAX_MS);
+    operator.look();
+    store.onChange(() => operator.look());
+    await until(() => operator.isInOrder, OPERATOR_RENEWED_WITHIN_MS);
+  };
   const apiHost = parseListen(options.api)?.host ?? '';
   const isLoopback = apiHost === 'localhost' || apiHost === '::1' || apiHost.startsWith('127.');
   const server = await startApi({
@@ -451,6 +469,8 @@ async function compose(
     listen: options.api,
     ...(isLoopback ? {} : { tls: identity.tls }),
     log,
+    // It fails when the node stops meanwhile; nobody is let in then.
+    caughtUp: catchUp().catch(() => {}),
   });
   closers.push(() => server.close());
   state.self = { ...state.self, api: server.address };

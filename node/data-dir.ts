@@ -78,7 +78,7 @@ export class DataDir {
     } catch {
       throw new DataDirError(
         'damaged',
-        `${this.file('cluster.json')} is damaged: remove the data directory and join again with an invite`,
+        `${this.file('cluster.json')} is damaged: join again with an invite from another node (peer start --join INVITE)`,
       );
     }
     if (typeof value.format === 'number' && value.format > FORMAT) {
@@ -91,7 +91,7 @@ export class DataDir {
     if (typeof cluster !== 'string' || typeof psk !== 'string' || typeof operatorToken !== 'string') {
       throw new DataDirError(
         'damaged',
-        `${this.file('cluster.json')} is incomplete: remove the data directory and join again with an invite`,
+        `${this.file('cluster.json')} is incomplete: join again with an invite from another node (peer start --join INVITE)`,
       );
     }
     return { format: FORMAT, cluster, psk, operatorToken };
@@ -112,6 +112,11 @@ export class DataDir {
     const last = Number.isSafeInteger(read) && read > 0 && read < START_MAX ? read : 0;
     await this.rememberStart(last + 1);
     return last + 1;
+  }
+
+  /** Whether a daemon has been a member here, as nothing before that counts. */
+  async hasLived(): Promise<boolean> {
+    return (await readIfThere(this.file('incarnation'))) !== undefined;
   }
 
   /** The next start gets a higher number than this. */

@@ -41,10 +41,9 @@ export async function answerJoin(member: JoinAnswering, payload: unknown, from: 
   if (!parsed.success) throw new InviteError('invite_unreadable', 'the request to join is malformed');
   const { cluster, invite, secret, name, operatorTokenHash } = parsed.output;
   checkInvite(member.view(), { cluster, id: invite, secret, node: from }, Date.now());
-  // A node whose first answer was lost asks again: it is a member already and only needs the answer.
-  if (!member.view().nodes.has(from)) {
-    await member.write([{ change: 'admitNode', node: from, name, invite, operatorTokenHash }], `invite ${invite}`);
-  }
+  // A member asks again when the answer was lost, or what it had: its operator's token is a new one then. What is so already
+  // changes nothing.
+  await member.write([{ change: 'admitNode', node: from, name, invite, operatorTokenHash }], `invite ${invite}`);
   return { snapshot: Buffer.from(member.snapshot()).toString('base64'), addresses: member.addresses() };
 }
 

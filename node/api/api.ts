@@ -35,7 +35,11 @@ export function createApi(context: ApiContext) {
   const authenticated = authenticate(() => service.view());
 
   const api = new Hono<ApiEnv>();
-  api.use('*', (c, next) => (c.req.path === '/v1/health' ? next() : authenticated(c, next)));
+  api.use('*', async (c, next) => {
+    if (c.req.path === '/v1/health') return next();
+    await context.caughtUp;
+    return authenticated(c, next);
+  });
   api.use('*', (c, next) =>
     UPLOAD_PATH.test(c.req.path) || SESSION_PATH.test(c.req.path) ? next() : limitBody(c, next),
   );

@@ -5,4 +5,6 @@ import type { Log, NodeService } from '../ports.ts';
 export type ApiContext = {
   service: NodeService;
   log: Log;
+  /** Who may do what is not known before: a token may have been revoked while this node was away. Absent: it is known. */
+  caughtUp?: Promise<unknown>;
 };

@@ -34,6 +34,8 @@ export async function startApi(options: {
   listen: string;
   tls?: { keyPem: string; certPem: string };
   log: Log;
+  /** As in ApiContext. */
+  caughtUp?: Promise<unknown>;
 }): Promise<RunningApi> {
   const listen = parseListen(options.listen);
   if (listen === undefined) throw new ApiListenError(`--api ${options.listen} should be HOST:PORT`);
@@ -41,7 +43,8 @@ export async function startApi(options: {
   if (secure && options.tls === undefined) {
     throw new ApiListenError(`the API does not listen on ${options.listen} without TLS: use a loopback address`);
   }
-  const app = createApi({ service: options.service, log: options.log });
+  const { service, log, caughtUp } = options;
+  const app = createApi({ service, log, ...(caughtUp === undefined ? {} : { caughtUp }) });
   const fetch = async (request: Request, env: HttpBindings | Http2Bindings): Promise<Response> => {
     const response = await app.fetch(request, env);
     if (!response.ok && !('complete' in env.incoming && env.incoming.complete)) await dropBody(request);

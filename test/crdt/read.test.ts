@@ -87,6 +87,16 @@ describe('concurrent edits', () => {
     expect([...view.users.keys()]).toEqual(['operator@same', `operator@same-${node(1).slice(-8)}`]);
   });
 
+  it.each([1, 2])('of two nodes of one name, number %i can join again under it', (index) => {
+    const admit = (one: number): NamedChange => ({ change: 'admitNode', node: node(one), name: 'same' });
+    const start = documentWith([]);
+    const one = writeAll(replicaOf(start, 1), [admit(1)], at(2000));
+    const two = writeAll(replicaOf(start, 2), [admit(2)], at(1000));
+    const again: NamedChange = { ...admit(index), operatorTokenHash: tokenHash } as NamedChange;
+    const { users } = writeAll(merged(one, two), [again]).view();
+    expect([...users.values()].map((user) => user.node)).toEqual([node(index)]);
+  });
+
   it('a node admitted on one side while it is removed on the other stays removed', () => {
     const again: NamedChange = { change: 'admitNode', node: node(2), name: 'again', operatorTokenHash: tokenHash };
     const view = afterPartition(

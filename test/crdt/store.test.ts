@@ -387,6 +387,40 @@ describe('opening', () => {
   });
 });
 
+describe('a disk that was put back from an earlier copy', () => {
+  it('loses nothing of what is written on it before it has heard of the others', async () => {
+    const store = await create([admitNode(1), createApp(1)]);
+    await store.write([scale(2)], alice);
+    const copy = disk.afterCrash(true);
+    const other = await joined(store);
+    other.receive(await store.write([scale(3)], alice));
+    await store.write([{ change: 'deleteApp', app: app(1) }], alice);
+    await other.merge(store.snapshot());
+
+    const back = await DesiredStore.open('/d', { disk: new MemoryDisk(copy), newActor });
+    expect(appNames(back)).toEqual(['app1']);
+    await back.write([createApp(2)], alice);
+    await back.write([scale(9)], alice);
+    await other.merge(back.snapshot());
+    await back.merge(other.snapshot());
+    for (const one of [back, other]) {
+      expect(appNames(one)).toEqual(['app2']);
+      expect(one.quarantined().entries).toEqual([]);
+    }
+    expect(back.heads()).toEqual(other.heads());
+  });
+
+  it('takes no snapshot of another cluster', async () => {
+    const store = await create();
+    const stranger = await DesiredStore.create(
+      '/d',
+      { ...newCluster, clusterId: asClusterId('c2'.repeat(16)) },
+      { disk: new MemoryDisk(), newActor },
+    );
+    expect(await codeOf(store.merge(stranger.snapshot()))).toBe('other_cluster');
+  });
+});
+
 describe('closing', () => {
   it('finishes what waits, and refuses everything after', async () => {
     const store = await create();

@@ -79,6 +79,20 @@ describe('joining', () => {
     ]);
   });
 
+  it('again, as a member that lost what it had, gives its operator the new token', async () => {
+    const written: unknown[] = [];
+    const member = {
+      view: () => desired([a, b], [], viewWith({ usedBy: ['b'] })),
+      write: async (changes: unknown[]) => void written.push(...changes),
+      snapshot: () => new Uint8Array(),
+      addresses: () => ({}),
+    };
+    const tokenHash = '1'.repeat(64);
+    const request = { cluster, invite: id, secret, name: 'two', operatorTokenHash: tokenHash };
+    await answerJoin(member, request, b);
+    expect(written).toEqual([{ change: 'admitNode', node: b, name: 'two', invite: id, operatorTokenHash: tokenHash }]);
+  });
+
   it('asks the next member when one cannot be reached, and names all when none can', async () => {
     const nodes = [
       { id: a, link: 'host-1:1' },
