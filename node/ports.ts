@@ -425,6 +425,9 @@ export type DuplexHandler = (
   signal: AbortSignal,
 ) => AsyncIterable<Uint8Array>;
 
+/** A node that does not let itself be reached. `why`: a few words for people. `sinceMs`: for how long, by now. */
+export type Unreached = { node: NodeId; why: string; sinceMs: number };
+
 export type GossipListener = {
   connected(node: NodeId): void;
   disconnected(node: NodeId): void;
@@ -442,6 +445,8 @@ export interface RouterHandle {
   readonly http: string;
   readonly link: string;
   setTable(table: RouteTable): void;
+  /** Calls back with every link that cannot be used, whenever that changes; `link` is its `host:port`. */
+  onUnreachable(listener: (links: (Unreached & { link: string })[]) => void): void;
   /** Called when a request to join arrives at the link from a TLS client with the given identity. */
   onJoin(handler: (request: unknown, from: NodeId) => Promise<unknown>): void;
   close(): Promise<void>;

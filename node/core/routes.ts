@@ -92,9 +92,10 @@ const upstreamsByReport = new WeakMap<DecisionReport, readonly Upstream[]>();
 function upstreamsOf(report: DecisionReport): readonly Upstream[] {
   let upstreams = upstreamsByReport.get(report);
   if (upstreams === undefined) {
+    const { node, name: nodeName, link } = report;
     upstreams = report.instances
       .filter(({ process, state, port }) => process === 'web' && state === 'ready' && port !== undefined)
-      .map(({ id, app, index }) => ({ instance: id, app, index, node: report.node, link: report.link }));
+      .map(({ id, app, index }) => ({ instance: id, app, index, node, nodeName, link }));
     upstreamsByReport.set(report, upstreams);
   }
   return upstreams;

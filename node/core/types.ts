@@ -207,8 +207,9 @@ export type Upstream = {
   /** On this node: where it is reached, as in LocalUpstream. Undefined for an instance elsewhere. */
   port?: number;
   host?: string;
-  /** On another node: `host:port` of its link. */
+  /** On another node: `host:port` of its link, and what people call it. */
   link?: string;
+  nodeName?: string;
 };
 
 /** A launched instance of this node. */

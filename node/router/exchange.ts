@@ -4,6 +4,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import { LinkError } from './errors.ts';
 import { PEER_LINK_ERROR } from './request-head.ts';
 import { type RawHeaders, responseHeaders, upgradeHeader } from './response-head.ts';
 import { joinConnections } from './tunnel.ts';
@@ -24,11 +25,12 @@ export type Outcome =
   | { kind: 'failed'; sent: boolean; why: FailureKind; error: Error };
 
 /**
+ * - `unreachable`: no connection to the instance's node, so that nothing is known of the instance.
  * - `dial`: no connection. `ended`: it closed the connection before it answered. `timeout`: no answer in time. `malformed`: no HTTP.
  * - `refused`: another node's link does not know the instance, or us. `busy`: the instance has as many requests as it may.
  * - `invalid`: this request could be sent to no upstream at all.
  */
-export type FailureKind = 'dial' | 'ended' | 'timeout' | 'malformed' | 'refused' | 'busy' | 'invalid';
+export type FailureKind = 'unreachable' | 'dial' | 'ended' | 'timeout' | 'malformed' | 'refused' | 'busy' | 'invalid';
 
 export type ExchangeOptions = {
   res: ServerResponse;
@@ -192,7 +194,7 @@ function linkFailure(code: string): Outcome {
 function failureKind(error: Error, started: unknown): FailureKind {
   const code = (error as NodeJS.ErrnoException).code ?? '';
   if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED') return 'invalid';
-  if (!started) return 'dial';
+  if (!started) return error instanceof LinkError ? 'unreachable' : 'dial';
   if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') return 'timeout';
   // undici's parser let something pass that Node will not send.
   if (error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW' || code === 'ERR_INVALID_CHAR') {

@@ -10,6 +10,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { RouteTable } from '../core/types.ts';
 import type { TlsIdentity } from '../identity.ts';
 import type { Log, RouterHandle } from '../ports.ts';
+import type { DownLink } from './down-links.ts';
 import { RouterError } from './errors.ts';
 import {
   CLOSE_GRACE_MS,
@@ -61,6 +62,7 @@ class RouterProcess implements RouterHandle {
   #sending = false;
   #tableChanged = false;
   #joinHandler: JoinHandler | undefined;
+  #downListener: (links: DownLink[]) => void = () => {};
   #closing: Promise<void> | undefined;
   #crashes = 0;
   #restartTimer: NodeJS.Timeout | undefined;
@@ -88,6 +90,10 @@ class RouterProcess implements RouterHandle {
     this.#table = table;
     this.#tableChanged = true;
     this.#sendTable();
+  }
+
+  onUnreachable(listener: (links: DownLink[]) => void): void {
+    this.#downListener = listener;
   }
 
   onJoin(handler: JoinHandler): void {
@@ -128,6 +134,7 @@ class RouterProcess implements RouterHandle {
           this.#sendTable();
           resolve();
         } else if (message.type === 'failed') failure = new RouterError(message.code, message.message);
+        else if (message.type === 'down') this.#downListener(message.links);
         else if (message.type === 'log') this.#options.log[message.level](message.event, message.fields);
         else void this.#join(child, message);
       });
@@ -135,6 +142,8 @@ class RouterProcess implements RouterHandle {
         clearTimeout(timer);
         const wasListening = this.#listening;
         if (this.#child === child) this.#listening = false;
+        // The next one finds out anew.
+        this.#downListener([]);
         failure ??= new RouterError(
           'start_failed',
           `The router process ended before it listened (${signal ?? `status ${code}`}).`,

@@ -7,7 +7,8 @@ import type { InstanceId } from '../../crdt/ids.ts';
 import type { Upstream } from '../core/types.ts';
 import { crypto } from './builtin.ts';
 import { type ClientConnection, Exchange, type Outcome } from './exchange.ts';
-import { ATTEMPTS_MAX } from './limits.ts';
+import { ATTEMPTS_MAX, UNREACHED_LINKS_MAX } from './limits.ts';
+import { whyUnreachable } from './link-dial.ts';
 import { findRoute, hostOf, type RouteEntry } from './lookup.ts';
 import {
   badRequest,
@@ -19,6 +20,7 @@ import {
   saturated,
   sendReply,
   unknownRoute,
+  unreachableNodes,
 } from './reply.ts';
 import { RequestBody } from './request-body.ts';
 import { forwardedHeaders, headersForUpstream, type RequestHead, readRequestHead } from './request-head.ts';
@@ -117,8 +119,11 @@ class ClientRequest {
   readonly #repeatable: boolean;
   #tried: Set<InstanceId> | undefined;
   #attempts = 0;
+  /** Tries that ended at another node's door: nothing was sent, and they say nothing of the app. */
+  #unreached = 0;
   #exchange: Exchange | undefined;
-  #last: Extract<Outcome, { kind: 'failed' }> | undefined;
+  /** How the last try ended, and at whom. */
+  #last: (Extract<Outcome, { kind: 'failed' }> & { upstream: Upstream }) | undefined;
 
   constructor(options: ClientRequestOptions) {
     const { req, head, host } = options;
@@ -195,7 +200,7 @@ class ClientRequest {
     const { routing, find, pinned, host } = this.#options;
     const entry = find();
     if (!entry) return unknownRoute(hostOf(host));
-    let { upstreams } = entry;
+    let upstreams: readonly Upstream[] = entry.upstreams;
     if (pinned) {
       upstreams = upstreams.filter(({ app, index }) => app === pinned.app && index === pinned.index);
       if (upstreams.length === 0) {
@@ -205,7 +210,10 @@ class ClientRequest {
         );
       }
     } else if (upstreams.length === 0) return noEndpoints(entry.appName);
-    if (this.#bound !== undefined && this.#attempts === 0) {
+    const reachable = routing.reachable(upstreams);
+    if (reachable.length === 0) return unreachableNodes(entry.appName, nodesOf(upstreams), this.#whyDown(upstreams));
+    upstreams = reachable;
+    if (this.#bound !== undefined && this.#tried === undefined) {
       const bound = upstreams.find(({ instance }) => instance === this.#bound);
       if (bound && !routing.balancer.isSaturated(bound.instance)) return bound;
     }
@@ -217,6 +225,11 @@ class ClientRequest {
     }
     if (picked === 'saturated') return saturated(entry.appName);
     return picked ?? this.#failure(entry.appName);
+  }
+
+  #whyDown(upstreams: readonly Upstream[]): string {
+    const { upstreams: known } = this.#options.routing;
+    return [...new Set(upstreams.map((upstream) => known.downOf(upstream)?.why ?? 'it does not answer'))].join(', ');
   }
 
   #settled(outcome: Outcome, upstream: Upstream): void {
@@ -231,9 +244,12 @@ class ClientRequest {
       sendReply(req, res, badRequest('invalid_request', 'The request has a header that cannot be passed on.'));
       return;
     }
-    this.#last = outcome;
-    // A busy instance, or one that answers nonsense to this request, still serves others.
-    if (outcome.why !== 'busy' && outcome.why !== 'malformed') {
+    this.#last = { ...outcome, upstream };
+    // A busy instance, or one that answers nonsense to this request, still serves others; one that was not reached may be well.
+    if (outcome.why === 'unreachable') {
+      this.#attempts--;
+      this.#unreached++;
+    } else if (outcome.why !== 'busy' && outcome.why !== 'malformed') {
       routing.balancer.fail(upstream.instance, performance.now());
     }
     const { instance, app, node } = upstream;
@@ -241,16 +257,23 @@ class ClientRequest {
     this.#tried ??= new Set();
     this.#tried.add(upstream.instance);
     const mayRepeat = !outcome.sent || (this.#repeatable && outcome.why === 'ended');
-    if (mayRepeat && this.#attempts < ATTEMPTS_MAX && (this.#body?.canReplay ?? true)) this.#try();
+    const hasTries = this.#attempts < ATTEMPTS_MAX && this.#unreached <= UNREACHED_LINKS_MAX;
+    if (mayRepeat && hasTries && (this.#body?.canReplay ?? true)) this.#try();
     else sendReply(req, res, this.#failure(find()?.appName ?? ''));
   }
 
   #failure(app: string): Reply {
+    if (this.#last?.why === 'unreachable') {
+      return unreachableNodes(app, nodesOf([this.#last.upstream]), whyUnreachable(this.#last.error));
+    }
     if (this.#last?.why === 'timeout') return endpointTimeout(app);
     if (this.#last?.why === 'busy') return saturated(app);
     return endpointFailure(app, WHY[this.#last?.why ?? 'dial'] ?? 'it failed');
   }
 }
+
+const nodesOf = (upstreams: readonly Upstream[]): string[] =>
+  [...new Set(upstreams.map(({ node, nodeName }) => nodeName ?? node))].sort();
 
 const WHY: Record<string, string> = {
   dial: 'it accepts no connection',

@@ -43,6 +43,8 @@ export const UPSTREAM_REQUESTS_MAX = 512;
 export const FAILED_UPSTREAM_SKIP_MS = 30_000;
 /** Tries of one request, the first included. */
 export const ATTEMPTS_MAX = 3;
+/** Nodes whose links cannot be dialled, beyond the tries above, before a request gives up: each may cost LINK_DIAL_TIMEOUT_MS, once. */
+export const UNREACHED_LINKS_MAX = 4;
 /** Start of a request body kept in memory until the response begins, so that it can be sent again to another upstream. */
 export const REPLAY_BYTES_MAX = 64 * 1024;
 
@@ -69,6 +71,17 @@ export const STRANGER_CONNECTION_MS = 60_000;
 export const LINK_PING_INTERVAL_MS = 2_500;
 /** …and given up when none came for this long: its connections are cut, and what can be repeated goes elsewhere. */
 export const LINK_PING_TIMEOUT_MS = 7_500;
+/** A link that could not be dialled is dialled again after this pause, which doubles to the second one. */
+export const LINK_REDIAL_DELAY_MIN_MS = 250;
+export const LINK_REDIAL_DELAY_MAX_MS = 4_000;
+/** A link that is down for less is not spoken of: its node may just have ended, which everyone hears by then. */
+export const LINK_DOWN_TOLD_AFTER_MS = 3_000;
+/** How often it is looked whether there is something new to say about links that are down. */
+export const LINK_DOWN_LOOK_INTERVAL_MS = 1_000;
+/** Links spoken of at a time. */
+export const LINKS_DOWN_TOLD_MAX = 64;
+/** Kernel keep-alive probes on an idle link start after this much silence: one over an address that is gone ends before long. */
+export const LINK_TCP_KEEP_ALIVE_MS = 5_000;
 /** When our own timers were late by more than this, a missed ping says nothing about the other side. */
 export const LINK_PING_LATENESS_MAX_MS = 1_000;
 

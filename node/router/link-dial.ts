@@ -9,7 +9,7 @@ import { nodeIdOfCertificate } from '../node-id.ts';
 import { type Address, parseAddress } from './address.ts';
 import { http, SOCKET_OPTIONS, tls } from './builtin.ts';
 import { LinkError } from './errors.ts';
-import { LINK_DIAL_TIMEOUT_MS } from './limits.ts';
+import { LINK_DIAL_TIMEOUT_MS, LINK_TCP_KEEP_ALIVE_MS } from './limits.ts';
 import { PEER_LINK_ERROR } from './request-head.ts';
 
 /** The link speaks nothing older: only TLS 1.3 proves Ed25519 keys and hides certificates. */
@@ -65,6 +65,7 @@ export function dialLink(
   };
   const timer = setTimeout(() => fail('timeout', `did not answer within ${timeoutMs} ms`), timeoutMs);
   socket.setNoDelay(true);
+  socket.setKeepAlive(true, LINK_TCP_KEEP_ALIVE_MS);
   socket.once('error', (error) => fail('unreachable', `cannot be reached (${error.message})`, error));
   socket.once('close', () => fail('unreachable', 'closed the connection during the handshake'));
   socket.once('secureConnect', () => {
@@ -79,6 +80,33 @@ export function dialLink(
     settled = true;
     callback(null, socket);
   });
+}
+
+/** Why a link could not be dialled, in a few words for people. */
+export function whyUnreachable(error: unknown): string {
+  if (!(error instanceof LinkError)) return 'the connection failed';
+  if (error.code === 'timeout') return 'timed out';
+  if (error.code === 'wrong_identity') return 'another machine answers there';
+  switch ((error.cause as NodeJS.ErrnoException | undefined)?.code) {
+    case 'ECONNREFUSED':
+      return 'refused';
+    case 'ETIMEDOUT':
+      return 'timed out';
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'its name has no address';
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+    case 'EADDRNOTAVAIL':
+      return 'no way to the host';
+    default:
+      return 'the connection failed';
+  }
+}
+
+/** Whether nothing at all came back: neither a refusal nor an end. A router that knows no way there has not heard from it either. */
+export function isSilence(error: unknown): boolean {
+  return ['timed out', 'no way to the host', 'its name has no address'].includes(whyUnreachable(error));
 }
 
 export function dialLinkAsync(target: LinkTarget): Promise<TLSSocket> {

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import type { Pool as UndiciPool } from 'undici';
 import { Pool } from './builtin.ts';
 import { LINK_PING_INTERVAL_MS, LINK_PING_LATENESS_MAX_MS, LINK_PING_TIMEOUT_MS } from './limits.ts';
+import { isSilence } from './link-dial.ts';
 
 type Dial = (callback: (error: Error | null, socket: Socket | null) => void) => void;
 
@@ -74,8 +75,8 @@ export class LinkWatch {
         onResponseData() {},
         onResponseEnd: settle,
         onResponseError: (_controller, error) => {
-          // A dial that timed out is silence: the timer above judges it.
-          if ((error as NodeJS.ErrnoException).code !== 'timeout') settle();
+          // The timer above judges silence.
+          if (!isSilence(error)) settle();
         },
       },
     );

@@ -2,6 +2,7 @@
 // With more than one thread, this file is also what each further thread runs. Decides nothing.
 
 import type { MessagePort, Worker as WorkerThread } from 'node:worker_threads';
+import type { DownLink } from './down-links.ts';
 import { RouterError } from './errors.ts';
 import { JoinBroker } from './join-broker.ts';
 import type { FromRouter, RouterConfig, ToRouter } from './messages.ts';
@@ -15,6 +16,7 @@ const joins = new JoinBroker(send);
 const threads: WorkerThread[] = [];
 /** Which thread asked, by the id the daemon sees. Ids of threads would collide. */
 const threadJoins = new Map<number, { thread: WorkerThread; id: number }>();
+const downOfThread = new Map<WorkerThread | 'main', DownLink[]>();
 const THREAD_JOIN_IDS_FROM = 2 ** 32;
 const THREAD_JOINS_MAX = 256;
 let lastThreadJoin = THREAD_JOIN_IDS_FROM;
@@ -57,6 +59,7 @@ async function start(config: RouterConfig): Promise<void> {
   server = await startRouterServer(config, {
     ask: (request, from, timeoutMs) => joins.ask(request, from, timeoutMs),
     log: (line) => send({ type: 'log', ...line }),
+    down: (links) => tellDown('main', links),
   });
   const { http, link } = server;
   if (isMainThread) {
@@ -78,6 +81,7 @@ function startThread(config: RouterConfig): Promise<void> {
       if (message.type === 'listening') resolve();
       else if (message.type === 'failed') reject(new RouterError(message.code, message.message));
       else if (message.type === 'join') passOnJoin(thread, message);
+      else if (message.type === 'down') tellDown(thread, message.links);
       else send(message);
     });
     thread.on('error', reject);
@@ -86,6 +90,13 @@ function startThread(config: RouterConfig): Promise<void> {
     });
     thread.postMessage({ type: 'start', config } satisfies ToRouter);
   });
+}
+
+/** What one thread found is true for the node: their connections differ, the way does not. */
+function tellDown(thread: WorkerThread | 'main', links: DownLink[]): void {
+  downOfThread.set(thread, links);
+  const all = new Map([...downOfThread.values()].flat().map((down) => [`${down.node} ${down.link}`, down]));
+  send({ type: 'down', links: [...all.values()] });
 }
 
 function passOnJoin(thread: WorkerThread, message: Extract<FromRouter, { type: 'join' }>): void {

@@ -4,6 +4,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { RouteTable } from '../core/types.ts';
 import type { TlsIdentity } from '../identity.ts';
 import type { LogLine } from './bounded-log.ts';
+import type { DownLink } from './down-links.ts';
 import type { RouterErrorCode } from './errors.ts';
 
 export type RouterConfig = {
@@ -35,4 +36,6 @@ export type FromRouter =
   | { type: 'failed'; code: RouterErrorCode; message: string }
   /** Answered by joinReply or joinRefused with the same id. */
   | { type: 'join'; id: number; request: unknown; from: NodeId }
+  /** Every link that is down, whenever that changes. */
+  | { type: 'down'; links: DownLink[] }
   | ({ type: 'log' } & LogLine);

@@ -6,7 +6,7 @@ import { UNREAD_BODY_TIMEOUT_MS } from './limits.ts';
 
 export type Reply = {
   status: number;
-  /** X-Cf-RouterError; the names are Cloud Foundry's. */
+  /** X-Cf-RouterError; the names are Cloud Foundry's, but for what its router does not know of. */
   error: string;
   text: string;
   headers?: Record<string, string>;
@@ -47,6 +47,16 @@ export const endpointTimeout = (app: string): Reply => ({
   status: 504,
   error: 'endpoint_failure',
   text: `504 Gateway Timeout: App '${app}' took too long to answer; 'peer logs ${app}' may show why.`,
+});
+
+/** Says nothing of addresses: anyone may read it. @param nodes names of those that run the app */
+export const unreachableNodes = (app: string, nodes: readonly string[], why: string): Reply => ({
+  status: 503,
+  error: 'node_unreachable',
+  text:
+    `503 Service Unavailable: App '${app}' runs on ${nodes.length === 1 ? 'node' : 'nodes'} ${nodes.join(', ')}, which this ` +
+    `node cannot reach (${why}); 'peer nodes' shows who cannot reach whom.`,
+  headers: { 'Retry-After': '1' },
 });
 
 export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Reply): void {

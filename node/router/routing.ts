@@ -25,6 +25,12 @@ export class Routing {
     this.upstreams = new Upstreams(credentials, log);
   }
 
+  /** Those on nodes that can be reached, as far as is known. */
+  reachable(upstreams: readonly Upstream[]): readonly Upstream[] {
+    if (!this.upstreams.hasDown) return upstreams;
+    return upstreams.filter((upstream) => this.upstreams.downOf(upstream) === undefined);
+  }
+
   setTable(table: RouteTable): void {
     this.index = indexRoutes(table.routes);
     this.local = new Map(table.local.map((local) => [local.instance, local]));

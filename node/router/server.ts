@@ -5,6 +5,7 @@ import type { RouteTable } from '../core/types.ts';
 import { formatAddress, parseAddress } from './address.ts';
 import { BoundedLog, type LogLine } from './bounded-log.ts';
 import { net } from './builtin.ts';
+import { type DownLink, DownLinks } from './down-links.ts';
 import { RouterError } from './errors.ts';
 import type { AskDaemon } from './join-desk.ts';
 import { CLOSE_GRACE_MS } from './limits.ts';
@@ -25,9 +26,10 @@ export type RouterServer = {
 /** Fails with RouterError; then nothing listens. */
 export async function startRouterServer(
   config: RouterConfig,
-  daemon: { ask: AskDaemon; log: (line: LogLine) => void },
+  daemon: { ask: AskDaemon; log: (line: LogLine) => void; down: (links: DownLink[]) => void },
 ): Promise<RouterServer> {
   const routing = new Routing(config.nodeId, linkCredentials(config.tls), new BoundedLog(daemon.log));
+  const downLinks = new DownLinks(routing.upstreams, daemon.down);
   const publicServer = createPublicServer(routing);
   const link = new LinkServer(routing, config.tls, daemon.ask, config.blobsDir);
   const sharing = { shared: config.threads > 1, taken: config.portsTaken ?? false };
@@ -47,6 +49,7 @@ export async function startRouterServer(
       link.expel();
     },
     async close() {
+      downLinks.stop();
       const closed = [new Promise((resolve) => publicServer.close(resolve)), link.close()];
       publicServer.closeIdleConnections();
       const cut = setTimeout(() => {

@@ -18,6 +18,7 @@ import {
   UPSTREAM_SOCKETS_MAX,
 } from './limits.ts';
 import { dialLink } from './link-dial.ts';
+import { type Down, LinkReach } from './link-reach.ts';
 import { LinkWatch } from './link-watch.ts';
 
 const POOL_OPTIONS = {
@@ -39,10 +40,29 @@ export class Upstreams {
   readonly #local = new Map<string, Pool>();
   /** By node and address. */
   readonly #links = new Map<string, Link>();
+  readonly #down = new Set<Link>();
+  /** Called when `down` has changed. */
+  onDownChange: () => void = () => {};
 
   constructor(credentials: SecureContext, log: BoundedLog) {
     this.#credentials = credentials;
     this.#log = log;
+  }
+
+  /** Those of which nobody should expect anything now. */
+  get down(): readonly Link[] {
+    return [...this.#down];
+  }
+
+  /** Asked for every request, so that nothing else is while all is well. */
+  get hasDown(): boolean {
+    return this.#down.size > 0;
+  }
+
+  /** Why the node of an upstream cannot be reached; undefined when nothing is known against it, and for those of this node. */
+  downOf({ node, link }: Upstream): Down | undefined {
+    if (link === undefined) return undefined;
+    return this.#links.get(linkKey(node, link))?.down;
   }
 
   local(upstream: LocalAddress): Dispatcher {
@@ -64,7 +84,11 @@ export class Upstreams {
     const key = linkKey(node, address);
     let link = this.#links.get(key);
     if (!link) {
-      link = new Link(node, address, this.#credentials, this.#log);
+      link = new Link({ node, address, credentials: this.#credentials, log: this.#log }, (changed) => {
+        if (changed.down === undefined) this.#down.delete(changed);
+        else this.#down.add(changed);
+        this.onDownChange();
+      });
       this.#links.set(key, link);
     }
     return link;
@@ -100,14 +124,29 @@ export class Upstreams {
 /** One other node's link: its pool, and the connections that are open, tunnels included. */
 export class Link {
   readonly node: NodeId;
+  /** `host:port`. */
+  readonly address: string;
   readonly pool: Dispatcher;
   readonly #sockets = new Set<Socket>();
   readonly #watch: LinkWatch;
+  readonly #reach: LinkReach;
+  /** Read from connections that are closed by now. */
+  #closedBytes = 0;
 
-  constructor(node: NodeId, address: string, credentials: SecureContext, log: BoundedLog) {
+  constructor(
+    { node, address, credentials, log }: { node: NodeId; address: string; credentials: SecureContext; log: BoundedLog },
+    onChange: (link: Link) => void,
+  ) {
     this.node = node;
-    const dial = (callback: (error: Error | null, socket: Socket | null) => void) =>
-      dialLink({ link: address, expectedNode: node, credentials }, callback);
+    this.address = address;
+    this.#reach = new LinkReach((callback) => dialLink({ link: address, expectedNode: node, credentials }, callback), {
+      heardBytes: () => this.#heardBytes(),
+      changed: () => {
+        if (this.down !== undefined) log.warn('link.down', { node, link: address, why: this.down.why });
+        onChange(this);
+      },
+    });
+    const { dial } = this.#reach;
     // The name stands for the address that is dialled. Plain http to undici, because its own TLS would reconnect for every other Host; the connection is TLS all the same.
     this.pool = new Pool('http://link', {
       ...POOL_OPTIONS,
@@ -116,15 +155,24 @@ export class Link {
         dial((error, socket) => {
           if (socket) {
             this.#sockets.add(socket);
-            socket.once('close', () => this.#sockets.delete(socket));
+            socket.once('close', () => {
+              this.#sockets.delete(socket);
+              this.#closedBytes += socket.bytesRead;
+            });
             callback(null, socket);
           } else callback(error ?? new Error('no connection'), null);
         }),
     });
     this.#watch = new LinkWatch(dial, () => {
       log.warn('link.silent', { node, link: address });
+      this.#reach.lost('timed out');
       this.#cutSockets(`node ${node} gave no sign of life`);
     });
+  }
+
+  /** Why no request should be sent there now. */
+  get down(): Down | undefined {
+    return this.#reach.down;
   }
 
   begin(): void {
@@ -137,12 +185,20 @@ export class Link {
 
   /** Requests in flight finish, and are watched until then. */
   close(): void {
+    this.#reach.stop();
     this.pool.close().catch(() => {});
   }
 
   cut(why: string): void {
+    this.#reach.stop();
     this.#cutSockets(why);
     this.pool.destroy(new Error(why)).catch(() => {});
+  }
+
+  #heardBytes(): number {
+    let bytes = this.#closedBytes;
+    for (const { bytesRead } of this.#sockets) bytes += bytesRead;
+    return bytes;
   }
 
   #cutSockets(why: string): void {

@@ -113,8 +113,8 @@ describe('the link', () => {
     const upstreams = [{ ...remoteUpstream(there, 'there'), node: stranger.nodeId }];
     await applyTable(here, { routes: [route('shop.test', upstreams)], local: [], admitted: [here.nodeId] });
     expect(await get(here, { host: 'shop.test' })).toMatchObject({
-      status: 502,
-      text: expect.stringContaining('it accepts no connection'),
+      status: 503,
+      text: expect.stringContaining('cannot reach (another machine answers there)'),
     });
   });
 
