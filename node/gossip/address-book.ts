@@ -19,7 +19,8 @@ import {
 /** `told`: by the node itself or an invite. `discovered`: announced on the local network by anyone. */
 export type AddressSource = 'told' | 'discovered';
 
-type Entry = { address: string; source: AddressSource };
+/** `proven`: the node answered there when it was dialled last. */
+type Entry = { address: string; source: AddressSource; proven?: boolean };
 
 export class AddressBook {
   readonly #path: string;
@@ -41,12 +42,15 @@ export class AddressBook {
       const nodes = (stored as { nodes?: unknown } | null)?.nodes;
       if (typeof nodes !== 'object' || nodes === null) return;
       for (const [node, addresses] of Object.entries(nodes).slice(0, ADDRESS_BOOK_NODES_MAX)) {
-        if (Array.isArray(addresses))
-          this.#merge(
-            node as NodeId,
-            addresses.filter((a) => typeof a === 'string'),
-            'told',
-          );
+        if (!Array.isArray(addresses)) continue;
+        this.#merge(
+          node as NodeId,
+          addresses.filter((a) => typeof a === 'string'),
+          'told',
+        );
+        // It was the best one when this was written.
+        const [first] = this.#entries.get(node as NodeId) ?? [];
+        if (first !== undefined) first.proven = true;
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
@@ -70,11 +74,24 @@ export class AddressBook {
   confirm(node: NodeId, address: string): void {
     const bare = dialableAddress(address, node);
     const entries = this.#entries.get(node);
-    if (bare === undefined || entries === undefined || entries[0]?.address === bare) return;
+    if (bare === undefined || entries === undefined) return;
     const others = entries.filter((entry) => entry.address !== bare);
     if (others.length === entries.length) return;
-    this.#entries.set(node, [{ address: bare, source: 'told' }, ...others]);
-    this.#saveSoon();
+    const wasFirst = entries[0]?.address === bare;
+    for (const other of others) delete other.proven;
+    this.#entries.set(node, [
+      { address: bare, source: wasFirst ? entries[0]!.source : 'told', proven: true },
+      ...others,
+    ]);
+    if (!wasFirst) this.#saveSoon();
+  }
+
+  /** No address of the node answered in time: the one that was tried first is tried last from now on, and what is newest first. */
+  failed(node: NodeId): void {
+    const [first, ...others] = this.#entries.get(node) ?? [];
+    if (first === undefined) return;
+    delete first.proven;
+    this.#entries.set(node, [...others, first]);
   }
 
   forget(node: NodeId): void {
@@ -105,8 +122,9 @@ export class AddressBook {
       else if (source === 'told') existing.source = 'told';
     }
     if (fresh.length === 0) return false;
-    // The proven one stays first, then what is newest: a node that moved says so in its next report.
-    const order = known.length === 0 ? fresh : [known[0]!, ...fresh, ...known.slice(1)];
+    // The proven one stays first while it answers, then what is newest: a node that moved says so in its next report.
+    const proven = known.filter((entry) => entry.proven);
+    const order = [...proven, ...fresh, ...known.filter((entry) => !entry.proven)];
     const told = order.filter((entry) => entry.source === 'told');
     const discovered = order.filter((entry) => entry.source === 'discovered').slice(0, ADDRESSES_DISCOVERED_MAX);
     const kept = [...told.slice(0, ADDRESSES_PER_NODE_MAX - discovered.length), ...discovered];

@@ -170,6 +170,7 @@ export class Dialer {
       this.#book.confirm(node, connection.remoteAddr.toString());
       return connection;
     } catch (cause) {
+      this.#book.failed(node);
       if (signal.aborted)
         throw new GossipError('timeout', `node ${node} did not accept a connection in time`, { cause });
       throw new GossipError('unreachable', `node ${node} cannot be reached: ${reasonOf(cause)}`, { cause });

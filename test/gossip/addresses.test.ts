@@ -135,6 +135,25 @@ describe('the address book', () => {
     expect(book.addresses(NODE)).toEqual([ip(2), ip(3), ip(1)]);
   });
 
+  test('tries the newest first once the one that worked does not answer, and gets to every other one', async () => {
+    const book = new AddressBook(dir, collectingLog());
+    book.learn(NODE, [ip(1), ip(2)], 'told');
+    book.confirm(NODE, `${ip(1)}/p2p/${NODE}`);
+    book.failed(NODE);
+    book.learn(NODE, [ip(3), ip(4)], 'told');
+    expect(book.addresses(NODE)).toEqual([ip(3), ip(4), ip(2), ip(1)]);
+    book.failed(NODE);
+    expect(book.addresses(NODE)).toEqual([ip(4), ip(2), ip(1), ip(3)]);
+    book.confirm(NODE, ip(2));
+    book.learn(NODE, [ip(5)], 'told');
+    expect(book.addresses(NODE)[0]).toBe(ip(2));
+    await book.flush();
+    const again = new AddressBook(dir, collectingLog());
+    await again.load();
+    again.learn(NODE, [ip(6)], 'told');
+    expect(again.addresses(NODE).slice(0, 2)).toEqual([ip(2), ip(6)]);
+  });
+
   test('keeps eight per node; discovery can never push out what the node said itself', () => {
     const book = new AddressBook(dir, collectingLog());
     book.learn(NODE, [1, 2, 3, 4, 5, 6].map(ip), 'told');
