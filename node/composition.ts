@@ -3,7 +3,7 @@
 import { randomInt } from 'node:crypto';
 import { arch, availableParallelism, loadavg, totalmem } from 'node:os';
 import type { AppId, NodeId } from '../crdt/ids.ts';
-import { reachableAt } from './addresses.ts';
+import { AddressWatch } from './address-watch.ts';
 import { adoptInstances } from './adoption.ts';
 import { Agent } from './agent.ts';
 import { tokenHashOf } from './api/auth.ts';
@@ -43,6 +43,7 @@ import { Sessions } from './sessions.ts';
 import { stageWith } from './stage-with.ts';
 import { hostStack } from './staging/stack.ts';
 import { createStager } from './staging/stager.ts';
+import { Trouble } from './trouble.ts';
 import { UsageReader } from './usage-reader.ts';
 import { VERSION } from './version.ts';
 
@@ -153,14 +154,15 @@ async function compose(
     log,
   });
   closers.push(() => router.close());
-  const { listen, advertise } = options;
+  const { listen } = options;
   const { privateKey } = identity;
+  const addressWatch = new AddressWatch({ advertise: options.advertise });
   const gossip = await createGossip({
     identity: { nodeId: self, privateKey },
     clusterId: cluster,
     psk: Buffer.from(psk, 'hex'),
     listen,
-    ...(advertise === undefined ? {} : { advertise }),
+    advertise: () => addressWatch.hosts(),
     dataDir: dataDir.path,
     desired: store,
     log,
@@ -219,16 +221,19 @@ async function compose(
 
   await gossip.start();
   closers.push(() => gossip.stop());
-  const api = { address: '' };
+  /** What others are told; all of it may change while the node runs. */
+  const reach = () => ({
+    addresses: gossip.addresses(),
+    link: addressWatch.reachableAt(router.link),
+    http: addressWatch.reachableAt(router.http),
+  });
   const state = initialState({
     self: {
       node: self,
       name: view().nodes.get(self)?.name ?? options.name,
       version: VERSION,
-      addresses: gossip.addresses(),
-      link: reachableAt(router.link, advertise),
-      api: api.address,
-      http: reachableAt(router.http, advertise),
+      ...reach(),
+      api: '',
       arch: arch(),
       stacks: [...runtime.stacks],
       runtimes: [runtime.kind],
@@ -473,7 +478,7 @@ async function compose(
     caughtUp: catchUp().catch(() => {}),
   });
   closers.push(() => server.close());
-  state.self = { ...state.self, api: server.address };
+  agent.post({ type: 'selfMoved', to: { api: server.address } });
   const machinePorts = {
     open: portsOf([router.http]),
     closed: portsOf([server.address, router.link, boundListen(gossip.addresses()[0], listen)]),
@@ -490,6 +495,32 @@ async function compose(
     link: router.link,
     listen: boundListen(gossip.addresses()[0], listen),
   };
+  const trouble = new Trouble({
+    self: state.self.name,
+    gossip,
+    router,
+    warnings: () => addressWatch.warnings({ '--listen': bound.listen, '--link': bound.link, '--http': bound.http }),
+    isAlive: (node) => observed().members.some(({ id, status }) => id === node && status === 'alive'),
+    nameOf,
+    post: (event) => agent.post(event),
+    record: (event) => events.record(event),
+    nowMs,
+    log,
+  });
+  trouble.start();
+  addressWatch.start({
+    changed: () => {
+      const to = reach();
+      log.info('node.moved', to);
+      agent.post({ type: 'selfMoved', to });
+    },
+    lost: (lost) => {
+      log.info('node.address_lost', { lost });
+      gossip.checkConnections();
+      trouble.look();
+    },
+  });
+  closers.push(() => addressWatch.stop());
   await rememberOptions(options, bound);
   await dataDir.writeNodeFile({ id: self, name: state.self.name, pid: process.pid, ...bound, token: operatorToken });
   log.info('node.ready', { name: state.self.name, id: self, api: server.address, http: router.http });
@@ -501,6 +532,8 @@ async function compose(
     log.info('node.stopping', { keepInstances });
     agent.post({ type: 'leave', keepInstances });
     clearInterval(measuring);
+    addressWatch.stop();
+    trouble.stop();
     housekeeping.stop();
     budget.stop();
     dropletFetches.stop();

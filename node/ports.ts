@@ -371,6 +371,10 @@ export interface Gossip {
   readonly self: NodeId;
   /** Addresses other nodes can dial, with the peer id. */
   addresses(): string[];
+  /** This machine has lost an address: connections that do not answer any more are replaced at once. */
+  checkConnections(): void;
+  /** Nodes that it should have a connection to, and cannot dial. */
+  unreachable(): Unreached[];
   start(): Promise<void>;
   stop(): Promise<void>;
   /** Closes connections to nodes that are no longer admitted; dials new ones. Called at every desired change. */

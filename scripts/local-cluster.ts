@@ -168,9 +168,15 @@ export class LocalCluster {
   }
 
   /** GET through a node's router. Fails when there is no HTTP answer at all. */
-  async get(node: LocalNode, host: string, path = '/', timeoutMs = 10_000): Promise<Response> {
+  async get(
+    node: LocalNode,
+    host: string,
+    path = '/',
+    timeoutMs = 10_000,
+    headers: Record<string, string> = {},
+  ): Promise<Response> {
     const [address, port] = splitAddress(node.http);
-    return get({ address, port, host, path, timeoutMs, connect: await this.#way(node) });
+    return get({ address, port, host, path, timeoutMs, headers, connect: await this.#way(node) });
   }
 
   /** GET from a node's API, without the command line: for asking again and again. */

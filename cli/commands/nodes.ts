@@ -4,7 +4,7 @@ import type { NodeShape } from '../../node/api/shapes.ts';
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
 import { UsageError } from '../errors.ts';
-import { formatBytes } from '../format.ts';
+import { formatAge, formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { closest } from '../suggest.ts';
 import { renderTable } from '../table.ts';
@@ -16,7 +16,7 @@ export async function run({ args, client, output }: Context): Promise<void> {
   const [action, name, ...labels] = args;
   if (action === undefined) {
     const nodes = await answer((await client()).v1.nodes.$get());
-    output.result(nodes, () => nodesTable(nodes, output));
+    output.result(nodes, () => [nodesTable(nodes, output), ...troubleLines(nodes)].join('\n'));
     return;
   }
   if (!ACTIONS.includes(action)) {
@@ -48,6 +48,22 @@ export async function run({ args, client, output }: Context): Promise<void> {
     const written = await answer(node.$delete({ param }));
     output.result({ node: name, removed: true, ...written }, () => `${name} is removed, and refused from now on`);
   }
+}
+
+/** More nodes in trouble have the same trouble. */
+const TROUBLE_LINES_MAX = 20;
+
+/** Who cannot reach whom, and what is wrong with a node. */
+export function troubleLines(nodes: readonly NodeShape[]): string[] {
+  const lines = nodes.flatMap(({ name, unreachable = [], warnings = [] }) => [
+    ...warnings.map((warning) => `${name}: ${warning}`),
+    ...unreachable.map(
+      ({ node, by, why, sinceMs }) =>
+        `${name} cannot reach ${node} (${by} ${why})${sinceMs > 0 ? `, for ${formatAge(sinceMs)} or longer` : ''}`,
+    ),
+  ]);
+  const more = lines.length - TROUBLE_LINES_MAX;
+  return more > 0 ? [...lines.slice(0, TROUBLE_LINES_MAX), `… and ${more} more: see peer nodes --json`] : lines;
 }
 
 export function nodesTable(nodes: readonly NodeShape[], { colours, width }: Pick<Output, 'colours' | 'width'>): string {

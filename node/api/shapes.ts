@@ -27,6 +27,20 @@ export type NodeShape = {
   version: string;
   arch: string;
   load: number;
+  /** Nodes that it cannot reach although they are alive. */
+  unreachable: UnreachableShape[];
+  /** What is wrong with it, and what to do: one line each. */
+  warnings: string[];
+};
+
+export type UnreachableShape = {
+  /** Name of the node that is not reached. */
+  node: string;
+  /** `link`: requests for its instances fail. `gossip`: there is no connection, and others pass on what it says. */
+  by: 'link' | 'gossip';
+  why: string;
+  /** For how long at least, ms; in steps. */
+  sinceMs: number;
 };
 
 export type InstanceShape = {

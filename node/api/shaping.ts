@@ -173,9 +173,27 @@ export function nodeShapes(view: DesiredView, observed: ObservedView): NodeShape
         version: report?.version ?? '',
         arch: report?.arch ?? '',
         load: report?.load ?? 0,
+        ...troubleOf(member, members),
       };
     })
     .sort((a, b) => compareText(a.name, b.name) || compareText(a.id, b.id));
+}
+
+/** What a node that is not alive said last is history, and so is its trouble with others that are gone. */
+function troubleOf(
+  member: MemberView | undefined,
+  members: ReadonlyMap<NodeId, MemberView>,
+): Pick<NodeShape, 'unreachable' | 'warnings'> {
+  if (member?.status !== 'alive') return { unreachable: [], warnings: [] };
+  const { unreachable = [], warnings = [] } = member.report ?? {};
+  return {
+    unreachable: unreachable.flatMap(({ node, by, why, sinceMs }) => {
+      const other = members.get(node);
+      const isThere = other?.status === 'alive' || other?.status === 'suspect';
+      return isThere ? [{ node: other.name, by, why, sinceMs }] : [];
+    }),
+    warnings: [...warnings],
+  };
 }
 
 export function statusShape(service: NodeService, user: UserView): StatusShape {

@@ -39,5 +39,8 @@ export function buildReport(state: CoreState, nowMs: number): Report {
     instances,
     droplets: [...state.droplets].sort(compareText),
     heads: state.heads,
+    // Also when there are none: what a report leaves out counts as unchanged since its base.
+    unreachable: state.unreachable,
+    warnings: state.warnings,
   };
 }

@@ -5,9 +5,9 @@ import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/id
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
 import type { DecisionReport } from './essence.ts';
-import type { AdoptedInstance, InstanceState, MemberStatus, Report, RouteTable, Slot } from './types.ts';
+import type { AdoptedInstance, InstanceState, MemberStatus, Report, RouteTable, Slot, Unreachable } from './types.ts';
 
-/** What a node knows of itself when it starts; constant while it runs. */
+/** What a node knows of itself when it starts. Where it is reached may change while it runs (`selfMoved`), nothing else. */
 export type SelfInfo = Pick<
   Report,
   | 'node'
@@ -123,6 +123,9 @@ export type CoreState = {
   load: number;
   /** The load that others have been told: this node, too, decides with it, or two nodes might each leave a slot to the other. */
   loadTold: number;
+  /** What the next report says of whom this node cannot reach, and of what is wrong with it. */
+  unreachable: Unreachable[];
+  warnings: string[];
   leaving: boolean;
   /** The runtime has said what it found; nothing is started before. */
   adopted: boolean;
@@ -202,6 +205,8 @@ export function initialState(options: {
     fetches: new Map(),
     load: 0,
     loadTold: 0,
+    unreachable: [],
+    warnings: [],
     leaving: false,
     adopted: false,
     settled: false,

@@ -111,6 +111,15 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       // No news by itself: the next heartbeat carries it.
       state.load = Math.round(event.load * 4) / 4;
       break;
+    case 'selfMoved':
+      state.self = { ...state.self, ...event.to };
+      state.reportDirty = true;
+      break;
+    case 'troubleSeen':
+      state.unreachable = event.unreachable;
+      state.warnings = event.warnings;
+      tellInTime(state, nowMs);
+      break;
     case 'restartSlot':
       restartSlot(state, slotKey(event.slot), nowMs, effects);
       break;

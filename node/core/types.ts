@@ -72,6 +72,20 @@ export type Report = {
   droplets: Digest[];
   /** Heads of this node's desired-state document, sorted. */
   heads: string[];
+  /** Nodes that it cannot reach although others hear of them, for people to read; absent in reports of older versions. */
+  unreachable?: Unreachable[];
+  /** What is wrong with the node itself, and what to do about it: lines for people. Absent as above. */
+  warnings?: string[];
+};
+
+/** `link`: requests for instances there fail. `gossip`: it has no connection to it, and others carry what both say. */
+export type Unreachable = {
+  node: NodeId;
+  by: 'link' | 'gossip';
+  /** A few words, with the address where one was dialled. */
+  why: string;
+  /** For how long at least, ms: in steps, so that time that passes makes no news. */
+  sinceMs: number;
 };
 
 export type MemberStatus = 'alive' | 'suspect' | 'dead' | 'left';
@@ -120,6 +134,10 @@ export type Event =
   | { type: 'dropletsHeld'; digests: Digest[] }
   | { type: 'dropletFetchFailed'; digest: Digest; reason: string }
   | { type: 'resourcesMeasured'; load: number }
+  /** Others reach this node elsewhere from now on. */
+  | { type: 'selfMoved'; to: Partial<Pick<Report, 'addresses' | 'link' | 'api' | 'http'>> }
+  /** All that this node has to say of whom it cannot reach, and of itself; bounded by the caller. */
+  | { type: 'troubleSeen'; unreachable: Unreachable[]; warnings: string[] }
   /** A person asked to restart one slot, at once. */
   | { type: 'restartSlot'; slot: Slot }
   /** `peer stop`: this node ends; say so to the others. */

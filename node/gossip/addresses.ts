@@ -1,10 +1,10 @@
-// Where a node listens and which addresses it tells others: parses `HOST:PORT`, leaves out loopback and the machine's own
-// container bridges. Never dials anything.
+// Where a node listens and which addresses it tells others: parses `HOST:PORT`, names the machine's addresses as libp2p does.
+// Never dials anything.
 
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv4, isIPv6 } from 'node:net';
-import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { multiaddr } from '@multiformats/multiaddr';
+import { type Interfaces, isLoopback, isWildcard, outwardAddresses } from '../machine-addresses.ts';
 import { ADDRESS_BYTES_MAX } from './limits.ts';
 
 export type ListenAddress = { ip: string; port: number };
@@ -25,42 +25,28 @@ export async function parseListen(listen: string): Promise<ListenAddress> {
   return { ip: found.address, port };
 }
 
-export const isLoopback = (ip: string): boolean => ip.startsWith('127.') || ip === '::1' || ip === 'localhost';
-export const isWildcard = (ip: string): boolean => ip === '0.0.0.0' || ip === '::';
-
 export function toMultiaddr(host: string, port: number): string {
   const kind = isIPv4(host) ? 'ip4' : isIPv6(host) ? 'ip6' : 'dns4';
   return `/${kind}/${host}/tcp/${port}`;
 }
 
-/** Bridges of container engines: the same address exists on many machines and leads others to themselves. */
-const VIRTUAL_INTERFACE = /^(docker|br-|veth|virbr|cni|podman|lxc|lxd|flannel|cali)/;
-
 /**
- * Addresses others can dial, best first: what the operator said, then those of the network interfaces listened on;
- * container bridges only when there is nothing else, loopback only when there is nothing at all.
+ * Addresses others can dial, best first: what the operator said, then those of the network interfaces listened on; loopback
+ * only when there is nothing else.
+ * @param options.advertise hosts, best first
  */
 export function advertisedAddresses(
   listen: ListenAddress,
-  options: { advertise?: string; interfaces?: NodeJS.Dict<NetworkInterfaceInfo[]> },
+  options: { advertise?: readonly string[]; interfaces?: Interfaces },
 ): string[] {
-  const addresses = options.advertise === undefined ? [] : [toMultiaddr(options.advertise, listen.port)];
-  for (const ip of reachableIps(listen.ip, options.interfaces)) addresses.push(toMultiaddr(ip, listen.port));
-  return [...new Set(addresses)];
+  const hosts = [...(options.advertise ?? []), ...reachableIps(listen.ip, options.interfaces)];
+  return [...new Set(hosts)].map((host) => toMultiaddr(host, listen.port));
 }
 
-function reachableIps(ip: string, interfaces: NodeJS.Dict<NetworkInterfaceInfo[]> = networkInterfaces()): string[] {
+function reachableIps(ip: string, interfaces?: Interfaces): string[] {
   if (!isWildcard(ip)) return [ip];
-  const family = isIPv4(ip) ? ['IPv4'] : ['IPv4', 'IPv6'];
-  const found = Object.entries(interfaces).flatMap(([name, infos]) =>
-    (infos ?? [])
-      .filter((info) => family.includes(info.family) && !(info.family === 'IPv6' && info.address.startsWith('fe80:')))
-      .map((info) => ({ ip: info.address, loopback: info.internal, bridge: VIRTUAL_INTERFACE.test(name) })),
-  );
-  const outward = found.filter((one) => !one.loopback);
-  const physical = outward.filter((one) => !one.bridge);
-  const usable = physical.length > 0 ? physical : outward.length > 0 ? outward : found;
-  return usable.map((one) => one.ip);
+  const outward = outwardAddresses(ip, interfaces);
+  return outward.length > 0 ? outward : [isIPv4(ip) ? '127.0.0.1' : '::1'];
 }
 
 /** The address without a trailing peer id; undefined when it is not a TCP address of this node id. */

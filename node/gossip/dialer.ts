@@ -4,7 +4,7 @@
 import type { Connection, Stream } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { NodeId } from '../../crdt/ids.ts';
-import type { Log } from '../ports.ts';
+import type { Log, Unreached } from '../ports.ts';
 import type { AddressBook, AddressSource } from './address-book.ts';
 import type { Connections } from './connections.ts';
 import { GossipError, reasonOf } from './errors.ts';
@@ -32,6 +32,8 @@ type Target = {
   dialling: Promise<Connection> | undefined;
   /** Waits for its turn among DIALS_IN_BACKGROUND_MAX. */
   waiting: boolean;
+  /** The first dial that failed since there was a connection, and why the last one did. */
+  failing?: { sinceMs: number; why: string } | undefined;
 };
 
 /** Before the n-th dial in a row that follows a failure, in ms: 100 doubling to 10,000, of which a random half. */
@@ -101,6 +103,7 @@ export class Dialer {
     const target = this.#targets.get(node);
     if (target === undefined) return;
     target.failures = livedMs < CONNECTION_SETTLED_MS ? target.failures + 1 : 0;
+    target.failing = undefined;
     const spreadMs = this.#self < node ? REDIAL_SPREAD_MS : REDIAL_HEAD_START_MS;
     const headStartMs = this.#self < node ? 0 : REDIAL_HEAD_START_MS;
     this.#dialSoon(node, headStartMs + spreadMs * Math.random());
@@ -177,6 +180,16 @@ export class Dialer {
     }
   }
 
+  /** The nodes among those it should be connected to that it has no connection to, and could not dial. */
+  unreachable(nowMs: number): Unreached[] {
+    const found: Unreached[] = [];
+    for (const [node, { failing }] of this.#targets) {
+      if (failing === undefined || this.#connections.of(node) !== undefined) continue;
+      found.push({ node, why: failing.why, sinceMs: nowMs - failing.sinceMs });
+    }
+    return found;
+  }
+
   #cancel(target: Target): void {
     clearTimeout(target.timer);
     target.timer = undefined;
@@ -199,8 +212,10 @@ export class Dialer {
     if (release === undefined) return;
     try {
       if (this.#isWanted(node, target)) await this.#exchangeKeys(node, target);
+      target.failing = undefined;
     } catch (error) {
       target.failures += 1;
+      target.failing = { sinceMs: target.failing?.sinceMs ?? performance.now(), why: dialFailure(error) };
       this.#log.debug('gossip.dial_failed', { node, failures: target.failures, reason: reasonOf(error) });
     } finally {
       release();
@@ -224,6 +239,19 @@ export class Dialer {
     });
     return target.dialling;
   }
+}
+
+/** In a few words, for people; of several addresses the last one tells. */
+function dialFailure(error: unknown): string {
+  const cause = (error as Error).cause;
+  const last = cause instanceof AggregateError ? cause.errors.at(-1) : cause;
+  const { code, name } = (last ?? {}) as NodeJS.ErrnoException;
+  if (code === 'ECONNREFUSED') return 'refused';
+  if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') return 'no way to the host';
+  // libp2p aborts what takes too long.
+  const isLate = code === 'ETIMEDOUT' || name === 'TimeoutError' || name === 'AbortError';
+  if (isLate || (error as GossipError).code === 'timeout') return 'timed out';
+  return 'failed';
 }
 
 function closedSoon(connection: Connection): Promise<void> {

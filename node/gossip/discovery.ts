@@ -5,8 +5,9 @@ import { createHash } from 'node:crypto';
 import type { ComponentLogger, PeerDiscovery, PeerInfo, Startable } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { ClusterId } from '../../crdt/ids.ts';
+import { isLoopback } from '../machine-addresses.ts';
 import type { Log } from '../ports.ts';
-import { isLoopback, type ListenAddress } from './addresses.ts';
+import type { ListenAddress } from './addresses.ts';
 import { reasonOf } from './errors.ts';
 import { DISCOVERY_INTERVAL_MS } from './limits.ts';
 

@@ -4,7 +4,7 @@
 import type { Connection, PrivateKey, Stream } from '@libp2p/interface';
 import type { ClusterId, NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
-import type { DuplexHandler, DuplexRequests, Gossip, GossipListener, Log } from '../ports.ts';
+import type { DuplexHandler, DuplexRequests, Gossip, GossipListener, Log, Unreached } from '../ports.ts';
 import { AddressBook } from './address-book.ts';
 import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
 import { Beats } from './beats.ts';
@@ -33,8 +33,8 @@ export type GossipOptions = {
   psk: string | Uint8Array;
   /** `HOST:PORT`; port 0 means any free one. */
   listen: string;
-  /** A host name or address others should try first. */
-  advertise?: string;
+  /** Host names or addresses others should try first; asked whenever this node's addresses are told. */
+  advertise?: () => readonly string[];
   /** Known addresses of other nodes are kept there, in peers.json. */
   dataDir: string;
   desired: SyncSource;
@@ -57,7 +57,7 @@ export async function createGossip(options: GossipOptions): Promise<Gossip & Dup
   const addresses = (): string[] =>
     bound.port === 0
       ? []
-      : advertisedAddresses(bound, { advertise: options.advertise }).map(
+      : advertisedAddresses(bound, { advertise: options.advertise?.() ?? [] }).map(
           (address) => `${address}/p2p/${options.identity.nodeId}`,
         );
   const host = await createHost({
@@ -190,6 +190,15 @@ class LibP2PGossip implements Gossip, DuplexRequests {
 
   addresses(): string[] {
     return this.#started ? this.#addresses() : [];
+  }
+
+  /** Over an address that is gone nothing comes back, not even an end: a connection that does not answer is replaced. */
+  checkConnections(): void {
+    this.#quiet.askAll(limits.CONNECTION_CHECK_TIMEOUT_MS);
+  }
+
+  unreachable(): Unreached[] {
+    return this.#dialer.unreachable(performance.now());
   }
 
   async start(): Promise<void> {

@@ -92,6 +92,8 @@ export const CONNECTION_RETIRE_CHECKS_MAX = 10;
 export const STREAM_OPEN_ATTEMPTS_MAX = 3;
 /** How long a connection that takes no streams any more may need until it is seen closed. */
 export const CONNECTION_CLOSING_WAIT_MS = 200;
+/** After the machine lost an address, every connection has to answer in this time. */
+export const CONNECTION_CHECK_TIMEOUT_MS = 1_000;
 /** Most the receiver of one stream lets the sender run ahead; larger is faster over long distances and costs memory. */
 export const STREAM_WINDOW_BYTES_MAX = 2 * MiB;
 export const STREAM_UNREAD_BYTES_MAX = 4 * MiB;

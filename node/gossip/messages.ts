@@ -23,6 +23,9 @@ const REASON_CHARS_MAX = 1_024;
 const MAP_ITEMS_MAX = 256;
 /** Copies of one slot at a time: one for each side of a partition in parts. */
 const COVERS_MAX = 256;
+/** More than this version says of itself (trouble.ts): a later one may say more. */
+const UNREACHABLE_MAX = 64;
+const WARNINGS_MAX = 32;
 
 const text = <T extends string>(charsMax: number) =>
   v.custom<T>(
@@ -80,6 +83,14 @@ const instanceSchema = v.looseObject({
   covers: v.optional(list(text(2 * ID_CHARS_MAX), COVERS_MAX)),
 });
 
+const unreachableSchema = v.looseObject({
+  node: id<NodeId>(),
+  // Any word: only people read it.
+  by: text<'link' | 'gossip'>(NAME_CHARS_MAX),
+  why: text(REASON_CHARS_MAX),
+  sinceMs: amount,
+});
+
 const reportSchema = v.looseObject({
   node: id<NodeId>(),
   incarnation: count,
@@ -103,6 +114,8 @@ const reportSchema = v.looseObject({
   instances: list(instanceSchema),
   droplets: list(id<Digest>()),
   heads: list(text(ID_CHARS_MAX), 1_024),
+  unreachable: v.optional(list(unreachableSchema, UNREACHABLE_MAX)),
+  warnings: v.optional(list(text(REASON_CHARS_MAX), WARNINGS_MAX)),
 });
 
 const changeSchema: v.GenericSchema<unknown, ReportChange> = v.looseObject({

@@ -80,6 +80,19 @@ export class Quiet {
     }
   }
 
+  /** Something has happened that may have cut connections: each has to answer in this time, or another is tried beside it. */
+  askAll(timeoutMs: number): void {
+    for (const node of this.#links.nodes()) {
+      const connection = this.#links.connectionOf(node);
+      if (connection === undefined) continue;
+      // Nothing that came before counts.
+      this.#links.takeHeard(connection);
+      const look = this.#lookOf(node, connection);
+      look.quiet = Math.max(look.quiet, 1);
+      void this.#ask(node, look, timeoutMs);
+    }
+  }
+
   #lookOf(node: NodeId, connection: Connection): Look {
     const known = this.#looks.get(node);
     if (known?.connection === connection) return known;
@@ -90,7 +103,7 @@ export class Quiet {
 
   #judge(node: NodeId, look: Look): void {
     if (look.quiet >= this.#links.looksMax()) {
-      void this.#ask(node, look);
+      if (this.#asked.size < QUIET_ASKED_PARALLEL_MAX) void this.#ask(node, look, QUIET_ANSWER_TIMEOUT_MS);
       return;
     }
     if (look.withoutGossip === 0) return;
@@ -100,11 +113,11 @@ export class Quiet {
     } else if (look.withoutGossip % GOSSIP_MISSING_LOOKS === 0) this.#links.refresh(node);
   }
 
-  async #ask(node: NodeId, look: Look): Promise<void> {
-    if (this.#asked.has(node) || this.#asked.size >= QUIET_ASKED_PARALLEL_MAX) return;
+  async #ask(node: NodeId, look: Look, timeoutMs: number): Promise<void> {
+    if (this.#asked.has(node)) return;
     this.#asked.add(node);
     try {
-      await this.#links.ask(look.connection, AbortSignal.timeout(QUIET_ANSWER_TIMEOUT_MS));
+      await this.#links.ask(look.connection, AbortSignal.timeout(timeoutMs));
       look.quiet = 0;
     } catch {
       // Something else may have come meanwhile.

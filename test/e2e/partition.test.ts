@@ -126,6 +126,77 @@ describe('a partition', () => {
   });
 });
 
+describe('a machine that gets another address while its daemon runs', () => {
+  /** Looking, telling, and routers that take it up; nobody is waited for that is gone. */
+  const MOVED_DEADLINE_MS = 15_000;
+
+  /** Asks for the instance of that node, and for no other. */
+  const askInstanceOn = async (node: LocalNode, from: LocalNode): Promise<number> => {
+    const { id, instances } = await appOf(cluster, from, APP);
+    const index = instances.find((one) => one.node === node.name)?.index;
+    const headers = { 'x-cf-app-instance': `${id}:${index}` };
+    return (await cluster.get(from, HOST, '/', 2_000, headers)).status;
+  };
+
+  it('is served from within seconds, and nobody restarts anything', async () => {
+    await waitForFilledOnce(cluster, [a, b, c], APP, 4);
+    for (const from of [a, c]) expect(await askInstanceOn(b, from)).toBe(200);
+    await lan.readdress('b', 50);
+    for (const from of [a, c]) {
+      await waitFor(`${from.name} to serve from b's instance`, MOVED_DEADLINE_MS, async () => {
+        const node = (await nodesOf(cluster, from)).find((one) => one.name === 'b');
+        return node?.address === lan.addressOf('b') && (await askInstanceOn(b, from)) === 200;
+      });
+    }
+    for (const to of [a, c]) {
+      await waitFor(`b to serve from ${to.name}'s instance`, MOVED_DEADLINE_MS, async () => {
+        return (await askInstanceOn(to, b)) === 200;
+      });
+    }
+  });
+
+  it('is where peer nodes and invites say', async () => {
+    const { stdout } = await peer(a, 'nodes');
+    expect(stdout).toMatch(new RegExp(`^b +alive .*${lan.addressOf('b')}`, 'm'));
+    const { invite } = await cluster.json<{ invite: string }>(c, ['invite']);
+    const { nodes } = JSON.parse(Buffer.from(invite.split('.')[1]!, 'base64url').toString()) as {
+      nodes: { link: string }[];
+    };
+    expect(nodes.map(({ link }) => link.split(':')[0]).sort()).toEqual(
+      ['a', 'b', 'c'].map((name) => lan.addressOf(name)).sort(),
+    );
+  });
+
+  it('ends with one instance a slot', () => waitForFilledOnce(cluster, [a, b, c], APP, 4));
+});
+
+describe('two machines that only a third can reach', () => {
+  const TOLD_DEADLINE_MS = 30_000;
+  const bothWays = [
+    ['a', 'c'],
+    ['c', 'a'],
+  ] as const;
+
+  it('are named by peer nodes on every node, and by no one once they reach each other again', async () => {
+    await lan.setLinks(bothWays, { lossShare: 1 });
+    const troubleSeenBy = async (node: LocalNode): Promise<string[]> =>
+      (await nodesOf(cluster, node)).flatMap(({ name, unreachable }) =>
+        unreachable.map(({ node: other, by }) => `${name}-${other} ${by}`),
+      );
+    await waitFor('b to hear who cannot reach whom', TOLD_DEADLINE_MS, async () => {
+      // Requests are what the links are for.
+      for (const node of [a, c]) await cluster.get(node, HOST, '/', 500).catch(() => {});
+      const trouble = await troubleSeenBy(b);
+      return trouble.includes('a-c gossip') && trouble.includes('c-a gossip');
+    });
+    const { stdout } = await peer(b, 'nodes');
+    expect(stdout).toMatch(/^a cannot reach c \(gossip (timed out|no way to the host)\)/m);
+    await lan.setLinks(bothWays, { lossShare: 0 });
+    await waitFor('b to hear of no trouble', TOLD_DEADLINE_MS, async () => (await troubleSeenBy(b)).length === 0);
+    await waitForFilledOnce(cluster, [a, b, c], APP, 4);
+  });
+});
+
 describe('a power cut after which every host has another address', () => {
   it('ends with a cluster whose members have found one another on the local network', async () => {
     await cluster.killNode(a, b, c);

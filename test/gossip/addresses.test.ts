@@ -59,6 +59,18 @@ describe('what a node advertises', () => {
       ['/ip4/10.0.0.2/tcp/4001'],
     ],
     [
+      'no bridge of its own instances, and no address that it gave itself',
+      listen,
+      {
+        pnet0a1f: [at('10.199.0.1')],
+        pr0a1b2c3d4e5f6: [at('198.18.0.1')],
+        wlan0: [at('169.254.7.7')],
+        eth0: [at('10.0.0.2')],
+      },
+      undefined,
+      ['/ip4/10.0.0.2/tcp/4001'],
+    ],
+    [
       'a bridge when there is nothing else',
       listen,
       { docker0: [at('172.17.0.1')], lo: [at('127.0.0.1', true)] },
@@ -83,7 +95,7 @@ describe('what a node advertises', () => {
       'first what the operator said',
       listen,
       { eth0: [at('10.0.0.2')] },
-      'edge.example.org',
+      ['edge.example.org'],
       ['/dns4/edge.example.org/tcp/4001', '/ip4/10.0.0.2/tcp/4001'],
     ],
   ])('%s', (_, listening, interfaces, advertise, expected) => {

@@ -79,4 +79,40 @@ describe('probe', () => {
     expect(a.connections).toEqual([`+${b.id}`]);
     expect(b.connections).toEqual([`+${a.id}`]);
   });
+
+  test('of every connection replaces those that carry nothing, when the machine has lost an address', async () => {
+    const [a, b, c] = [await cluster.node(), await cluster.node(), await cluster.node()];
+    const relay = await pausableRelay(Number(b.gossip.addresses()[0]!.split('/')[4]));
+    cleanups.push(relay.close);
+    for (const other of [b, c]) other.gossip.setAdmitted(new Map([[a.id, { addresses: [] }]]));
+    a.gossip.setAdmitted(
+      new Map([
+        [b.id, { addresses: [`/ip4/127.0.0.1/tcp/${relay.port}`] }],
+        [c.id, { addresses: c.gossip.addresses() }],
+      ]),
+    );
+    await expect.poll(() => a.gossip.connected().length, within).toBe(2);
+    relay.pause();
+    a.gossip.checkConnections();
+    await expect.poll(() => a.connections, within).toContain(`-${b.id}`);
+    await expect.poll(() => a.gossip.connected().length, within).toBe(2);
+    expect(a.connections).not.toContain(`-${c.id}`);
+  });
+});
+
+describe('a node that cannot be dialled', () => {
+  test('is named with the reason, until it can', async () => {
+    const [a, b] = [await cluster.node(), await cluster.node()];
+    const hole = createServer().listen(0, '127.0.0.1');
+    await once(hole, 'listening');
+    const { port } = hole.address() as AddressInfo;
+    hole.close();
+    await once(hole, 'close');
+    a.gossip.setAdmitted(new Map([[b.id, { addresses: [`/ip4/127.0.0.1/tcp/${port}`] }]]));
+    const refused = { node: b.id, why: 'refused', sinceMs: expect.any(Number) };
+    await expect.poll(() => a.gossip.unreachable(), within).toEqual([refused]);
+    a.admit(b);
+    b.admit(a);
+    await expect.poll(() => a.gossip.unreachable(), within).toEqual([]);
+  });
 });

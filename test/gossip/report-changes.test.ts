@@ -33,6 +33,7 @@ const arbitraryReport = fc
     instances: fc.array(arbitraryInstance, { maxLength: 4 }).map(byId),
     droplets: fc.uniqueArray(fc.constantFrom('d1', 'd2', 'd3')).map((list) => list.sort()),
     heads: fc.constantFrom(['h1'], ['h2'], ['h1', 'h2']),
+    unreachable: fc.constantFrom([], [{ node: 'n', by: 'link', why: 'refused', sinceMs: 0 }]),
   })
   .map(({ sequence, ...rest }) => reportOf(ME, sequence, rest as unknown as Partial<Report>));
 
