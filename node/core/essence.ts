@@ -24,6 +24,7 @@ const INSTANCE_FIELDS = [
 /** `instances` by their own list, and of the load only its rank: noise moves nothing. */
 const REPORT_FIELDS = [
   'node',
+  'name',
   'status',
   'link',
   'memoryBytes',

@@ -55,6 +55,7 @@ const UPSTREAM_FIELDS = keysOf<Upstream>({
   port: true,
   host: true,
   link: true,
+  nodeName: true,
 });
 
 function keysOf<T>(fields: { [Key in keyof Required<T>]: true }): (keyof T)[] {
