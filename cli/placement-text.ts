@@ -15,9 +15,9 @@ export function decisionText(why: WhyShape): string {
     case 'bestRank':
       return `${owner}, the first in rank: no node that runs it may keep it`;
     case 'upgradeNeedsRoom':
-      return `${owner}, the first in rank: ${from} has no memory for the old and the new instance side by side`;
+      return `${owner}, the first in rank: ${from} has no room for the old and the new instance side by side`;
     case 'upgradeBlocked':
-      return `${owner}, which keeps it: it has no memory for the old and the new instance side by side, and no other node can take it`;
+      return `${owner}, which keeps it: it has no room for the old and the new instance side by side, and no other node can take it`;
     case 'balance':
       return `${owner}, the first in rank: it moves there from ${from}, which has the most instances of ${why.app}`;
     case 'unplaceable':
@@ -59,6 +59,8 @@ export function reasonText(reason: Reason): string {
       return `has ${reason.has.join(', ') || 'no stack'}, not ${reason.wanted}`;
     case 'memory':
       return `has ${formatBytes(Math.max(0, reason.freeBytes))} of memory left, not ${formatBytes(reason.wantedBytes)}`;
+    case 'exhausted':
+      return reason.text;
   }
 }
 

@@ -16,7 +16,9 @@ export async function run({ args, client, output }: Context): Promise<void> {
   const [action, name, ...labels] = args;
   if (action === undefined) {
     const nodes = await answer((await client()).v1.nodes.$get());
-    output.result(nodes, () => [nodesTable(nodes, output), ...troubleLines(nodes)].join('\n'));
+    output.result(nodes, () =>
+      [nodesTable(nodes, output), ...warningsOf(nodes, output), ...troubleLines(nodes)].join('\n'),
+    );
     return;
   }
   if (!ACTIONS.includes(action)) {
@@ -66,6 +68,13 @@ export function troubleLines(nodes: readonly NodeShape[]): string[] {
   return more > 0 ? [...lines.slice(0, TROUBLE_LINES_MAX), `… and ${more} more: see peer nodes --json`] : lines;
 }
 
+/** What runs out where, below the table: a blank line first. */
+function warningsOf(nodes: readonly NodeShape[], { colours }: Pick<Output, 'colours'>): string[] {
+  // A node of an older version says nothing of it.
+  const lines = nodes.flatMap((node) => (node.pressure ?? []).map(({ warning }) => warning));
+  return lines.length === 0 ? [] : ['', ...lines.map((line) => colours.yellow(line))];
+}
+
 export function nodesTable(nodes: readonly NodeShape[], { colours, width }: Pick<Output, 'colours' | 'width'>): string {
   const statusOf = (node: NodeShape) => (node.draining ? `${node.status}, draining` : node.status);
   return renderTable<NodeShape>(
@@ -87,6 +96,14 @@ export function nodesTable(nodes: readonly NodeShape[], { colours, width }: Pick
         align: 'right',
         importance: 4,
       },
+      {
+        title: 'DISK FREE',
+        // A node of an older version, or one that was not heard of, says nothing of it.
+        cell: (node) => (node.disk ? formatBytes(node.disk.freeBytes) : ''),
+        paint: (text, node) => paintPressure(text, node, colours),
+        align: 'right',
+        importance: 3,
+      },
       { title: 'ADDRESS', cell: (node) => node.address, importance: 5 },
       {
         title: 'LABELS',
@@ -101,4 +118,10 @@ export function nodesTable(nodes: readonly NodeShape[], { colours, width }: Pick
     nodes,
     width,
   );
+}
+
+function paintPressure(text: string, node: NodeShape, colours: Output['colours']): string {
+  const disk = (node.pressure ?? []).find(({ resource }) => resource === 'disk' || resource === 'inodes');
+  if (disk === undefined) return text;
+  return disk.level === 'full' ? colours.red(text) : colours.yellow(text);
 }

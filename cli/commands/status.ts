@@ -28,6 +28,7 @@ export function statusText(status: StatusShape, { colours }: Pick<Output, 'colou
     `instances  ${counts(instances)}`,
     `blobs      ${formatBytes(blobs.usedBytes)} of ${formatBytes(blobs.budgetBytes)}`,
   ];
+  for (const warning of status.warnings ?? []) lines.push(colours.yellow(`warning    ${printable(warning)}`));
   for (const conflict of conflicts) lines.push(colours.yellow(`conflict   ${printable(conflict)}`));
   for (const problem of problems) lines.push(colours.yellow(`record     ${printable(problem)}`));
   return lines.join('\n');

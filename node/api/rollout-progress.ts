@@ -143,6 +143,8 @@ function reasonText(reason: Infeasible): string {
       return `has no stack ${reason.wanted}`;
     case 'memory':
       return `has ${mebibytes(reason.freeBytes)} of memory free, ${mebibytes(reason.wantedBytes)} is needed`;
+    case 'exhausted':
+      return reason.text;
   }
 }
 

@@ -4,6 +4,7 @@ import type { HealthKind, PartitionMode, Role, Strategy } from '../../crdt/schem
 import type { Decision } from '../core/decision.ts';
 import type { Unwanted } from '../core/explain.ts';
 import type { Infeasible } from '../core/feasibility.ts';
+import type { Pressure } from '../core/pressure.ts';
 import type { Rank } from '../core/ranking.ts';
 import type { InstanceState, MemberStatus } from '../core/types.ts';
 
@@ -27,6 +28,10 @@ export type NodeShape = {
   version: string;
   arch: string;
   load: number;
+  /** The file system of its data directory; null when it does not say. Coarse. */
+  disk: { freeBytes: number; totalBytes: number } | null;
+  /** What it runs out of; empty when it has enough of everything. */
+  pressure: PressureShape[];
   /** Nodes that it cannot reach although they are alive. */
   unreachable: UnreachableShape[];
   /** What is wrong with it, and what to do: one line each. */
@@ -42,6 +47,9 @@ export type UnreachableShape = {
   /** For how long at least, ms; in steps. */
   sinceMs: number;
 };
+
+/** `warning`: what has run out, or nearly, and what to do; one line. */
+export type PressureShape = Pressure & { warning: string };
 
 export type InstanceShape = {
   id: string;
@@ -134,6 +142,8 @@ export type StatusShape = {
   instances: Record<InstanceState, number>;
   /** What droplets, sources and build caches of this node take on its disk, and may take. */
   blobs: { usedBytes: number; budgetBytes: number };
+  /** What runs out on which node; one line each, with what to do. */
+  warnings: string[];
   /** Lost against a concurrent edit; one line each. */
   conflicts: string[];
   /** What in the desired state breaks the rules, one line each. */

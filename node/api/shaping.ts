@@ -3,6 +3,7 @@
 import type { NodeId } from '../../crdt/ids.ts';
 import { problemText } from '../../crdt/record-problems.ts';
 import type { AppView, Conflict, DesiredView, ReleaseView, UserView } from '../../crdt/view.ts';
+import { pressureWarning } from '../core/pressure.ts';
 import { compareText } from '../core/state.ts';
 import type { InstanceReport } from '../core/types.ts';
 import type { InstanceUsage, MemberView, NodeService, ObservedView } from '../ports.ts';
@@ -174,6 +175,8 @@ export function nodeShapes(view: DesiredView, observed: ObservedView): NodeShape
         arch: report?.arch ?? '',
         load: report?.load ?? 0,
         ...troubleOf(member, members),
+        disk: report?.disk ?? null,
+        pressure: (report?.pressure ?? []).map((one) => ({ ...one, warning: pressureWarning(one, node.name) })),
       };
     })
     .sort((a, b) => compareText(a.name, b.name) || compareText(a.id, b.id));
@@ -215,9 +218,22 @@ export function statusShape(service: NodeService, user: UserView): StatusShape {
     apps: view.apps.size,
     instances,
     blobs: service.blobUsage(),
+    warnings: pressureWarnings(observed),
     conflicts: view.conflicts.map((conflict) => conflictLine(conflict, view)),
     problems: view.problems.map(problemText),
   };
+}
+
+/** What runs out on the nodes that are there, and what to do: one line each, those that take nothing new first. */
+export function pressureWarnings(observed: ObservedView): string[] {
+  const lines = observed.members
+    .filter(({ status }) => status === 'alive' || status === 'suspect')
+    .flatMap(({ name, report }) => (report?.pressure ?? []).map((pressure) => ({ name, pressure })))
+    .sort(
+      (a, b) =>
+        Number(b.pressure.level === 'full') - Number(a.pressure.level === 'full') || compareText(a.name, b.name),
+    );
+  return lines.map(({ name, pressure }) => pressureWarning(pressure, name));
 }
 
 export function routeShapes(view: DesiredView): RouteShape[] {

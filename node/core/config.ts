@@ -70,6 +70,12 @@ export const defaultConfig = {
   backoffMaxMs: 960_000,
   /** How long crashed slots wait, after their delay, for the first slot of an app of which no copy is left to be tried. */
   firstTriedMs: 10_000,
+  /**
+   * A node that cannot start an instance for want of disk, descriptors and the like takes no new slot for so long; doubles with
+   * each such failure in a row. Lower finds out sooner that it can again, and tries more in vain until then.
+   */
+  nodeFaultFirstMs: 15_000,
+  nodeFaultMaxMs: 480_000,
   /** This long ready forgets earlier crashes. [Diego: 5 min] */
   stableAfterMs: 300_000,
   /** An instance that fails its health check this long after having been ready is replaced. */

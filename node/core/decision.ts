@@ -9,7 +9,7 @@ import type { Slot } from './types.ts';
 /**
  * - `kept`: a node that runs the slot already keeps it.
  * - `bestRank`: nobody runs it; the best of the feasible nodes gets it.
- * - `upgradeNeedsRoom`: its holder has no memory for the old and the new release side by side, so the new one goes elsewhere.
+ * - `upgradeNeedsRoom`: its holder has no room for the old and the new release side by side, so the new one goes elsewhere.
  * - `upgradeBlocked`: the same, but no other node can take it, so it stays.
  * - `balance`: moved from the node that has most of the app's slots, to even them out.
  * - `unplaceable`: no node may fill it.

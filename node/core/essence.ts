@@ -2,6 +2,7 @@
 // report is news to them when this much of it differs. One list says both, so that nothing can be read whose change nobody
 // decides on. Decides nothing itself.
 
+import { fullOf } from './pressure.ts';
 import { loadRank } from './ranking.ts';
 import type { InstanceReport, Report } from './types.ts';
 
@@ -21,7 +22,7 @@ const INSTANCE_FIELDS = [
   'covers',
 ] as const satisfies readonly (keyof InstanceReport)[];
 
-/** `instances` by their own list, and of the load only its rank: noise moves nothing. */
+/** `instances` by their own list; of the load only its rank, and of what is short only what is full: noise moves nothing. */
 const REPORT_FIELDS = [
   'node',
   'name',
@@ -38,7 +39,7 @@ const REPORT_FIELDS = [
 export type DecisionInstance = Pick<InstanceReport, (typeof INSTANCE_FIELDS)[number]>;
 
 /** A report as decisions see it. */
-export type DecisionReport = Pick<Report, (typeof REPORT_FIELDS)[number] | 'load'> & {
+export type DecisionReport = Pick<Report, (typeof REPORT_FIELDS)[number] | 'load' | 'pressure'> & {
   instances: readonly DecisionInstance[];
 };
 
@@ -47,11 +48,15 @@ export function decidesAlike(one: DecisionReport, other: DecisionReport): boolea
   return (
     one === other ||
     (loadRank(one.load) === loadRank(other.load) &&
+      isSame(whatIsFull(one), whatIsFull(other)) &&
       REPORT_FIELDS.every((field) => isSame(one[field], other[field])) &&
       one.instances.length === other.instances.length &&
       one.instances.every((instance, at) => isSameInstance(instance, other.instances[at]!)))
   );
 }
+
+/** How much is left is noise. */
+const whatIsFull = (report: DecisionReport): string[] => fullOf(report).map(({ resource }) => resource);
 
 const isSameInstance = (one: DecisionInstance, other: DecisionInstance): boolean =>
   one === other || INSTANCE_FIELDS.every((field) => isSame(one[field], other[field]));

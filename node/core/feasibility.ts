@@ -3,6 +3,7 @@
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
 import type { DecisionReport } from './essence.ts';
+import { fullOf, type Pressure, pressureText } from './pressure.ts';
 import type { MemberStatus, Report } from './types.ts';
 
 /** A node as decisions see it. `freeBytes` shrinks while slots are assigned. */
@@ -26,7 +27,9 @@ export type Infeasible =
   | { kind: 'noRuntime' }
   /** The release is an image, which only a container engine runs. */
   | { kind: 'noContainers'; has: readonly string[] }
-  | { kind: 'memory'; wantedBytes: number; freeBytes: number };
+  | { kind: 'memory'; wantedBytes: number; freeBytes: number }
+  /** It has run out of something, as it says itself; `text`: in words, to follow its name. */
+  | { kind: 'exhausted'; pressure: Pressure; text: string };
 
 /** Why the node may not take a new instance of the app's release; empty when it may. All reasons, not only the first. */
 export function infeasibleReasons(candidate: Candidate, app: AppView, release: ReleaseView): Infeasible[] {
@@ -44,6 +47,9 @@ export function infeasibleReasons(candidate: Candidate, app: AppView, release: R
   if (candidate.freeBytes < app.memoryBytes) {
     reasons.push({ kind: 'memory', wantedBytes: app.memoryBytes, freeBytes: candidate.freeBytes });
   }
+  for (const pressure of fullOf(candidate.report)) {
+    reasons.push({ kind: 'exhausted', pressure, text: pressureText(pressure) });
+  }
   return reasons;
 }
 
@@ -56,12 +62,17 @@ export function isFeasible(candidate: Candidate, app: AppView, release: ReleaseV
     report.status !== 'leaving' &&
     report.runtimes.length > 0 &&
     freeBytes >= app.memoryBytes &&
+    !isExhausted(candidate) &&
     report.stacks.includes(release.droplet.stack) &&
     (release.image === undefined || report.runtimes.includes('docker'))
   );
 }
 
-/** Whether an instance that already runs there may stay: it needs no free memory, and a suspicion is not yet a verdict. */
+/** Whether it may start nothing new; what runs there stays. */
+export const isExhausted = ({ report }: Candidate): boolean =>
+  report.pressure !== undefined && report.pressure.length > 0 && fullOf(report).length > 0;
+
+/** Whether an instance that already runs there may stay: it needs no free memory or disk, and a suspicion is not yet a verdict. */
 export function mayKeep(candidate: Candidate): boolean {
   return (
     (candidate.status === 'alive' || candidate.status === 'suspect') &&

@@ -1,8 +1,9 @@
 // What became of this node's instances: turns the runtime's events into states, crash history and verdicts on releases.
 // Starts and stops nothing (reconcile.ts).
 
-import type { InstanceId } from '../../crdt/ids.ts';
+import type { Digest, InstanceId } from '../../crdt/ids.ts';
 import { restartDelayMs } from './backoff.ts';
+import { onStartFault, onStartSucceeded, type Resource } from './pressure.ts';
 import { type CoreState, crashHistory, type LocalInstance, type SlotHistory, slotKey } from './state.ts';
 import type { AdoptedInstance, ClusterEvent, Effect, InstanceState } from './types.ts';
 
@@ -39,6 +40,7 @@ export function onReady(state: CoreState, id: InstanceId, nowMs: number, effects
   const instance = state.local.get(id);
   if (instance === undefined || instance.state === 'stopping' || instance.state === 'ready') return;
   setState(state, instance, 'ready', nowMs);
+  if (!instance.everReady) onStartSucceeded(state);
   instance.everReady = true;
   instance.reason = undefined;
   const history = state.history.get(slotKey(instance));
@@ -55,7 +57,12 @@ export function onUnhealthy(state: CoreState, id: InstanceId, said: string, nowM
   effects.push(record('instance.unhealthy', state, instance, reason));
 }
 
-export function onExited(state: CoreState, id: InstanceId, said: string, nowMs: number, effects: Effect[]): void {
+export function onExited(
+  state: CoreState,
+  { id, reason: said, lacks }: { id: InstanceId; reason: string; lacks?: Resource },
+  nowMs: number,
+  effects: Effect[],
+): void {
   const reason = cut(said);
   const instance = state.local.get(id);
   if (instance === undefined) return;
@@ -65,6 +72,10 @@ export function onExited(state: CoreState, id: InstanceId, said: string, nowMs: 
     effects.push(
       record('instance.stopped', state, instance, `has stopped on ${state.self.name}: ${instance.reason ?? reason}`),
     );
+    return;
+  }
+  if (lacks !== undefined && !instance.everReady) {
+    notStarted(state, instance, { resource: lacks, reason }, nowMs, effects);
     return;
   }
   const ranForMs = nowMs - instance.stateSinceMs;
@@ -78,6 +89,48 @@ export function onExited(state: CoreState, id: InstanceId, said: string, nowMs: 
   effects.push(record('instance.crashed', state, instance, `crashed on ${state.self.name}: ${reason}`));
   judgeRelease(state, instance, history, ranForMs, reason);
 }
+
+/**
+ * The node's fault, not the release's: no crash is counted, nothing of the copy stays, so that the slot is anyone's, and this node
+ * takes no new slot for a while.
+ */
+function notStarted(
+  state: CoreState,
+  instance: LocalInstance,
+  fault: { resource: Resource; reason: string },
+  nowMs: number,
+  effects: Effect[],
+): void {
+  state.local.delete(instance.id);
+  onStartFault(state, fault, nowMs);
+  const what = `could not be started on ${state.self.name}: ${fault.reason}; the slot goes to another node if one can take it`;
+  effects.push(record('instance.not_started', state, instance, what));
+}
+
+/** A droplet could not be stored here: whatever waits for it goes elsewhere. */
+export function onFetchFailed(
+  state: CoreState,
+  { digest, reason, lacks }: { digest: Digest; reason: string; lacks?: Resource },
+  nowMs: number,
+  effects: Effect[],
+): void {
+  state.fetches.set(digest, nowMs + state.config.fetchRetryMs);
+  state.decisionDirty = true;
+  if (lacks === undefined) return;
+  const waiting = [...state.local.values()].filter(
+    (one) => one.phase === 'fetching' && one.state === 'starting' && dropletOf(state, one) === digest,
+  );
+  const fault = { resource: lacks, reason };
+  if (waiting.length === 0) onStartFault(state, fault, nowMs);
+  // One failure, however many waited for it.
+  for (const [at, instance] of waiting.entries()) {
+    if (at === 0) notStarted(state, instance, fault, nowMs, effects);
+    else state.local.delete(instance.id);
+  }
+}
+
+const dropletOf = (state: CoreState, { app, release }: LocalInstance): Digest | undefined =>
+  state.desired?.apps.get(app)?.releases.find(({ id }) => id === release)?.droplet.digest;
 
 function countCrash(
   state: CoreState,
@@ -120,7 +173,8 @@ function judgeRelease(
   const hasOlderGoodOne = app.releases.some((one) => one.version < release.version && one.failed === undefined);
   if (!hasOlderGoodOne) return;
   // Said at once by repeatVerdicts, in the same step.
-  state.verdicts.set(release.id, { app: app.id, reason, sayAtMs: Number.NEGATIVE_INFINITY });
+  const where = `${instance.process}/${instance.index} on ${state.self.name}`;
+  state.verdicts.set(release.id, { app: app.id, reason: `${where}: ${reason}`, sayAtMs: Number.NEGATIVE_INFINITY });
 }
 
 /** Says of each release that failed here that it did, until the desired state says so too: a write can fail. */

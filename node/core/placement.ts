@@ -4,7 +4,7 @@
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import { type Considered, fillingDecision, type Recorder } from './decision.ts';
-import { type Candidate, type Infeasible, infeasibleReasons, isFeasible, mayKeep } from './feasibility.ts';
+import { type Candidate, type Infeasible, infeasibleReasons, isExhausted, isFeasible, mayKeep } from './feasibility.ts';
 import { bestHolder, type Holder, holdersBySlot } from './holders.ts';
 import {
   type CoarseRank,
@@ -133,7 +133,7 @@ class AppPlacement {
     return this.#app.id;
   }
 
-  /** A crashed copy keeps its slot only where there is room to start it again, beside all that runs. */
+  /** A crashed copy keeps its slot only where there is room to start it again, beside all that runs, and nothing has run out. */
   keepIncumbents(which: 'running' | 'crashed'): void {
     const release = this.#release;
     if (release === undefined) return;
@@ -144,7 +144,7 @@ class AppPlacement {
         ({ candidate, instance }) =>
           mayKeep(candidate) &&
           (instance.state === 'crashed') === (which === 'crashed') &&
-          (which === 'running' || candidate.freeBytes >= this.#app.memoryBytes),
+          (which === 'running' || (candidate.freeBytes >= this.#app.memoryBytes && !isExhausted(candidate))),
       );
       const best = bestHolder(staying, this.#app, release, key);
       if (best === undefined) continue;
@@ -322,14 +322,18 @@ class AppPlacement {
     for (const [key, owner] of this.#owner) placement.assigned.set(key, owner.node);
   }
 
-  /** A single instance cannot be stopped before its successor runs; without room for both, the successor runs elsewhere. */
+  /**
+   * A single instance cannot be stopped before its successor runs; without room for both, the successor runs elsewhere. Where
+   * something has run out, nothing new is started if another node can.
+   */
   #needsAnotherNodeToUpgrade(key: string, owner: Candidate, release: ReleaseView): boolean {
-    if (this.#slots.length !== 1 || this.#app.strategy === 'recreate') return false;
+    const exhausted = isExhausted(owner);
+    if (!exhausted && (this.#slots.length !== 1 || this.#app.strategy === 'recreate')) return false;
     const held = (this.#holders.get(key) ?? []).filter(
       ({ candidate, instance }) => candidate === owner && instance.state !== 'crashed',
     );
     if (held.length === 0 || held.some((holder) => isCurrent(holder.instance, this.#app, release))) return false;
-    return owner.freeBytes < this.#app.memoryBytes;
+    return exhausted || owner.freeBytes < this.#app.memoryBytes;
   }
 
   #bestNode(key: string, release: ReleaseView, except: readonly (Candidate | undefined)[]): Candidate | undefined {

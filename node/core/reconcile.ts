@@ -165,6 +165,8 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     const fencedMs = fencedUntilMs(state, slot);
     if (nowMs < fencedMs) return fencedMs;
   }
+  // It owns the slot although it takes nothing new: nobody else can have it, and what runs here stays meanwhile.
+  if (state.startFault !== undefined && nowMs < state.startFault.untilMs) return state.startFault.untilMs;
   if (!hasRoom(state, app.memoryBytes)) {
     // Without room for both, the old one goes first where others carry the app meanwhile.
     if (serving !== undefined) vacate(input, own, serving, 'makes room for its replacement', effects);

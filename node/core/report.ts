@@ -1,6 +1,7 @@
 // The report of this node: what it says of itself to everyone. Builds it; when it goes out is decided in step.ts.
 
 import { promisesOf } from './handover.ts';
+import { coarseAmount, pressureOf } from './pressure.ts';
 import { type CoreState, compareText, crashHistory } from './state.ts';
 import type { InstanceReport, Report } from './types.ts';
 
@@ -30,12 +31,16 @@ export function buildReport(state: CoreState, nowMs: number): Report {
     instances.push(entry);
   }
   instances.sort((a, b) => compareText(a.id, b.id));
+  const disk = state.resources.get('disk');
   return {
     ...state.self,
     incarnation: state.incarnation,
     sequence: state.sequence,
     status: state.leaving ? 'leaving' : 'alive',
     load: state.load,
+    // There when it is empty too: a field that is left out is not a change to those who hold an older report.
+    pressure: pressureOf(state),
+    ...(disk === undefined ? {} : { disk: { freeBytes: coarseAmount(disk.free), totalBytes: disk.total } }),
     instances,
     droplets: [...state.droplets].sort(compareText),
     heads: state.heads,

@@ -5,6 +5,7 @@ import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/id
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
 import type { DecisionReport } from './essence.ts';
+import type { ResourceState, StartFault } from './pressure.ts';
 import type { AdoptedInstance, InstanceState, MemberStatus, Report, RouteTable, Slot, Unreachable } from './types.ts';
 
 /** What a node knows of itself when it starts. Where it is reached may change while it runs (`selfMoved`), nothing else. */
@@ -121,6 +122,9 @@ export type CoreState = {
   /** When each download that is wanted may be (re)tried; Infinity while one runs. */
   fetches: Map<Digest, number>;
   load: number;
+  /** Keyed by resource: what was measured, and the level that came of it (pressure.ts). */
+  resources: Map<string, ResourceState>;
+  startFault: StartFault | undefined;
   /** The load that others have been told: this node, too, decides with it, or two nodes might each leave a slot to the other. */
   loadTold: number;
   /** What the next report says of whom this node cannot reach, and of what is wrong with it. */
@@ -204,6 +208,8 @@ export function initialState(options: {
     droplets: new Set(options.droplets ?? []),
     fetches: new Map(),
     load: 0,
+    resources: new Map(),
+    startFault: undefined,
     loadTold: 0,
     unreachable: [],
     warnings: [],

@@ -9,6 +9,7 @@ import {
   forgetOldCrashes,
   onAdopted,
   onExited,
+  onFetchFailed,
   onLaunched,
   onReady,
   onUnhealthy,
@@ -26,6 +27,7 @@ import {
   onReport,
 } from './membership.ts';
 import { place } from './placement.ts';
+import { endStartFault, onMeasured } from './pressure.ts';
 import { isLarge } from './probing.ts';
 import { reconcile, stop } from './reconcile.ts';
 import { buildReport } from './report.ts';
@@ -47,6 +49,7 @@ export function step(state: CoreState, event: Event, nowMs: number): StepResult 
   let wakeAtMs = onMembershipTick(state, nowMs, effects);
   wakeAtMs = Math.min(wakeAtMs, forgetOldCrashes(state, nowMs));
   wakeAtMs = Math.min(wakeAtMs, repeatVerdicts(state, nowMs, effects));
+  wakeAtMs = Math.min(wakeAtMs, endStartFault(state, nowMs));
   wakeAtMs = Math.min(wakeAtMs, settle(state, nowMs));
   wakeAtMs = Math.min(wakeAtMs, decide(state, nowMs, effects));
   wakeAtMs = Math.min(wakeAtMs, publish(state, nowMs, effects));
@@ -95,7 +98,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       onUnhealthy(state, event.id, event.reason, nowMs, effects);
       break;
     case 'instanceExited':
-      onExited(state, event.id, event.reason, nowMs, effects);
+      onExited(state, event, nowMs, effects);
       break;
     case 'dropletsHeld':
       state.droplets = new Set(event.digests);
@@ -104,12 +107,12 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       tellInTime(state, nowMs);
       break;
     case 'dropletFetchFailed':
-      state.fetches.set(event.digest, nowMs + state.config.fetchRetryMs);
-      state.decisionDirty = true;
+      onFetchFailed(state, event, nowMs, effects);
       break;
     case 'resourcesMeasured':
-      // No news by itself: the next heartbeat carries it.
+      // No news by itself: the next heartbeat carries it. A level that changed is.
       state.load = Math.round(event.load * 4) / 4;
+      onMeasured(state, event.measures ?? []);
       break;
     case 'selfMoved':
       state.self = { ...state.self, ...event.to };

@@ -2,6 +2,7 @@
 
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { DesiredView, HealthView, ImageView } from '../../crdt/view.ts';
+import type { Measure, Pressure, Resource } from './pressure.ts';
 
 // ---------------------------------------------------------------- observed state
 
@@ -67,6 +68,10 @@ export type Report = {
   memoryBytes: number;
   /** 1-minute load average divided by cores, in steps of 0.25, so that noise does not make news. */
   load: number;
+  /** What it runs out of, sorted by resource. Missing in reports of nodes that do not measure it. */
+  pressure?: Pressure[];
+  /** The file system that its data directory is on, coarse, for people; changes are no news. */
+  disk?: { freeBytes: number; totalBytes: number };
   instances: InstanceReport[];
   /** Droplets and images held, sorted. */
   droplets: Digest[];
@@ -129,15 +134,20 @@ export type Event =
   | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined; host?: string }
   | { type: 'instanceReady'; id: InstanceId }
   | { type: 'instanceUnhealthy'; id: InstanceId; reason: string }
-  /** It is gone: by itself, because it never became healthy, or because it was stopped. `reason` is one line for people. */
-  | { type: 'instanceExited'; id: InstanceId; reason: string }
+  /**
+   * It is gone: by itself, because it never became healthy, or because it was stopped. `reason` is one line for people. `lacks`:
+   * what this node ran out of, when that and not the release is why it did not start.
+   */
+  | { type: 'instanceExited'; id: InstanceId; reason: string; lacks?: Resource }
   | { type: 'dropletsHeld'; digests: Digest[] }
-  | { type: 'dropletFetchFailed'; digest: Digest; reason: string }
-  | { type: 'resourcesMeasured'; load: number }
   /** Others reach this node elsewhere from now on. */
   | { type: 'selfMoved'; to: Partial<Pick<Report, 'addresses' | 'link' | 'api' | 'http'>> }
   /** All that this node has to say of whom it cannot reach, and of itself; bounded by the caller. */
   | { type: 'troubleSeen'; unreachable: Unreachable[]; warnings: string[] }
+  /** `lacks`: as in instanceExited. */
+  | { type: 'dropletFetchFailed'; digest: Digest; reason: string; lacks?: Resource }
+  /** `measures`: of what could be measured. */
+  | { type: 'resourcesMeasured'; load: number; measures?: readonly Measure[] }
   /** A person asked to restart one slot, at once. */
   | { type: 'restartSlot'; slot: Slot }
   /** `peer stop`: this node ends; say so to the others. */

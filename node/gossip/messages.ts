@@ -4,6 +4,7 @@
 import * as v from 'valibot';
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import { idProblem, oneLine, processTypeProblem } from '../../crdt/limits.ts';
+import type { PressureLevel, Resource } from '../core/pressure.ts';
 import type { Belief, MembershipMessage, Report } from '../core/types.ts';
 import {
   ADDRESS_BYTES_MAX,
@@ -26,6 +27,8 @@ const COVERS_MAX = 256;
 /** More than this version says of itself (trouble.ts): a later one may say more. */
 const UNREACHABLE_MAX = 64;
 const WARNINGS_MAX = 32;
+/** Resources are few; the rest is room for newer ones. */
+const PRESSURES_MAX = 16;
 
 const text = <T extends string>(charsMax: number) =>
   v.custom<T>(
@@ -91,6 +94,15 @@ const unreachableSchema = v.looseObject({
   sinceMs: amount,
 });
 
+/** A resource that only a newer version knows is taken too. */
+const pressureSchema = v.looseObject({
+  resource: text<Resource>(ID_CHARS_MAX),
+  level: text<PressureLevel>(ID_CHARS_MAX),
+  free: amount,
+  total: amount,
+  failure: v.optional(text(REASON_CHARS_MAX)),
+});
+
 const reportSchema = v.looseObject({
   node: id<NodeId>(),
   incarnation: count,
@@ -111,6 +123,8 @@ const reportSchema = v.looseObject({
   ),
   memoryBytes: amount,
   load: amount,
+  pressure: v.optional(list(pressureSchema, PRESSURES_MAX)),
+  disk: v.optional(v.looseObject({ freeBytes: amount, totalBytes: amount })),
   instances: list(instanceSchema),
   droplets: list(id<Digest>()),
   heads: list(text(ID_CHARS_MAX), 1_024),

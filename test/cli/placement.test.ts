@@ -116,7 +116,7 @@ describe('in words', () => {
   });
 
   it.each([
-    [why('upgradeNeedsRoom'), 'two has no memory for the old and the new instance side by side'],
+    [why('upgradeNeedsRoom'), 'two has no room for the old and the new instance side by side'],
     [why('upgradeBlocked'), 'one, which keeps it: '],
     [why('balance'), 'it moves there from two, which has the most instances of hello'],
     [why('unplaceable'), 'nobody: '],

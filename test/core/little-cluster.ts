@@ -110,7 +110,7 @@ type Host = {
 };
 
 /** How an instance behaves when it is started; by default it becomes ready after startMs. */
-export type Behaviour = (spec: InstanceSpec, node: NodeId) => 'ready' | 'crash' | 'hang';
+export type Behaviour = (spec: InstanceSpec, node: NodeId) => 'ready' | 'crash' | 'hang' | 'noDisk';
 
 export class LittleCluster {
   nowMs = 0;
@@ -350,6 +350,12 @@ export class LittleCluster {
         this.starts.push({ atMs: this.nowMs, node, spec });
         host.running.set(spec.id, spec);
         const behaviour = this.behaviour(spec, node);
+        if (behaviour === 'noDisk') {
+          host.running.delete(spec.id);
+          const reason = 'no space left on device';
+          this.#in(30, () => this.#post(node, { type: 'instanceExited', id: spec.id, reason, lacks: 'disk' }));
+          break;
+        }
         this.#in(1, () => this.#post(node, { type: 'instanceLaunched', id: spec.id, port: 1 }));
         if (behaviour === 'ready') {
           this.#in(
