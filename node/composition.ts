@@ -14,6 +14,7 @@ import { createBlobStore } from './blobs/store.ts';
 import { BuildCaches } from './build-caches.ts';
 import { ClusterReader } from './cluster-reader.ts';
 import { openClusterState } from './cluster-state.ts';
+import { resourceBehind } from './core/pressure.ts';
 import { initialState, SALTS } from './core/state.ts';
 import type { Belief, Report } from './core/types.ts';
 import { DataDir } from './data-dir.ts';
@@ -32,6 +33,7 @@ import { createPushSources } from './push-sources.ts';
 import { RecordReporter } from './record-reporter.ts';
 import { rememberOptions } from './remembered-options.ts';
 import { Replicator } from './replicator.ts';
+import { ResourceMeter } from './resource-meter.ts';
 import { startRouter } from './router/handle.ts';
 import { chooseRuntime } from './runtime/choose.ts';
 import { closeIsolation, prepareIsolation } from './runtime/isolation.ts';
@@ -65,7 +67,6 @@ class StartError extends Error {
 
 /** Share of the machine's memory that instances may take unless --memory says otherwise; the rest is the system's. */
 const MEMORY_SHARE = 0.75;
-const LOAD_INTERVAL_MS = 10_000;
 const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 /** A removed node is told of it before the connection to it is closed. */
 const REMOVAL_NOTICE_MS = 300;
@@ -202,9 +203,25 @@ async function compose(
   const dropletFetches = new DropletFetches({
     exchange,
     budget,
-    failed: (digest, reason) => agent.post({ type: 'dropletFetchFailed', digest, reason }),
+    failed: (digest, error) => {
+      meter.failed(error);
+      const lacks = resourceBehind(error);
+      agent.post({
+        type: 'dropletFetchFailed',
+        digest,
+        reason: error.message,
+        ...(lacks === undefined ? {} : { lacks }),
+      });
+    },
     log,
   });
+  const meter = new ResourceMeter({
+    paths: { dataDir: dataDir.path },
+    onMeasures: (measures) =>
+      agent.post({ type: 'resourcesMeasured', load: (loadavg()[0] ?? 0) / availableParallelism(), measures }),
+    log,
+  });
+  closers.push(() => meter.stop());
   const replicator = new Replicator({ store, gossip, log, others: () => agent.mayBeAlive() });
   /** For what only saves time. */
   const exchangeAhead: BlobExchange = {
@@ -329,6 +346,7 @@ async function compose(
     exchange,
     budget,
     sources,
+    resources: meter,
     gossip,
     log,
     reader,
@@ -485,10 +503,12 @@ async function compose(
   };
   await isolation.networks?.setMachinePorts(machinePorts);
   await runtime.setMachinePorts?.(machinePorts);
-  await adoptInstances(runtime, (event) => agent.post(event));
-  const measure = (): void =>
-    agent.post({ type: 'resourcesMeasured', load: (loadavg()[0] ?? 0) / availableParallelism() });
-  const measuring = setInterval(measure, LOAD_INTERVAL_MS);
+  // Before anything is decided: a full node that starts takes nothing new.
+  await meter.look();
+  await adoptInstances(runtime, (event) => {
+    if (event.type === 'instanceExited' && event.lacks !== undefined) void meter.look();
+    agent.post(event);
+  });
   const bound = {
     api: server.address,
     http: router.http,
@@ -531,9 +551,9 @@ async function compose(
   const shutDown = async (keepInstances: boolean): Promise<void> => {
     log.info('node.stopping', { keepInstances });
     agent.post({ type: 'leave', keepInstances });
-    clearInterval(measuring);
     addressWatch.stop();
     trouble.stop();
+    meter.stop();
     housekeeping.stop();
     budget.stop();
     dropletFetches.stop();

@@ -14,7 +14,7 @@ export type DropletFetchesParts = {
   exchange: BlobExchange;
   budget: { isNeededHere(digest: Digest): boolean; roomAhead(): Room };
   /** The core asks again, some time. */
-  failed: (digest: Digest, reason: string) => void;
+  failed: (digest: Digest, error: Error) => void;
   log: Log;
 };
 
@@ -35,7 +35,7 @@ export class DropletFetches {
     exchange.fetch(digest, { sizeBytesMax: sizeBytes, holders, ...room }).catch((error: Error) => {
       if (!needed && (error as { code?: string }).code === 'over_budget') return this.#putItOff(wanted);
       log.warn('droplet.fetch_failed', { digest, error });
-      failed(digest, error.message);
+      failed(digest, error);
     });
   }
 
@@ -59,7 +59,7 @@ export class DropletFetches {
     this.#parts.log.debug('droplet.not_fetched_ahead', { digest });
     const timer = setTimeout(() => {
       this.#putOff.delete(digest);
-      this.#parts.failed(digest, 'it did not fit into the budget for blobs');
+      this.#parts.failed(digest, new Error('it did not fit into the budget for blobs'));
     }, PUT_OFF_MS);
     timer.unref();
     this.#putOff.set(digest, { wanted, timer });

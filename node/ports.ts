@@ -6,6 +6,7 @@ import type { NamedChange } from '../crdt/change.ts';
 import type { AppId, ClusterId, Digest, InstanceId, NodeId, ReleaseId } from '../crdt/ids.ts';
 import type { DesiredView, ImageView } from '../crdt/view.ts';
 import type { SlotExplanation, WhatIf } from './core/explain.ts';
+import type { Resource } from './core/pressure.ts';
 import type {
   AdoptedInstance,
   ClusterEvent,
@@ -32,7 +33,8 @@ export type RuntimeEvent =
   | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined; host?: string }
   | { type: 'instanceReady'; id: InstanceId }
   | { type: 'instanceUnhealthy'; id: InstanceId; reason: string }
-  | { type: 'instanceExited'; id: InstanceId; reason: string };
+  /** `lacks`: what the node ran out of, when that may be why it did not start. */
+  | { type: 'instanceExited'; id: InstanceId; reason: string; lacks?: Resource };
 
 /**
  * Runs instances. `start` and `stop` return at once; what became of them arrives as events, in order per instance:
@@ -481,6 +483,9 @@ export type SessionRequest = {
   target: { kind: 'exec'; process: string; index: number } | { kind: 'task'; name: string };
 };
 
+/** `withoutRoom`: alive nodes that could not take a copy for want of room, with what each said. */
+export type DropletCopies = { holders: NodeId[]; withoutRoom: { node: NodeId; reason: string }[] };
+
 /** Everything behind the API. Writes are acknowledged writes: they resolve once another alive member holds them too, or at once when there is none. */
 export interface NodeService {
   readonly self: { id: NodeId; name: string; version: string; pid: number; dataDir: string };
@@ -496,8 +501,8 @@ export interface NodeService {
 
   /** Where `peer push` sends what has changed in a folder. */
   readonly sources: PushSources;
-  /** Copies the droplet to other nodes until enough hold it (DESIGN: three, or all in a smaller cluster); returns the holders. */
-  replicateDroplet(digest: Digest): Promise<NodeId[]>;
+  /** Copies the droplet to other nodes until enough hold it: three, or all that have room where those are fewer. */
+  replicateDroplet(digest: Digest): Promise<DropletCopies>;
   createInvite(options: { ttlMs: number; uses: number }, by: string): Promise<{ invite: string; expiresAtMs: number }>;
   logs(app: AppId, options: { lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<LogLine>;
   events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent>;

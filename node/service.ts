@@ -8,6 +8,7 @@ import type { ClusterReader } from './cluster-reader.ts';
 import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from './core/explain.ts';
 import type { ReportedCandidate } from './core/feasibility.ts';
 import { rendezvousWeight } from './core/hash.ts';
+import { fullOf, hasDiskRoom, type Pressure, pressureAdvice, pressureText } from './core/pressure.ts';
 import { slotKey } from './core/state.ts';
 import type { Slot } from './core/types.ts';
 import { encodeInvite, INVITE_NODES_MAX, newInviteSecret } from './invite.ts';
@@ -15,9 +16,11 @@ import type {
   BlobExchange,
   BlobStore,
   BlobUsage,
+  DropletCopies,
   Gossip,
   Log,
   LogLine,
+  MemberView,
   NodeService,
   ObservedView,
   PushSources,
@@ -29,12 +32,14 @@ import type { Replicator } from './replicator.ts';
 import type { Sessions } from './sessions.ts';
 import type { UsageReader } from './usage-reader.ts';
 
-/** Copies of a droplet that a release waits for, this node's included; all nodes in a smaller cluster. */
+/** Copies of a droplet that a release waits for, this node's included; all that have room where those are fewer. */
 const DROPLET_HOLDERS_WANTED = 3;
 const HOLD_BLOB_TIMEOUT_MS = 300_000;
 /** A node that could not hold it is asked again for so long, this often: a connection was replaced, or it is not known dead yet. */
 const HOLD_RETRIES_MS = 5_000;
 const HOLD_RETRY_MS = 200;
+/** With room, in a message that refuses for want of it. */
+const NODES_NAMED_MAX = 3;
 const RESTART_SLOT_TIMEOUT_MS = 5_000;
 /** Listeners hear of changes at most this often. */
 const CHANGE_GAP_MS = 20;
@@ -43,6 +48,14 @@ const CHANGE_GAP_MS = 20;
 export class ReplicationError extends Error {
   readonly code = 'droplet_not_replicated';
 }
+
+/** This node has run out of something that staging or keeping a copy needs. Nothing was stored; another node may have room. */
+export class NoRoomError extends Error {
+  readonly code = 'no_room';
+}
+
+/** Codes of failures that mean the same; a node of another version has others. */
+const NO_ROOM_CODES: readonly unknown[] = ['no_room', 'disk_full', 'over_budget'];
 
 export type ServiceParts = {
   self: NodeService['self'];
@@ -57,6 +70,8 @@ export type ServiceParts = {
   reader: ClusterReader;
   replicator: Replicator;
   sources: PushSources;
+  /** Told of every failure: it looks at once when it was for want of a resource. */
+  resources: { failed(error: unknown): boolean };
   stager: Stager;
   sessions: Pick<Sessions, 'open'>;
   usage: Pick<UsageReader, 'usage'>;
@@ -78,7 +93,7 @@ export class Service implements NodeService {
   constructor(parts: ServiceParts) {
     this.#parts = parts;
     this.self = parts.self;
-    this.sources = parts.sources;
+    this.sources = this.#guarded(parts.sources);
     this.cluster = asClusterId(parts.cluster);
     parts.gossip.handle('blob.hold', (payload, from) => this.#holdBlob(payload, from));
     parts.gossip.handle('slot.restart', async (payload) => parts.restartSlotHere(parseSlot(payload)));
@@ -93,7 +108,7 @@ export class Service implements NodeService {
   }
 
   write(changes: NamedChange[], by: string): Promise<{ heldBy: NodeId[] }> {
-    return this.#parts.replicator.write(changes, { by, atMs: Date.now() });
+    return this.#watched(this.#parts.replicator.write(changes, { by, atMs: Date.now() }));
   }
 
   onChange(listener: () => void): () => void {
@@ -110,26 +125,33 @@ export class Service implements NodeService {
     }, CHANGE_GAP_MS);
   }
 
-  stage: NodeService['stage'] = (request) => this.#parts.stager.stage(request);
+  /** Fails with NoRoomError, at once, when this node is full: half a staging would take what is left. */
+  stage: NodeService['stage'] = async (request) => {
+    this.#expectRoom('stages nothing');
+    return this.#watched(this.#parts.stager.stage(request));
+  };
 
   keepBuildpack: NodeService['keepBuildpack'] = (...buildpack) => this.#parts.stager.keepBuildpack(...buildpack);
 
-  async replicateDroplet(digest: Digest): Promise<NodeId[]> {
+  async replicateDroplet(digest: Digest): Promise<DropletCopies> {
     const { blobs, gossip, log } = this.#parts;
     const payload = { digest, sizeBytes: blobs.sizeBytes(digest) };
     const holders: NodeId[] = [this.self.id];
     const failures = new Map<NodeId, string>();
+    const noRoom = new Map<NodeId, string>();
     const deadlineMs = performance.now() + HOLD_RETRIES_MS;
     for (;;) {
-      // Who died meanwhile is not waited for.
-      const others = this.#aliveOthers();
+      // Who died meanwhile is not waited for, nor who has no room.
+      const others = this.#aliveOthers().filter(({ id }) => !noRoom.has(id));
       const missing = Math.min(DROPLET_HOLDERS_WANTED, others.length + 1) - holders.length;
-      // The order spreads droplets over the nodes; those that failed make room for the next.
+      // The order spreads droplets over the nodes; those that are full or failed make room for the next.
       const asked = others
-        .filter((node) => !holders.includes(node))
-        .sort((a, b) => rendezvousWeight(digest, b) - rendezvousWeight(digest, a))
-        .sort((a, b) => Number(failures.has(a)) - Number(failures.has(b)))
-        .slice(0, Math.max(0, missing));
+        .filter(({ id }) => !holders.includes(id))
+        .sort((a, b) => rendezvousWeight(digest, b.id) - rendezvousWeight(digest, a.id))
+        .sort((a, b) => Number(!hasDiskRoom(a.report)) - Number(!hasDiskRoom(b.report)))
+        .sort((a, b) => Number(failures.has(a.id)) - Number(failures.has(b.id)))
+        .slice(0, Math.max(0, missing))
+        .map(({ id }) => id);
       if (asked.length === 0) break;
       if (asked.some((node) => failures.has(node))) {
         if (performance.now() >= deadlineMs) throw this.#notReplicated(holders, missing, failures);
@@ -141,11 +163,15 @@ export class Service implements NodeService {
       for (const [index, answer] of answers.entries()) {
         const node = asked[index]!;
         if (answer.status === 'fulfilled') holders.push(node);
-        else failures.set(node, (answer.reason as Error).message);
+        else {
+          const { code, message } = answer.reason as Error & { code?: unknown };
+          (NO_ROOM_CODES.includes(code) ? noRoom : failures).set(node, message);
+        }
       }
     }
     if (failures.size > 0) log.warn('droplet.replication_retried', { digest, failures: [...failures.values()] });
-    return holders;
+    const short = holders.length < DROPLET_HOLDERS_WANTED;
+    return { holders, withoutRoom: short ? [...noRoom].map(([node, reason]) => ({ node, reason })) : [] };
   }
 
   #notReplicated(holders: NodeId[], missing: number, failures: Map<NodeId, string>): ReplicationError {
@@ -217,9 +243,51 @@ export class Service implements NodeService {
     this.#parts.shutdown(options);
   }
 
-  #aliveOthers(): NodeId[] {
-    const { members } = this.observed();
-    return members.filter((one) => one.id !== this.self.id && one.status === 'alive').map((one) => one.id);
+  #aliveOthers(): MemberView[] {
+    return this.observed().members.filter((one) => one.id !== this.self.id && one.status === 'alive');
+  }
+
+  /** What this node has run out of, of what storing or staging needs. */
+  #exhausted(): Pressure[] {
+    const own = this.observed().members.find(({ id }) => id === this.self.id)?.report;
+    return fullOf(own ?? {}).filter(({ resource }) => resource !== 'starts');
+  }
+
+  /** Fails with NoRoomError when this node is full, naming what is, and who has room. */
+  #expectRoom(refuses: string): void {
+    const [first] = this.#exhausted();
+    if (first === undefined) return;
+    const roomy = this.#aliveOthers()
+      .filter(({ report }) => report !== undefined && fullOf(report).length === 0)
+      .map(({ id }) => this.#nameOf(id))
+      .slice(0, NODES_NAMED_MAX);
+    const elsewhere = roomy.length === 0 ? 'no other node has room' : `push to ${roomy.join(' or ')} (--api URL)`;
+    const { name } = this.self;
+    const advice = pressureAdvice(first, name);
+    throw new NoRoomError(`${name} ${pressureText(first)}, so it ${refuses}: ${elsewhere}, or ${advice}`);
+  }
+
+  /** Failures are passed on, and looked at. */
+  async #watched<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      this.#parts.resources.failed(error);
+      throw error;
+    }
+  }
+
+  /** What is pushed to a full node is refused before any of it travels. */
+  #guarded(sources: PushSources): PushSources {
+    return {
+      missing: async (...question) => {
+        this.#expectRoom('takes no push');
+        return this.#watched(sources.missing(...question));
+      },
+      take: (...chunks) => this.#watched(sources.take(...chunks)),
+      assemble: (...list) => this.#watched(sources.assemble(...list)),
+      read: (digest) => sources.read(digest),
+    };
   }
 
   #nameOf(node: NodeId): string {
@@ -233,11 +301,10 @@ export class Service implements NodeService {
     if (typeof sizeBytes !== 'number' || !(sizeBytes >= 0)) throw new Error('sizeBytes should be a number');
     const { blobs, exchange } = this.#parts;
     if (!blobs.has(digest as Digest)) {
-      await exchange.fetch(digest as Digest, {
-        sizeBytesMax: sizeBytes,
-        holders: [from],
-        room: this.#parts.budget.room(),
-      });
+      const full = this.#exhausted().find((one) => !hasDiskRoom({ pressure: [one] }));
+      if (full !== undefined) throw new NoRoomError(pressureText(full));
+      const room = this.#parts.budget.room();
+      await this.#watched(exchange.fetch(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from], room }));
     }
     return { held: true };
   }

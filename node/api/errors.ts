@@ -31,6 +31,7 @@ const STATUS_BELOW: Record<string, ContentfulStatusCode> = {
   not_running: 409,
   disk_full: 507,
   over_budget: 507,
+  no_room: 507,
   disk_failed: 503,
   broken: 503,
   closed: 503,

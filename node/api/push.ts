@@ -3,14 +3,15 @@
 
 import { randomUUID } from 'node:crypto';
 import type { AppSettings, NamedChange } from '../../crdt/change.ts';
-import { type AppId, asAppId, asReleaseId } from '../../crdt/ids.ts';
+import { type AppId, asAppId, asReleaseId, type NodeId } from '../../crdt/ids.ts';
 import { HEALTH_KIND_DEFAULT, HEALTH_TIMEOUT_MS_DEFAULT, normaliseRoute } from '../../crdt/limits.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { NodeService, StagedDroplet } from '../ports.ts';
-import { ApiError } from './errors.ts';
+import { ApiError, oneLine } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
 import { findApp } from './lookup.ts';
 import { followRollout } from './rollout.ts';
+import { pressureWarnings } from './shaping.ts';
 import type { PushEvent } from './stream-events.ts';
 import type { PushOptions, SettingsBody } from './validate.ts';
 
@@ -33,6 +34,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   checkRoutes(service.view(), appId, wantedRoutes(service.view(), request, existing) ?? []);
 
   sink.send({ type: 'step', step: 'uploading' });
+  for (const text of warningsHere(service)) sink.send({ type: 'line', text: `warning: ${text}` });
   const staged = await service.stage({
     app: { id: appId, name },
     source: announceEnd(request.source, (bytes) => {
@@ -49,7 +51,12 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   });
   const processes = processesOf(staged, options);
   sink.send({ type: 'step', step: 'replicating', detail: `${staged.digest}, ${staged.sizeBytes} bytes` });
-  const holders = await service.replicateDroplet(staged.digest);
+  const { holders, withoutRoom } = await service.replicateDroplet(staged.digest);
+  const nameOf = (id: NodeId): string => service.view().nodes.get(id)?.name ?? id;
+  for (const { node, reason } of withoutRoom) {
+    const text = `warning: only ${count(holders.length)} the droplet, ${nameOf(node)} has no room for a copy: ${reason}`;
+    sink.send({ type: 'line', text: oneLine(text) });
+  }
 
   sink.send({ type: 'step', step: 'releasing', detail: `held by ${holders.length} nodes` });
   if (sink.signal.aborted) return 'gone';
@@ -89,6 +96,12 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   sink.send({ type: 'step', step: 'starting' });
   return followRollout(service, target, { release, replaced: undefined }, sink as EventSink<PushEvent>);
 }
+
+const count = (holders: number): string => (holders === 1 ? '1 node holds' : `${holders} nodes hold`);
+
+/** What the node that stages is short of, though not without. */
+const warningsHere = (service: NodeService): string[] =>
+  pressureWarnings({ members: service.observed().members.filter(({ id }) => id === service.self.id) });
 
 /** Everything that is written with the release: the whole app when it is new, else what the options change of it. */
 function settingChanges(

@@ -1,10 +1,11 @@
 // Runs one command that a person attends to: its pipes, its terminal, its end. What it is confined to is decided elsewhere;
 // when it has exited, nothing that it started is left.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import type { Attended, AttendedCommand, CommandExit, TerminalSize } from '../ports.ts';
+import { spawnChild } from '../spawn-child.ts';
 import { RuntimeError } from './errors.ts';
 import { encodeLoad, JOIN, LOAD_FD, type Load, SHELL, startCommand } from './launch.ts';
 import { attendedArgv, quoted, SIZES_FD, sizeLine } from './terminal.ts';
@@ -33,12 +34,18 @@ export type AttendedRun = {
 /** Resolves once the process runs. Fails with RuntimeError, having cleaned up. */
 export async function startAttended(run: AttendedRun): Promise<AttendedProcess> {
   const { groups, confined, command } = run;
-  const child = spawn(SHELL, ['-c', JOIN, 'peer', String(groups.length), ...groups, ...confined], {
-    cwd: '/',
-    env: { PATH: '/usr/bin:/bin' },
-    detached: true,
-    stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
-  });
+  let child: ChildProcess;
+  try {
+    child = spawnChild(SHELL, ['-c', JOIN, 'peer', String(groups.length), ...groups, ...confined], {
+      cwd: '/',
+      env: { PATH: '/usr/bin:/bin' },
+      detached: true,
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+    });
+  } catch (cause) {
+    await run.cleanUp();
+    throw new RuntimeError('spawn_failed', `could not start a process: ${(cause as Error).message}`, { cause });
+  }
   const attended = new AttendedProcess(run, child);
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);

@@ -55,6 +55,8 @@ export function startProblem(error: unknown): string {
   if (error instanceof RuntimeError) return error.message;
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'ENOSPC' || code === 'EDQUOT') return "this node's disk is full: free some disk space";
+  if (code === 'EMFILE' || code === 'ENFILE')
+    return 'this node has no file descriptors left: raise its limit of open files';
   return `could not be started: ${message}`;
 }
 

@@ -1,7 +1,6 @@
 // An instance's folder on disk: what is where in it, and how it is written and read. It outlives the daemon, so that the
 // next one can adopt the instance. The sandbox sees only `home` of it; environment and commands are never stored in it.
 
-import { spawn } from 'node:child_process';
 import { close as closeCallback, constants, open as openCallback } from 'node:fs';
 import { chown, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +8,8 @@ import { promisify } from 'node:util';
 import writeFileAtomic from 'write-file-atomic';
 import type { AppId, InstanceId, ReleaseId } from '../../crdt/ids.ts';
 import type { HealthView } from '../../crdt/view.ts';
+import { spawnChild } from '../spawn-child.ts';
+import { coded } from './command.ts';
 import { detachDisk, hasDisk } from './disk.ts';
 import { RuntimeError } from './errors.ts';
 import { parseStat, processInfo } from './processtree.ts';
@@ -179,13 +180,17 @@ export class InstanceFolder {
 
 function runQuietly(command: string, argv: string[]): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, argv, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawnChild(command, argv, { stdio: ['ignore', 'ignore', 'pipe'] });
     let problem = '';
     child.stderr.on('data', (chunk: Buffer) => {
       problem = `${problem}${chunk}`.slice(0, 500);
     });
-    const fail = (message: string): void => reject(new RuntimeError('spawn_failed', `${command}: ${message}`));
-    child.once('error', (error) => fail(error.message));
-    child.once('close', (code) => (code === 0 ? resolve() : fail(problem.trim().split('\n')[0] ?? `status ${code}`)));
+    const fail = (message: string, cause?: unknown): void =>
+      reject(new RuntimeError('spawn_failed', `${command}: ${message}`, { cause }));
+    child.once('error', (error) => fail(error.message, error));
+    child.once('close', (code) => {
+      if (code === 0) resolve();
+      else fail(problem.trim().split('\n')[0] ?? `status ${code}`, coded(new Error(problem), problem));
+    });
   });
 }

@@ -2,6 +2,7 @@
 // of it. The same for every runtime; how an instance is launched, watched and taken away is the runtime's.
 
 import type { AppId, InstanceId } from '../../crdt/ids.ts';
+import { resourceBehind } from '../core/pressure.ts';
 import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
 import type { InstanceUsage, Log, LogStore, RuntimeEvent } from '../ports.ts';
 import type { Counters } from './counters.ts';
@@ -145,7 +146,8 @@ export class InstanceTable<Place extends { record: InstanceRecord }> {
       this.#log.error('runtime.start_failed', { instance: spec.id, error: message });
     }
     this.#say(spec, 'err', `Instance ${spec.process}.${spec.index} was not started: ${reason}`);
-    this.emit({ type: 'instanceExited', id: spec.id, reason });
+    const lacks = entry.stopReason === undefined ? resourceBehind(error) : undefined;
+    this.emit({ type: 'instanceExited', id: spec.id, reason, ...(lacks === undefined ? {} : { lacks }) });
   }
 
   /** A bug, or a machine in disorder: it costs this instance, and the core decides about the next one. */

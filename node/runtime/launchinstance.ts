@@ -1,16 +1,17 @@
 // Launches one instance: its folder, its droplet, its control group, its sandbox. What comes after is watched elsewhere.
 
-import { spawn } from 'node:child_process';
 import { close as closeCallback, constants, open as openCallback } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import type { InstanceSpec } from '../core/types.ts';
 import type { BlobStore } from '../ports.ts';
+import { spawnChild } from '../spawn-child.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
 import { attachDisk, fileBytesMax } from './disk.ts';
 import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
 import { RuntimeError } from './errors.ts';
+import { exhaustedAt } from './exhausted.ts';
 import { formatBytes } from './exits.ts';
 import { type Descriptors, InstanceFolder, type InstanceRecord } from './folder.ts';
 import { encodeLoad, LOAD_FD, type Rlimits, SHELL, SHIM, startCommand } from './launch.ts';
@@ -119,7 +120,7 @@ export async function launchInstance(options: LaunchOptions): Promise<Launched> 
 
 function spawnShim(options: { argv: string[]; stdio: { out: number; err: number }; load: Buffer }): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(SHELL, ['-c', SHIM, 'peer', ...options.argv], {
+    const child = spawnChild(SHELL, ['-c', SHIM, 'peer', ...options.argv], {
       cwd: '/',
       // Nothing of the app's environment: the shim and bubblewrap may run as root.
       env: { PATH: '/usr/bin:/bin' },
@@ -168,10 +169,20 @@ export async function unpackDroplet(options: LaunchOptions): Promise<void> {
     const detail = /Unexpected EOF|No space left/i.test(problem)
       ? `it is damaged, or larger than the disk limit of ${formatBytes(spec.diskBytes)}`
       : (problem.trim().split('\n')[0] ?? '') || `status ${result.code ?? result.signal}`;
+    const fullDisk = await fullDiskBehind(options, problem);
+    if (fullDisk !== undefined) throw fullDisk;
     throw await pouring.problem(new RuntimeError('droplet_unpack_failed', `could not unpack the droplet: ${detail}`));
   } finally {
     await pouring.end();
   }
+}
+
+/** Set when the node has no room for the droplet: its own limit is not what it met. */
+async function fullDiskBehind({ isolation, folder }: LaunchOptions, problem: string): Promise<Error | undefined> {
+  const isFull =
+    (await exhaustedAt(folder.path)) !== undefined || (!isolation.ownDisks && /No space left/i.test(problem));
+  if (!isFull) return undefined;
+  return Object.assign(new Error('no space left for the droplet'), { code: 'ENOSPC' });
 }
 
 type Pouring = {

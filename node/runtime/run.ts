@@ -1,12 +1,13 @@
 // Runs one confined command to its end, attached to the daemon: it ends when the daemon does. Everything it started is
 // gone when the run resolves.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Bind, SandboxResult, SandboxRun } from '../ports.ts';
+import { spawnChild } from '../spawn-child.ts';
 import type { ControlGroup } from './cgroup.ts';
 import {
   confinedCommand,
@@ -86,7 +87,7 @@ async function attend(
 ): Promise<Exit> {
   const confined = isolation.bwrap !== undefined;
   const folders = group?.folders ?? [];
-  const child = spawn(SHELL, ['-c', JOIN, 'peer', String(folders.length), ...folders, ...command], {
+  const child = spawnChild(SHELL, ['-c', JOIN, 'peer', String(folders.length), ...folders, ...command], {
     cwd: '/',
     env: { PATH: '/usr/bin:/bin' },
     detached: true,

@@ -1,7 +1,7 @@
 // The Sandbox port: commands of staging, run to their end as the node's staging user. Never runs instances.
 
-import { spawn } from 'node:child_process';
 import type { Sandbox } from '../ports.ts';
+import { spawnChild } from '../spawn-child.ts';
 import type { Isolation } from './confinement.ts';
 import { RuntimeError } from './errors.ts';
 import { runAttached } from './run.ts';
@@ -31,7 +31,9 @@ export function createSandbox(isolation: Isolation): Sandbox {
 /** Not followed: a link inside could point at anything on the machine. */
 function changeOwner(paths: string[], uid: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn('chown', ['-RhP', '--', `${uid}:${uid}`, ...paths], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawnChild('chown', ['-RhP', '--', `${uid}:${uid}`, ...paths], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let problem = '';
     child.stderr.on('data', (chunk: Buffer) => {
       problem = `${problem}${chunk}`.slice(0, 1000);

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { RuntimeEvent } from '../ports.ts';
 import type { Isolation } from './confinement.ts';
 import { type Counters, diskCounter, treeCounters } from './counters.ts';
+import { exhaustedAt } from './exhausted.ts';
 import { endingReason, formatBytes, neverHealthyReason } from './exits.ts';
 import type { Descriptors, InstanceFolder, InstanceRecord } from './folder.ts';
 import { type HealthWatch, watchHealth } from './health.ts';
@@ -237,6 +238,8 @@ class Supervision implements Watched {
     if ((await group?.remove()) === false) isolation.log.warn('runtime.group_stuck', { instance: id });
     await this.#lastOutput();
     const status = await this.#folder.exitStatus();
+    // Below a disk of its own, a full one comes to an app as all sorts of failures.
+    const lacks = await exhaustedAt(this.#folder.path);
     if (this.#detached) return;
     const reason = endingReason({ stopReason: this.#stopReason, status, outOfMemory, memoryBytes, diskBytes });
     const text = `Instance ${process}.${index} ended: ${reason}`;
@@ -249,7 +252,7 @@ class Supervision implements Watched {
       stream: this.#stopping ? 'out' : 'err',
       text,
     });
-    emit({ type: 'instanceExited', id, reason });
+    emit({ type: 'instanceExited', id, reason, ...(lacks === undefined ? {} : { lacks }) });
     this.#finished.resolve();
   }
 

@@ -1,7 +1,7 @@
 // Watches what no control group can: an instance's memory where no group is writable, and its disk use. Samples at
 // bounded intervals and calls once when a limit is passed; it never ends anything itself.
 
-import { spawn } from 'node:child_process';
+import { spawnChild } from '../spawn-child.ts';
 import { descendants, ownMemoryBytes } from './processtree.ts';
 
 export type Watch = { stop(): void };
@@ -53,8 +53,8 @@ export function watchDisk(options: {
 
 /** Blocks that the folder takes, in bytes; undefined when it could not be measured. In a process of its own: the walk may be long. */
 export function diskUseBytes(folder: string): Promise<number | undefined> {
-  return new Promise((resolve) => {
-    const child = spawn('du', ['-skx', folder], { stdio: ['ignore', 'pipe', 'ignore'], timeout: DISK_TIMEOUT_MS });
+  return new Promise<number | undefined>((resolve) => {
+    const child = spawnChild('du', ['-skx', folder], { stdio: ['ignore', 'pipe', 'ignore'], timeout: DISK_TIMEOUT_MS });
     let output = '';
     child.stdout.on('data', (chunk: Buffer) => {
       output += chunk;
@@ -64,7 +64,7 @@ export function diskUseBytes(folder: string): Promise<number | undefined> {
       const kib = /^(\d+)\s/.exec(output)?.[1];
       resolve(kib === undefined ? undefined : Number(kib) * 1024);
     });
-  });
+  }).catch(() => undefined);
 }
 
 /** Runs `look` again and again, each time after the pause it asked for, until it asks for none. */

@@ -1,10 +1,11 @@
 // The folders of one staging on the host, and the files the stager reads back from it. Everything a build could write to
 // is read as hostile: no link is followed, nothing but a regular file is read, and never more than a bound.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:fs';
 import { mkdir, open, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { spawnChild } from '../spawn-child.ts';
 
 export type Workspace = {
   /** Removed as a whole at the end. */
@@ -76,18 +77,20 @@ export const readResult = async (workspace: Workspace, name: string): Promise<st
 
 /** Removes a folder of any size without work for this process; falls back to its own when there is no rm. */
 export const removeTree = async (path: string): Promise<void> => {
-  const done = await ended(spawn('rm', ['-rf', '--one-file-system', '--', path], { stdio: 'ignore' }));
+  const done = await ended(() => spawnChild('rm', ['-rf', '--one-file-system', '--', path], { stdio: 'ignore' }));
   if (done !== 0) await rm(path, { recursive: true, force: true });
 };
 
 /** Bytes a folder takes on disk, counted by another process; links are not followed. */
 export const treeBytes = async (path: string): Promise<number> => {
-  const child = spawn('du', ['-s', '-x', '--block-size=1', '--', path], { stdio: ['ignore', 'pipe', 'ignore'] });
   let printed = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    printed += chunk.toString('latin1');
+  await ended(() => {
+    const child = spawnChild('du', ['-s', '-x', '--block-size=1', '--', path], { stdio: ['ignore', 'pipe', 'ignore'] });
+    child.stdout.on('data', (chunk: Buffer) => {
+      printed += chunk.toString('latin1');
+    });
+    return child;
   });
-  await ended(child);
   return Number.parseInt(printed, 10) || 0;
 };
 
@@ -96,8 +99,10 @@ export const freeBytes = async (path: string): Promise<number> => {
   return bavail * bsize;
 };
 
-const ended = (child: ChildProcess): Promise<number | null> =>
-  new Promise((resolve) => {
+/** Null when it could not be started, too. */
+const ended = (start: () => ChildProcess): Promise<number | null> =>
+  new Promise<number | null>((resolve) => {
+    const child = start();
     child.once('error', () => resolve(null));
     child.once('close', (code) => resolve(code));
-  });
+  }).catch(() => null);

@@ -18,6 +18,7 @@ import type { ReportedCandidate } from '../../node/core/feasibility.ts';
 import { slotsOf } from '../../node/core/slots.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
 import type {
+  DropletCopies,
   DuplexHandler,
   InstanceUsage,
   Log,
@@ -60,6 +61,8 @@ export class MemoryNode implements NodeService {
   /** What an instance uses; the processor as often as its index says. */
   used: { memoryBytes: number; cpu: number } | undefined;
   stagedStack = 'debian12';
+  /** Nodes that take no copy of a droplet. */
+  withoutRoom: DropletCopies['withoutRoom'] = [];
   /** Set to make the next pushes images. */
   stagedImage: { id: string; ref: string } | undefined;
   /** Set to make the next calls fail with it. */
@@ -327,8 +330,8 @@ export class MemoryNode implements NodeService {
       .flatMap(({ id, index }) => (this.used === undefined ? [] : [{ ...this.used, id, cpu: this.used.cpu * index }]));
   }
 
-  async replicateDroplet(_digest: Digest): Promise<NodeId[]> {
-    return this.#nodes.map((node) => node.id);
+  async replicateDroplet(_digest: Digest): Promise<DropletCopies> {
+    return { holders: this.#nodes.map((node) => node.id), withoutRoom: this.withoutRoom };
   }
 
   async createInvite(options: { ttlMs: number; uses: number }, by: string) {

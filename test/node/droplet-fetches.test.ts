@@ -61,6 +61,6 @@ describe('a droplet that is fetched ahead of time', () => {
     const { droplets, failed } = fetches(() => new Error('no holder answers'));
     droplets.fetch(wanted);
     await settled();
-    expect(failed.mock.calls).toEqual([[digest, 'no holder answers']]);
+    expect(failed.mock.calls).toEqual([[digest, new Error('no holder answers')]]);
   });
 });

@@ -2,11 +2,13 @@
 // Says what became of it through events; creating and removing it is done elsewhere.
 
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Container, ContainerInspectInfo } from 'dockerode';
 import writeFileAtomic from 'write-file-atomic';
 import type { Log, RuntimeEvent } from '../../ports.ts';
 import { type CountedGroups, type Counters, diskCounter, groupCounters, groupsIn } from '../counters.ts';
+import { exhaustedAt } from '../exhausted.ts';
 import { endingReason, formatBytes, neverHealthyReason } from '../exits.ts';
 import type { InstanceRecord } from '../folder.ts';
 import { type HealthWatch, watchHealth } from '../health.ts';
@@ -274,7 +276,9 @@ class Supervision implements Watched {
     const stream = this.#stopping ? 'out' : 'err';
     const text = `Instance ${process}.${index} ended: ${reason}`;
     logs.append({ app: app.id, source: 'CELL', process, index, instance: id, stream, text });
-    emit({ type: 'instanceExited', id, reason });
+    // Below a disk of its own, a full one comes to an app as all sorts of failures.
+    const lacks = await exhaustedAt(dirname(this.#instance.positionFile));
+    emit({ type: 'instanceExited', id, reason, ...(lacks === undefined ? {} : { lacks }) });
     this.#finished.resolve();
   }
 }
