@@ -23,9 +23,12 @@ export async function measureResources({
   proc = '/proc',
   cgroups = '/sys/fs/cgroup',
 }: MachinePaths): Promise<Measure[]> {
-  const looks = [fileSystems(dataDir), memory(proc, cgroups), descriptors(proc)];
-  const found = await Promise.allSettled(looks);
-  return found.flatMap((one) => (one.status === 'fulfilled' ? one.value : []));
+  const measures: Measure[] = [];
+  // One after the other: descriptors may be what is scarce.
+  for (const look of [() => descriptors(proc), () => fileSystems(dataDir), () => memory(proc, cgroups)]) {
+    measures.push(...(await look().catch(() => [])));
+  }
+  return measures;
 }
 
 /** Of several file systems, the one with least is told. */
@@ -114,14 +117,23 @@ async function groupMeasure(folder: string, files: GroupFiles): Promise<Measure 
   return { resource: 'memory', free: Math.max(0, total - usedBytes + cachedBytes), total };
 }
 
+/** Of the last look, for when the next one cannot be. */
+let knownLimit = 1024;
+
 /** Of the daemon, whose limit is its own, or of the machine, whichever leaves less. */
 async function descriptors(proc: string): Promise<Measure[]> {
-  const [open, limits, machine] = await Promise.all([
-    readdir(join(proc, 'self', 'fd')).then(({ length }) => length),
-    readFile(join(proc, 'self', 'limits'), 'utf8'),
-    readFile(join(proc, 'sys', 'fs', 'file-nr'), 'utf8').catch(() => ''),
-  ]);
+  let open: number;
+  try {
+    open = (await readdir(join(proc, 'self', 'fd'))).length;
+  } catch (error) {
+    // The look needs one itself.
+    if (resourceBehind(error) !== 'descriptors') throw error;
+    return [{ resource: 'descriptors', free: 0, total: knownLimit }];
+  }
+  const limits = await readFile(join(proc, 'self', 'limits'), 'utf8');
+  const machine = await readFile(join(proc, 'sys', 'fs', 'file-nr'), 'utf8').catch(() => '');
   const limit = Number(/^Max open files +(\d+)/m.exec(limits)?.[1]);
+  if (limit > 0) knownLimit = limit;
   const [used, , max] = machine.trim().split(/\s+/).map(Number);
   const measures = [
     { open, total: limit },

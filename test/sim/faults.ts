@@ -184,8 +184,10 @@ export function strike(world: World, fault: FaultAction): void {
     }
     case 'diskFull':
       node.disk.full = true;
+      node.measureDisk();
       after(() => {
         node.disk.full = false;
+        node.measureDisk();
       });
       return;
     case 'diskSlow':
@@ -201,6 +203,7 @@ export function healEverything(world: World): void {
   world.slowDisks.clear();
   for (const node of world.nodes) {
     node.disk.full = false;
+    node.measureDisk();
     node.thaw();
     node.boot();
   }

@@ -342,6 +342,14 @@ export const MUTANTS: Mutant[] = [
       },
     ],
   },
+  {
+    name: 'blames-the-release',
+    fault: 'starts that fail for want of disk count as crashes of the release',
+    changes: [
+      { file: 'instances.ts', find: 'if (lacks !== undefined && !instance.everReady) {', replace: 'if (nowMs < 0) {' },
+    ],
+    provoke: { nodes: 3, users: ['push'], faults: ['disk'] },
+  },
 ];
 
 /** Changes the core for everything this thread loads from now on. Throws when a text does not occur exactly once. */

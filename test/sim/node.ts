@@ -20,6 +20,8 @@ import type { World } from './world.ts';
 /** As node/agent.ts: a blocked loop is noticed within this. */
 const TICK_MAX_MS = 1_000;
 const FAIL_RELEASE_BY = 'node';
+const DISK_BYTES = 16 * 1024 ** 3;
+const DISK_LOOK_AFTER_MS = 1_000;
 
 type DataDirCopy = { files: ReadonlyMap<string, Buffer>; incarnation: number };
 
@@ -84,6 +86,7 @@ export class SimNode implements Endpoint {
       startMs: options.startMs,
       qualityOf: (spec) => world.qualityOf(spec.droplet.digest),
       lost: (instance: Running) => world.checkers.lost(this, instance),
+      isDiskFull: () => this.disk.full,
     });
   }
 
@@ -120,6 +123,7 @@ export class SimNode implements Endpoint {
     this.#isRestored = false;
     this.world.checkers.booted(this);
     this.#desiredChanged();
+    if (this.disk.full) this.measureDisk();
     this.gossip.admit();
     const epoch = this.epoch;
     this.later(this.rng.between(5, 80), () => {
@@ -128,6 +132,16 @@ export class SimNode implements Endpoint {
         if (this.epoch === epoch) this.deliver(() => this.post(event));
       };
       this.runtime.checkAdopted();
+    });
+  }
+
+  /** As node/resource-meter.ts: the core hears of it some time later. */
+  measureDisk(): void {
+    this.later(DISK_LOOK_AFTER_MS, () => {
+      if (this.core === undefined) return;
+      const free = this.disk.full ? 0 : DISK_BYTES / 2;
+      const measures = [{ resource: 'disk' as const, free, total: DISK_BYTES }];
+      this.post({ type: 'resourcesMeasured', load: this.core.load, measures });
     });
   }
 
@@ -403,7 +417,9 @@ export class SimNode implements Endpoint {
             other.blobs.has(digest) &&
             this.world.network.reaches(this.index, other.index),
         );
-      if (source === undefined || this.disk.full) {
+      if (this.disk.full) {
+        this.post({ type: 'dropletFetchFailed', digest, reason: 'no space left', lacks: 'disk' });
+      } else if (source === undefined) {
         this.post({ type: 'dropletFetchFailed', digest, reason: 'no holder answers' });
       } else {
         this.holdBlob(digest);

@@ -116,10 +116,12 @@ function waitForRest(world: World, isOver: () => boolean): number {
   return 0;
 }
 
-/** When the last slot that waits out a backoff may be started again; slots of releases that crash by themselves left out. */
+/** When the last slot, or node, that waits out a backoff may start again; slots of releases that crash by themselves left out. */
 function lastBackoffMs(world: World): number {
   let lastMs = 0;
   for (const node of world.nodes) {
+    const faultMs = (node.core?.startFault?.untilMs ?? 0) - node.localMs();
+    if (faultMs > 0) lastMs = Math.max(lastMs, world.clock.nowMs + faultMs);
     for (const history of node.core?.history.values() ?? []) {
       const app = node.core?.desired?.apps.get(history.slot.app);
       const quality = app?.release && world.qualityOf(app.release.droplet.digest);

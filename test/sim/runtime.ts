@@ -23,6 +23,7 @@ export type Running = {
 /** Three failed checks a second apart. */
 const UNHEALTHY_AFTER_MS = 3_000;
 const FLAP_AFTER_MS = 4_000;
+const UNPACK_FAILS_AFTER_MS = 30;
 const STUBBORN_STOP_MS = 10_000;
 const FIRST_PORT = 40_000;
 const PORTS = 20_000;
@@ -36,6 +37,7 @@ export class SimRuntime {
   readonly #startMs: number;
   readonly #qualityOf: (spec: InstanceSpec) => Quality;
   readonly #lost: (instance: Running) => void;
+  readonly #isDiskFull: () => boolean;
   #started = 0;
 
   /** `lost` hears of every ready instance that stops serving without having been told to. */
@@ -45,12 +47,15 @@ export class SimRuntime {
     startMs: number;
     qualityOf: (spec: InstanceSpec) => Quality;
     lost: (instance: Running) => void;
+    /** Then nothing can be unpacked. */
+    isDiskFull?: () => boolean;
   }) {
     this.#clock = options.clock;
     this.#rng = options.rng;
     this.#startMs = options.startMs;
     this.#qualityOf = options.qualityOf;
     this.#lost = options.lost;
+    this.#isDiskFull = options.isDiskFull ?? (() => false);
   }
 
   start(spec: InstanceSpec): void {
@@ -63,6 +68,13 @@ export class SimRuntime {
       stubborn: false,
     };
     this.running.set(spec.id, one);
+    if (this.#isDiskFull()) {
+      this.#in(one, UNPACK_FAILS_AFTER_MS, () => {
+        this.running.delete(spec.id);
+        this.#tell({ type: 'instanceExited', id: spec.id, reason: 'no space left on device', lacks: 'disk' });
+      });
+      return;
+    }
     const quality = this.#qualityOf(spec);
     this.#in(one, this.#rng.between(1, 40), () => {
       if (one.state !== 'launching') return;

@@ -5,6 +5,7 @@ import type { Effect, Event } from '../../../node/core/types.ts';
 import type { World } from '../world.ts';
 import { Anew } from './anew.ts';
 import { Availability } from './availability.ts';
+import { Blame } from './blame.ts';
 import { Calm } from './calm.ts';
 import type { Checker } from './checker.ts';
 import { Durability } from './durability.ts';
@@ -18,7 +19,7 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
   readonly #all: readonly Checker[];
 
   constructor(world: World) {
-    this.#all = [Durability, Calm, Anew, Availability, Memory, Routing, Fencing, Order].map((Kind) => new Kind(world));
+    this.#all = [Durability, Calm, Anew, Availability, Memory, Routing, Fencing, Order, Blame].map((Kind) => new Kind(world));
   }
 
   stepped(node: NodeFacts, event: Event, effects: readonly Effect[]): void {

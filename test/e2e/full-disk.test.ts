@@ -1,0 +1,190 @@
+// Three daemons, one of them on a small disk that fills up: the others carry on without it, it says so itself, what runs there
+// stays, and it is as before once there is room again.
+
+import { randomBytes } from 'node:crypto';
+import { cp, mkdir, open, readdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { LocalCluster, type LocalNode, ROOT, run, waitFor } from '../../scripts/local-cluster.ts';
+import { appOf, lastWords, releasesOf, waitForFilledOnce } from './observe.ts';
+
+/** Staging wants 256 MiB free. */
+const DISK = 'size=384m,nr_inodes=4000';
+/** A look is every ten seconds, on a machine that may be busy. */
+const DEADLINE_MS = 60_000;
+
+type Node = { name: string; pressure: { resource: string; level: string; warning: string }[] };
+
+let cluster: LocalCluster;
+let roomy: LocalNode;
+let small: LocalNode;
+let folder: string;
+
+const filler = (): string => join(small.dataDir, 'filler');
+
+beforeAll(async () => {
+  cluster = await LocalCluster.create();
+  folder = join(cluster.folder, 'steady');
+  await cp(join(ROOT, 'test', 'apps', 'hello-node'), folder, { recursive: true });
+  roomy = await cluster.startNode({ name: 'roomy-1' });
+  const invite = await cluster.invite(2);
+  await cluster.startNode({ name: 'roomy-2', join: invite });
+  await mkdir(join(cluster.folder, 'small'), { mode: 0o700 });
+  // Unmounted with whatever else is below the cluster's folder when that goes.
+  const mounted = await run([
+    'mount',
+    '-t',
+    'tmpfs',
+    '-o',
+    `${DISK},mode=700`,
+    'peer-test',
+    join(cluster.folder, 'small'),
+  ]);
+  if (mounted.code !== 0) throw new Error(mounted.stderr);
+  small = await cluster.startNode({ name: 'small', join: invite });
+  await cluster.waitForAlive(3);
+  await cluster.json(roomy, ['push', folder, '--name', 'steady', '--instances', '3', '--memory', '64M']);
+  await waitForFilledOnce(cluster, cluster.nodes, 'steady', 3);
+}, 120_000);
+beforeEach(({ onTestFailed }) => onTestFailed(async () => console.error(await lastWords(cluster))));
+afterAll(() => cluster?.stop());
+
+/** To the last byte. */
+async function fill(): Promise<void> {
+  const file = await open(filler(), 'a');
+  try {
+    for (const bytes of [1024 * 1024, 4096]) {
+      const block = randomBytes(bytes);
+      for (let full = false; !full; )
+        full = await file.write(block).then(
+          ({ bytesWritten }) => bytesWritten < bytes,
+          () => true,
+        );
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+const pressureAt = async (asked: LocalNode): Promise<Node['pressure']> =>
+  (await cluster.read<Node[]>(asked, '/v1/nodes')).find(({ name }) => name === 'small')!.pressure;
+
+const waitForPressure = (expected: [string, string][]): Promise<void> =>
+  waitFor(`the others to hear of ${JSON.stringify(expected)} on the small node`, DEADLINE_MS, async () => {
+    const found = (await pressureAt(roomy)).map(({ resource, level }) => [resource, level]);
+    return JSON.stringify(found) === JSON.stringify(expected);
+  });
+
+const nodesOf = async (app: string): Promise<string[]> =>
+  (await appOf(cluster, roomy, app)).instances
+    .filter(({ state }) => state === 'ready')
+    .map(({ node }) => node)
+    .sort();
+
+describe('a node whose disk is full', () => {
+  it('says so to everyone, and goes on with what it runs', async () => {
+    const before = (await appOf(cluster, roomy, 'steady')).instances.find(({ node }) => node === 'small')!;
+    await fill();
+    await waitForPressure([['disk', 'full']]);
+    const nodes = await cluster.peer(roomy, ['nodes']);
+    expect(nodes.stdout).toMatch(
+      /^small has no room left on its disk \(.* of 384 MiB free\), so it takes no new instances: free space on small, .*--blobs.*peer nodes drain small$/m,
+    );
+    const status = await cluster.peer(small, ['status']);
+    expect(status.stdout).toMatch(/^warning +small has no room left on its disk/m);
+    expect((await cluster.get(small, 'steady.localhost')).status).toBe(200);
+    const after = (await appOf(cluster, small, 'steady')).instances.find(({ node }) => node === 'small')!;
+    expect(after).toMatchObject({ id: before.id, state: 'ready' });
+  });
+
+  it('does not stop pushes to the others, which say that it has no copy', async () => {
+    const pushed = await cluster.peer(roomy, [
+      'push',
+      folder,
+      '--name',
+      'other',
+      '--instances',
+      '3',
+      '--memory',
+      '64M',
+    ]);
+    expect(pushed, pushed.stderr).toMatchObject({ code: 0 });
+    expect(new Set(await nodesOf('other'))).toEqual(new Set(['roomy-1', 'roomy-2']));
+    await writeFile(join(folder, 'note'), randomBytes(64 * 1024));
+    const changed = await cluster.peer(roomy, ['push', folder, '--name', 'other']);
+    expect(changed, changed.stderr).toMatchObject({ code: 0 });
+    expect(changed.stderr).toMatch(/warning: only 2 nodes hold the droplet, small has no room for a copy: /);
+  });
+
+  it('refuses a push with one clear line, and names who has room', async () => {
+    const pushed = await cluster.peer(small, ['push', folder, '--name', 'third']);
+    expect(pushed.code).toBe(1);
+    expect(pushed.stderr.trim().split('\n').at(-1)).toMatch(
+      /small has no room left on its disk .*: push to roomy-[12] or roomy-[12] \(--api URL\), or free space on small/,
+    );
+  });
+
+  it('refuses a write with one clear line, and nothing of it is anywhere', async () => {
+    const value = randomBytes(12 * 1024).toString('hex');
+    const set = await cluster.peer(small, ['env', 'set', 'steady', `LARGE=${value}`]);
+    expect(set.code).toBe(1);
+    expect(set.stderr).toMatch(/The disk of this node is full, so nothing was changed/);
+    expect((await cluster.peer(roomy, ['env', 'steady'])).stdout).not.toContain('LARGE');
+  });
+
+  it('is not the fault of a release: its slot goes to a node with room', async () => {
+    await writeFile(join(folder, 'note'), randomBytes(64 * 1024));
+    const pushed = await cluster.peer(roomy, ['push', folder, '--name', 'steady']);
+    expect(pushed, pushed.stderr).toMatchObject({ code: 0 });
+    expect((await releasesOf(cluster, roomy, 'steady')).every(({ failed }) => failed === null)).toBe(true);
+    expect(new Set(await nodesOf('steady'))).toEqual(new Set(['roomy-1', 'roomy-2']));
+    expect((await cluster.get(small, 'steady.localhost')).status).toBe(200);
+  });
+
+  it('is as before when there is room again, without a restart', async () => {
+    const value = randomBytes(12 * 1024).toString('hex');
+    await cluster.json(roomy, ['env', 'set', 'other', `LARGE=${value}`]);
+    await rm(filler());
+    await waitForPressure([]);
+    await waitFor('the small node to have what was written meanwhile', DEADLINE_MS, async () => {
+      return (await cluster.peer(small, ['env', 'other'])).stdout.includes(value);
+    });
+    const pushed = await cluster.peer(small, ['push', folder, '--name', 'third', '--memory', '64M']);
+    expect(pushed, pushed.stderr).toMatchObject({ code: 0 });
+    await waitFor('the small node to run its share again', DEADLINE_MS, async () => {
+      return (await cluster.read<{ name: string; instances: number }[]>(roomy, '/v1/nodes')).some(
+        ({ name, instances }) => name === 'small' && instances > 0,
+      );
+    });
+  });
+});
+
+describe('a node that runs out of', () => {
+  it('inodes says so', async () => {
+    const { files, ffree } = await statfs(small.dataDir);
+    const remount = (inodes: number) => run(['mount', '-o', `remount,nr_inodes=${inodes}`, small.dataDir]);
+    expect(await remount(files - ffree + 3)).toMatchObject({ code: 0 });
+    await waitForPressure([['inodes', 'full']]);
+    expect((await cluster.get(small, 'steady.localhost')).status).toBe(200);
+    expect(await remount(files)).toMatchObject({ code: 0 });
+    await waitForPressure([]);
+  });
+
+  it('descriptors warns of it', async () => {
+    const inUse = (await readdir(`/proc/${small.pid}/fd`)).length;
+    const limit = (most: string) => run(['prlimit', '--pid', String(small.pid), `--nofile=${most}`]);
+    const { stdout } = await run([
+      'prlimit',
+      '--pid',
+      String(small.pid),
+      '--nofile',
+      '--noheadings',
+      '--raw',
+      '-o',
+      'SOFT',
+    ]);
+    expect(await limit(`${Math.ceil(inUse * 1.15)}:`)).toMatchObject({ code: 0 });
+    await waitForPressure([['descriptors', 'low']]);
+    expect(await limit(`${stdout.trim()}:`)).toMatchObject({ code: 0 });
+  });
+});
