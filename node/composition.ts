@@ -222,7 +222,13 @@ async function compose(
     log,
   });
   closers.push(() => meter.stop());
-  const replicator = new Replicator({ store, gossip, log, others: () => agent.mayBeAlive() });
+  const replicator = new Replicator({
+    store,
+    gossip,
+    log,
+    others: () => agent.mayBeAlive(),
+    failed: (error) => meter.failed(error),
+  });
   /** For what only saves time. */
   const exchangeAhead: BlobExchange = {
     fetch: (digest, asks) => exchange.fetch(digest, { ...asks, room: budget.roomAhead() }),

@@ -5,11 +5,12 @@ import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
+import { resourceBehind } from './core/pressure.ts';
 import { START_MAX } from './core/state.ts';
 
 /** The data directory cannot be used as it is. Nothing in it was changed. */
 export class DataDirError extends Error {
-  readonly code: 'in_use' | 'newer_version' | 'other_cluster' | 'damaged' | 'unusable';
+  readonly code: 'disk_full' | 'in_use' | 'newer_version' | 'other_cluster' | 'damaged' | 'unusable';
   constructor(code: DataDirError['code'], message: string) {
     super(message);
     this.name = 'DataDirError';
@@ -98,7 +99,7 @@ export class DataDir {
   }
 
   async writeMembership(membership: Omit<Membership, 'format'>): Promise<void> {
-    await writeFileAtomic(this.file('cluster.json'), `${JSON.stringify({ format: FORMAT, ...membership })}\n`, PRIVATE);
+    await this.#write('cluster.json', `${JSON.stringify({ format: FORMAT, ...membership })}\n`);
   }
 
   /**
@@ -122,12 +123,25 @@ export class DataDir {
   /** The next start gets a higher number than this. */
   async rememberStart(start: number): Promise<void> {
     this.#start = Math.max(this.#start, start);
-    await writeFileAtomic(this.file('incarnation'), `${this.#start}\n`, PRIVATE);
+    await this.#write('incarnation', `${this.#start}\n`);
   }
 
   /** Written last: whoever sees it may use the API. */
   async writeNodeFile(file: NodeFile): Promise<void> {
-    await writeFileAtomic(this.file('node.json'), `${JSON.stringify(file, undefined, 2)}\n`, PRIVATE);
+    await this.#write('node.json', `${JSON.stringify(file, undefined, 2)}\n`);
+  }
+
+  /** What was there stays when it fails. */
+  async #write(name: string, text: string): Promise<void> {
+    try {
+      await writeFileAtomic(this.file(name), text, PRIVATE);
+    } catch (error) {
+      if (resourceBehind(error) !== 'disk') throw error;
+      throw new DataDirError(
+        'disk_full',
+        `the disk that holds ${this.path} is full: free some space, then start the node again`,
+      );
+    }
   }
 
   async release(): Promise<void> {

@@ -486,7 +486,7 @@ export type SessionRequest = {
 /** `withoutRoom`: alive nodes that could not take a copy for want of room, with what each said. */
 export type DropletCopies = { holders: NodeId[]; withoutRoom: { node: NodeId; reason: string }[] };
 
-/** Everything behind the API. Writes are acknowledged writes: they resolve once another alive member holds them too, or at once when there is none. */
+/** Everything behind the API. Writes are acknowledged writes: they resolve once another alive member holds them too, or at once when there is none with room. */
 export interface NodeService {
   readonly self: { id: NodeId; name: string; version: string; pid: number; dataDir: string };
   readonly cluster: ClusterId;

@@ -36,13 +36,22 @@ export class Replicator {
   readonly #log: Log;
   /** Members that are not known to be dead, this node left out: a suspect may well be alive when this node is not. */
   readonly #others: () => NodeId[];
+  /** Told of what could not be kept. */
+  readonly #failed: (error: unknown) => void;
   readonly #underWay = new Set<Promise<unknown>>();
 
-  constructor(options: { store: ReplicatedStore; gossip: Gossip; log: Log; others: () => NodeId[] }) {
+  constructor(options: {
+    store: ReplicatedStore;
+    gossip: Gossip;
+    log: Log;
+    others: () => NodeId[];
+    failed?: (error: unknown) => void;
+  }) {
     this.#store = options.store;
     this.#gossip = options.gossip;
     this.#log = options.log;
     this.#others = options.others;
+    this.#failed = options.failed ?? (() => {});
     this.#gossip.handle('desired.hold', (payload, from) => this.#hold(payload, from));
     this.#gossip.on({
       connected: () => {},
@@ -54,6 +63,7 @@ export class Replicator {
   }
 
   /**
+   * Stands alone when there is no other, or the disks of all others are full.
    * Fails with ChangeRejected (nothing changed), StoreError (nothing changed) or NotReplicatedError (kept here).
    * @returns the nodes known to hold the change, this one first.
    */
@@ -84,20 +94,22 @@ export class Replicator {
       const leftMs = deadlineMs - performance.now();
       if (leftMs <= 0) throw new NotReplicatedError(others.length);
       const first = await this.#firstToHold(others, payload, Math.min(leftMs, HOLD_TIMEOUT_MS));
+      // Or nothing could be deleted, drained or moved that would make room.
+      if (first === 'allFull') return { heldBy: [self] };
       if (first !== undefined) return { heldBy: [self, first] };
       await new Promise((resolve) => setTimeout(resolve, HOLD_RETRY_MS));
     }
   }
 
-  /** Undefined when none of them holds it within the time. */
-  async #firstToHold(nodes: NodeId[], payload: unknown, timeoutMs: number): Promise<NodeId | undefined> {
+  /** `allFull`: each of them answers that its disk is full. Undefined when none holds it within the time for other reasons. */
+  async #firstToHold(nodes: NodeId[], payload: unknown, timeoutMs: number): Promise<NodeId | 'allFull' | undefined> {
     const asked = nodes.map(async (node) => {
       const reply = await this.#gossip.request(node, 'desired.hold', payload, { timeoutMs });
       if ((reply as { held?: unknown } | undefined)?.held !== true)
         throw new Error(`${node} could not hold the change`);
       return node;
     });
-    return Promise.any(asked).catch(() => undefined);
+    return Promise.any(asked).catch(({ errors }: AggregateError) => (errors.every(isDiskFull) ? 'allFull' : undefined));
   }
 
   async #hold(payload: unknown, from: NodeId): Promise<{ held: boolean }> {
@@ -105,21 +117,32 @@ export class Replicator {
     if (!isTextList(changes) || !isTextList(heads))
       throw new Error('desired.hold: changes and heads should be lists of text');
     const bytes = changes.map((text) => new Uint8Array(Buffer.from(text, 'base64')));
-    await this.#receive(bytes, from);
+    // Whoever asks is told of a full disk, and does not wait for this node.
+    await this.#receive(bytes, from, isDiskFull);
     if (!this.#store.has(heads)) await this.#gossip.syncDesired(from);
     return { held: this.#store.has(heads) };
   }
 
-  async #receive(changes: Uint8Array[], from: NodeId): Promise<void> {
+  /** Fails only as `isTold` says. */
+  async #receive(
+    changes: Uint8Array[],
+    from: NodeId,
+    isTold: (error: unknown) => boolean = () => false,
+  ): Promise<void> {
     try {
       const { missing, quarantined } = await this.#store.receive(changes);
       for (const { hash, reason } of quarantined) this.#log.warn('desired.change_quarantined', { from, hash, reason });
       if (missing) await this.#gossip.syncDesired(from);
     } catch (error) {
       this.#log.warn('desired.receive_failed', { from, error });
+      this.#failed(error);
+      if (isTold(error)) throw error;
     }
   }
 }
+
+/** As the store of the node says it, here or there. */
+const isDiskFull = (error: unknown): boolean => (error as { code?: unknown } | undefined)?.code === 'disk_full';
 
 /** Lists in one message; a write is one change, the bound is for strangers to the protocol. */
 const LIST_MAX = 1_000;

@@ -1,7 +1,7 @@
 // The LogStore port: each app's recent lines on this node, in files that rotate, written in batches behind a bounded
 // buffer. Losing lines is counted and said; it never holds up the daemon's thread or grows without bound.
 
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type AppId, asAppId, type NodeId } from '../../crdt/ids.ts';
 import { idProblem } from '../../crdt/limits.ts';
@@ -37,6 +37,8 @@ type AppLog = {
   pending: string[];
   pendingBytes: number;
   dropped: number;
+  /** The last write did not succeed. */
+  failing: boolean;
   /** Undefined until the first write. */
   fileBytes: number | undefined;
   timer: NodeJS.Timeout | undefined;
@@ -140,6 +142,7 @@ class FileLogStore implements PacedLogStore {
       pending: [],
       pendingBytes: 0,
       dropped: 0,
+      failing: false,
       fileBytes: undefined,
       timer: undefined,
       writing: Promise.resolve(),
@@ -171,11 +174,14 @@ class FileLogStore implements PacedLogStore {
     app.dropped = 0;
     try {
       if (batch !== '') await this.#appendToFile(app, Buffer.from(batch));
+      app.failing = false;
     } catch (error) {
-      this.#log.warn('logs.write_failed', {
-        app: app.app,
-        error: error instanceof Error ? error.message : String(error),
-      });
+      // Said once, not for every batch of a disk that stays full: the daemon's own log may be on it too.
+      if (!app.failing) {
+        const message = error instanceof Error ? error.message : String(error);
+        this.#log.warn('logs.write_failed', { app: app.app, error: message });
+      }
+      app.failing = true;
       app.fileBytes = undefined;
     } finally {
       this.#pendingBytes -= pendingBytes;
@@ -202,7 +208,14 @@ class FileLogStore implements PacedLogStore {
       }
       app.fileBytes = 0;
     }
-    await writeFile(current, batch, { flag: 'a', mode: 0o600 });
+    const { fileBytes } = app;
+    try {
+      await writeFile(current, batch, { flag: 'a', mode: 0o600 });
+    } catch (error) {
+      // Half a line would take the first one that fits again with it.
+      await truncate(current, fileBytes).catch(() => {});
+      throw error;
+    }
     app.fileBytes += batch.length;
   }
 

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DataDir } from '../../node/data-dir.ts';
+import { run } from '../../scripts/local-cluster.ts';
 
 let folder: string;
 
@@ -64,6 +65,27 @@ describe('the lock of a data directory', () => {
     const taken = DataDir.lock(folder);
     daemon.kill('SIGKILL');
     await (await taken).release();
+  });
+});
+
+describe('a data directory on a full disk', () => {
+  afterEach(() => run(['umount', '-q', folder]));
+
+  it('is said to be full, and the files that were there stay', async () => {
+    expect(await run(['mount', '-t', 'tmpfs', '-o', 'size=64k,nr_inodes=8', 'peer-test', folder])).toMatchObject({
+      code: 0,
+    });
+    const dir = await DataDir.lock(folder);
+    expect(await dir.nextStart()).toBe(1);
+    await expect(writeFile(join(folder, 'filler'), Buffer.alloc(1024 * 1024))).rejects.toThrow('ENOSPC');
+    await expect(dir.nextStart()).rejects.toMatchObject({
+      code: 'disk_full',
+      message: `the disk that holds ${folder} is full: free some space, then start the node again`,
+    });
+    expect(await readFile(join(folder, 'incarnation'), 'utf8')).toBe('1\n');
+    await rm(join(folder, 'filler'));
+    expect(await dir.nextStart()).toBe(2);
+    await dir.release();
   });
 });
 

@@ -38,6 +38,8 @@ function replicatorOf(answers: (node: NodeId) => Promise<unknown>) {
 const silence = (): Promise<never> => new Promise(() => {});
 const refusal = (): Promise<never> => Promise.reject(new Error('refused'));
 
+const full = (): Promise<never> => Promise.reject(Object.assign(new Error('full'), { code: 'disk_full' }));
+
 describe('an acknowledged write', () => {
   it('is held by the first other member that has it on disk', async () => {
     const { replicator } = replicatorOf((node) => (node === c ? Promise.resolve({ held: true }) : silence()));
@@ -63,6 +65,22 @@ describe('an acknowledged write', () => {
     state.others = [];
     await vi.advanceTimersByTimeAsync(2_000);
     expect(outcome).toEqual({ heldBy: [self] });
+  });
+
+  it('stands alone at once when the disks of all others are full', async () => {
+    const { replicator } = replicatorOf(full);
+    expect(await replicator.write([], author)).toEqual({ heldBy: [self] });
+  });
+
+  it('is not acknowledged by a member with a full disk, and waits for another that may have room', async () => {
+    let refusals = 2;
+    const { replicator } = replicatorOf((node) => {
+      if (node === b) return full();
+      return refusals-- > 0 ? refusal() : Promise.resolve({ held: true });
+    });
+    const written = replicator.write([], author);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(await written).toEqual({ heldBy: [self, c] });
   });
 
   it('is asked for again while a member that refused may be alive', async () => {

@@ -1,6 +1,6 @@
 // The log store: order, rotation, the end of a long log, followers, and what happens when there is too much.
 
-import { appendFile, readdir, stat } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type AppId, asAppId } from '../../crdt/ids.ts';
@@ -9,6 +9,7 @@ import type { LogLine } from '../../node/ports.ts';
 import { LOG_LINE_BYTES_MAX } from '../../node/runtime/lines.ts';
 import { FOLLOW_LINES_MAX } from '../../node/runtime/logfollow.ts';
 import { createLogStore, LOG_FILES_KEPT, type PacedLogStore } from '../../node/runtime/logs.ts';
+import { run } from '../../scripts/local-cluster.ts';
 import { silent, type TestNode, testNode } from './harness.ts';
 
 const app = asAppId('3f0c5a52-0000-4000-8000-000000000001');
@@ -146,5 +147,36 @@ describe('log store', () => {
       await expect(logs.tail(asAppId(id), 1)).rejects.toThrow('not an app id');
     }
     expect(await logs.apps()).toEqual([]);
+  });
+});
+
+describe('a log store on a full disk', () => {
+  it('loses what does not fit, says so once, and goes on with whole lines when there is room', async () => {
+    const node = await testNode();
+    const small = join(node.dataDir, 'logs');
+    await mkdir(small);
+    const warnings: string[] = [];
+    const log = { ...silent, warn: (event: string) => void warnings.push(event) };
+    expect(await run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'peer-test', small])).toMatchObject({ code: 0 });
+    const logs = createLogStore({ ...node, log });
+    const say = (text: string) => logs.append({ app, source: 'APP', stream: 'out', text });
+    const texts = async () => (await logs.tail(app, 10)).map(({ text }) => text);
+    try {
+      say('before');
+      expect(await texts()).toEqual(['before']);
+      await expect(writeFile(join(small, 'filler'), Buffer.alloc(1024 * 1024))).rejects.toThrow('ENOSPC');
+      for (let round = 0; round < 3; round++) {
+        for (let line = 0; line < 40; line++) say(`lost ${'x'.repeat(200)}`);
+        expect(await texts()).toEqual(['before']);
+      }
+      expect(warnings).toEqual(['logs.write_failed']);
+      await rm(join(small, 'filler'));
+      say('after');
+      expect(await texts()).toEqual(['before', 'after']);
+    } finally {
+      await logs.close();
+      await run(['umount', small]);
+      await node.dispose();
+    }
   });
 });
