@@ -15,6 +15,7 @@ import { ChunkFrames } from '../../node/blobs/chunk-frames.ts';
 import { BlobError } from '../../node/blobs/errors.ts';
 import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from '../../node/core/explain.ts';
 import type { ReportedCandidate } from '../../node/core/feasibility.ts';
+import { fullOf, type Pressure } from '../../node/core/pressure.ts';
 import { slotsOf } from '../../node/core/slots.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
 import type {
@@ -61,6 +62,8 @@ export class MemoryNode implements NodeService {
   /** What an instance uses; the processor as often as its index says. */
   used: { memoryBytes: number; cpu: number } | undefined;
   stagedStack = 'debian12';
+  /** By name of the node. */
+  readonly pressures = new Map<string, Pressure[]>();
   /** Nodes that take no copy of a droplet. */
   withoutRoom: DropletCopies['withoutRoom'] = [];
   /** Set to make the next pushes images. */
@@ -168,6 +171,8 @@ export class MemoryNode implements NodeService {
       stacks: ['debian12'],
       runtimes: ['process'],
       labels: {},
+      pressure: this.pressures.get(node.name) ?? [],
+      disk: { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
       memoryBytes: NODE_MEMORY_BYTES,
       load: 0.25,
       instances: node.instances,
@@ -214,7 +219,8 @@ export class MemoryNode implements NodeService {
   }
 
   #start(app: AppView, slot: Slot): void {
-    const alive = this.#nodes.filter((node) => node.status === 'alive');
+    const isFull = (name: string): boolean => fullOf({ pressure: this.pressures.get(name) ?? [] }).length > 0;
+    const alive = this.#nodes.filter((node) => node.status === 'alive' && !isFull(node.name));
     const node = alive[slot.index % alive.length];
     if (node === undefined || app.memoryBytes > NODE_MEMORY_BYTES) return;
     const fate = this.fate(slot, app.release!.version);

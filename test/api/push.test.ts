@@ -1,7 +1,8 @@
 import { describe, expect, it, vi } from 'vitest';
+import { asNodeId } from '../../crdt/ids.ts';
 import { uploadOf } from '../../node/api/upload.ts';
 import { eventsOf, testApi } from './client.ts';
-import { StagingFailure, tokenOf } from './memory-node.ts';
+import { MemoryNode, StagingFailure, tokenOf } from './memory-node.ts';
 
 describe('a push', () => {
   it('stages, replicates, releases and starts, and answers what runs', async () => {
@@ -29,6 +30,22 @@ describe('a push', () => {
       by: 'the-developer',
       changes: [{ change: 'createApp' }, { change: 'addRelease' }],
     });
+  });
+
+  it('warns of what runs out where it is staged, and of nodes without room for the droplet', async () => {
+    const { developer, node } = testApi(new MemoryNode({ nodes: ['alpha', 'beta', 'gamma'] }));
+    node.pressures.set('alpha', [{ resource: 'disk', level: 'low', free: 3 * 1024 ** 3, total: 64 * 1024 ** 3 }]);
+    node.pressures.set('beta', [{ resource: 'disk', level: 'full', free: 0, total: 64 * 1024 ** 3 }]);
+    node.withoutRoom = [{ node: asNodeId('12D3KooWbeta'), reason: 'no space left' }];
+    const { events } = await developer.push('hello');
+    const warnings = events.flatMap(({ text }) => (String(text).startsWith('warning: ') ? [text] : []));
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /^warning: alpha has little room left on its disk \(3 GiB of 64 GiB free\): free space on alpha/,
+      ),
+      'warning: only 3 nodes hold the droplet, beta has no room for a copy: no space left',
+    ]);
+    expect(events.at(-1)).toMatchObject({ type: 'done' });
   });
 
   it('gives a new app the routes asked for, or none', async () => {
@@ -324,29 +341,37 @@ describe('an upload', () => {
 });
 
 describe('a roll-out', () => {
-  it('fails when no node can take a slot, and says why each refuses', async () => {
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
-    try {
-      const { developer } = testApi();
-      const pushing = developer.push('hello', { memoryBytes: 4 * 1024 ** 3 });
-      let ended = false;
-      void pushing.then(() => {
-        ended = true;
-      });
-      while (!ended) {
-        await vi.advanceTimersByTimeAsync(1_000);
-        await new Promise((resolve) => setImmediate(resolve));
+  it.each([
+    ['memory', 4 * 1024 ** 3, 'has 1024M of memory free, 4096M is needed'],
+    ['inodes', 64 * 1024 ** 2, 'has no inodes left on its disk (10 of 1000 free)'],
+  ] as const)(
+    'fails when no node can take a slot for want of %s, and says why each refuses',
+    async (resource, memoryBytes, why) => {
+      vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+      try {
+        const { developer, node } = testApi();
+        for (const name of resource === 'inodes' ? ['alpha', 'beta'] : []) {
+          node.pressures.set(name, [{ resource, level: 'full', free: 10, total: 1000 }]);
+        }
+        const pushing = developer.push('hello', { memoryBytes });
+        let ended = false;
+        void pushing.then(() => {
+          ended = true;
+        });
+        while (!ended) {
+          await vi.advanceTimersByTimeAsync(1_000);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        expect((await pushing).events.at(-1)).toEqual({
+          type: 'failed',
+          code: 'insufficient_resources',
+          message: `insufficient resources: no node can take web/0: alpha ${why}; beta ${why}`,
+        });
+      } finally {
+        vi.useRealTimers();
       }
-      expect((await pushing).events.at(-1)).toEqual({
-        type: 'failed',
-        code: 'insufficient_resources',
-        message:
-          'insufficient resources: no node can take web/0: alpha has 1024M of memory free, 4096M is needed; beta has 1024M of memory free, 4096M is needed',
-      });
-    } finally {
-      vi.useRealTimers();
-    }
-  });
+    },
+  );
 
   it('ends when nothing happens for longer than the health timeout allows', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });

@@ -39,6 +39,25 @@ describe('status and nodes', () => {
     });
   });
 
+  it('says of nodes what they run out of, and what to do', async () => {
+    const { viewer, node } = testApi();
+    node.pressures.set('beta', [
+      { resource: 'disk', level: 'full', free: 12 * 1024 ** 2, total: 64 * 1024 ** 2 },
+      { resource: 'memory', level: 'low', free: 300 * 1024 ** 2, total: 8 * 1024 ** 3 },
+    ]);
+    node.pressures.set('alpha', [{ resource: 'descriptors', level: 'low', free: 100, total: 1024 }]);
+    const { body } = await viewer.get('/v1/nodes');
+    expect(body[0].disk).toEqual({ freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 });
+    expect(body[1].pressure[0]).toMatchObject({ resource: 'disk', level: 'full', free: 12 * 1024 ** 2 });
+    const { warnings } = (await viewer.get('/v1/status')).body;
+    expect(warnings).toEqual([
+      'beta has no room left on its disk (12 MiB of 64 MiB free), so it takes no new instances: free space on beta, start it with a smaller --blobs, or move its instances away: peer nodes drain beta',
+      'alpha has few file descriptors left (100 of 1024 free): raise the limit of open files on alpha (ulimit -n, LimitNOFILE=, fs.file-max), or peer nodes drain alpha',
+      'beta has little memory left (300 MiB of 8 GiB free): end what else runs on beta, start it with a smaller --memory, or move its instances away: peer nodes drain beta',
+    ]);
+    expect(body[1].pressure[0].warning).toBe(warnings[0]);
+  });
+
   it('drains, labels and removes a node by name or id', async () => {
     const { admin, node } = testApi();
     expect((await admin.post('/v1/nodes/beta/drain')).body).toEqual({ heldBy: 2 });

@@ -408,6 +408,12 @@ describe('nodes and people', () => {
       { name: 'alpha', status: 'alive', runtimes: ['process'], instances: 0, address: '10.0.0.1' },
       { name: 'beta' },
     ]);
+    cli.node.pressures.set('beta', [{ resource: 'disk', level: 'full', free: 12 * 1024 ** 2, total: 64 * 1024 ** 2 }]);
+    const told = 'beta has no room left on its disk (12 MiB of 64 MiB free), so it takes no new instances: ';
+    expect((await cli.run(['nodes'])).stdout).toContain(`\n\n${told}`);
+    expect((await cli.run(['nodes'])).stdout).toMatch(/DISK FREE/);
+    expect((await cli.run(['status'])).stdout).toContain(`warning    ${told}`);
+    cli.node.pressures.clear();
     await cli.json(['nodes', 'drain', 'beta']);
     expect((await cli.run(['nodes'])).stdout).toMatch(/beta +alive, draining/);
     await cli.json(['nodes', 'undrain', 'beta']);
