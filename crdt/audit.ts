@@ -1,7 +1,7 @@
 // The message of an Automerge change: who made which named changes, as compact JSON that anyone may read. It names things,
 // and never holds a value of the environment, a command or a hash. The messages together are the audit log.
 
-import type { ChangeAuthor, NamedChange } from './change.ts';
+import type { AppSettings, ChangeAuthor, NamedChange } from './change.ts';
 import { checkedRoute } from './checks.ts';
 import { AUTHOR_LENGTH_MAX, oneLine, REASON_LENGTH_MAX, TIME_MS_MAX } from './limits.ts';
 import type { DesiredView } from './view.ts';
@@ -83,9 +83,15 @@ function details(change: NamedChange, view: DesiredView): Record<string, unknown
     case 'createApp':
       return { name: change.name, routes: shown(change.routes.map(checkedRoute)), env: shown(Object.keys(change.env)) };
     case 'configureApp':
-      return { settings: { ...change.settings, health: change.settings.health?.kind } };
+      return { ...shownSettings(change.settings), ...(change.scale && { scale: change.scale }) };
     case 'addRelease':
-      return { release: change.release.id, description: oneLine(change.release.description, REASON_LENGTH_MAX) };
+      return {
+        release: change.release.id,
+        description: oneLine(change.release.description, REASON_LENGTH_MAX),
+        ...(change.settings && shownSettings(change.settings)),
+        ...(change.env && { env: shown(Object.keys(change.env)) }),
+        ...(change.scale && { scale: change.scale }),
+      };
     case 'failRelease':
       return { release: change.release, reason: oneLine(change.reason, REASON_LENGTH_MAX) };
     case 'rollback': {
@@ -107,6 +113,8 @@ function details(change: NamedChange, view: DesiredView): Record<string, unknown
       return {};
   }
 }
+
+const shownSettings = (settings: AppSettings) => ({ settings: { ...settings, health: settings.health?.kind } });
 
 const shown = (names: readonly string[]): string[] =>
   names.length <= NAMES_SHOWN_MAX

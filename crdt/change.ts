@@ -44,17 +44,36 @@ export type NamedChange =
       routes: string[];
       stopped: boolean;
     }
-  | { change: 'configureApp'; app: AppId; settings: AppSettings }
-  /** Becomes the current release, numbered one above the highest; carries the app's env. Old releases beyond RELEASES_KEPT_MAX go. */
-  | { change: 'addRelease'; app: AppId; release: NewRelease }
-  | { change: 'failRelease'; app: AppId; release: ReleaseId; reason: string }
-  /** A new release with the droplet, processes and env of an earlier one. */
-  | { change: 'rollback'; app: AppId; to: ReleaseId; release: ReleaseId }
   /**
-   * Changes the app's env. When the app has a release, a new one with the new env is made under the id given; without an id
-   * the next release carries it.
+   * Where the app has a release, and what its instances have is changed (memory, disk, health), a release is made of it under
+   * the id given, so that it is called off when they do not become ready; a scale given too goes with it. Else it holds
+   * at once, whatever becomes of any release.
    */
-  | { change: 'setEnv'; app: AppId; set: Record<string, string>; unset: string[]; release?: ReleaseId }
+  | {
+      change: 'configureApp';
+      app: AppId;
+      settings: AppSettings;
+      scale?: Record<string, number>;
+      release?: ReleaseId;
+    }
+  /**
+   * Becomes the current release, numbered one above the highest; carries what the app has, with what is given here changed:
+   * when the release fails, that is refused with it. Old releases beyond RELEASES_KEPT_MAX go.
+   */
+  | {
+      change: 'addRelease';
+      app: AppId;
+      release: NewRelease;
+      settings?: AppSettings;
+      env?: Record<string, string>;
+      scale?: Record<string, number>;
+    }
+  | { change: 'failRelease'; app: AppId; release: ReleaseId; reason: string }
+  /** A new release with the droplet, processes, env and settings of an earlier one; the scale stays. */
+  | { change: 'rollback'; app: AppId; to: ReleaseId; release: ReleaseId }
+  /** Changes the app's env. When the app has a release, a new one with the new env is made under the id given. */
+  | { change: 'setEnv'; app: AppId; set: Record<string, string>; unset: string[]; release: ReleaseId }
+  /** Holds at once, whatever becomes of any release. */
   | { change: 'scaleApp'; app: AppId; scale: Record<string, number> }
   | { change: 'setStopped'; app: AppId; stopped: boolean }
   | { change: 'restartApp'; app: AppId }

@@ -3,13 +3,14 @@
 import { Counter } from '@automerge/automerge';
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { checkedRoute } from './checks.ts';
+import { changed, healthFields, setApart, settingsOf, writeConfig } from './config.ts';
 import { type Draft, drop, increment, mapIn, put, putMap } from './draft.ts';
 import type { AppId, ReleaseId } from './ids.ts';
+import { same } from './in-force.ts';
 import {
   DESCRIPTION_LENGTH_MAX,
   DISK_BYTES_DEFAULT,
   HEALTH_KIND_DEFAULT,
-  HEALTH_PATH_DEFAULT,
   HEALTH_TIMEOUT_MS_DEFAULT,
   MAX_SURGE_DEFAULT,
   MAX_UNAVAILABLE_DEFAULT,
@@ -21,8 +22,8 @@ import {
   STRATEGY_DEFAULT,
 } from './limits.ts';
 import { CLAIM_SEPARATOR } from './read-apps.ts';
-import type { AppDoc, HealthDoc, ImageDoc, ReleaseDoc } from './schema.ts';
-import type { AppView, DesiredView, ReleaseView } from './view.ts';
+import type { AppDoc, ImageDoc, ReleaseDoc } from './schema.ts';
+import type { AppConfig, AppView, DesiredView, ReleaseView } from './view.ts';
 
 type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
 type Applied = { author: ChangeAuthor; view: DesiredView };
@@ -32,17 +33,16 @@ export const appEffects = {
   createApp,
   configureApp,
   addRelease: (doc: Draft, change: Of<'addRelease'>, { author, view }: Applied): void => {
-    const { app, appDoc } = find(doc, view, change.app);
-    const description = oneLine(change.release.description, DESCRIPTION_LENGTH_MAX);
-    addRelease(appDoc, app, change.release.id, { ...change.release, description, env: app.env, ...stamp(app, author) });
+    const found = find(doc, view, change.app);
+    const { settings = {}, env, scale } = change;
+    const config = changed(found.app, { ...settings, env: { ...found.app.env, ...env }, scale: scale ?? {} });
+    addRelease(found, author, { ...change.release, config });
   },
   failRelease,
   rollback,
   setEnv,
-  scaleApp: (doc: Draft, change: Of<'scaleApp'>, { view }: Applied): void => {
-    const scale = mapIn(find(doc, view, change.app).appDoc, 'scale');
-    for (const [type, count] of Object.entries(change.scale)) put(scale, type, count);
-  },
+  scaleApp: (doc: Draft, change: Of<'scaleApp'>, { view }: Applied): void =>
+    setApart(find(doc, view, change.app), { scale: change.scale }),
   setStopped: (doc: Draft, change: Of<'setStopped'>, { view }: Applied): void =>
     put(find(doc, view, change.app).appDoc, 'stopped', change.stopped),
   restartApp: (doc: Draft, change: Of<'restartApp'>, { view }: Applied): void =>
@@ -55,7 +55,9 @@ export const appEffects = {
 };
 
 /** An app that validation has seen. */
-function find(doc: Draft, view: DesiredView, id: AppId): { app: AppView; appDoc: AppDoc } {
+type Found = { app: AppView; appDoc: AppDoc };
+
+function find(doc: Draft, view: DesiredView, id: AppId): Found {
   return { app: view.apps.get(id)!, appDoc: mapIn(doc, 'apps')[id]! };
 }
 
@@ -81,54 +83,57 @@ function createApp(doc: Draft, change: Of<'createApp'>, { author }: Applied): vo
   for (const route of change.routes) claimRoute(doc, change.app, checkedRoute(route), author);
 }
 
-function configureApp(doc: Draft, change: Of<'configureApp'>, { view }: Applied): void {
-  const { app, appDoc } = find(doc, view, change.app);
-  const { memoryBytes, diskBytes, strategy, partition, maxUnavailable, maxSurge, health } = change.settings;
-  if (memoryBytes !== undefined) put(appDoc, 'memoryBytes', memoryBytes);
-  if (diskBytes !== undefined) put(appDoc, 'diskBytes', diskBytes);
-  if (strategy !== undefined) put(appDoc, 'strategy', strategy);
-  if (partition !== undefined) put(appDoc, 'partition', partition);
-  if (maxUnavailable !== undefined) put(appDoc, 'maxUnavailable', maxUnavailable);
-  if (maxSurge !== undefined) put(appDoc, 'maxSurge', maxSurge);
-  if (health === undefined) return;
-  const wanted = healthFields(health);
-  const same =
-    wanted.kind === app.health.kind && wanted.path === app.health.path && wanted.timeoutMs === app.health.timeoutMs;
-  // As a whole: the kind of one edit with the path of another would be a check that nobody asked for.
-  if (!same) putMap(appDoc, 'health', wanted);
+function configureApp(doc: Draft, change: Of<'configureApp'>, { author, view }: Applied): void {
+  const found = find(doc, view, change.app);
+  const { app } = found;
+  const given = { ...change.settings, ...(change.scale && { scale: change.scale }) };
+  const config = changed(app, given);
+  const ofInstances = INSTANCE_SETTINGS.filter(([key]) => !same(config[key], app[key]));
+  if (ofInstances.length === 0 || app.release === undefined || change.release === undefined) {
+    setApart(found, given);
+    return;
+  }
+  const description = `set ${ofInstances.map(([, name]) => name).join(', ')}`;
+  addRelease(found, author, { ...contentOf(app.release), id: change.release, description, config });
 }
 
-const healthFields = ({ kind, path, timeoutMs }: HealthDoc) => ({
-  kind,
-  path: path ?? HEALTH_PATH_DEFAULT,
-  timeoutMs,
-});
+/** What a running instance keeps as it was started with. */
+const INSTANCE_SETTINGS = [
+  ['memoryBytes', 'memory'],
+  ['diskBytes', 'disk'],
+  ['health', 'health'],
+] as const;
 
-/** What a release made now gets: the number after the highest, also after that of a failed one. */
-const stamp = (app: AppView, author: ChangeAuthor) => ({
-  version: (app.releases.at(-1)?.version ?? 0) + 1,
-  createdAtMs: author.atMs,
-  createdBy: author.by,
-});
+type Made = Pick<ReleaseDoc, 'droplet' | 'image' | 'buildpack' | 'processes' | 'description'> & {
+  id: ReleaseId;
+  config: AppConfig;
+};
 
-function addRelease(appDoc: AppDoc, app: AppView, id: ReleaseId, release: Omit<ReleaseDoc, 'failed'>): void {
+/** Makes a release that ships the config, and the current one of it. */
+function addRelease({ app, appDoc }: Found, author: ChangeAuthor, made: Made): void {
   const releases = mapIn(appDoc, 'releases');
-  putMap(releases, id, {
-    version: release.version,
-    createdAtMs: release.createdAtMs,
-    createdBy: release.createdBy,
-    description: release.description,
+  writeConfig(appDoc, made.config, app);
+  // One that an older version made says nothing of its settings: what it runs with now is what a failure returns to.
+  const running = app.release === undefined ? undefined : releases[app.release.id];
+  if (running !== undefined && running.settings === undefined) putMap(running, 'settings', settingsOf(app));
+  putMap(releases, made.id, {
+    // The number after the highest, also after that of a failed one.
+    version: (app.releases.at(-1)?.version ?? 0) + 1,
+    createdAtMs: author.atMs,
+    createdBy: author.by,
+    description: oneLine(made.description, DESCRIPTION_LENGTH_MAX),
     droplet: {
-      digest: release.droplet.digest,
-      sizeBytes: release.droplet.sizeBytes,
-      stack: release.droplet.stack,
+      digest: made.droplet.digest,
+      sizeBytes: made.droplet.sizeBytes,
+      stack: made.droplet.stack,
     },
-    ...(release.image === undefined ? {} : { image: imageFields(release.image) }),
-    buildpack: release.buildpack,
-    processes: release.processes,
-    env: release.env,
+    ...(made.image === undefined ? {} : { image: imageFields(made.image) }),
+    buildpack: made.buildpack,
+    processes: made.processes,
+    env: { ...made.config.env },
+    settings: settingsOf(made.config),
   });
-  put(appDoc, 'currentRelease', id);
+  put(appDoc, 'currentRelease', made.id);
   // The one that runs until now is kept whatever its age: it is what the new one falls back to.
   const droppable = app.releases.filter((one) => one.id !== app.release?.id);
   const surplus = app.releases.length + 1 - RELEASES_KEPT_MAX;
@@ -144,32 +149,33 @@ function failRelease(doc: Draft, change: Of<'failRelease'>, { author, view }: Ap
 }
 
 function rollback(doc: Draft, change: Of<'rollback'>, { author, view }: Applied): void {
-  const { app, appDoc } = find(doc, view, change.app);
+  const found = find(doc, view, change.app);
+  const { app } = found;
   const earlier = app.releases.find((release) => release.id === change.to)!;
-  // The environment goes back too, or the next push would bring back what the rollback undid.
-  writeEnv(appDoc, app, earlier.env);
-  addRelease(appDoc, app, change.release, {
-    ...contentOf(earlier),
-    description: `rollback to v${earlier.version}`,
-    env: earlier.env,
-    ...stamp(app, author),
-  });
+  // The environment and the settings go back too, or the next push would bring back what the rollback undid. How many
+  // instances there are was never a release's alone to say.
+  const config = changed(app, { ...earlier.settings, env: earlier.env, scale: app.scale });
+  const description = `rollback to v${earlier.version}`;
+  addRelease(found, author, { ...contentOf(earlier), id: change.release, description, config });
 }
 
 function setEnv(doc: Draft, change: Of<'setEnv'>, { author, view }: Applied): void {
-  const { app, appDoc } = find(doc, view, change.app);
+  const found = find(doc, view, change.app);
+  const { app, appDoc } = found;
   const kept = Object.entries(app.env).filter(([key]) => !change.unset.includes(key));
-  const env = { ...Object.fromEntries(kept), ...change.set };
-  const changed = writeEnv(appDoc, app, env);
-  if (!changed || app.release === undefined || change.release === undefined) return;
-  const names = [...Object.keys(change.set), ...change.unset].sort().join(', ');
-  addRelease(appDoc, app, change.release, {
-    ...contentOf(app.release),
-    description: oneLine(`env: ${names}`, DESCRIPTION_LENGTH_MAX),
-    env,
-    ...stamp(app, author),
-  });
+  const config = changed(app, { env: { ...Object.fromEntries(kept), ...change.set } });
+  if (sameEnv(config.env, app.env)) return;
+  if (app.release === undefined) {
+    writeConfig(appDoc, config, app);
+    return;
+  }
+  const description = `env: ${[...Object.keys(change.set), ...change.unset].sort().join(', ')}`;
+  addRelease(found, author, { ...contentOf(app.release), id: change.release, description, config });
 }
+
+const sameEnv = (a: AppConfig['env'], b: AppConfig['env']): boolean =>
+  Object.keys(a).length === Object.keys(b).length &&
+  Object.keys(a).every((key) => Object.hasOwn(b, key) && a[key] === b[key]);
 
 const contentOf = ({ droplet, image, buildpack, processes }: ReleaseView) => ({
   droplet,
@@ -179,16 +185,6 @@ const contentOf = ({ droplet, image, buildpack, processes }: ReleaseView) => ({
 });
 
 const imageFields = ({ id, ref, ownCommand }: ImageDoc) => ({ id, ref, ownCommand });
-
-/** Makes the app's environment what is given, key by key, so that other keys set apart survive; says whether it differed. */
-function writeEnv(appDoc: AppDoc, app: AppView, env: Readonly<Record<string, string>>): boolean {
-  const envDoc = mapIn(appDoc, 'env');
-  const gone = Object.keys(app.env).filter((key) => !Object.hasOwn(env, key));
-  const set = Object.entries(env).filter(([key, value]) => app.env[key] !== value);
-  for (const key of gone) drop(envDoc, key);
-  for (const [key, value] of set) put(envDoc, key, value);
-  return gone.length + set.length > 0;
-}
 
 function deleteApp(doc: Draft, { app }: Of<'deleteApp'>): void {
   drop(mapIn(doc, 'apps'), app);

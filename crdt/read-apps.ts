@@ -2,60 +2,21 @@
 // of readView.
 
 import { type AppId, asAppId } from './ids.ts';
+import { configInForce } from './in-force.ts';
 import {
   APPS_MAX,
-  DISK_BYTES_DEFAULT,
-  DISK_BYTES_MAX,
-  DISK_BYTES_MIN,
-  HEALTH_KIND_DEFAULT,
-  HEALTH_KINDS,
-  HEALTH_PATH_DEFAULT,
-  HEALTH_TIMEOUT_MS_DEFAULT,
-  HEALTH_TIMEOUT_MS_MAX,
-  HEALTH_TIMEOUT_MS_MIN,
-  healthPathProblem,
-  INSTANCES_MAX,
   idProblem,
-  MAX_SURGE_DEFAULT,
-  MAX_SURGE_MAX,
-  MAX_SURGE_MIN,
-  MAX_UNAVAILABLE_DEFAULT,
-  MAX_UNAVAILABLE_MAX,
-  MAX_UNAVAILABLE_MIN,
-  MEMORY_BYTES_DEFAULT,
-  MEMORY_BYTES_MAX,
-  MEMORY_BYTES_MIN,
   nameProblem,
   normaliseRoute,
-  PARTITION_DEFAULT,
-  PARTITION_MODES,
-  PROCESS_TYPES_MAX,
-  processTypeProblem,
   RESTART_COUNT_MAX,
   ROUTES_PER_APP_MAX,
-  STRATEGIES,
-  STRATEGY_DEFAULT,
   TIME_MS_MAX,
-  WEB_INSTANCES_DEFAULT,
 } from './limits.ts';
-import { readEnv } from './read-env.ts';
+import { readConfig } from './read-config.ts';
 import { readReleases, releaseToRun } from './read-releases.ts';
-import {
-  anyText,
-  choice,
-  type Entries,
-  entries,
-  entriesIn,
-  field,
-  flag,
-  integer,
-  integerIn,
-  isMap,
-  optionalText,
-  record,
-} from './read-values.ts';
+import { anyText, entries, entriesIn, field, flag, integerIn, isMap, optionalText } from './read-values.ts';
 import type { Place } from './record-problems.ts';
-import type { AppView, Conflict, HealthView } from './view.ts';
+import type { AppView, Conflict } from './view.ts';
 
 /** Separates route and app id in the key of a claim; stands in neither. */
 export const CLAIM_SEPARATOR = ' ';
@@ -94,38 +55,16 @@ function appProblem(id: string, doc: unknown): string | undefined {
 
 function readApp(id: AppId, doc: unknown, routes: readonly string[], place: Place): AppView {
   const releases = readReleases(entriesIn(doc, 'releases', place), place.in('releases'));
+  const release = releaseToRun(releases, optionalText(field(doc, 'currentRelease')));
   return {
     id,
     name: anyText(field(doc, 'name')) ?? '',
     ownsName: true,
     createdAtMs: integerIn(doc, 'createdAtMs', TIME, place),
     stopped: flag(doc, 'stopped', place),
-    scale: readScale(entriesIn(doc, 'scale', place), place.in('scale')),
-    memoryBytes: integerIn(
-      doc,
-      'memoryBytes',
-      { min: MEMORY_BYTES_MIN, max: MEMORY_BYTES_MAX, default: MEMORY_BYTES_DEFAULT },
-      place,
-    ),
-    diskBytes: integerIn(
-      doc,
-      'diskBytes',
-      { min: DISK_BYTES_MIN, max: DISK_BYTES_MAX, default: DISK_BYTES_DEFAULT },
-      place,
-    ),
-    env: readEnv(entriesIn(doc, 'env', place), place.in('env')),
-    health: readHealth(field(doc, 'health'), place.in('health')),
-    strategy: choice(doc, 'strategy', { choices: STRATEGIES, default: STRATEGY_DEFAULT }, place),
-    partition: choice(doc, 'partition', { choices: PARTITION_MODES, default: PARTITION_DEFAULT }, place),
-    maxUnavailable: integerIn(
-      doc,
-      'maxUnavailable',
-      { min: MAX_UNAVAILABLE_MIN, max: MAX_UNAVAILABLE_MAX, default: MAX_UNAVAILABLE_DEFAULT },
-      place,
-    ),
-    maxSurge: integerIn(doc, 'maxSurge', { min: MAX_SURGE_MIN, max: MAX_SURGE_MAX, default: MAX_SURGE_DEFAULT }, place),
+    ...configInForce(readConfig(doc, place), release, releases),
     restartCount: integerIn(doc, 'restartCount', { max: RESTART_COUNT_MAX, default: 0 }, place),
-    release: releaseToRun(releases, optionalText(field(doc, 'currentRelease'))),
+    release,
     releases,
     routes,
   };
@@ -200,40 +139,4 @@ function decideRoutes(
     for (const loser of losers) conflicts.push({ kind: 'route', route, winner: winner.app, loser: loser.app });
   }
   return routes;
-}
-
-function readScale(docs: Entries, place: Place): Record<string, number> {
-  const scale = record<number>([['web', WEB_INSTANCES_DEFAULT]]);
-  let types = 0;
-  for (const [type, count] of docs) {
-    const at = place.in(type);
-    const problem = processTypeProblem(type) ?? tooMany(types);
-    if (problem !== undefined) {
-      at.leftOut(problem);
-      continue;
-    }
-    types++;
-    scale[type] = integer(count, { max: INSTANCES_MAX, default: type === 'web' ? WEB_INSTANCES_DEFAULT : 0 }, at);
-  }
-  return scale;
-}
-
-const tooMany = (types: number): string | undefined =>
-  types < PROCESS_TYPES_MAX ? undefined : `at most ${PROCESS_TYPES_MAX} process types are allowed`;
-
-function readHealth(doc: unknown, place: Place): HealthView {
-  if (doc !== undefined && !isMap(doc)) place.replaced('must be a map');
-  const path = field(doc, 'path') === undefined ? HEALTH_PATH_DEFAULT : anyText(field(doc, 'path'));
-  const problem = healthPathProblem(path);
-  if (problem !== undefined) place.in('path').replaced(problem);
-  return {
-    kind: choice(doc, 'kind', { choices: HEALTH_KINDS, default: HEALTH_KIND_DEFAULT }, place),
-    path: problem === undefined && path !== undefined ? path : HEALTH_PATH_DEFAULT,
-    timeoutMs: integerIn(
-      doc,
-      'timeoutMs',
-      { min: HEALTH_TIMEOUT_MS_MIN, max: HEALTH_TIMEOUT_MS_MAX, default: HEALTH_TIMEOUT_MS_DEFAULT },
-      place,
-    ),
-  };
 }

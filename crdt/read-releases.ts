@@ -16,6 +16,7 @@ import {
   TIME_MS_MAX,
   TITLE_LENGTH_MAX,
 } from './limits.ts';
+import { readReleaseSettings } from './read-config.ts';
 import { readEnv } from './read-env.ts';
 import { anyText, type Entries, entriesIn, field, flag, integerIn, isMap, line, record } from './read-values.ts';
 import type { Place } from './record-problems.ts';
@@ -70,6 +71,7 @@ function readRelease(id: string, doc: unknown, place: Place): ReleaseView {
     buildpack: line(doc, 'buildpack', { lengthMax: TITLE_LENGTH_MAX, default: '' }, place),
     processes: readProcesses(entriesIn(doc, 'processes', place), place.in('processes')),
     env: readEnv(entriesIn(doc, 'env', place), place.in('env')),
+    ...readReleaseSettings(field(doc, 'settings'), place.in('settings')),
     failed: readFailure(field(doc, 'failed'), place.in('failed')),
   };
 }

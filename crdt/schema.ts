@@ -65,6 +65,10 @@ export type InviteDoc = {
 
 export type RouteClaimDoc = { createdAtMs: number };
 
+/**
+ * Its own fields hold what was asked for last; a reader takes the value of the release that runs where only failed releases
+ * shipped what stands here (in-force.ts), and the next change writes that back.
+ */
 export type AppDoc = {
   name: string;
   createdAtMs: number;
@@ -98,6 +102,11 @@ export type ImageDoc = {
   ownCommand: boolean;
 };
 
+export type ReleaseSettingsDoc = Pick<
+  AppDoc,
+  'scale' | 'memoryBytes' | 'diskBytes' | 'health' | 'strategy' | 'partition' | 'maxUnavailable' | 'maxSurge'
+>;
+
 export type ReleaseDoc = {
   /** v1, v2…; two releases made apart may share a number, then the id orders them. */
   version: number;
@@ -113,5 +122,10 @@ export type ReleaseDoc = {
   processes: Record<string, string>;
   /** The app's environment as it was when the release was made. */
   env: Record<string, string>;
+  /**
+   * The app's other settings as the release ships them; absent where an older version made it. What is set without a
+   * release (a scale, a strategy) is set in every release that has not failed, too: it goes with none of them.
+   */
+  settings?: ReleaseSettingsDoc;
   failed?: { reason: string; atMs: number };
 };

@@ -52,11 +52,22 @@ type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kin
 export const appRules = {
   createApp: validateNewApp,
   configureApp: (view: DesiredView, change: Of<'configureApp'>): void => {
-    knownApp(view, change.app);
+    const app = knownApp(view, change.app);
     checkSettings(change.settings);
+    if (change.scale !== undefined) checkScale(change.scale, app);
+    if (change.release !== undefined) freshRelease(app, change.release);
   },
-  addRelease: (view: DesiredView, change: Of<'addRelease'>): void =>
-    checkRelease(knownApp(view, change.app), change.release),
+  addRelease: (view: DesiredView, change: Of<'addRelease'>): void => {
+    const app = knownApp(view, change.app);
+    checkRelease(app, change.release);
+    if (change.settings !== undefined) checkSettings(change.settings);
+    if (change.env !== undefined) {
+      checkEnv(change.env);
+      checkEnv({ ...app.env, ...change.env });
+    }
+    // The release may bring the process types that are scaled with it.
+    if (change.scale !== undefined) checkScale(change.scale, app, change.release.processes);
+  },
   failRelease: (view: DesiredView, change: Of<'failRelease'>): void => {
     knownRelease(knownApp(view, change.app), change.release);
     checkText('reason', change.reason, Number.MAX_SAFE_INTEGER);
@@ -148,12 +159,16 @@ function checkSettings(settings: AppSettings): void {
 }
 
 /** A process type that the app's release does not have cannot be scaled up; down to 0 it can, to clean up. */
-function checkScale(scale: Record<string, number>, app: AppView | undefined): void {
+function checkScale(
+  scale: Record<string, number>,
+  app: AppView | undefined,
+  processes: Readonly<Record<string, string>> = app?.release?.processes ?? {},
+): void {
   if (!isRecord(scale)) throw new ChangeRejected('invalid_value', 'scale: must be pairs of process type and number.');
   for (const [type, count] of Object.entries(scale)) {
     checkProcessType(type);
     checkInteger(`${type} instances`, count, { min: 0, max: INSTANCES_MAX });
-    const types = Object.keys(app?.release?.processes ?? {});
+    const types = Object.keys(processes);
     if (count > 0 && types.length > 0 && !types.includes(type)) {
       throw new ChangeRejected(
         'process_unknown',
@@ -236,7 +251,7 @@ function validateEnv(app: AppView, change: Of<'setEnv'>): void {
   }
   const kept = Object.entries(app.env).filter(([key]) => !change.unset.includes(key));
   checkEnv({ ...Object.fromEntries(kept), ...change.set });
-  if (change.release !== undefined) freshRelease(app, change.release);
+  freshRelease(app, change.release);
 }
 
 function validateMapping(view: DesiredView, change: Of<'mapRoute'>): void {

@@ -44,17 +44,12 @@ export type InviteView = {
   readonly usedBy: readonly NodeId[];
 };
 
-export type AppView = {
-  readonly id: AppId;
-  readonly name: string;
-  /** False when an older app of the same name exists: this one is shown, but cannot be addressed by name. */
-  readonly ownsName: boolean;
-  readonly createdAtMs: number;
-  readonly stopped: boolean;
+/** What an app runs with. Each release ships all of it, and what only a failed one shipped is not in force (in-force.ts). */
+export type AppConfig = {
+  readonly env: Readonly<Record<string, string>>;
   readonly scale: Readonly<Record<string, number>>;
   readonly memoryBytes: number;
   readonly diskBytes: number;
-  readonly env: Readonly<Record<string, string>>;
   readonly health: HealthView;
   readonly strategy: Strategy;
   readonly partition: PartitionMode;
@@ -62,6 +57,15 @@ export type AppView = {
   readonly maxUnavailable: number;
   /** Slots that may have their old and their new copy side by side; 0: the old one goes first where maxUnavailable allows. */
   readonly maxSurge: number;
+};
+
+export type AppView = AppConfig & {
+  readonly id: AppId;
+  readonly name: string;
+  /** False when an older app of the same name exists: this one is shown, but cannot be addressed by name. */
+  readonly ownsName: boolean;
+  readonly createdAtMs: number;
+  readonly stopped: boolean;
   readonly restartCount: number;
   /** What should run now: the current release, or the newest good one before it when it failed. Undefined: never released. */
   readonly release: ReleaseView | undefined;
@@ -87,6 +91,8 @@ export type ReleaseView = {
   readonly buildpack: string;
   readonly processes: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
+  /** What else the release ships; without what is not said in a release that an older version made. */
+  readonly settings?: Partial<Omit<AppConfig, 'env'>>;
   readonly failed: { readonly reason: string; readonly atMs: number } | undefined;
 };
 

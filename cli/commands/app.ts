@@ -5,6 +5,7 @@ import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
 import { formatAge, formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
+import { refusedText } from '../refused.ts';
 import { renderTable } from '../table.ts';
 
 export async function run({ args, client, output }: Context): Promise<void> {
@@ -40,6 +41,8 @@ export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours'
     `health     ${kind === 'http' ? `http:${path}` : kind}, ${timeoutMs / 1000} s to start`,
     `rollout    ${app.strategy}`,
     `partition  ${app.partition}`,
+    // A node of an older version says nothing of it.
+    ...(app.refused ?? []).map((one) => `refused    ${refusedText(one)}`),
   ];
   if (app.instances.length === 0) return [...lines, '', 'no instances'].join('\n');
   const table = renderTable<UsedInstance>(

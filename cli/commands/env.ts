@@ -3,6 +3,7 @@
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
 import { UsageError } from '../errors.ts';
+import { refusedText } from '../refused.ts';
 import { followRollout } from '../rollout.ts';
 import { rolloutText } from '../rollout-result.ts';
 import { parseName, parsePairs } from '../values.ts';
@@ -19,9 +20,11 @@ export async function run({ args, client, output }: Context): Promise<void> {
     }
     const shown = await answer((await client()).v1.apps[':name'].env.$get({ param: { name: first } }));
     output.result(shown, () =>
-      Object.entries(shown.env)
-        .map(([key, value]) => `${key}=${value ?? '(hidden from viewers)'}`)
-        .join('\n'),
+      [
+        ...Object.entries(shown.env).map(([key, value]) => `${key}=${value ?? '(hidden from viewers)'}`),
+        // As a comment: what is printed can be used as a .env file. A node of an older version says nothing of it.
+        ...(shown.refused ?? []).map((one) => `# refused: ${refusedText(one)}`),
+      ].join('\n'),
     );
     return;
   }

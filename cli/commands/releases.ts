@@ -30,10 +30,15 @@ export function releasesTable(
       { title: 'SIZE', cell: (one) => formatBytes(one.sizeBytes), align: 'right', importance: 0 },
       {
         title: 'WHY',
-        cell: (one) => (one.failed === null ? one.description : `${one.description}; ${one.failed.reason}`),
+        cell: (one) => (one.failed === null ? one.description : `${one.description}; ${refusal(one, one.failed)}`),
       },
     ],
     releases,
     width,
   );
+}
+
+/** A node of an older version does not say what was refused. */
+function refusal({ refused = [] }: Partial<ReleaseShape>, { reason }: { reason: string }): string {
+  return refused.length === 0 ? reason : `refused ${refused.join(', ')}: ${reason}`;
 }

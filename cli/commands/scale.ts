@@ -19,7 +19,7 @@ export async function run({ args, client, options, output }: Context): Promise<v
     ...(memory === undefined ? {} : { memoryBytes: parseSize(memory, '--memory', INSTANCE_MEMORY) }),
   };
   const connected = await client();
-  await answer(connected.v1.apps[':name'].scale.$post({ param: { name }, json }));
-  const result = await followRollout(connected, output, name);
+  const written = await answer(connected.v1.apps[':name'].scale.$post({ param: { name }, json }));
+  const result = await followRollout(connected, output, name, { release: written.releaseId });
   output.result(result, () => rolloutText(result));
 }

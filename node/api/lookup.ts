@@ -1,6 +1,6 @@
 // From what people write (names, ids, v3) to what the desired state holds, or a clear "there is no such thing".
 
-import { asInstanceId, asReleaseId } from '../../crdt/ids.ts';
+import { type AppId, asInstanceId, asReleaseId, type ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, NodeView, ReleaseView } from '../../crdt/view.ts';
 import { ApiError } from './errors.ts';
 import type { RolloutTarget } from './rollout-progress.ts';
@@ -37,6 +37,15 @@ export function releaseNamed(app: AppView, version: string): ReleaseView {
     throw new ApiError('not_found', `${app.name} has no release ${version}: see peer releases ${app.name}`);
   }
   return release;
+}
+
+/** What a write answers of the release that it was given an id for; nulls when none was made. */
+export function madeRelease(view: DesiredView, app: AppId, id: ReleaseId) {
+  const made = view.apps.get(app)?.releases.find((release) => release.id === id);
+  return {
+    release: made === undefined ? null : versionOf(made),
+    releaseId: made === undefined ? null : (id as string),
+  };
 }
 
 export function rolloutTarget(query: { release?: string | undefined; replaced?: string | undefined }): RolloutTarget {

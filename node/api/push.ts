@@ -66,10 +66,12 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   const target = now?.id ?? (existing === undefined ? appId : asAppId(randomUUID()));
   const release = asReleaseId(randomUUID());
   const changes: NamedChange[] = [
-    ...settingChanges(target, now, view, request, processes),
+    ...appChanges(target, now, view, request, processes),
     {
       change: 'addRelease',
       app: target,
+      // With the release, so that what was pushed is called off as a whole when it does not become ready.
+      ...(now === undefined ? {} : releasedWith(options, now, processes)),
       release: {
         id: release,
         description: 'push',
@@ -87,11 +89,6 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
       },
     },
   ];
-  // After the release: it may bring the process types that are scaled.
-  if (now !== undefined) {
-    const scale = scaleOf(options, processes);
-    if (Object.keys(scale).length > 0) changes.push({ change: 'scaleApp', app: target, scale });
-  }
   await service.write(changes, request.by);
   sink.send({ type: 'step', step: 'starting' });
   return followRollout(service, target, { release, replaced: undefined }, sink as EventSink<PushEvent>);
@@ -103,8 +100,8 @@ const count = (holders: number): string => (holders === 1 ? '1 node holds' : `${
 const warningsHere = (service: NodeService): string[] =>
   pressureWarnings({ members: service.observed().members.filter(({ id }) => id === service.self.id) });
 
-/** Everything that is written with the release: the whole app when it is new, else what the options change of it. */
-function settingChanges(
+/** What is written before the release: the whole app when it is new, else what the options change beside its instances. */
+function appChanges(
   app: AppId,
   existing: AppView | undefined,
   view: DesiredView,
@@ -129,13 +126,6 @@ function settingChanges(
     ];
   }
   const changes: NamedChange[] = [];
-  const settings = settingsOf(options, existing);
-  if (Object.keys(settings).length > 0) changes.push({ change: 'configureApp', app, settings });
-  const set = Object.entries(options.env ?? {}).filter(([key, value]) => existing.env[key] !== value);
-  if (set.length > 0) {
-    // Without a release of its own: the pushed one carries it, and nothing falls back to the old code with the new values.
-    changes.push({ change: 'setEnv', app, set: Object.fromEntries(set), unset: [] });
-  }
   if (routes !== undefined) {
     for (const route of existing.routes) {
       if (routes.length === 0) changes.push({ change: 'unmapRoute', app, route });
@@ -146,6 +136,18 @@ function settingChanges(
   }
   if (existing.stopped !== stopped) changes.push({ change: 'setStopped', app, stopped });
   return changes;
+}
+
+/** What the release changes of the app's configuration. */
+function releasedWith(options: PushOptions, existing: AppView, processes: Record<string, string>) {
+  const settings = settingsOf(options, existing);
+  const env = Object.entries(options.env ?? {}).filter(([key, value]) => existing.env[key] !== value);
+  const scale = scaleOf(options, processes);
+  return {
+    ...(Object.keys(settings).length === 0 ? {} : { settings }),
+    ...(env.length === 0 ? {} : { env: Object.fromEntries(env) }),
+    ...(Object.keys(scale).length === 0 ? {} : { scale }),
+  };
 }
 
 /** Routes the app shall have: those asked for, the default one of a new app; undefined: as they are. */

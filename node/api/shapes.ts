@@ -95,6 +95,8 @@ export type AppShape = {
   createdAtMs: number;
   /** False when an older app has the same name: this one cannot be addressed until one of them is deleted. */
   ownsName: boolean;
+  /** Changes called off since the release that runs was made, newest first. */
+  refused: RefusedShape[];
 };
 
 export type AppSummaryShape = {
@@ -121,6 +123,16 @@ export type ReleaseShape = {
   buildpack: string;
   processes: Record<string, string>;
   failed: { reason: string; atMs: number } | null;
+  /** Of one that failed: what it would have changed of the good one before it, such as `env KEY` or `memory`. */
+  refused: string[];
+};
+
+/** A change that was called off, because its release failed: what runs is as it was before. */
+export type RefusedShape = {
+  release: string;
+  /** What it would have changed, by name. */
+  keys: string[];
+  reason: string;
 };
 
 export type RouteShape = { route: string; app: string };
@@ -131,6 +143,8 @@ export type EnvShape = {
   app: string;
   /** Values are null for viewers, who may see the names only. */
   env: Record<string, string | null>;
+  /** Variables whose change was called off since the release that runs was made, newest first. */
+  refused: RefusedShape[];
 };
 
 export type StatusShape = {

@@ -1,6 +1,7 @@
 // How each shape that the API answers follows from the desired and the observed state. Pure.
 
 import type { NodeId } from '../../crdt/ids.ts';
+import { type Refusal, refusalOf, refusals } from '../../crdt/in-force.ts';
 import { problemText } from '../../crdt/record-problems.ts';
 import type { AppView, Conflict, DesiredView, ReleaseView, UserView } from '../../crdt/view.ts';
 import { pressureWarning } from '../core/pressure.ts';
@@ -12,6 +13,7 @@ import type {
   AppSummaryShape,
   InstanceShape,
   NodeShape,
+  RefusedShape,
   ReleaseShape,
   RolloutShape,
   RouteShape,
@@ -84,6 +86,7 @@ export function appShape(app: AppView, observed: ObservedView): AppShape {
     buildpack: app.release?.buildpack ?? null,
     createdAtMs: app.createdAtMs,
     ownsName: app.ownsName,
+    refused: refusedShapes(app),
   };
 }
 
@@ -133,6 +136,18 @@ export function urlsOf(routes: readonly string[], http: string | undefined): str
     });
 }
 
+/** Everything that a refused change was about; names, never values. */
+const namesOf = (refusal: Refusal | undefined): string[] =>
+  refusal === undefined ? [] : [...refusal.others, ...refusal.env.map((key) => `env ${key}`)];
+
+const refusedShapes = (app: AppView): RefusedShape[] =>
+  refusals(app).map((one) => ({ release: versionOf(one.release), keys: namesOf(one), reason: one.reason }));
+
+export const refusedEnvShapes = (app: AppView): RefusedShape[] =>
+  refusals(app)
+    .filter(({ env }) => env.length > 0)
+    .map(({ release, env, reason }) => ({ release: versionOf(release), keys: env, reason }));
+
 export function releaseShape(release: ReleaseView, app: AppView): ReleaseShape {
   return {
     release: versionOf(release),
@@ -146,6 +161,7 @@ export function releaseShape(release: ReleaseView, app: AppView): ReleaseShape {
     buildpack: release.buildpack,
     processes: { ...release.processes },
     failed: release.failed === undefined ? null : { ...release.failed },
+    refused: namesOf(refusalOf(release, app)),
   };
 }
 

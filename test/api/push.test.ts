@@ -68,7 +68,7 @@ describe('a push', () => {
       routes: ['hello.localhost', 'www.example.org'],
       health: { kind: 'port', timeoutMs: 5_000 },
     });
-    expect(node.writes.at(-1)!.changes.map(({ change }) => change)).toEqual(['configureApp', 'addRelease']);
+    expect(node.writes.at(-1)!.changes.map(({ change }) => change)).toEqual(['addRelease']);
     await developer.push('hello', { routes: [], env: { A: '2' }, start: false });
     const [app] = node.view().apps.values();
     expect(app).toMatchObject({ routes: [], env: { A: '2' }, stopped: true });

@@ -204,9 +204,11 @@ describe('apps', () => {
   it('replace their instances when the memory changes', async () => {
     const { developer, node } = testApi();
     await developer.push('hello');
-    await developer.post('/v1/apps/hello/scale', { memoryBytes: 128 * 1024 ** 2 });
+    const { body } = await developer.post('/v1/apps/hello/scale', { memoryBytes: 128 * 1024 ** 2 });
+    expect(body).toMatchObject({ release: 'v2' });
     const [app] = node.view().apps.values();
-    expect(app).toMatchObject({ memoryBytes: 128 * 1024 ** 2, restartCount: 1 });
+    expect(app).toMatchObject({ memoryBytes: 128 * 1024 ** 2, release: { version: 2, description: 'set memory' } });
+    expect(node.instances(app!.id)).toMatchObject([{ release: body.releaseId, memoryBytes: 128 * 1024 ** 2 }]);
   });
 });
 
@@ -232,8 +234,12 @@ describe('releases and environment', () => {
   it('show values to developers, and only names to viewers', async () => {
     const { developer, viewer } = testApi();
     await developer.push('hello', { env: { SECRET: 'hunter2' } });
-    expect((await developer.get('/v1/apps/hello/env')).body).toEqual({ app: 'hello', env: { SECRET: 'hunter2' } });
-    expect((await viewer.get('/v1/apps/hello/env')).body).toEqual({ app: 'hello', env: { SECRET: null } });
+    expect((await developer.get('/v1/apps/hello/env')).body).toEqual({
+      app: 'hello',
+      env: { SECRET: 'hunter2' },
+      refused: [],
+    });
+    expect((await viewer.get('/v1/apps/hello/env')).body).toMatchObject({ app: 'hello', env: { SECRET: null } });
     expect(JSON.stringify((await viewer.get('/v1/apps/hello')).body)).not.toContain('hunter2');
     expect(JSON.stringify((await viewer.get('/v1/apps/hello/releases')).body)).not.toContain('hunter2');
   });
@@ -248,6 +254,53 @@ describe('releases and environment', () => {
     expect((await developer.get('/v1/apps/hello/env')).body.env).toEqual({ B: '2' });
     expect((await developer.post('/v1/apps/hello/env', { unset: ['A'] })).status).toBe(404);
     expect((await developer.post('/v1/apps/hello/env', { set: { B: '2' } })).body).toMatchObject({ release: null });
+  });
+});
+
+describe('a change that was called off', () => {
+  it('is shown as refused, by name and with the reason, beside what the last good release has', async () => {
+    const { developer, viewer, node } = testApi();
+    await developer.push('hello', { env: { A: '1' } });
+    await developer.post('/v1/apps/hello/env', { set: { D: 'hunter2' }, unset: ['A'] });
+    await developer.post('/v1/apps/hello/scale', { memoryBytes: 64 * 1024 ** 2 });
+    const { id, releases } = [...node.view().apps.values()][0]!;
+    for (const { id: release } of releases.slice(1)) {
+      await node.write([{ change: 'failRelease', app: id, release, reason: 'exited with status 1' }], 'tests');
+    }
+    expect((await developer.get('/v1/apps/hello/env')).body).toEqual({
+      app: 'hello',
+      env: { A: '1' },
+      refused: [
+        { release: 'v3', keys: ['A', 'D'], reason: 'exited with status 1' },
+        { release: 'v2', keys: ['A', 'D'], reason: 'exited with status 1' },
+      ],
+    });
+    const { body: app } = await viewer.get('/v1/apps/hello');
+    expect(app).toMatchObject({ release: 'v1', memoryBytes: 256 * 1024 ** 2 });
+    expect(app.refused[0]).toEqual({
+      release: 'v3',
+      keys: ['memory', 'env A', 'env D'],
+      reason: 'exited with status 1',
+    });
+    expect(JSON.stringify(app)).not.toContain('hunter2');
+    const { body: shown } = await viewer.get('/v1/apps/hello/releases');
+    expect(shown.map((release: { refused: string[] }) => release.refused)).toEqual([
+      ['memory', 'env A', 'env D'],
+      ['env A', 'env D'],
+      [],
+    ]);
+    await developer.push('hello');
+    expect((await developer.get('/v1/apps/hello/env')).body).toEqual({ app: 'hello', env: { A: '1' }, refused: [] });
+  });
+
+  it('takes the scale with it that a push had asked for, and the next push keeps to what was', async () => {
+    const { developer, node } = testApi();
+    await developer.push('hello', { instances: 2 });
+    await developer.push('hello', { instances: 5, strategy: 'recreate' }, 'two');
+    const { id, release } = [...node.view().apps.values()][0]!;
+    await node.write([{ change: 'failRelease', app: id, release: release!.id, reason: 'x' }], 'tests');
+    await developer.push('hello', {}, 'three');
+    expect((await developer.get('/v1/apps/hello')).body).toMatchObject({ desired: { web: 2 }, strategy: 'rolling' });
   });
 });
 

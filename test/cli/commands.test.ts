@@ -357,7 +357,17 @@ describe('apps', () => {
     expect((await cli.run(['env', 'hello'])).stdout).toBe('A=1\nB=x=y\n');
     expect((await cli.run(['env', 'hello'], { role: 'viewer' })).stdout).not.toContain('x=y');
     expect(await cli.json(['env', 'unset', 'hello', 'A'])).toMatchObject({ release: 'v3' });
-    expect(await cli.json(['env', 'hello'])).toEqual({ app: 'hello', env: { B: 'x=y' } });
+    expect(await cli.json(['env', 'hello'])).toEqual({ app: 'hello', env: { B: 'x=y' }, refused: [] });
+  });
+
+  it('show a change that was called off as refused, and what runs as it was', async () => {
+    await cli.json(['push', folder, '--name', 'hello', '--env', 'A=1']);
+    await cli.json(['env', 'set', 'hello', 'D=hunter2']);
+    const { id, release } = [...cli.node.view().apps.values()][0]!;
+    await cli.node.write([{ change: 'failRelease', app: id, release: release!.id, reason: 'exit 1' }], 'tests');
+    expect((await cli.run(['env', 'hello'])).stdout).toBe('A=1\n# refused: v2 (D): exit 1\n');
+    expect((await cli.run(['app', 'hello'])).stdout).toContain('refused    v2 (env D): exit 1\n');
+    expect((await cli.run(['releases', 'hello'])).stdout).toMatch(/v2 +failed .* env: D; refused env D: exit 1\n/);
   });
 
   it('have routes', async () => {

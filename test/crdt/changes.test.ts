@@ -217,6 +217,16 @@ describe('releases', () => {
       buildpack: 'node',
       processes: { web: 'node server.js' },
       env: { A: '1' },
+      settings: {
+        scale: { web: 1 },
+        memoryBytes: 256 * 1024 ** 2,
+        diskBytes: 1024 ** 3,
+        health: { kind: 'port', path: '/', timeoutMs: 60_000 },
+        strategy: 'rolling',
+        partition: 'serve',
+        maxUnavailable: 1,
+        maxSurge: 1,
+      },
       failed: undefined,
     });
   });
@@ -276,12 +286,19 @@ describe('releases', () => {
     expect(document.write([setEnv({ A: '1' }, ['MISSING'], 3)], alice)).toBeUndefined();
   });
 
-  it('is carried by the next release when it makes none of its own', () => {
-    const { release: _, ...quiet } = setEnv({ A: '1' }) as Extract<NamedChange, { change: 'setEnv' }>;
-    const view = viewAfter(createApp(1), addRelease(1, 1), quiet, addRelease(1, 2));
-    expect(view.apps.get(app(1))?.releases.map((release) => [release.version, release.env])).toEqual([
-      [1, {}],
-      [2, { A: '1' }],
+  it('ships what is given with it, on top of what the app has', () => {
+    const push = addRelease(1, 2, { web: 'a', worker: 'b' }) as Extract<NamedChange, { change: 'addRelease' }>;
+    const view = viewAfter(createApp(1, { env: { B: '1' } }), addRelease(1, 1), {
+      ...push,
+      env: { A: '1' },
+      settings: { memoryBytes: 64 * 1024 ** 2 },
+      scale: { worker: 2 },
+    });
+    const shown = view.apps.get(app(1));
+    expect(shown).toMatchObject({ env: { A: '1', B: '1' }, memoryBytes: 64 * 1024 ** 2, scale: { web: 1, worker: 2 } });
+    expect(shown?.releases.map((release) => [release.version, release.env, release.settings?.memoryBytes])).toEqual([
+      [1, { B: '1' }, 256 * 1024 ** 2],
+      [2, { A: '1', B: '1' }, 64 * 1024 ** 2],
     ]);
   });
 

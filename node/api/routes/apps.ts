@@ -3,13 +3,13 @@
 import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
 import type { NamedChange } from '../../../crdt/change.ts';
-import { asAppId } from '../../../crdt/ids.ts';
+import { type AppId, asAppId, asReleaseId } from '../../../crdt/ids.ts';
 import { compareText } from '../../core/state.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
-import { appNamed, rolloutTarget } from '../lookup.ts';
+import { appNamed, madeRelease, rolloutTarget } from '../lookup.ts';
 import { settingsOf } from '../push.ts';
 import { followRollout } from '../rollout.ts';
 import { appShape, appSummaryShape, instancesOf, usageShape } from '../shaping.ts';
@@ -24,10 +24,18 @@ import {
   settingsBody,
 } from '../validate.ts';
 
+type Configuration = Extract<NamedChange, { change: 'configureApp' }>;
+
 export function appsRoutes({ service, log }: ApiContext) {
   const write = async (changes: NamedChange[], by: string) => {
     const { heldBy } = await service.write(changes, by);
     return { heldBy: heldBy.length };
+  };
+  /** `releaseId` is that of the release made of it; null when running instances are not concerned. */
+  const configure = async (app: AppId, given: Pick<Configuration, 'settings' | 'scale'>, by: string) => {
+    const release = asReleaseId(randomUUID());
+    const written = await write([{ change: 'configureApp', app, ...given, release }], by);
+    return { ...written, ...madeRelease(service.view(), app, release) };
   };
   return (
     new Hono<ApiEnv>()
@@ -68,7 +76,7 @@ export function appsRoutes({ service, log }: ApiContext) {
       .patch('/v1/apps/:name', requires('developer'), jsonBody(settingsBody), async (c) => {
         const app = appNamed(service.view(), c.req.param('name'));
         const settings = settingsOf(c.req.valid('json'), app);
-        return c.json(await write([{ change: 'configureApp', app: app.id, settings }], c.get('user').name));
+        return c.json(await configure(app.id, { settings }, c.get('user').name));
       })
       .delete('/v1/apps/:name', requires('developer'), async (c) => {
         const app = appNamed(service.view(), c.req.param('name'));
@@ -77,17 +85,16 @@ export function appsRoutes({ service, log }: ApiContext) {
       .post('/v1/apps/:name/scale', requires('developer'), jsonBody(scaleBody), async (c) => {
         const app = appNamed(service.view(), c.req.param('name'));
         const { scale, memoryBytes } = c.req.valid('json');
-        const changes: NamedChange[] = [];
-        if (scale !== undefined) changes.push({ change: 'scaleApp', app: app.id, scale });
-        if (memoryBytes !== undefined && memoryBytes !== app.memoryBytes) {
-          changes.push({ change: 'configureApp', app: app.id, settings: { memoryBytes } });
-          // Running instances keep the limits they were started with.
-          changes.push({ change: 'restartApp', app: app.id });
-        }
-        if (changes.length === 0 && memoryBytes === undefined) {
+        if (scale === undefined && memoryBytes === undefined) {
           throw new ApiError('bad_request', 'nothing to scale: give a number of instances or the memory');
         }
-        return c.json(await write(changes, c.get('user').name));
+        const by = c.get('user').name;
+        if (memoryBytes === undefined || memoryBytes === app.memoryBytes) {
+          const written =
+            scale === undefined ? { heldBy: 0 } : await write([{ change: 'scaleApp', app: app.id, scale }], by);
+          return c.json({ ...written, release: null, releaseId: null });
+        }
+        return c.json(await configure(app.id, { settings: { memoryBytes }, ...(scale && { scale }) }, by));
       })
       .post('/v1/apps/:name/stop', requires('developer'), async (c) => {
         const app = appNamed(service.view(), c.req.param('name'));

@@ -6,9 +6,9 @@ import { asReleaseId } from '../../../crdt/ids.ts';
 import { type ApiEnv, includesRole, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
-import { appNamed } from '../lookup.ts';
+import { appNamed, madeRelease } from '../lookup.ts';
 import type { EnvShape } from '../shapes.ts';
-import { versionOf } from '../shaping.ts';
+import { refusedEnvShapes } from '../shaping.ts';
 import { envBody, jsonBody } from '../validate.ts';
 
 export function envRoutes({ service }: ApiContext) {
@@ -19,7 +19,7 @@ export function envRoutes({ service }: ApiContext) {
         const mayRead = includesRole(c.get('user').role, 'developer');
         const keys = Object.keys(app.env).sort();
         const env = Object.fromEntries(keys.map((key) => [key, mayRead ? (app.env[key] ?? null) : null]));
-        return c.json<EnvShape>({ app: app.name, env });
+        return c.json<EnvShape>({ app: app.name, env, refused: refusedEnvShapes(app) });
       })
       /** `releaseId` is that of the release made of it; null when nothing changed or nothing was released yet. */
       .post('/v1/apps/:name/env', requires('developer'), jsonBody(envBody), async (c) => {
@@ -35,15 +35,7 @@ export function envRoutes({ service }: ApiContext) {
           [{ change: 'setEnv', app: app.id, set, unset, release: id }],
           c.get('user').name,
         );
-        const made = service
-          .view()
-          .apps.get(app.id)
-          ?.releases.find((release) => release.id === id);
-        return c.json({
-          heldBy: heldBy.length,
-          release: made === undefined ? null : versionOf(made),
-          releaseId: made === undefined ? null : (id as string),
-        });
+        return c.json({ heldBy: heldBy.length, ...madeRelease(service.view(), app.id, id) });
       })
   );
 }
