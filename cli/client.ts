@@ -74,7 +74,9 @@ export async function answer<A extends Answer>(pending: Promise<A>): Promise<Awa
 
 async function failureIn(response: Answer): Promise<CliError> {
   const { error } = (documentIn(response, await textOf(response)) ?? {}) as Partial<ErrorBody>;
-  return error === undefined ? notFromNode(response) : new CliError(error.code, error.message);
+  return error === undefined
+    ? notFromNode(response)
+    : new CliError(error.code, error.message, { mayHold: error.mayHold === true });
 }
 
 function documentIn(response: Answer, text: string): unknown {

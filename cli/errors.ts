@@ -3,10 +3,13 @@
 export class CliError extends Error {
   readonly code: string;
   readonly exitStatus: 1 | 2 = 1;
-  constructor(code: string, message: string, options?: ErrorOptions) {
+  /** What was asked for may have taken effect all the same, or do so later. */
+  readonly mayHold: boolean;
+  constructor(code: string, message: string, options: ErrorOptions & { mayHold?: boolean } = {}) {
     super(message, options);
     this.name = 'CliError';
     this.code = code;
+    this.mayHold = options.mayHold ?? false;
   }
 }
 

@@ -32,7 +32,8 @@ function fail(error: unknown, argv: readonly string[]): void {
   const text = error instanceof Error ? error.message : String(error);
   const message = known ? text : `unexpected failure: ${text}`;
   const output = createOutput({ json: argv.includes('--json') });
-  if (output.json) output.result({ error: { code, message } }, () => '');
+  const mayHold = known && error.mayHold ? { mayHold: true } : {};
+  if (output.json) output.result({ error: { code, message, ...mayHold } }, () => '');
   output.note(`${output.errorColours.red('peer:')} ${message.replace(/\s*\n\s*/g, ' ')}`);
   if (!known && process.env.PEER_DEBUG) console.error(error);
   process.exitCode = known ? error.exitStatus : 1;

@@ -47,7 +47,7 @@ export async function showEvents(
           progress.line(formatLogLine(event));
           break;
         case 'failed':
-          throw new CliError(event.code, event.message);
+          throw new CliError(event.code, event.message, { mayHold: event.mayHold === true });
         case 'done': {
           progress.end('done');
           const { type: _, ...result } = event;

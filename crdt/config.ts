@@ -4,7 +4,8 @@ import type { AppSettings } from './change.ts';
 import { drop, mapIn, putMap, stored } from './draft.ts';
 import { same } from './in-force.ts';
 import { HEALTH_PATH_DEFAULT } from './limits.ts';
-import { readConfig } from './read-apps.ts';
+import { readConfig } from './read-config.ts';
+import { Place, RecordProblems } from './record-problems.ts';
 import type { AppDoc, HealthDoc, ReleaseSettingsDoc } from './schema.ts';
 import type { AppConfig, AppView } from './view.ts';
 
@@ -47,7 +48,7 @@ export function changed(app: AppView, { env, scale, health, ...settings }: Given
  * asked for again, which must outlive a change made apart that clears it away.
  */
 export function writeConfig(appDoc: AppDoc, wanted: AppConfig, before: AppConfig): void {
-  const stands = readConfig(appDoc);
+  const stands = readConfig(appDoc, new Place(new RecordProblems(), 'apps'));
   writeMap(mapIn(appDoc, 'env'), wanted.env, [stands.env, before.env]);
   writeMap(mapIn(appDoc, 'scale'), wanted.scale, [stands.scale, before.scale]);
   for (const key of SCALARS) write(appDoc, key, wanted[key], [stands[key], before[key]]);

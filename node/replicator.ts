@@ -15,18 +15,30 @@ export type ReplicatedStore = {
   has(heads: string[]): boolean;
 };
 
-/** The change is on this node's disk, but no other alive member confirmed it in time. It spreads when one can be reached. */
+/**
+ * The change is on this node's disk, but no other alive member confirmed it in time. It is in force here, and spreads when
+ * one can be reached; when this node is lost before, so is the change. Doing it again is safe.
+ */
 export class NotReplicatedError extends Error {
   readonly code = 'not_replicated';
-  constructor(membersCount: number) {
+  /** What was asked for may have taken effect, or do so later. */
+  readonly mayHold = true;
+  constructor(membersCount: number, waitedMs: number) {
+    const members = membersCount === 1 ? 'the other member has not' : `none of ${membersCount} other members has`;
     super(
-      `the change is kept on this node, but none of ${membersCount} other members confirmed it within ${ACKNOWLEDGE_TIMEOUT_MS / 1000} s; it spreads when they can be reached (see: peer nodes)`,
+      `the change is kept on this node and may still take effect, but ${members} confirmed it within ${Math.round(waitedMs / 1000)} s: see peer nodes for who cannot be reached, and peer app or peer releases for what holds`,
     );
   }
 }
 
 const HOLD_TIMEOUT_MS = 2_000;
-const ACKNOWLEDGE_TIMEOUT_MS = 6_000;
+/** So long nobody may give a sign of life. */
+const SILENCE_MAX_MS = 6_000;
+/** However alive they are: less than clients wait, so that they hear what became of it. */
+const ACKNOWLEDGE_MAX_MS = 20_000;
+/** Of those that do not answer, so many are asked whether they are there at all. */
+const PROBED_MAX = 4;
+const PROBE_TIMEOUT_MS = 1_000;
 /** Before members that failed are asked again: what made them fail may end with the verdict that they are dead. */
 const HOLD_RETRY_MS = 100;
 
@@ -38,6 +50,7 @@ export class Replicator {
   readonly #others: () => NodeId[];
   /** Told of what could not be kept. */
   readonly #failed: (error: unknown) => void;
+  readonly #nowMs: () => number;
   readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(options: {
@@ -46,12 +59,15 @@ export class Replicator {
     log: Log;
     others: () => NodeId[];
     failed?: (error: unknown) => void;
+    /** Steady; only differences count. */
+    nowMs?: () => number;
   }) {
     this.#store = options.store;
     this.#gossip = options.gossip;
     this.#log = options.log;
     this.#others = options.others;
     this.#failed = options.failed ?? (() => {});
+    this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#gossip.handle('desired.hold', (payload, from) => this.#hold(payload, from));
     this.#gossip.on({
       connected: () => {},
@@ -86,30 +102,64 @@ export class Replicator {
     const heads = this.#store.heads();
     this.#gossip.publishChanges(written);
     const payload = { changes: written.map((change) => Buffer.from(change).toString('base64')), heads };
-    const deadlineMs = performance.now() + ACKNOWLEDGE_TIMEOUT_MS;
+    const startedAtMs = this.#nowMs();
+    let heardAtMs = startedAtMs;
     for (;;) {
       // Who was asked may have died meanwhile: alone, the write stands.
       const others = this.#others();
       if (others.length === 0) return { heldBy: [self] };
-      const leftMs = deadlineMs - performance.now();
-      if (leftMs <= 0) throw new NotReplicatedError(others.length);
-      const first = await this.#firstToHold(others, payload, Math.min(leftMs, HOLD_TIMEOUT_MS));
+      const askedAtMs = this.#nowMs();
+      if (askedAtMs - heardAtMs >= SILENCE_MAX_MS || askedAtMs - startedAtMs >= ACKNOWLEDGE_MAX_MS) {
+        throw new NotReplicatedError(others.length, askedAtMs - startedAtMs);
+      }
+      const leftMs = Math.min(SILENCE_MAX_MS - (askedAtMs - heardAtMs), HOLD_TIMEOUT_MS);
+      const { first, allFull, silent } = await this.#firstToHold(others, payload, leftMs);
       // Or nothing could be deleted, drained or moved that would make room.
-      if (first === 'allFull') return { heldBy: [self] };
+      if (allFull) return { heldBy: [self] };
       if (first !== undefined) return { heldBy: [self, first] };
+      // What this node was late itself is not the others' silence.
+      heardAtMs += Math.max(0, this.#nowMs() - askedAtMs - leftMs);
+      // One that is there, and only slow to write on its disk, is waited for.
+      if (await this.#isAnyThere(silent)) heardAtMs = this.#nowMs();
       await new Promise((resolve) => setTimeout(resolve, HOLD_RETRY_MS));
     }
   }
 
-  /** `allFull`: each of them answers that its disk is full. Undefined when none holds it within the time for other reasons. */
-  async #firstToHold(nodes: NodeId[], payload: unknown, timeoutMs: number): Promise<NodeId | 'allFull' | undefined> {
+  /**
+   * No `first` when none of them holds it within the time; `silent`: those that did not even refuse; `allFull`: each of them
+   * answers that its disk is full.
+   */
+  async #firstToHold(
+    nodes: NodeId[],
+    payload: unknown,
+    timeoutMs: number,
+  ): Promise<{ first?: NodeId; allFull: boolean; silent: NodeId[] }> {
+    const silent: NodeId[] = [];
     const asked = nodes.map(async (node) => {
-      const reply = await this.#gossip.request(node, 'desired.hold', payload, { timeoutMs });
-      if ((reply as { held?: unknown } | undefined)?.held !== true)
-        throw new Error(`${node} could not hold the change`);
-      return node;
+      try {
+        const reply = await this.#gossip.request(node, 'desired.hold', payload, { timeoutMs });
+        if ((reply as { held?: unknown } | undefined)?.held === true) return node;
+      } catch (error) {
+        if ((error as { code?: unknown }).code === 'timeout') silent.push(node);
+        throw error;
+      }
+      throw new Error(`${node} could not hold the change`);
     });
-    return Promise.any(asked).catch(({ errors }: AggregateError) => (errors.every(isDiskFull) ? 'allFull' : undefined));
+    try {
+      return { first: await Promise.any(asked), allFull: false, silent };
+    } catch (error) {
+      return { allFull: (error as AggregateError).errors.every(isDiskFull), silent };
+    }
+  }
+
+  async #isAnyThere(nodes: NodeId[]): Promise<boolean> {
+    const probes = nodes.slice(0, PROBED_MAX).map(async (node) => {
+      if ((await this.#gossip.probe(node, PROBE_TIMEOUT_MS)) !== 'ok') throw new Error(`${node} does not answer`);
+    });
+    return Promise.any(probes).then(
+      () => true,
+      () => false,
+    );
   }
 
   async #hold(payload: unknown, from: NodeId): Promise<{ held: boolean }> {

@@ -73,8 +73,8 @@ export function createApi(context: ApiContext) {
     }
     const failure = failureOf(error);
     if (failure !== undefined) {
-      const { status, code, message } = failure;
-      return c.json<ErrorBody>({ error: { code, message } }, status);
+      const { status, ...error } = failure;
+      return c.json<ErrorBody>({ error }, status);
     }
     const message = reportUnexpected(log, error, `${c.req.method} ${c.req.path}`);
     return c.json<ErrorBody>({ error: { code: 'internal', message } }, 500);

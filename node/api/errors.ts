@@ -11,6 +11,8 @@ const STATUS_BY_CODE = {
   unauthorized: 401,
   forbidden: 403,
   not_found: 404,
+  caller_gone: 408,
+  too_late: 408,
   push_in_progress: 409,
   name_ambiguous: 409,
   route_taken: 409,
@@ -33,6 +35,8 @@ const STATUS_BELOW: Record<string, ContentfulStatusCode> = {
   over_budget: 507,
   no_room: 507,
   disk_failed: 503,
+  not_replicated: 503,
+  droplet_not_replicated: 503,
   broken: 503,
   closed: 503,
 };
@@ -49,10 +53,11 @@ export class ApiError extends Error {
   }
 }
 
-export type Failure = { status: ContentfulStatusCode; code: string; message: string };
+/** `mayHold`: it failed, but what was asked for may have taken effect all the same, or do so later. */
+export type Failure = { status: ContentfulStatusCode; code: string; message: string; mayHold?: true };
 
 /** The one JSON shape of every error. */
-export type ErrorBody = { error: { code: string; message: string } };
+export type ErrorBody = { error: { code: string; message: string; mayHold?: true } };
 
 /**
  * What to tell the client; undefined for an unexpected error, whose message may hold anything and is only logged.
@@ -61,7 +66,8 @@ export type ErrorBody = { error: { code: string; message: string } };
 export function failureOf(error: unknown): Failure | undefined {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
   if (!/^[a-z][a-z0-9_]*$/.test(error.code)) return undefined;
-  return { status: statusOf(error.name, error.code), code: error.code, message: oneLine(error.message) };
+  const mayHold = 'mayHold' in error && error.mayHold === true ? { mayHold: true as const } : {};
+  return { status: statusOf(error.name, error.code), code: error.code, message: oneLine(error.message), ...mayHold };
 }
 
 function statusOf(name: string, code: string): ContentfulStatusCode {

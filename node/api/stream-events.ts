@@ -5,7 +5,8 @@ import type { RolloutShape } from './shapes.ts';
 
 export type PushStep = 'uploading' | 'staging' | 'replicating' | 'releasing' | 'starting';
 
-export type FailedEvent = { type: 'failed'; code: string; message: string };
+/** `mayHold`: what was asked for may have taken effect all the same, or do so later. */
+export type FailedEvent = { type: 'failed'; code: string; message: string; mayHold?: true };
 
 /** A roll-out. Ends with exactly one `done` or `failed`. */
 export type ProgressEvent =

@@ -16,9 +16,9 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** `answers` says for each node how a request to hold ends. */
+/** `answers` says for each node how a request to hold ends; those `there` answer a probe. */
 function replicatorOf(answers: (node: NodeId) => Promise<unknown>) {
-  const state = { others: [b, c], asked: [] as NodeId[] };
+  const state = { others: [b, c], asked: [] as NodeId[], there: [] as NodeId[], stoodStillMs: 0 };
   const gossip = {
     self,
     handle: () => {},
@@ -26,15 +26,23 @@ function replicatorOf(answers: (node: NodeId) => Promise<unknown>) {
     publishChanges: () => {},
     request: (node: NodeId, _method: string, _payload: unknown, { timeoutMs }: { timeoutMs: number }) => {
       state.asked.push(node);
-      const timeout = new Promise((_, reject) => setTimeout(() => reject(new Error('timeout')), timeoutMs));
+      const timeout = new Promise((_, reject) => setTimeout(() => reject(timedOut()), timeoutMs));
       return Promise.race([answers(node), timeout]);
     },
+    probe: async (node: NodeId) => (state.there.includes(node) ? 'ok' : 'timeout'),
   } as unknown as Gossip;
   const store = { write: async () => [new Uint8Array(1)], heads: () => ['h'] } as unknown as ReplicatedStore;
-  const replicator = new Replicator({ store, gossip, log, others: () => state.others });
+  const replicator = new Replicator({
+    store,
+    gossip,
+    log,
+    others: () => state.others,
+    nowMs: () => performance.now() + state.stoodStillMs,
+  });
   return { replicator, state };
 }
 
+const timedOut = () => Object.assign(new Error('no answer'), { code: 'timeout' });
 const silence = (): Promise<never> => new Promise(() => {});
 const refusal = (): Promise<never> => Promise.reject(new Error('refused'));
 
@@ -95,10 +103,43 @@ describe('an acknowledged write', () => {
     const { replicator } = replicatorOf(silence);
     const written = expect(replicator.write([], author)).rejects.toMatchObject({
       code: 'not_replicated',
-      message: expect.stringContaining('kept on this node, but none of 2 other members'),
+      mayHold: true,
+      message: expect.stringMatching(
+        /kept on this node and may still take effect, but none of 2 .* within 6 s: see peer/,
+      ),
     });
     await vi.advanceTimersByTimeAsync(6_500);
     await written;
+  });
+
+  it('waits for one that is slow to write on its disk, as long as it is there', async () => {
+    const { promise, resolve } = Promise.withResolvers<{ held: boolean }>();
+    const { replicator, state } = replicatorOf((node) => (node === b ? promise : silence()));
+    state.there = [b];
+    const written = replicator.write([], author);
+    await vi.advanceTimersByTimeAsync(15_000);
+    resolve({ held: true });
+    await vi.advanceTimersByTimeAsync(200);
+    expect(await written).toEqual({ heldBy: [self, b] });
+  });
+
+  it('does not wait for ever for one that is there and never holds it', async () => {
+    const { replicator, state } = replicatorOf(silence);
+    state.there = [c];
+    const written = expect(replicator.write([], author)).rejects.toMatchObject({ code: 'not_replicated' });
+    await vi.advanceTimersByTimeAsync(23_000);
+    await written;
+  });
+
+  it('does not count as the others’ silence what this node was late itself', async () => {
+    const { replicator, state } = replicatorOf(async () => {
+      if (state.stoodStillMs > 0) return { held: true };
+      state.stoodStillMs = 7_000;
+      throw timedOut();
+    });
+    const written = replicator.write([], author);
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect((await written).heldBy).toHaveLength(2);
   });
 
   it('is waited for by who ends the node', async () => {
