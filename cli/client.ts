@@ -45,18 +45,18 @@ export function createClient({ url, token, fingerprint }: Connection): Client {
     v1: hc<Api>(url, { fetch: fetchNode as typeof fetch }).v1,
     async *stream<E extends StreamEvent>(path: string, options: StreamOptions = {}) {
       const headers = { ...options.headers, ...authorization };
-      const response = await send(url + path, { ...options, headers }, fingerprint);
+      const response = await send(url + path, { ...options, headers, streams: true }, fingerprint);
       if (!response.ok) throw await failureIn(response);
       yield* readEvents<E>(response.body!);
     },
     upload<T>(path: string, body: Readable | Buffer) {
       const type = Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/gzip';
       const headers = { 'content-type': type, ...authorization };
-      return answer(send(url + path, { method: 'POST', headers, body }, fingerprint)) as Promise<T>;
+      return answer(send(url + path, { method: 'POST', headers, body, streams: true }, fingerprint)) as Promise<T>;
     },
     async duplex(path, options) {
       const headers = { ...options.headers, ...authorization };
-      const response = await send(url + path, { method: 'POST', ...options, headers }, fingerprint);
+      const response = await send(url + path, { method: 'POST', ...options, headers, streams: true }, fingerprint);
       if (!response.ok) throw await failureIn(response);
       return response.body!;
     },
@@ -92,5 +92,6 @@ const notFromNode = ({ status }: Answer): CliError =>
 
 const textOf = (response: Answer): Promise<string> =>
   response.text().catch((cause: unknown) => {
+    if (cause instanceof CliError) throw cause;
     throw new CliError('connection_lost', 'the connection to the node was lost: try again', { cause });
   });

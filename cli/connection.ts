@@ -41,6 +41,10 @@ export function apiUrl(text: string): string {
   } catch {
     throw new UsageError(`${text}: should be a URL such as http://127.0.0.1:7600`);
   }
+  // A word alone would be looked up as a host's name, which takes a while to fail.
+  if (withScheme !== text && url.port === '' && !/:443$/.test(text)) {
+    throw new UsageError(`${text}: should be a URL such as http://127.0.0.1:7600, or HOST:PORT`);
+  }
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     throw new UsageError(`${text}: should begin with http:// or https://`);
   }

@@ -7,22 +7,48 @@ import { isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { CliError } from './errors.ts';
+import { parseDuration } from './values.ts';
 
-/** Nodes send a sign of life every 10 s on streams, and answer everything else sooner. */
-const IDLE_TIMEOUT_MS = 60_000;
+/** For how long an answer is waited for unless PEER_TIMEOUT says otherwise. Nodes send a sign of life every 10 s on streams. */
+const TIMEOUT_DEFAULT_MS = 30_000;
+const TIMEOUT_RANGE = { min: '1s', max: '1h' };
+/** Four signs of life are missing by then. */
+const SILENCE_MIN_MS = 45_000;
+const SILENCE_LOOK_MS = 1_000;
+
+/** As the API reads it (node/api/wanted.ts). */
+const WANTED_FOR_HEADER = 'peer-wanted-for-ms';
 
 export type SendOptions = {
   method?: string;
   headers?: Record<string, string>;
   body?: string | Buffer | Readable;
   signal?: AbortSignal;
+  /**
+   * The answer, or the body, comes in parts: the time is that of silence. Else it is that until the answer is whole, and the
+   * node is told of it, so that it does not do afterwards what nobody waits for any more.
+   */
+  streams?: boolean;
 };
 
-/** Resolves with the head of the answer. Fails with CliError `unreachable`, `untrusted` or what the body failed with. */
+/** Fails with UsageError. */
+function timeoutMs(): number {
+  const given = process.env.PEER_TIMEOUT;
+  return given === undefined || given === '' ? TIMEOUT_DEFAULT_MS : parseDuration(given, 'PEER_TIMEOUT', TIMEOUT_RANGE);
+}
+
+/**
+ * Resolves with the head of the answer. Fails with CliError `unreachable`, `no_answer`, `untrusted` or what the body failed
+ * with; the body of the answer fails with `no_answer` too.
+ */
 export function send(url: string, options: SendOptions, fingerprint: string | undefined): Promise<Response> {
   const target = new URL(url);
-  const { method = 'GET', headers = {}, body, signal } = options;
+  const { method = 'GET', body, signal, streams = false } = options;
+  const waitMs = streams ? Math.max(timeoutMs(), SILENCE_MIN_MS) : timeoutMs();
+  const headers = { ...options.headers, [WANTED_FOR_HEADER]: String(waitMs) };
   return new Promise((resolve, reject) => {
+    let answering: IncomingMessage | undefined;
+    let limit: NodeJS.Timeout | undefined;
     const requestOptions: RequestOptions = {
       method,
       headers,
@@ -32,6 +58,9 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
         : {}),
     };
     const onResponse = (message: IncomingMessage) => {
+      answering = message;
+      if (streams) onSilence(message, waitMs, giveUp);
+      else message.once('close', () => clearTimeout(limit));
       // Whatever is still being sent is of no use to a node that has refused.
       if ((message.statusCode ?? 500) >= 400 && body instanceof Readable) body.destroy();
       resolve(responseOf(message));
@@ -40,8 +69,17 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
       target.protocol === 'https:'
         ? httpsRequest(target, requestOptions, onResponse)
         : httpRequest(target, requestOptions, onResponse);
-    sent.setTimeout(IDLE_TIMEOUT_MS, () => {
-      sent.destroy(new CliError('unreachable', `the node at ${target.origin} has not answered for 60 s: try again`));
+    const giveUp = () => {
+      const error = noAnswer(target.origin, waitMs, { method, answering: answering !== undefined });
+      // The connection ends with it, by which the node knows that nobody waits any more.
+      sent.destroy(error);
+      answering?.destroy(error);
+    };
+    // As long as the body goes out, or nothing has been answered yet; what follows is onSilence's.
+    if (streams) sent.setTimeout(waitMs, () => answering ?? giveUp());
+    else limit = setTimeout(giveUp, waitMs);
+    sent.once('close', () => {
+      if (answering === undefined) clearTimeout(limit);
     });
     // After the answer has begun this only says that the rest of the upload is not wanted any more.
     sent.on('error', (error) => reject(explain(error, target.origin)));
@@ -53,6 +91,32 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
       body.pipe(sent);
     } else sent.end(body);
   });
+}
+
+/** Counts what comes in alone: what this side sends goes into the buffers of a frozen node, too. */
+function onSilence(message: IncomingMessage, waitMs: number, giveUp: () => void): void {
+  let bytesRead = -1;
+  let heardAtMs = performance.now();
+  const timer = setInterval(() => {
+    const nowMs = performance.now();
+    // While whoever reads the answer takes its time, nothing is read from the connection either.
+    if (message.socket.bytesRead !== bytesRead || message.isPaused()) {
+      bytesRead = message.socket.bytesRead;
+      heardAtMs = nowMs;
+    } else if (nowMs - heardAtMs >= waitMs) giveUp();
+  }, SILENCE_LOOK_MS);
+  message.once('close', () => clearInterval(timer));
+}
+
+function noAnswer(origin: string, waitedMs: number, { method, answering }: { method: string; answering: boolean }) {
+  const seconds = waitedMs / 1000;
+  const what = answering
+    ? `${origin} has been silent for ${seconds} s`
+    : `no answer from ${origin} within ${seconds} s`;
+  const hint = 'is its daemon frozen, or its machine overloaded? (PEER_TIMEOUT=60s waits longer)';
+  const mayHold = method !== 'GET';
+  const doubt = mayHold ? '; what was asked for may have been done' : '';
+  return new CliError('no_answer', `${what}: ${hint}${doubt}`, { mayHold });
 }
 
 function responseOf(message: IncomingMessage): Response {

@@ -9,6 +9,9 @@ import { Place, RecordProblems } from './record-problems.ts';
 import type { AppDoc, HealthDoc, ReleaseSettingsDoc } from './schema.ts';
 import type { AppConfig, AppView } from './view.ts';
 
+/** What is wrong with a record is said where views are read. */
+const NOWHERE = new Place(new RecordProblems(), 'apps');
+
 export type Given = AppSettings & Partial<Pick<AppConfig, 'env' | 'scale'>>;
 
 const SCALARS = ['memoryBytes', 'diskBytes', 'strategy', 'partition', 'maxUnavailable', 'maxSurge'] as const;
@@ -48,7 +51,7 @@ export function changed(app: AppView, { env, scale, health, ...settings }: Given
  * asked for again, which must outlive a change made apart that clears it away.
  */
 export function writeConfig(appDoc: AppDoc, wanted: AppConfig, before: AppConfig): void {
-  const stands = readConfig(appDoc, new Place(new RecordProblems(), 'apps'));
+  const stands = readConfig(appDoc, NOWHERE);
   writeMap(mapIn(appDoc, 'env'), wanted.env, [stands.env, before.env]);
   writeMap(mapIn(appDoc, 'scale'), wanted.scale, [stands.scale, before.scale]);
   for (const key of SCALARS) write(appDoc, key, wanted[key], [stands[key], before[key]]);
@@ -60,7 +63,7 @@ export function writeConfig(appDoc: AppDoc, wanted: AppConfig, before: AppConfig
 
 /** Sets what goes with no release: whichever of those that have not failed runs in the end, it is as set here. */
 export function setApart({ app, appDoc }: { app: AppView; appDoc: AppDoc }, given: Given): void {
-  writeGiven(appDoc, given, readConfig(appDoc), app);
+  writeGiven(appDoc, given, readConfig(appDoc, NOWHERE), app);
   for (const { id, failed, settings: ships } of app.releases) {
     const settingsDoc = appDoc.releases[id]?.settings;
     if (failed === undefined && ships !== undefined && settingsDoc !== undefined) {

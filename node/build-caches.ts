@@ -41,7 +41,7 @@ export class BuildCaches implements CachePeers {
       stack: local.stack,
       version: await local.cacheVersion(appIn(payload)),
     }));
-    gossip.handle('cache.pack', (payload) => local.packCache(appIn(payload)));
+    gossip.handle('cache.pack', (payload) => local.packCache(appIn(payload)), { whileWanted: true });
   }
 
   bringNewer: CachePeers['bringNewer'] = async (app, { version, signal }) => {

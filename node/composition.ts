@@ -45,6 +45,7 @@ import { Sessions } from './sessions.ts';
 import { stageWith } from './stage-with.ts';
 import { hostStack } from './staging/stack.ts';
 import { createStager } from './staging/stager.ts';
+import { Standstill } from './standstill.ts';
 import { Trouble } from './trouble.ts';
 import { UsageReader } from './usage-reader.ts';
 import { VERSION } from './version.ts';
@@ -146,6 +147,8 @@ async function compose(
     log,
   });
 
+  const standstill = new Standstill();
+  closers.push(async () => standstill.stop());
   const router = await startRouter({
     nodeId: self,
     tls: identity.tls,
@@ -167,6 +170,7 @@ async function compose(
     dataDir: dataDir.path,
     desired: store,
     log,
+    standstill,
   });
 
   const events = new EventLog(self, () => Date.now());
@@ -500,6 +504,7 @@ async function compose(
     log,
     // It fails when the node stops meanwhile; nobody is let in then.
     caughtUp: catchUp().catch(() => {}),
+    standstill,
   });
   closers.push(() => server.close());
   agent.post({ type: 'selfMoved', to: { api: server.address } });

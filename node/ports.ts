@@ -359,8 +359,8 @@ export interface CachePeers {
 
 // ---------------------------------------------------------------- gossip (node/gossip)
 
-/** Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. */
-export type RpcHandler = (payload: unknown, from: NodeId) => Promise<unknown>;
+/** Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. `signal`: the caller has gone. */
+export type RpcHandler = (payload: unknown, from: NodeId, signal: AbortSignal) => Promise<unknown>;
 /** Answers with a stream of JSON values until done or the caller goes away (signal). */
 export type RpcStreamHandler = (payload: unknown, from: NodeId, signal: AbortSignal) => AsyncIterable<unknown>;
 
@@ -402,7 +402,8 @@ export interface Gossip {
     payload: unknown,
     options: { signal: AbortSignal },
   ): AsyncIterable<unknown>;
-  handle(method: string, handler: RpcHandler): void;
+  /** `whileWanted`: it is not called for a request that had waited while this node stood still, when its caller has given up. */
+  handle(method: string, handler: RpcHandler, options?: { whileWanted?: boolean }): void;
   handleStream(method: string, handler: RpcStreamHandler): void;
   /** Runs anti-entropy with the node until heads agree or it fails; one at a time per node. */
   syncDesired(node: NodeId): Promise<void>;

@@ -95,8 +95,10 @@ export class Service implements NodeService {
     this.self = parts.self;
     this.sources = this.#guarded(parts.sources);
     this.cluster = asClusterId(parts.cluster);
-    parts.gossip.handle('blob.hold', (payload, from) => this.#holdBlob(payload, from));
-    parts.gossip.handle('slot.restart', async (payload) => parts.restartSlotHere(parseSlot(payload)));
+    parts.gossip.handle('blob.hold', (...asked) => this.#holdBlob(...asked), { whileWanted: true });
+    parts.gossip.handle('slot.restart', async (payload) => parts.restartSlotHere(parseSlot(payload)), {
+      whileWanted: true,
+    });
   }
 
   view(): DesiredView {
@@ -294,7 +296,7 @@ export class Service implements NodeService {
     return this.view().nodes.get(node)?.name ?? node;
   }
 
-  async #holdBlob(payload: unknown, from: NodeId): Promise<{ held: true }> {
+  async #holdBlob(payload: unknown, from: NodeId, signal: AbortSignal): Promise<{ held: true }> {
     const { digest, sizeBytes } = (payload ?? {}) as { digest?: unknown; sizeBytes?: unknown };
     if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest))
       throw new Error('digest should be sha256:…');
@@ -304,7 +306,7 @@ export class Service implements NodeService {
       const full = this.#exhausted().find((one) => !hasDiskRoom({ pressure: [one] }));
       if (full !== undefined) throw new NoRoomError(pressureText(full));
       const room = this.#parts.budget.room();
-      await this.#watched(exchange.fetch(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from], room }));
+      await this.#watched(exchange.fetch(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from], room, signal }));
     }
     return { held: true };
   }

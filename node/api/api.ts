@@ -19,6 +19,7 @@ import { appRoutesRoutes } from './routes/routes.ts';
 import { SESSION_PATH, sessionsRoutes } from './routes/sessions.ts';
 import { sourceRoutes } from './routes/source.ts';
 import { statusRoutes } from './routes/status.ts';
+import { onlyWanted } from './wanted.ts';
 
 const JSON_BODY_BYTES_MAX = 1024 * 1024;
 const UPLOAD_PATH = /^\/v1\/(apps\/[^/]+\/(push|source\/(missing|chunks))|buildpacks\/[^/]+)$/;
@@ -32,6 +33,7 @@ export function createApi(context: ApiContext) {
       throw new ApiError('too_large', `the request is larger than ${JSON_BODY_BYTES_MAX / 1024 ** 2} MiB`);
     },
   });
+  const streams = (path: string) => UPLOAD_PATH.test(path) || SESSION_PATH.test(path);
   const authenticated = authenticate(() => service.view());
 
   const api = new Hono<ApiEnv>();
@@ -40,9 +42,8 @@ export function createApi(context: ApiContext) {
     await context.caughtUp;
     return authenticated(c, next);
   });
-  api.use('*', (c, next) =>
-    UPLOAD_PATH.test(c.req.path) || SESSION_PATH.test(c.req.path) ? next() : limitBody(c, next),
-  );
+  api.use('*', (c, next) => (streams(c.req.path) ? next() : limitBody(c, next)));
+  api.use('*', onlyWanted({ ...context, streams }));
   api.use('*', async (c, next) => {
     await next();
     // Answers hold state and sometimes secrets: no cache may keep them.

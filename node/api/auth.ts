@@ -6,7 +6,13 @@ import type { Role } from '../../crdt/schema.ts';
 import type { DesiredView, UserView } from '../../crdt/view.ts';
 import { ApiError } from './errors.ts';
 
-export type ApiEnv = { Variables: { user: UserView } };
+export type ApiEnv = {
+  Variables: {
+    user: UserView;
+    /** Fails when whoever asked has given up (wanted.ts). */
+    stillWanted: () => Promise<void>;
+  };
+};
 
 /** Each role may do what those before it may. */
 const ROLE_ORDER: readonly Role[] = ['viewer', 'developer', 'admin'];

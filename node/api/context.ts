@@ -1,10 +1,13 @@
 // What every route is given. Types only.
 
 import type { Log, NodeService } from '../ports.ts';
+import type { Standstill } from '../standstill.ts';
 
 export type ApiContext = {
   service: NodeService;
   log: Log;
   /** Who may do what is not known before: a token may have been revoked while this node was away. Absent: it is known. */
   caughtUp?: Promise<unknown>;
+  /** How long this process may not have seen what was asked of it. */
+  standstill?: Pick<Standstill, 'recentMs'>;
 };

@@ -21,6 +21,8 @@ export type PushRequest = {
   source: AsyncIterable<Uint8Array>;
   compressed?: boolean;
   by: string;
+  /** Fails when whoever pushes has given up. */
+  stillWanted?: () => Promise<void>;
 };
 
 /**
@@ -59,6 +61,8 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   }
 
   sink.send({ type: 'step', step: 'releasing', detail: `held by ${holders.length} nodes` });
+  // After a standstill the end of the connection may not have been read yet.
+  await request.stillWanted?.();
   if (sink.signal.aborted) return 'gone';
   // Staging takes long: the app may have been created or deleted meanwhile.
   const view = service.view();

@@ -6,8 +6,10 @@ import type { AddressInfo } from 'node:net';
 import { createAdaptorServer, type Http2Bindings, type HttpBindings } from '@hono/node-server';
 import { parseListen } from '../options.ts';
 import type { Log, NodeService } from '../ports.ts';
+import type { Standstill } from '../standstill.ts';
 import { createApi } from './api.ts';
 import { dropBody } from './linger.ts';
+import { noteConnections } from './wanted.ts';
 
 /** A client that opens a connection and says nothing is cut off after this. */
 const HEADERS_TIMEOUT_MS = 20_000;
@@ -36,6 +38,7 @@ export async function startApi(options: {
   log: Log;
   /** As in ApiContext. */
   caughtUp?: Promise<unknown>;
+  standstill?: Pick<Standstill, 'recentMs' | 'nowMs'>;
 }): Promise<RunningApi> {
   const listen = parseListen(options.listen);
   if (listen === undefined) throw new ApiListenError(`--api ${options.listen} should be HOST:PORT`);
@@ -43,8 +46,13 @@ export async function startApi(options: {
   if (secure && options.tls === undefined) {
     throw new ApiListenError(`the API does not listen on ${options.listen} without TLS: use a loopback address`);
   }
-  const { service, log, caughtUp } = options;
-  const app = createApi({ service, log, ...(caughtUp === undefined ? {} : { caughtUp }) });
+  const { service, log, caughtUp, standstill } = options;
+  const app = createApi({
+    service,
+    log,
+    ...(caughtUp === undefined ? {} : { caughtUp }),
+    ...(standstill === undefined ? {} : { standstill }),
+  });
   const fetch = async (request: Request, env: HttpBindings | Http2Bindings): Promise<Response> => {
     const response = await app.fetch(request, env);
     if (!response.ok && !('complete' in env.incoming && env.incoming.complete)) await dropBody(request);
@@ -68,6 +76,7 @@ export async function startApi(options: {
         createServer: createHttpServer,
         serverOptions,
       });
+  if (standstill !== undefined) noteConnections(server, secure ? 'secureConnection' : 'connection', standstill);
   if ('maxConnections' in server) server.maxConnections = CONNECTIONS_MAX;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {

@@ -4,6 +4,7 @@
 import type { Connection, Stream } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { DuplexHandler, Log } from '../ports.ts';
+import type { Standstill } from '../standstill.ts';
 import type { Dialer } from './dialer.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { encodeJson, StreamReader, type WaitOptions, writeFrame } from './frames.ts';
@@ -15,13 +16,16 @@ import {
   STREAM_OPEN_TIMEOUT_MS,
 } from './limits.ts';
 import { decodeReply, decodeRequest, failureOf, type Reply, replyOf } from './rpc-frames.ts';
+import { onlyWanted } from './wanted.ts';
 
 export class DuplexServer {
   readonly #log: Log;
+  readonly #standstill: Pick<Standstill, 'recentMs'> | undefined;
   readonly #handlers = new Map<string, DuplexHandler>();
 
-  constructor(log: Log) {
+  constructor(log: Log, standstill?: Pick<Standstill, 'recentMs'>) {
     this.#log = log;
+    this.#standstill = standstill;
   }
 
   handle(method: string, handler: DuplexHandler): void {
@@ -41,11 +45,13 @@ export class DuplexServer {
       const reader = new StreamReader(stream);
       const frame = await reader.frame(RPC_REQUEST_BYTES_MAX, wait);
       if (frame === undefined) throw new GossipError('protocol', 'a stream was opened without a request');
-      const { method, payload } = decodeRequest(frame);
+      const request = decodeRequest(frame);
+      const { method, payload } = request;
       const handler = this.#handlers.get(method);
       if (handler === undefined) {
         throw new GossipError('unknown_method', `this node has no method ${method}; is it an older version?`);
       }
+      await onlyWanted(request, { signal: gone.signal, standstill: this.#standstill });
       const values = handler(payload, from, framesOf(reader, gone.signal), gone.signal)[Symbol.asyncIterator]();
       try {
         for (let next = await values.next(); next.done !== true; next = await values.next()) {
@@ -101,7 +107,10 @@ export class DuplexClient {
     let stream: Stream | undefined;
     try {
       stream = await this.#dialer.openStream(node, this.#protocol, opening);
-      const request = encodeJson({ method, payload, stream: true }, RPC_REQUEST_BYTES_MAX);
+      const request = encodeJson(
+        { method, payload, stream: true, withinMs: DUPLEX_SILENCE_MAX_MS },
+        RPC_REQUEST_BYTES_MAX,
+      );
       await writeFrame(stream, request, { signal, timeoutMs: RPC_FRAME_TIMEOUT_MS });
       const reader = new StreamReader(stream);
       void send(stream, options.input, signal);

@@ -21,6 +21,8 @@ export type GossipErrorCode =
   | 'protocol'
   | 'busy'
   | 'unknown_method'
+  /** It had waited while the other node stood still, for longer than its caller waits; nothing was done. */
+  | 'late'
   | 'blob_missing'
   | 'blob_unavailable';
 

@@ -5,6 +5,7 @@ import type { Connection, PrivateKey, Stream } from '@libp2p/interface';
 import type { ClusterId, NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
 import type { DuplexHandler, DuplexRequests, Gossip, GossipListener, Log, Unreached } from '../ports.ts';
+import type { Standstill } from '../standstill.ts';
 import { AddressBook } from './address-book.ts';
 import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
 import { Beats } from './beats.ts';
@@ -39,6 +40,8 @@ export type GossipOptions = {
   dataDir: string;
   desired: SyncSource;
   log: Log;
+  /** How long this process may not have read what it was asked. */
+  standstill?: Pick<Standstill, 'recentMs'>;
   /** Announce and find nodes on the local network; default: whenever the listener is reachable from it. */
   discovery?: boolean;
 };
@@ -181,9 +184,9 @@ class LibP2PGossip implements Gossip, DuplexRequests {
       },
       log,
     );
-    this.#server = new RpcServer(log);
+    this.#server = new RpcServer(log, options.standstill);
     this.#client = new RpcClient(this.#dialer, this.#protocol('rpc'));
-    this.#duplexServer = new DuplexServer(log);
+    this.#duplexServer = new DuplexServer(log, options.standstill);
     this.#duplexClient = new DuplexClient(this.#dialer, this.#protocol('duplex'));
     this.#sync = new Sync({ source: options.desired, dialer: this.#dialer, protocol: this.#protocol('sync'), log });
   }
@@ -311,7 +314,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     return this.#client.requestStream(node, method, payload, options);
   }
 
-  handle: Gossip['handle'] = (method, handler) => this.#server.handle(method, handler);
+  handle: Gossip['handle'] = (...handled) => this.#server.handle(...handled);
 
   handleStream: Gossip['handleStream'] = (method, handler) => this.#server.handleStream(method, handler);
 

@@ -33,7 +33,7 @@ export class RpcClient {
     const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]);
     let stream: Stream | undefined;
     try {
-      stream = await this.#open(node, { method, payload, stream: false }, signal);
+      stream = await this.#open(node, { method, payload, stream: false, withinMs: options.timeoutMs }, signal);
       const frame = await new StreamReader(stream).frame(RPC_REPLY_BYTES_MAX, { signal, timeoutMs: options.timeoutMs });
       if (frame === undefined) throw new GossipError('closed', 'the stream ended without an answer');
       const reply = decodeReply(frame);

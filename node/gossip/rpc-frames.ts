@@ -5,7 +5,8 @@ import { GossipError, RemoteError } from './errors.ts';
 import { decodeJsonObject } from './frames.ts';
 import { RPC_ERROR_CHARS_MAX, RPC_METHOD_BYTES_MAX } from './limits.ts';
 
-export type Request = { method: string; payload: unknown; stream: boolean };
+/** `withinMs`: for how long its sender waits; absent in those of an older version. */
+export type Request = { method: string; payload: unknown; stream: boolean; withinMs?: number };
 
 /**
  * - `value`: the reply, or one of a streamed reply.
@@ -20,11 +21,12 @@ export type Reply =
   | { kind: 'error'; code: string; message: string };
 
 export function decodeRequest(bytes: Uint8Array): Request {
-  const { method, payload, stream } = decodeJsonObject(bytes);
+  const { method, payload, stream, withinMs } = decodeJsonObject(bytes);
   if (typeof method !== 'string' || method.length === 0 || method.length > RPC_METHOD_BYTES_MAX) {
     throw new GossipError('protocol', 'a request must name its method');
   }
-  return { method, payload, stream: stream === true };
+  const within = typeof withinMs === 'number' && withinMs > 0 ? { withinMs } : {};
+  return { method, payload, stream: stream === true, ...within };
 }
 
 export function decodeReply(bytes: Uint8Array): Reply {
@@ -47,7 +49,7 @@ export function decodeReply(bytes: Uint8Array): Reply {
 }
 
 /** Codes of this protocol itself; everything else a handler fails with is a RemoteError. */
-const OWN_CODES = ['busy', 'unknown_method', 'too_large', 'protocol'] as const;
+const OWN_CODES = ['busy', 'unknown_method', 'too_large', 'protocol', 'late'] as const;
 
 export function failureOf(reply: { code: string; message: string }): Error {
   const own = OWN_CODES.find((code) => reply.code === `gossip.${code}`);

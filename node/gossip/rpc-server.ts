@@ -4,6 +4,7 @@
 import type { Connection, Stream } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Log, RpcHandler, RpcStreamHandler } from '../ports.ts';
+import type { Standstill } from '../standstill.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { encodeJson, StreamReader, type WaitOptions, writeFrame } from './frames.ts';
 import {
@@ -14,19 +15,22 @@ import {
   RPC_REQUEST_BYTES_MAX,
 } from './limits.ts';
 import { decodeRequest, type Reply, type Request, replyOf } from './rpc-frames.ts';
+import { onlyWanted } from './wanted.ts';
 
 export class RpcServer {
   readonly #log: Log;
-  readonly #handlers = new Map<string, RpcHandler>();
+  readonly #standstill: Pick<Standstill, 'recentMs'> | undefined;
+  readonly #handlers = new Map<string, { handler: RpcHandler; whileWanted: boolean }>();
   readonly #streamHandlers = new Map<string, RpcStreamHandler>();
   readonly #running = new Map<NodeId, number>();
 
-  constructor(log: Log) {
+  constructor(log: Log, standstill?: Pick<Standstill, 'recentMs'>) {
     this.#log = log;
+    this.#standstill = standstill;
   }
 
-  handle(method: string, handler: RpcHandler): void {
-    this.#handlers.set(method, handler);
+  handle(method: string, handler: RpcHandler, { whileWanted = false }: { whileWanted?: boolean } = {}): void {
+    this.#handlers.set(method, { handler, whileWanted });
   }
 
   handleStream(method: string, handler: RpcStreamHandler): void {
@@ -66,9 +70,11 @@ export class RpcServer {
   }
 
   async #answer(request: Request, from: NodeId, stream: Stream, wait: WaitOptions): Promise<void> {
-    const handler = this.#handlers.get(request.method);
-    if (handler === undefined) throw unknownMethod(request.method);
-    const value = await handler(request.payload, from);
+    const known = this.#handlers.get(request.method);
+    if (known === undefined) throw unknownMethod(request.method);
+    const signal = wait.signal!;
+    if (known.whileWanted) await onlyWanted(request, { signal, standstill: this.#standstill });
+    const value = await known.handler(request.payload, from, signal);
     await send(stream, { kind: 'value', value }, wait);
   }
 

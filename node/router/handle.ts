@@ -193,10 +193,17 @@ class RouterProcess implements RouterHandle {
     });
   }
 
-  async #join(child: ChildProcess, { id, request, from }: Extract<FromRouter, { type: 'join' }>): Promise<void> {
+  async #join(
+    child: ChildProcess,
+    { id, request, from, untilMs }: Extract<FromRouter, { type: 'join' }>,
+  ): Promise<void> {
     try {
       if (!this.#joinHandler)
         throw Object.assign(new Error('This node is still starting; try again.'), { code: 'starting' });
+      // It waited while this process stood still: whoever wanted to join has been told that there was no answer.
+      if (Date.now() > untilMs) {
+        throw Object.assign(new Error('The node did not answer in time; try again.'), { code: 'timeout' });
+      }
       this.#post(child, { type: 'joinReply', id, reply: await this.#joinHandler(request, from) });
     } catch (error) {
       const { code, message } = error as { code?: unknown; message?: unknown };

@@ -26,7 +26,8 @@ export class JoinBroker {
           () => reject(new JoinRefused('timeout', 'The node did not answer in time; try again.')),
           timeoutMs,
         );
-        this.#send({ type: 'join', id, request, from });
+        // Both processes are of one machine, and so read one clock.
+        this.#send({ type: 'join', id, request, from, untilMs: Date.now() + timeoutMs });
       });
       return JSON.stringify(reply ?? null);
     } finally {

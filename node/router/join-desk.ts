@@ -3,6 +3,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { NodeId } from '../../crdt/ids.ts';
+import { readWhatCameIn } from '../standstill.ts';
 import {
   JOIN_BODY_TIMEOUT_MS,
   JOIN_HANDLER_TIMEOUT_MS,
@@ -59,6 +60,9 @@ export class JoinDesk {
       sendError(req, res, status, 'bad_request', `The request to join cannot be used: ${why}.`);
       return;
     }
+    // It may have waited while this process stood still, and its sender have gone since.
+    await readWhatCameIn();
+    if (req.socket.destroyed || req.socket.readableEnded) return;
     try {
       const reply = Buffer.from(await this.#ask(request, from, JOIN_HANDLER_TIMEOUT_MS));
       if (reply.length > JOIN_REPLY_BYTES_MAX) {

@@ -35,7 +35,7 @@ export type FromRouter =
   /** It does not listen, and ends. */
   | { type: 'failed'; code: RouterErrorCode; message: string }
   /** Answered by joinReply or joinRefused with the same id. */
-  | { type: 'join'; id: number; request: unknown; from: NodeId }
   /** Every link that is down, whenever that changes. */
   | { type: 'down'; links: DownLink[] }
+  | { type: 'join'; id: number; request: unknown; from: NodeId; untilMs: number }
   | ({ type: 'log' } & LogLine);

@@ -53,6 +53,10 @@ describe('values', () => {
     [() => parseHostPort('a:99999', '--api'), 'should be HOST:PORT'],
     [() => nameOfFolder('...'), 'pass --name APP'],
     [() => apiUrl('ftp://x'), 'should begin with http:// or https://'],
+    [() => apiUrl('foo'), 'foo: should be a URL such as http://127.0.0.1:7600, or HOST:PORT'],
+    [() => apiUrl('http://'), 'should be a URL'],
+    [() => apiUrl('http://a:99999'), 'should be a URL'],
+    [() => apiUrl('a b:80'), 'should be a URL'],
   ])('are refused with what they should be (%#)', (read, message) => {
     expect(read).toThrow(expect.objectContaining({ exitStatus: 2, message: expect.stringContaining(message) }));
   });
@@ -74,6 +78,7 @@ describe('values', () => {
     expect(apiUrl('127.0.0.1:7600')).toBe('http://127.0.0.1:7600');
     expect(apiUrl('peer.example.org:7600')).toBe('https://peer.example.org:7600');
     expect(apiUrl('https://a.b/')).toBe('https://a.b');
+    expect(apiUrl('a.b:443')).toBe('https://a.b');
   });
 });
 

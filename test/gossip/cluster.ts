@@ -65,7 +65,9 @@ export class TestCluster {
   readonly #dirs: string[] = [];
 
   async node(
-    options: Partial<Pick<GossipOptions, 'psk' | 'listen' | 'identity' | 'dataDir' | 'advertise' | 'desired'>> = {},
+    options: Partial<
+      Pick<GossipOptions, 'psk' | 'listen' | 'identity' | 'dataDir' | 'advertise' | 'desired' | 'standstill'>
+    > = {},
   ): Promise<TestNode> {
     const dataDir = options.dataDir ?? this.folder();
     const identity = options.identity ?? (await newIdentity());

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { GossipError, RemoteError } from '../../node/gossip/errors.ts';
 import { RPC_INBOUND_PER_NODE_MAX, RPC_REPLY_BYTES_MAX, RPC_REQUEST_BYTES_MAX } from '../../node/gossip/limits.ts';
+import type { DuplexRequests } from '../../node/ports.ts';
 import { TestCluster, type TestNode } from './cluster.ts';
 import { rawPeer } from './raw-peer.ts';
 
@@ -14,6 +15,52 @@ afterEach(() => cluster.close());
 const within = { timeout: 10_000, interval: 10 };
 const ask = (method: string, payload: unknown = null, timeoutMs = 5_000): Promise<unknown> =>
   asker.gossip.request(server.id, method, payload, { timeoutMs });
+
+describe('a request that may have waited while its node stood still', () => {
+  const stoodStillMs = 10_000;
+  let called: string[];
+  beforeEach(async () => {
+    called = [];
+    server = await cluster.node({ standstill: { recentMs: () => stoodStillMs } });
+    for (const node of [asker, server]) node.admit(asker, server);
+    await expect.poll(() => server.gossip.connected(), within).toEqual([asker.id]);
+    for (const method of ['restart', 'read']) {
+      const handler = async () => void called.push(method);
+      server.gossip.handle(method, handler, { whileWanted: method === 'restart' });
+    }
+  });
+
+  test('is not carried out when its caller waits for less time than that', async () => {
+    await expect(ask('restart', null, 5_000)).rejects.toMatchObject({
+      code: 'late',
+      message: expect.stringContaining('stood still for 10 s'),
+    });
+    expect(called).toEqual([]);
+  });
+
+  test('is carried out when its caller waits longer, and when it changes nothing', async () => {
+    await ask('restart', null, 20_000);
+    await ask('read', null, 5_000);
+    expect(called).toEqual(['restart', 'read']);
+  });
+
+  test('with a command for this node neither', async () => {
+    const longer = await cluster.node({ standstill: { recentMs: () => 3_600_000 } });
+    for (const node of [asker, longer]) node.admit(asker, longer);
+    await expect.poll(() => longer.gossip.connected(), within).toEqual([asker.id]);
+    duplexOf(longer).handleDuplex('session', async function* () {
+      called.push('session');
+      yield new Uint8Array(1);
+    });
+    const { signal } = new AbortController();
+    const input = (async function* () {})();
+    const frames = duplexOf(asker).requestDuplex(longer.id, 'session', null, { input, signal });
+    await expect(frames[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'late' });
+    expect(called).toEqual([]);
+  });
+});
+
+const duplexOf = (node: TestNode) => node.gossip as unknown as DuplexRequests;
 
 describe('request', () => {
   test('brings the payload there and the answer back, with who asked', async () => {

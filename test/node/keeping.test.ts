@@ -14,12 +14,13 @@ function holders(count: number) {
   const nodes = Array.from({ length: count }, (_, index) => {
     const id = asNodeId(`node-${index}`);
     const held = new Set<Digest>([droplet]);
+    const { signal } = new AbortController();
     const gossip = {
       handle: (_method: string, handler: RpcHandler) => void handlers.set(id, handler),
       // Over JSON, and not at once, as between nodes.
       request: async (to: NodeId, _method: string, payload: unknown) => {
         await new Promise(setImmediate);
-        return JSON.parse(JSON.stringify(await handlers.get(to)!(JSON.parse(JSON.stringify(payload)), id)));
+        return JSON.parse(JSON.stringify(await handlers.get(to)!(JSON.parse(JSON.stringify(payload)), id, signal)));
       },
     } as unknown as Gossip;
     const keeping = new Keeping({ gossip, holds: (digest) => held.has(digest), nowMs: () => clock.ms });

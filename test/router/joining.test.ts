@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import http from 'node:http';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { NodeId } from '../../crdt/ids.ts';
 import { joinThroughLink } from '../../node/router/join-client.ts';
 import { JOIN_REQUEST_BYTES_MAX, JOINS_BURST, JOINS_CONCURRENT_MAX } from '../../node/router/limits.ts';
@@ -46,6 +46,21 @@ describe('joining through a link', () => {
     const snapshot = 'c25h'.repeat(3_000_000);
     answer = async () => ({ snapshot });
     await join({}).toEqual({ reply: { snapshot } });
+  });
+
+  it('is not let in when the daemon stood still until nobody waited for the answer', async () => {
+    let isAsked = false;
+    answer = async () => {
+      isAsked = true;
+    };
+    const now = Date.now;
+    const later = vi.spyOn(Date, 'now').mockImplementation(() => now() + 60_000);
+    try {
+      await join({}).toMatchObject({ error: { code: 'timeout' } });
+    } finally {
+      later.mockRestore();
+    }
+    expect(isAsked).toBe(false);
   });
 
   it('tells the newcomer why it was refused, when the handler meant it to', async () => {

@@ -31,20 +31,22 @@ export function pushRoutes({ service, log }: ApiContext) {
     }
     inProgress.add(name);
     const by = c.get('user').name;
+    const stillWanted = c.get('stillWanted');
     const body = c.req.raw.body;
     const isList = c.req.header('content-type') === CHUNK_LIST_TYPE;
     const startedAtMs = performance.now();
     return eventStream<PushEvent>(c.req.raw.signal, async (sink) => {
       try {
         const source = isList ? await listedSource(service, name, body) : { source: uploadOf(body) };
-        const outcome = await push(service, { name, options, ...source, by }, sink);
+        const outcome = await push(service, { name, options, ...source, by, stillWanted }, sink);
         log.info('api.push.ended', { app: name, by, outcome, tookMs: Math.round(performance.now() - startedAtMs) });
       } catch (error) {
         const failure = failureOf(error);
         const message = failure?.message ?? reportUnexpected(log, error, `push ${name}`);
         const code = failure?.code ?? 'internal';
         log.info('api.push.failed', { app: name, by, code, gone: sink.signal.aborted });
-        sink.send({ type: 'failed', code, message });
+        const mayHold = failure?.mayHold === undefined ? {} : { mayHold: failure.mayHold };
+        sink.send({ type: 'failed', code, message, ...mayHold });
       } finally {
         inProgress.delete(name);
       }
