@@ -116,7 +116,13 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],
   },
-  { usage: 'apps', summary: 'List apps', options: [] },
+  {
+    usage: 'apps [action] [app] [user]',
+    summary:
+      'List apps; share|unshare APP USER, give APP USER: its team (every developer, until peer users isolate on)',
+    options: [],
+    actions: ['share', 'unshare', 'give'],
+  },
   {
     usage: 'app <app>',
     summary: 'Show an app and its instances',
@@ -163,7 +169,12 @@ export const COMMANDS: readonly CommandSpec[] = [
     options: [],
     actions: ['set', 'unset'],
   },
-  { usage: 'routes', summary: 'List routes', options: [] },
+  {
+    usage: 'routes [action] [host] [app]',
+    summary: 'List routes; share|unshare HOST APP: may another app have routes on the host of one',
+    options: [],
+    actions: ['share', 'unshare'],
+  },
   { usage: 'map <app> <route>', summary: 'Give an app a route', options: [] },
   {
     usage: 'unmap <app> <route>',
@@ -202,9 +213,10 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'users [action] [name]',
-    summary: 'List users; add NAME --role R, remove NAME',
+    summary:
+      'List users; add NAME --role R, remove NAME; isolate on|off: apps are for their teams, or all developers (off)',
     options: [{ flags: '--role <R>', summary: 'admin, developer or viewer' }],
-    actions: ['add', 'remove'],
+    actions: ['add', 'remove', 'isolate'],
   },
   {
     usage: 'login <url>',

@@ -2,7 +2,7 @@
 // and never holds a value of the environment, a command or a hash. The messages together are the audit log.
 
 import type { AppSettings, ChangeAuthor, NamedChange } from './change.ts';
-import { checkedRoute } from './checks.ts';
+import { checkedHost, checkedRoute } from './checks.ts';
 import { AUTHOR_LENGTH_MAX, oneLine, REASON_LENGTH_MAX, TIME_MS_MAX } from './limits.ts';
 import type { DesiredView } from './view.ts';
 
@@ -78,6 +78,8 @@ function details(change: NamedChange, view: DesiredView): Record<string, unknown
       return { user: change.name, role: change.role };
     case 'removeUser':
       return { user: change.name };
+    case 'setTeams':
+      return { teams: change.teams };
     case 'createInvite':
       return { invite: change.id, usesMax: change.usesMax, expiresAtMs: change.expiresAtMs };
     case 'createApp':
@@ -107,6 +109,12 @@ function details(change: NamedChange, view: DesiredView): Record<string, unknown
     case 'mapRoute':
     case 'unmapRoute':
       return { route: checkedRoute(change.route) };
+    case 'shareHost':
+      return { host: checkedHost(change.host), with: view.apps.get(change.with)?.name, shared: change.shared };
+    case 'setOwner':
+      return { owner: change.owner };
+    case 'setMember':
+      return { user: change.user, member: change.member };
     case 'removeNode':
     case 'restartApp':
     case 'deleteApp':

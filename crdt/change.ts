@@ -2,7 +2,7 @@
 // How each is validated and applied is in changes.ts.
 
 import type { AppId, Digest, NodeId, ReleaseId } from './ids.ts';
-import type { HealthDoc, ImageDoc, PartitionMode, Role, Strategy } from './schema.ts';
+import type { HealthDoc, ImageDoc, PartitionMode, Role, Strategy, Teams } from './schema.ts';
 
 export type NewRelease = {
   id: ReleaseId;
@@ -32,7 +32,9 @@ export type NamedChange =
   /** An empty value removes the label. */
   | { change: 'labelNode'; node: NodeId; labels: Record<string, string> }
   | { change: 'addUser'; name: string; role: Role; tokenHash: string }
+  /** Also takes the user from every app's members. */
   | { change: 'removeUser'; name: string }
+  | { change: 'setTeams'; teams: Teams }
   | { change: 'createInvite'; id: string; secretHash: string; expiresAtMs: number; usesMax: number }
   | {
       change: 'createApp';
@@ -78,9 +80,13 @@ export type NamedChange =
   | { change: 'setStopped'; app: AppId; stopped: boolean }
   | { change: 'restartApp'; app: AppId }
   | { change: 'deleteApp'; app: AppId }
-  /** Rejected when another app holds the route. */
+  | { change: 'setOwner'; app: AppId; owner: string }
+  | { change: 'setMember'; app: AppId; user: string; member: boolean }
+  /** Rejected when another app holds the route, or has its host and does not share it; and what only an admin may claim. */
   | { change: 'mapRoute'; app: AppId; route: string }
-  | { change: 'unmapRoute'; app: AppId; route: string };
+  | { change: 'unmapRoute'; app: AppId; route: string }
+  /** By the app that has the host. Routes of the other app on it lead nowhere once it is not shared any more. */
+  | { change: 'shareHost'; app: AppId; host: string; with: AppId; shared: boolean };
 
 /** Who did it and when; becomes the message and time of the Automerge change, which makes the history an audit log. */
 export type ChangeAuthor = { by: string; atMs: number };

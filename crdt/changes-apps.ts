@@ -2,9 +2,10 @@
 
 import { Counter } from '@automerge/automerge';
 import type { ChangeAuthor, NamedChange } from './change.ts';
-import { checkedRoute } from './checks.ts';
+import { checkedHost, checkedRoute } from './checks.ts';
 import { changed, healthFields, setApart, settingsOf, writeConfig } from './config.ts';
 import { type Draft, drop, increment, mapIn, put, putMap } from './draft.ts';
+import { rightTo } from './hosts.ts';
 import type { AppId, ReleaseId } from './ids.ts';
 import { same } from './in-force.ts';
 import {
@@ -21,7 +22,8 @@ import {
   RELEASES_KEPT_MAX,
   STRATEGY_DEFAULT,
 } from './limits.ts';
-import { CLAIM_SEPARATOR } from './read-apps.ts';
+import { MEMBER_MARK } from './read-apps.ts';
+import { CLAIM_SEPARATOR, SHARE_MARK } from './read-claims.ts';
 import type { AppDoc, ImageDoc, ReleaseDoc } from './schema.ts';
 import type { AppConfig, AppView, DesiredView, ReleaseView } from './view.ts';
 
@@ -48,10 +50,26 @@ export const appEffects = {
   restartApp: (doc: Draft, change: Of<'restartApp'>, { view }: Applied): void =>
     increment(find(doc, view, change.app).appDoc, 'restartCount'),
   deleteApp,
-  mapRoute: (doc: Draft, change: Of<'mapRoute'>, { author }: Applied): void =>
-    claimRoute(doc, change.app, checkedRoute(change.route), author),
+  setOwner: (doc: Draft, change: Of<'setOwner'>, { view }: Applied): void => {
+    const { appDoc } = find(doc, view, change.app);
+    put(appDoc, 'owner', change.owner);
+    drop(appDoc, memberKey(change.owner));
+  },
+  setMember: (doc: Draft, change: Of<'setMember'>, { author, view }: Applied): void => {
+    const { app, appDoc } = find(doc, view, change.app);
+    if (!change.member) drop(appDoc, memberKey(change.user));
+    else if (!app.members.includes(change.user)) put(appDoc, memberKey(change.user), author.atMs);
+  },
+  mapRoute: (doc: Draft, change: Of<'mapRoute'>, applied: Applied): void =>
+    claimRoute(doc, change.app, checkedRoute(change.route), applied),
   unmapRoute: (doc: Draft, change: Of<'unmapRoute'>): void =>
     drop(mapIn(doc, 'routes'), claimKey(checkedRoute(change.route), change.app)),
+  shareHost: (doc: Draft, change: Of<'shareHost'>, { author }: Applied): void => {
+    const routes = mapIn(doc, 'routes');
+    const key = [SHARE_MARK, checkedHost(change.host), change.app, change.with].join(CLAIM_SEPARATOR);
+    if (!change.shared) drop(routes, key);
+    else if (!Object.hasOwn(routes, key)) putMap(routes, key, { createdAtMs: author.atMs });
+  },
 };
 
 /** An app that validation has seen. */
@@ -61,12 +79,14 @@ function find(doc: Draft, view: DesiredView, id: AppId): Found {
   return { app: view.apps.get(id)!, appDoc: mapIn(doc, 'apps')[id]! };
 }
 
-function createApp(doc: Draft, change: Of<'createApp'>, { author }: Applied): void {
+function createApp(doc: Draft, change: Of<'createApp'>, applied: Applied): void {
+  const { author } = applied;
   const { settings } = change;
   const apps = mapIn(doc, 'apps');
   putMap(apps, change.app, {
     name: change.name,
     createdAtMs: author.atMs,
+    owner: author.by,
     stopped: change.stopped,
     scale: change.scale,
     memoryBytes: settings.memoryBytes ?? MEMORY_BYTES_DEFAULT,
@@ -80,7 +100,7 @@ function createApp(doc: Draft, change: Of<'createApp'>, { author }: Applied): vo
     releases: {},
   });
   (apps[change.app] as unknown as { restartCount: Counter }).restartCount = new Counter(0);
-  for (const route of change.routes) claimRoute(doc, change.app, checkedRoute(route), author);
+  for (const route of change.routes) claimRoute(doc, change.app, checkedRoute(route), applied);
 }
 
 function configureApp(doc: Draft, change: Of<'configureApp'>, { author, view }: Applied): void {
@@ -111,6 +131,8 @@ type Made = Pick<ReleaseDoc, 'droplet' | 'image' | 'buildpack' | 'processes' | '
 
 /** Makes a release that ships the config, and the current one of it. */
 function addRelease({ app, appDoc }: Found, author: ChangeAuthor, made: Made): void {
+  // In an older document only the first release says whose the app is, and that goes one day.
+  if (app.owner !== undefined) put(appDoc, 'owner', app.owner);
   const releases = mapIn(appDoc, 'releases');
   writeConfig(appDoc, made.config, app);
   // One that an older version made says nothing of its settings: what it runs with now is what a failure returns to.
@@ -189,15 +211,20 @@ const imageFields = ({ id, ref, ownCommand }: ImageDoc) => ({ id, ref, ownComman
 function deleteApp(doc: Draft, { app }: Of<'deleteApp'>): void {
   drop(mapIn(doc, 'apps'), app);
   const routes = mapIn(doc, 'routes');
-  const suffix = CLAIM_SEPARATOR + app;
-  for (const key of Object.keys(routes)) if (key.endsWith(suffix)) drop(routes, key);
+  // Its claims, and what it shares or shares in.
+  for (const key of Object.keys(routes)) if (key.split(CLAIM_SEPARATOR).slice(1).includes(app)) drop(routes, key);
 }
 
-function claimRoute(doc: Draft, app: AppId, route: string, author: ChangeAuthor): void {
+function claimRoute(doc: Draft, app: AppId, route: string, { author, view }: Applied): void {
+  const allowed = rightTo(view, { app, route, by: author.by });
+  if ('refused' in allowed) return;
   const routes = mapIn(doc, 'routes');
   const key = claimKey(route, app);
+  const claim = routes[key];
+  if (claim === undefined) putMap(routes, key, { createdAtMs: author.atMs, right: allowed.right });
   // An older claim stands: making it anew would lose it its age.
-  if (!Object.hasOwn(routes, key)) putMap(routes, key, { createdAtMs: author.atMs });
+  else if (allowed.right === 'admin') put(claim, 'right', 'admin');
 }
 
 const claimKey = (route: string, app: AppId): string => `${route}${CLAIM_SEPARATOR}${app}`;
+export const memberKey = (user: string) => `${MEMBER_MARK}${user}` as const;

@@ -2,7 +2,7 @@
 // Deterministic; touches as few keys as it can, so that edits made apart merge. Never reads a clock, never does I/O.
 
 import type { ChangeAuthor, NamedChange } from './change.ts';
-import { appEffects } from './changes-apps.ts';
+import { appEffects, memberKey } from './changes-apps.ts';
 import { type Draft, drop, mapIn, put, putMap } from './draft.ts';
 import type { NodeId } from './ids.ts';
 import { isStaleInvite } from './limits.ts';
@@ -23,7 +23,8 @@ const effects: Effects = {
   addUser: (doc, { name, role, tokenHash }, { author }) =>
     putMap(mapIn(doc, 'users'), name, { role, tokenHash, createdAtMs: author.atMs }),
   // The operator of a node is kept under the node's id.
-  removeUser: (doc, { name }, { view }) => drop(mapIn(doc, 'users'), view.users.get(name)?.node ?? name),
+  removeUser,
+  setTeams: (doc, { teams }) => put(mapIn(doc, 'cluster'), 'teams', teams),
   createInvite,
   ...appEffects,
 };
@@ -88,6 +89,14 @@ function labelNode(doc: Draft, change: Of<'labelNode'>): void {
   for (const [key, value] of Object.entries(change.labels)) {
     if (value === '') drop(labels, key);
     else put(labels, key, value);
+  }
+}
+
+/** Whoever is given the name next begins without the apps of who had it. */
+function removeUser(doc: Draft, { name }: Of<'removeUser'>, { view }: Applied): void {
+  drop(mapIn(doc, 'users'), view.users.get(name)?.node ?? name);
+  for (const app of view.apps.values()) {
+    if (app.members.includes(name)) drop(mapIn(doc, 'apps')[app.id]!, memberKey(name));
   }
 }
 

@@ -69,6 +69,13 @@ export function checkEnvKey(key: unknown): void {
   if (problem !== undefined) throw new ChangeRejected('invalid_env', `env ${quote(key)}: ${problem}.`);
 }
 
+/** The host as it stands in a route. */
+export function checkedHost(text: unknown): string {
+  const host = checkedRoute(text);
+  if (!host.includes('/')) return host;
+  throw new ChangeRejected('invalid_route', `host ${quote(text)}: must be a host alone, without a path.`);
+}
+
 /** The route as it is stored. */
 export function checkedRoute(text: unknown): string {
   const normal = normaliseRoute(text);

@@ -45,6 +45,10 @@ export const ENV_TOTAL_BYTES_MAX = 256 * 1024;
 export const ENV_KEYS_MAX = 1000;
 
 export const ROUTES_PER_APP_MAX = 100;
+/** Apps that one app shares a host with. */
+export const SHARES_PER_HOST_MAX = 100;
+/** Users beside the owner who may work on one app. */
+export const MEMBERS_PER_APP_MAX = 100;
 export const ROUTE_HOST_LENGTH_MAX = 253;
 export const ROUTE_PATH_LENGTH_MAX = 255;
 
@@ -91,6 +95,7 @@ export const HEALTH_KINDS = ['port', 'http', 'process'] as const;
 export const STRATEGIES = ['rolling', 'recreate'] as const;
 export const PARTITION_MODES = ['serve', 'fence'] as const;
 export const ROLES = ['admin', 'developer', 'viewer'] as const;
+export const TEAMS = ['flat', 'owned'] as const;
 
 /** Assigning to this key of a plain object would change its prototype instead. */
 const KEY_RESERVED = '__proto__';

@@ -3,28 +3,25 @@
 
 import { type AppId, asAppId } from './ids.ts';
 import { configInForce } from './in-force.ts';
-import {
-  APPS_MAX,
-  idProblem,
-  nameProblem,
-  normaliseRoute,
-  RESTART_COUNT_MAX,
-  ROUTES_PER_APP_MAX,
-  TIME_MS_MAX,
-} from './limits.ts';
+import { APPS_MAX, idProblem, MEMBERS_PER_APP_MAX, nameProblem, RESTART_COUNT_MAX, TIME_MS_MAX } from './limits.ts';
+import { readRoutes } from './read-claims.ts';
 import { readConfig } from './read-config.ts';
-import { readReleases, releaseToRun } from './read-releases.ts';
-import { anyText, entries, entriesIn, field, flag, integerIn, isMap, optionalText } from './read-values.ts';
+import { MAKER_UNKNOWN, readReleases, releaseToRun } from './read-releases.ts';
+import { anyText, entries, entriesIn, field, flag, integerIn, isMap, line, optionalText } from './read-values.ts';
 import type { Place } from './record-problems.ts';
-import type { AppView, Conflict } from './view.ts';
+import type { AppView, Conflict, ReleaseView } from './view.ts';
 
-/** Separates route and app id in the key of a claim; stands in neither. */
-export const CLAIM_SEPARATOR = ' ';
+/** Before a member's name, in the key that says so. */
+export const MEMBER_MARK = 'member ';
 
 const TIME = { max: TIME_MS_MAX, default: 0 };
 
-/** @param at the place of a map of the root. */
-export function readApps(appDocs: unknown, claimDocs: unknown, conflicts: Conflict[], at: (key: string) => Place) {
+/** `at`: the place of a map of the root. */
+export function readApps(
+  appDocs: unknown,
+  claimDocs: unknown,
+  { domain, conflicts, at }: { domain: string; conflicts: Conflict[]; at: (key: string) => Place },
+) {
   const owned = new Map<AppId, string[]>();
   const read = new Map<AppId, AppView>();
   for (const [key, doc] of entries(appDocs)) {
@@ -40,8 +37,8 @@ export function readApps(appDocs: unknown, claimDocs: unknown, conflicts: Confli
     read.set(id, readApp(id, doc, routes, place));
   }
   const apps = decideNames(read, conflicts);
-  const routes = decideRoutes(claimDocs, { apps, owned, conflicts, place: at('routes') });
-  return { apps, routes };
+  const { routes, hosts } = readRoutes(claimDocs, { apps, owned, domain, conflicts, place: at('routes') });
+  return { apps, routes, hosts };
 }
 
 /** An app without an id that may be a file's name, or without a name, is none. */
@@ -61,6 +58,8 @@ function readApp(id: AppId, doc: unknown, routes: readonly string[], place: Plac
     name: anyText(field(doc, 'name')) ?? '',
     ownsName: true,
     createdAtMs: integerIn(doc, 'createdAtMs', TIME, place),
+    owner: readOwner(doc, releases, place),
+    members: readMembers(doc, place),
     stopped: flag(doc, 'stopped', place),
     ...configInForce(readConfig(doc, place), release, releases),
     restartCount: integerIn(doc, 'restartCount', { max: RESTART_COUNT_MAX, default: 0 }, place),
@@ -68,6 +67,27 @@ function readApp(id: AppId, doc: unknown, routes: readonly string[], place: Plac
     releases,
     routes,
   };
+}
+
+/** Whoever it says, else who made the first release; undefined once that is gone, as a later one may be anybody's. */
+function readOwner(doc: unknown, [first]: readonly ReleaseView[], place: Place): string | undefined {
+  const said = line(doc, 'owner', { lengthMax: AUTHOR_LENGTH_MAX, default: '' }, place);
+  if (said !== '') return said;
+  return first?.version === 1 && first.createdBy !== MAKER_UNKNOWN ? first.createdBy : undefined;
+}
+
+function readMembers(doc: unknown, place: Place): string[] {
+  const members: string[] = [];
+  for (const [key] of entries(doc)) {
+    if (!key.startsWith(MEMBER_MARK)) continue;
+    const name = key.slice(MEMBER_MARK.length);
+    const problem =
+      nameProblem(name) ??
+      (members.length < MEMBERS_PER_APP_MAX ? undefined : `an app has at most ${MEMBERS_PER_APP_MAX} members`);
+    if (problem === undefined) members.push(name);
+    else place.in(key).leftOut(problem);
+  }
+  return members;
 }
 
 /** The oldest app owns its name, the smaller id among equals; `apps` comes in the order of ids, which sorting keeps. */
@@ -84,59 +104,4 @@ function decideNames(apps: ReadonlyMap<AppId, AppView>, conflicts: Conflict[]): 
     conflicts.push({ kind: 'appName', name: app.name, winner: owner, loser: app.id });
   }
   return decided;
-}
-
-type Claim = { app: AppId; createdAtMs: number };
-
-/** By route. Claims of deleted apps vanish. */
-function readClaims(claimDocs: unknown, apps: ReadonlyMap<AppId, AppView>, place: Place): Map<string, Claim[]> {
-  const claims = new Map<string, Claim[]>();
-  for (const [key, doc] of entries(claimDocs)) {
-    const at = place.in(key);
-    const space = key.lastIndexOf(CLAIM_SEPARATOR);
-    const route = key.slice(0, Math.max(space, 0));
-    const app = asAppId(key.slice(space + 1));
-    const normal = normaliseRoute(route);
-    if (space < 0 || !('route' in normal) || normal.route !== route) {
-      at.leftOut('must be HOST or HOST/PATH as peer routes writes it, a space, and the id of an app');
-      continue;
-    }
-    if (!apps.has(app)) continue;
-    const claim = { app, createdAtMs: integerIn(doc, 'createdAtMs', TIME, at) };
-    const rivals = claims.get(route);
-    if (rivals === undefined) claims.set(route, [claim]);
-    else rivals.push(claim);
-  }
-  return claims;
-}
-
-/** The oldest claim wins, the smaller app id among equals. The winner's list in `owned` gets the route. */
-function decideRoutes(
-  claimDocs: unknown,
-  options: {
-    apps: ReadonlyMap<AppId, AppView>;
-    owned: ReadonlyMap<AppId, string[]>;
-    conflicts: Conflict[];
-    place: Place;
-  },
-): Map<string, AppId> {
-  const { apps, owned, conflicts, place } = options;
-  const routes = new Map<string, AppId>();
-  // In the order of the route, so that each app's list is sorted too.
-  const claims = [...readClaims(claimDocs, apps, place)].sort(([a], [b]) => (a < b ? -1 : 1));
-  for (const [route, rivals] of claims) {
-    const [winner, ...losers] = rivals.sort((a, b) => a.createdAtMs - b.createdAtMs || (a.app < b.app ? -1 : 1));
-    if (winner === undefined) continue;
-    const list = owned.get(winner.app) ?? [];
-    if (list.length >= ROUTES_PER_APP_MAX) {
-      place
-        .in(route + CLAIM_SEPARATOR + winner.app)
-        .leftOut(`at most ${ROUTES_PER_APP_MAX} routes are allowed for an app`);
-      continue;
-    }
-    list.push(route);
-    routes.set(route, winner.app);
-    for (const loser of losers) conflicts.push({ kind: 'route', route, winner: winner.app, loser: loser.app });
-  }
-  return routes;
 }

@@ -22,6 +22,8 @@ import { anyText, type Entries, entriesIn, field, flag, integerIn, isMap, line, 
 import type { Place } from './record-problems.ts';
 import type { ReleaseView } from './view.ts';
 
+export const MAKER_UNKNOWN = 'unknown';
+
 const TIME = { max: TIME_MS_MAX, default: 0 };
 
 /** Every release that can be run, oldest first by (version, id). */
@@ -60,7 +62,7 @@ function readRelease(id: string, doc: unknown, place: Place): ReleaseView {
     id: asReleaseId(id),
     version: integerIn(doc, 'version', { max: RELEASE_VERSION_MAX, default: 0 }, place),
     createdAtMs: integerIn(doc, 'createdAtMs', TIME, place),
-    createdBy: line(doc, 'createdBy', { lengthMax: AUTHOR_LENGTH_MAX, default: 'unknown' }, place),
+    createdBy: line(doc, 'createdBy', { lengthMax: AUTHOR_LENGTH_MAX, default: MAKER_UNKNOWN }, place),
     description: line(doc, 'description', { lengthMax: DESCRIPTION_LENGTH_MAX, default: 'push' }, place),
     droplet: {
       digest: asDigest(anyText(field(droplet, 'digest')) ?? ''),

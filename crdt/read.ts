@@ -13,12 +13,14 @@ import {
   labelValueProblem,
   nameProblem,
   ROLES,
+  TEAMS,
   TIME_MS_MAX,
   tokenHashProblem,
 } from './limits.ts';
 import { readApps } from './read-apps.ts';
 import {
   anyText,
+  choice,
   type Entries,
   entries,
   entriesIn,
@@ -43,15 +45,18 @@ export function readView(doc: unknown): DesiredView {
   const conflicts: Conflict[] = [];
   const removedNodes = readRemoved(entries(field(doc, 'removedNodes')), at('removedNodes'));
   const { nodes, losers } = readNodes(entries(field(doc, 'nodes')), removedNodes, conflicts, at('nodes'));
-  const { apps, routes } = readApps(field(doc, 'apps'), field(doc, 'routes'), conflicts, at);
+  const cluster = readCluster(field(doc, 'cluster'), at('cluster'));
+  const { domain } = cluster;
+  const { apps, routes, hosts } = readApps(field(doc, 'apps'), field(doc, 'routes'), { domain, conflicts, at });
   return {
-    cluster: readCluster(field(doc, 'cluster'), at('cluster')),
+    cluster,
     nodes,
     removedNodes,
     users: readUsers(entries(field(doc, 'users')), { nodes, losers }, at('users')),
     invites: readInvites(entries(field(doc, 'invites')), at('invites')),
     apps,
     routes,
+    hosts,
     conflicts,
     problems: problems.list(),
   };
@@ -65,6 +70,7 @@ function readCluster(doc: unknown, place: Place): DesiredView['cluster'] {
     id: asClusterId(optionalText(field(doc, 'id')) ?? ''),
     name: line(doc, 'name', { lengthMax: CLUSTER_NAME_LENGTH_MAX, default: 'peer' }, place),
     domain: problem === undefined && domain !== undefined ? domain : 'localhost',
+    teams: choice(doc, 'teams', { choices: TEAMS, default: 'flat' }, place),
   };
 }
 

@@ -15,11 +15,13 @@ export type Role = 'admin' | 'developer' | 'viewer';
 export type HealthKind = 'port' | 'http' | 'process';
 export type Strategy = 'rolling' | 'recreate';
 export type PartitionMode = 'serve' | 'fence';
+/** Who works on an app: in `flat` every developer; in `owned` its owner and members. Admins always. */
+export type Teams = 'flat' | 'owned';
 
 /** The whole document. Times are Unix ms of the writer's clock: for people to read, never for decisions. */
 export type DesiredDoc = {
   schemaVersion: number;
-  cluster: { id: string; name: string; domain: string; createdAtMs: number };
+  cluster: { id: string; name: string; domain: string; createdAtMs: number; teams?: Teams };
   /** Keyed by node id. */
   nodes: Record<string, NodeDoc>;
   /**
@@ -33,7 +35,11 @@ export type DesiredDoc = {
   invites: Record<string, InviteDoc>;
   /** Keyed by app id. */
   apps: Record<string, AppDoc>;
-  /** Keyed by `host/path`, a space, and the claiming app's id: two claims made apart both survive, the view picks one. */
+  /**
+   * Claims, keyed by `host/path`, a space, and the claiming app's id: two claims made apart both survive, the view picks
+   * one. And hosts that their app shares, keyed by `share`, the host, the app that has it and the one it is shared with,
+   * with spaces between: no route, so a version that knows no shares passes over them.
+   */
   routes: Record<string, RouteClaimDoc>;
 };
 
@@ -63,7 +69,13 @@ export type InviteDoc = {
   uses: Record<string, number>;
 };
 
-export type RouteClaimDoc = { createdAtMs: number };
+export type RouteClaimDoc = { createdAtMs: number; right?: ClaimRight };
+
+/**
+ * Why a claim was allowed. `host`: the host was free, the app's own, or shared with it; it counts for as long as that is so.
+ * `admin`: an admin made it, and it stands. Absent: it is older than the rule that hosts belong to apps, and stands too.
+ */
+export type ClaimRight = 'host' | 'admin';
 
 /**
  * Its own fields hold what was asked for last; a reader takes the value of the release that runs where only failed releases
@@ -72,6 +84,13 @@ export type RouteClaimDoc = { createdAtMs: number };
 export type AppDoc = {
   name: string;
   createdAtMs: number;
+  /** Name of a user. Absent in older documents: who made its first release, while that is kept. */
+  owner?: string;
+  /**
+   * Users who may do what the owner may, with the time they were added. Beside the other fields and not in a map of their
+   * own, which in an app that is older would be made later, twice perhaps.
+   */
+  [member: `member ${string}`]: number;
   stopped: boolean;
   /** Number of slots per process type; a type that is absent runs `web: 1`, others 0. */
   scale: Record<string, number>;

@@ -1,11 +1,12 @@
 // Whether a named change of an app is allowed on top of a view. Part of validateChange; changes nothing.
 
-import type { AppSettings, NamedChange, NewRelease } from './change.ts';
+import type { AppSettings, ChangeAuthor, NamedChange, NewRelease } from './change.ts';
 import {
   checkBoolean,
   checkChoice,
   checkEnv,
   checkEnvKey,
+  checkedHost,
   checkedRoute,
   checkId,
   checkInteger,
@@ -15,6 +16,7 @@ import {
   quote,
 } from './checks.ts';
 import { ChangeRejected } from './errors.ts';
+import { hostIn, hostOfRoute, rightTo } from './hosts.ts';
 import type { AppId, ReleaseId } from './ids.ts';
 import {
   APPS_MAX,
@@ -34,12 +36,14 @@ import {
   MAX_SURGE_MIN,
   MAX_UNAVAILABLE_MAX,
   MAX_UNAVAILABLE_MIN,
+  MEMBERS_PER_APP_MAX,
   MEMORY_BYTES_MAX,
   MEMORY_BYTES_MIN,
   PARTITION_MODES,
   PROCESS_TYPES_MAX,
   processTypeProblem,
   ROUTES_PER_APP_MAX,
+  SHARES_PER_HOST_MAX,
   STRATEGIES,
   TITLE_LENGTH_MAX,
 } from './limits.ts';
@@ -85,8 +89,14 @@ export const appRules = {
   deleteApp: (view: DesiredView, change: Of<'deleteApp'>): void => {
     knownApp(view, change.app);
   },
+  setOwner: (view: DesiredView, change: Of<'setOwner'>): void => {
+    knownApp(view, change.app);
+    knownUser(view, change.owner);
+  },
+  setMember: validateMember,
   mapRoute: validateMapping,
   unmapRoute: validateUnmapping,
+  shareHost: validateSharing,
 };
 
 function knownApp(view: DesiredView, id: AppId): AppView {
@@ -113,7 +123,7 @@ function freshRelease(app: AppView, id: ReleaseId): void {
   );
 }
 
-function validateNewApp(view: DesiredView, change: Of<'createApp'>): void {
+function validateNewApp(view: DesiredView, change: Of<'createApp'>, author: ChangeAuthor): void {
   checkId('app', change.app);
   checkName('app name', change.name);
   const namesake = [...view.apps.values()].some((app) => app.name === change.name);
@@ -132,7 +142,7 @@ function validateNewApp(view: DesiredView, change: Of<'createApp'>): void {
   checkBoolean('stopped', change.stopped);
   if (!Array.isArray(change.routes)) throw new ChangeRejected('invalid_route', 'routes: must be a list.');
   const routes = new Set(change.routes.map(checkedRoute));
-  for (const route of routes) freeRoute(view, route, change.app);
+  for (const route of routes) checkClaim(view, { app: change.app, name: change.name, route, by: author.by });
   checkRouteCount(change.name, routes.size);
 }
 
@@ -254,20 +264,43 @@ function validateEnv(app: AppView, change: Of<'setEnv'>): void {
   freshRelease(app, change.release);
 }
 
-function validateMapping(view: DesiredView, change: Of<'mapRoute'>): void {
+function validateMapping(view: DesiredView, change: Of<'mapRoute'>, author: ChangeAuthor): void {
   const app = knownApp(view, change.app);
   const route = checkedRoute(change.route);
-  freeRoute(view, route, app.id);
+  checkClaim(view, { app: app.id, name: app.name, route, by: author.by });
   checkRouteCount(app.name, app.routes.includes(route) ? app.routes.length : app.routes.length + 1);
 }
 
-function freeRoute(view: DesiredView, route: string, app: AppId): void {
+/**
+ * Whether the app may have the route when that user asks for it. Throws ChangeRejected `route_taken` or `route_reserved`,
+ * which names the app that has it or its host, and says who may give it away.
+ */
+export function checkClaim(view: DesiredView, claim: { app: AppId; name: string; route: string; by: string }): void {
+  const { app, name, route } = claim;
+  const nameOf = (id: AppId): string => view.apps.get(id)?.name ?? id;
   const holder = view.routes.get(route);
-  if (holder === undefined || holder === app) return;
-  const name = view.apps.get(holder)?.name ?? holder;
+  if (holder === app) return;
+  if (holder !== undefined) {
+    const owner = nameOf(holder);
+    throw new ChangeRejected(
+      'route_taken',
+      `Route ${route} belongs to ${owner}; choose another, or free it with \`peer unmap ${owner} ${route}\`.`,
+    );
+  }
+  const allowed = rightTo(view, claim);
+  if ('right' in allowed) return;
+  const host = hostOfRoute(route);
+  if (allowed.refused === 'taken') {
+    const owner = nameOf(allowed.owner);
+    throw new ChangeRejected(
+      'route_taken',
+      `Host ${host} belongs to ${owner}; choose another, or let ${owner} share it with \`peer routes share ${host} ${name}\`.`,
+    );
+  }
+  const what = host.startsWith('*.') ? 'a wildcard' : `the cluster's domain itself`;
   throw new ChangeRejected(
-    'route_taken',
-    `Route ${route} belongs to ${name}; choose another, or free it with \`peer unmap ${name} ${route}\`.`,
+    'route_reserved',
+    `Host ${host} is ${what}, which only an admin gives to an app; choose another, or ask an admin for \`peer map ${name} ${route}\`.`,
   );
 }
 
@@ -282,10 +315,58 @@ function checkRouteCount(app: string, count: number): void {
 function validateUnmapping(view: DesiredView, change: Of<'unmapRoute'>): void {
   const app = knownApp(view, change.app);
   const route = checkedRoute(change.route);
-  const lost = view.conflicts.some((one) => one.kind === 'route' && one.route === route && one.loser === app.id);
+  const lost = view.conflicts.some(
+    (one) => (one.kind === 'route' || one.kind === 'host') && one.route === route && one.loser === app.id,
+  );
   if (app.routes.includes(route) || lost) return;
   throw new ChangeRejected(
     'route_unknown',
     `${app.name} has no route ${route}; it has ${app.routes.join(', ') || 'none'}.`,
   );
+}
+
+function validateSharing(view: DesiredView, change: Of<'shareHost'>): void {
+  const app = knownApp(view, change.app);
+  const other = knownApp(view, change.with);
+  const host = checkedHost(change.host);
+  checkBoolean('shared', change.shared);
+  const held = hostIn(view, host);
+  if (held?.owner !== app.id || other.id === app.id) {
+    const owner = held === undefined ? 'nobody' : (view.apps.get(held.owner)?.name ?? held.owner);
+    throw new ChangeRejected('route_unknown', `Host ${host} belongs to ${owner}; an app shares its own with another.`);
+  }
+  if (!change.shared && !held.sharedWith.includes(other.id)) {
+    throw new ChangeRejected('route_unknown', `${app.name} does not share ${host} with ${other.name}.`);
+  }
+  if (change.shared && held.sharedWith.length >= SHARES_PER_HOST_MAX) {
+    throw new ChangeRejected(
+      'limit_reached',
+      `${host} is shared with ${SHARES_PER_HOST_MAX} apps, the most there may be.`,
+    );
+  }
+}
+
+function knownUser(view: DesiredView, name: string): void {
+  if (view.users.has(name)) return;
+  throw new ChangeRejected('user_unknown', `There is no user ${quote(name)}; see \`peer users\` for those there are.`);
+}
+
+function validateMember(view: DesiredView, change: Of<'setMember'>): void {
+  const app = knownApp(view, change.app);
+  checkBoolean('member', change.member);
+  if (!change.member) {
+    if (app.members.includes(change.user)) return;
+    throw new ChangeRejected(
+      'member_unknown',
+      `${app.name} is not shared with ${quote(change.user)}; see \`peer app\`.`,
+    );
+  }
+  checkName('user', change.user);
+  knownUser(view, change.user);
+  if (app.members.length >= MEMBERS_PER_APP_MAX && !app.members.includes(change.user)) {
+    throw new ChangeRejected(
+      'limit_reached',
+      `${app.name} is shared with ${MEMBERS_PER_APP_MAX} users, the most there may be.`,
+    );
+  }
 }

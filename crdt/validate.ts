@@ -15,6 +15,7 @@ import {
   labelValueProblem,
   NODES_MAX,
   ROLES,
+  TEAMS,
   tokenHashProblem,
   USERS_MAX,
 } from './limits.ts';
@@ -34,6 +35,7 @@ const rules: Rules = {
   labelNode: validateLabels,
   addUser: validateNewUser,
   removeUser: validateUserRemoval,
+  setTeams: (_view, change) => checkChoice('teams', change.teams, TEAMS),
   createInvite: validateInvite,
   ...appRules,
 };

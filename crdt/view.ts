@@ -3,10 +3,15 @@
 
 import type { AppId, ClusterId, Digest, NodeId, ReleaseId } from './ids.ts';
 import type { RecordProblem } from './record-problems.ts';
-import type { HealthKind, PartitionMode, Role, Strategy } from './schema.ts';
+import type { HealthKind, PartitionMode, Role, Strategy, Teams } from './schema.ts';
 
 export type DesiredView = {
-  readonly cluster: { readonly id: ClusterId; readonly name: string; readonly domain: string };
+  readonly cluster: {
+    readonly id: ClusterId;
+    readonly name: string;
+    readonly domain: string;
+    readonly teams: Teams;
+  };
   /** Admitted nodes, removed ones left out. */
   readonly nodes: ReadonlyMap<NodeId, NodeView>;
   readonly removedNodes: ReadonlySet<NodeId>;
@@ -16,10 +21,18 @@ export type DesiredView = {
   readonly apps: ReadonlyMap<AppId, AppView>;
   /** Keyed by `host/path` (`host` alone means the whole host); the winner of each claim. */
   readonly routes: ReadonlyMap<string, AppId>;
+  /** Every host that is claimed or shared, and whose it is (hosts.ts). */
+  readonly hosts: ReadonlyMap<string, HostView>;
   /** Claims and names that lost against a concurrent one; shown to users. */
   readonly conflicts: readonly Conflict[];
   /** What in the document breaks the rules, and so is not in this view; bounded. */
   readonly problems: readonly RecordProblem[];
+};
+
+export type HostView = {
+  readonly owner: AppId;
+  /** Apps that may have routes on it too; sorted. */
+  readonly sharedWith: readonly AppId[];
 };
 
 export type NodeView = {
@@ -65,6 +78,10 @@ export type AppView = AppConfig & {
   /** False when an older app of the same name exists: this one is shown, but cannot be addressed by name. */
   readonly ownsName: boolean;
   readonly createdAtMs: number;
+  /** Name of a user, who need not be there any more; undefined when nobody knows: then it is the admins'. */
+  readonly owner: string | undefined;
+  /** Names of users beside the owner, sorted. */
+  readonly members: readonly string[];
   readonly stopped: boolean;
   readonly restartCount: number;
   /** What should run now: the current release, or the newest good one before it when it failed. Undefined: never released. */
@@ -98,5 +115,13 @@ export type ReleaseView = {
 
 export type Conflict =
   | { readonly kind: 'route'; readonly route: string; readonly winner: AppId; readonly loser: AppId }
+  /** A claim on a host that is another app's; the route leads nowhere. */
+  | {
+      readonly kind: 'host';
+      readonly host: string;
+      readonly route: string;
+      readonly winner: AppId;
+      readonly loser: AppId;
+    }
   | { readonly kind: 'appName'; readonly name: string; readonly winner: AppId; readonly loser: AppId }
   | { readonly kind: 'nodeName'; readonly name: string; readonly winner: NodeId; readonly loser: NodeId };

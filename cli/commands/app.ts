@@ -36,6 +36,7 @@ export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours'
   const lines = [
     `name       ${app.name}${app.stopped ? ' (stopped)' : ''}`,
     `release    ${app.release ?? 'none yet'}${app.buildpack === null ? '' : `, ${app.buildpack}`}`,
+    `owner      ${app.owner ?? 'unknown'}${app.members.length === 0 ? '' : `, shared with ${app.members.join(', ')}`}`,
     `routes     ${app.routes.length === 0 ? 'none' : app.routes.join(', ')}`,
     `scale      ${wanted}, ${formatBytes(app.memoryBytes)} of memory, ${formatBytes(app.diskBytes)} of disk each`,
     `health     ${kind === 'http' ? `http:${path}` : kind}, ${timeoutMs / 1000} s to start`,

@@ -1,15 +1,43 @@
-// peer apps: every app in a line.
+// peer apps: every app in a line; and who works on an app.
 
 import type { AppSummaryShape } from '../../node/api/shapes.ts';
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
+import { UsageError } from '../errors.ts';
 import { formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { renderTable } from '../table.ts';
+import { parseName } from '../values.ts';
 
-export async function run({ client, output }: Context): Promise<void> {
+export async function run({ args, client, output }: Context): Promise<void> {
+  const [action, app, user] = args;
+  if (action !== undefined) return changeTeam({ action, app, user }, { client, output });
   const apps = await answer((await client()).v1.apps.$get());
   output.result(apps, () => (apps.length === 0 ? 'no apps yet: peer push DIR' : appsTable(apps, output)));
+}
+
+async function changeTeam(
+  { action, app, user }: { action: string; app: string | undefined; user: string | undefined },
+  { client, output }: Pick<Context, 'client' | 'output'>,
+): Promise<void> {
+  if (action !== 'share' && action !== 'unshare' && action !== 'give') {
+    throw new UsageError(
+      `peer apps has no action ${action}: it is share, unshare or give; one app: peer app ${action}`,
+    );
+  }
+  if (app === undefined || user === undefined) {
+    throw new UsageError(`${app === undefined ? 'APP' : 'USER'} is missing: peer apps ${action} APP USER`);
+  }
+  const name = parseName(app, 'app');
+  const route = (await client()).v1.apps[':name'];
+  if (action === 'give') {
+    const given = await answer(route.owner.$post({ param: { name }, json: { owner: user } }));
+    output.result(given, () => `${given.app} belongs to ${given.owner}`);
+    return;
+  }
+  const member = action === 'share';
+  const written = await answer(route.members.$post({ param: { name }, json: { user, member } }));
+  output.result(written, () => `${user} ${member ? 'works' : 'no longer works'} on ${written.app}`);
 }
 
 export function appsTable(

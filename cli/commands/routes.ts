@@ -1,11 +1,26 @@
-// peer routes: every route, and the app it leads to.
+// peer routes: every route, and the app it leads to; and sharing a host with another app.
 
 import type { RouteShape } from '../../node/api/shapes.ts';
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
+import { UsageError } from '../errors.ts';
 import { renderTable } from '../table.ts';
 
-export async function run({ client, output }: Context): Promise<void> {
+export async function run({ args, client, output }: Context): Promise<void> {
+  const [action, host, app] = args;
+  if (action !== undefined) {
+    if (action !== 'share' && action !== 'unshare') {
+      throw new UsageError(`peer routes has no action ${action}: it is share or unshare`);
+    }
+    if (host === undefined || app === undefined) {
+      throw new UsageError(`${host === undefined ? 'HOST' : 'APP'} is missing: peer routes ${action} HOST APP`);
+    }
+    const json = { host, app, shared: action === 'share' };
+    const written = await answer((await client()).v1.routes.share.$post({ json }));
+    const may = written.shared ? 'may have routes on' : 'may have no more routes on';
+    output.result(written, () => `${written.app} ${may} ${written.host}, which belongs to ${written.owner}`);
+    return;
+  }
   const routes = await answer((await client()).v1.routes.$get());
   output.result(routes, () =>
     routes.length === 0
@@ -14,9 +29,13 @@ export async function run({ client, output }: Context): Promise<void> {
           [
             { title: 'ROUTE', cell: ({ route }) => route },
             { title: 'APP', cell: ({ app }) => app },
+            ...(routes.some(isShared) ? [hostColumn] : []),
           ],
           routes,
           output.width,
         ),
   );
 }
+
+const isShared = ({ app, hostApp }: RouteShape): boolean => hostApp !== app;
+const hostColumn = { title: 'HOST OF', cell: (one: RouteShape) => (isShared(one) ? one.hostApp : ''), importance: 0 };

@@ -1,4 +1,5 @@
-// peer users: who may use the cluster. A new user's token is printed once, alone on stdout.
+// peer users: who may use the cluster, and whether apps are for their teams alone. A new user's token is printed once,
+// alone on stdout.
 
 import type { UserShape } from '../../node/api/shapes.ts';
 import { answer } from '../client.ts';
@@ -26,10 +27,12 @@ export async function run({ args, client, options, output }: Context): Promise<v
         output.width,
       ),
     );
+    if (!output.json) output.note(TEAMS_NOTES[(await answer((await client()).v1.status.$get())).cluster.teams]);
     return;
   }
+  if (action === 'isolate') return isolate(given, { client, output });
   if (action !== 'add' && action !== 'remove') {
-    throw new UsageError(`peer users has no action ${action}: it is add or remove`);
+    throw new UsageError(`peer users has no action ${action}: it is add, remove or isolate`);
   }
   if (given === undefined) {
     throw new UsageError(`NAME is missing: peer users ${action} NAME${action === 'add' ? ' --role R' : ''}`);
@@ -45,4 +48,16 @@ export async function run({ args, client, options, output }: Context): Promise<v
   const added = await answer((await client()).v1.users.$post({ json }));
   output.result(added, () => added.token);
   if (!output.json) output.note(`the token of ${name}, shown only now; they log in with: peer login URL --token TOKEN`);
+}
+
+const TEAMS_NOTES = {
+  flat: 'every developer reads and changes every app: peer users isolate on leaves each to its owner and members',
+  owned: 'an app is for its owner, its members (peer apps share APP USER) and admins; others see its status only',
+};
+
+async function isolate(given: string | undefined, { client, output }: Pick<Context, 'client' | 'output'>) {
+  if (given === undefined) throw new UsageError('on or off is missing: peer users isolate on|off');
+  const teams = parseChoice(given, 'isolate', ['on', 'off']) === 'on' ? 'owned' : 'flat';
+  const written = await answer((await client()).v1.teams.$post({ json: { teams } }));
+  output.result(written, () => TEAMS_NOTES[teams]);
 }

@@ -15,7 +15,6 @@ const STATUS_BY_CODE = {
   too_late: 408,
   push_in_progress: 409,
   name_ambiguous: 409,
-  route_taken: 409,
   too_large: 413,
   no_start_command: 422,
   internal: 500,
@@ -23,6 +22,7 @@ const STATUS_BY_CODE = {
 
 /** Codes of the parts below that their name alone does not give away. */
 const STATUS_BELOW: Record<string, ContentfulStatusCode> = {
+  route_reserved: 403,
   last_admin: 409,
   last_node: 409,
   node_removed: 409,

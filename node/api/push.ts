@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { AppSettings, NamedChange } from '../../crdt/change.ts';
 import { type AppId, asAppId, asReleaseId, type NodeId } from '../../crdt/ids.ts';
 import { HEALTH_KIND_DEFAULT, HEALTH_TIMEOUT_MS_DEFAULT, normaliseRoute } from '../../crdt/limits.ts';
+import { checkClaim } from '../../crdt/validate-apps.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { NodeService, StagedDroplet } from '../ports.ts';
 import { ApiError, oneLine } from './errors.ts';
@@ -23,6 +24,8 @@ export type PushRequest = {
   by: string;
   /** Fails when whoever pushes has given up. */
   stillWanted?: () => Promise<void>;
+  /** Fails when whoever pushes may not change this app that is there. */
+  allow(view: DesiredView, app: AppView): void;
 };
 
 /**
@@ -33,7 +36,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   const { name, options } = request;
   const existing = findApp(service.view(), name);
   const appId = existing?.id ?? asAppId(randomUUID());
-  checkRoutes(service.view(), appId, wantedRoutes(service.view(), request, existing) ?? []);
+  checkRoutes(service.view(), appId, request, existing);
 
   sink.send({ type: 'step', step: 'uploading' });
   for (const text of warningsHere(service)) sink.send({ type: 'line', text: `warning: ${text}` });
@@ -67,6 +70,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   // Staging takes long: the app may have been created or deleted meanwhile.
   const view = service.view();
   const now = findApp(view, name);
+  if (now !== undefined) request.allow(view, now);
   const target = now?.id ?? (existing === undefined ? appId : asAppId(randomUUID()));
   const release = asReleaseId(randomUUID());
   const changes: NamedChange[] = [
@@ -166,15 +170,9 @@ function wantedRoutes(view: DesiredView, request: PushRequest, existing: AppView
 }
 
 /** Found out before anything is uploaded; the write checks again. */
-function checkRoutes(view: DesiredView, app: AppId, routes: string[]): void {
-  for (const route of routes) {
-    const holder = view.routes.get(route);
-    if (holder === undefined || holder === app) continue;
-    const owner = view.apps.get(holder)?.name ?? holder;
-    throw new ApiError(
-      'route_taken',
-      `the route ${route} belongs to ${owner}: choose another with --route, or unmap it first`,
-    );
+function checkRoutes(view: DesiredView, app: AppId, request: PushRequest, existing: AppView | undefined): void {
+  for (const route of wantedRoutes(view, request, existing) ?? []) {
+    checkClaim(view, { app, name: request.name, route, by: request.by });
   }
 }
 

@@ -1,6 +1,6 @@
 // What the API answers: the JSON shapes. Types only; scripts and other people's tests rely on the field names.
 
-import type { HealthKind, PartitionMode, Role, Strategy } from '../../crdt/schema.ts';
+import type { HealthKind, PartitionMode, Role, Strategy, Teams } from '../../crdt/schema.ts';
 import type { Decision } from '../core/decision.ts';
 import type { Unwanted } from '../core/explain.ts';
 import type { Infeasible } from '../core/feasibility.ts';
@@ -93,6 +93,9 @@ export type AppShape = {
   partition: PartitionMode;
   buildpack: string | null;
   createdAtMs: number;
+  /** Names of users; null when nobody knows. */
+  owner: string | null;
+  members: string[];
   /** False when an older app has the same name: this one cannot be addressed until one of them is deleted. */
   ownsName: boolean;
   /** Changes called off since the release that runs was made, newest first. */
@@ -135,7 +138,8 @@ export type RefusedShape = {
   reason: string;
 };
 
-export type RouteShape = { route: string; app: string };
+/** `hostApp`: the app that has the host. */
+export type RouteShape = { route: string; app: string; hostApp: string };
 
 export type UserShape = { name: string; role: Role; createdAtMs: number; node: string | null };
 
@@ -149,7 +153,8 @@ export type EnvShape = {
 
 export type StatusShape = {
   node: { id: string; name: string; version: string; pid: number };
-  cluster: { id: string; name: string; domain: string };
+  /** `teams`: who works on an app: `flat`, every developer; `owned`, its owner and members. */
+  cluster: { id: string; name: string; domain: string; teams: Teams };
   user: { name: string; role: Role };
   members: Record<MemberStatus, number>;
   apps: number;

@@ -1,5 +1,6 @@
 // How each shape that the API answers follows from the desired and the observed state. Pure.
 
+import { hostOfRoute } from '../../crdt/hosts.ts';
 import type { NodeId } from '../../crdt/ids.ts';
 import { type Refusal, refusalOf, refusals } from '../../crdt/in-force.ts';
 import { problemText } from '../../crdt/record-problems.ts';
@@ -85,6 +86,8 @@ export function appShape(app: AppView, observed: ObservedView): AppShape {
     partition: app.partition,
     buildpack: app.release?.buildpack ?? null,
     createdAtMs: app.createdAtMs,
+    owner: app.owner ?? null,
+    members: [...app.members],
     ownsName: app.ownsName,
     refused: refusedShapes(app),
   };
@@ -254,7 +257,10 @@ export function pressureWarnings(observed: ObservedView): string[] {
 
 export function routeShapes(view: DesiredView): RouteShape[] {
   return [...view.routes]
-    .map(([route, app]) => ({ route, app: view.apps.get(app)?.name ?? app }))
+    .map(([route, app]) => {
+      const owner = view.hosts.get(hostOfRoute(route))?.owner ?? app;
+      return { route, app: view.apps.get(app)?.name ?? app, hostApp: view.apps.get(owner)?.name ?? owner };
+    })
     .sort((a, b) => compareText(a.route, b.route));
 }
 
@@ -273,6 +279,11 @@ function conflictLine(conflict: Conflict, view: DesiredView): string {
       const winner = view.apps.get(conflict.winner)?.name ?? conflict.winner;
       const loser = view.apps.get(conflict.loser)?.name ?? conflict.loser;
       return `route ${conflict.route} belongs to ${winner}; ${loser} claimed it too: unmap one of them`;
+    }
+    case 'host': {
+      const owner = view.apps.get(conflict.winner)?.name ?? conflict.winner;
+      const name = view.apps.get(conflict.loser)?.name ?? conflict.loser;
+      return `host ${conflict.host} belongs to ${owner}, so ${conflict.route} does not lead to ${name}: peer routes share ${conflict.host} ${name}, or peer unmap ${name} ${conflict.route}`;
     }
     case 'appName':
       return `two apps are called ${conflict.name}; ${conflict.loser} cannot be addressed until the other is deleted`;

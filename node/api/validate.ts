@@ -173,6 +173,15 @@ export const envBody = object({
   unset: v.optional(v.array(ruled(limits.envKeyProblem), 'should be a list')),
 });
 export const routeBody = object({ route: routeText });
+const userName = v.pipe(v.string('should be text'), v.minLength(1, 'is empty'), v.maxLength(200, 'is too long'));
+export const shareBody = object({
+  host: routeText,
+  app: v.string('should be text'),
+  shared: v.boolean('should be true or false'),
+});
+export const memberBody = object({ user: userName, member: v.boolean('should be true or false') });
+export const ownerBody = object({ owner: userName });
+export const teamsBody = object({ teams: v.picklist(limits.TEAMS, `should be one of ${limits.TEAMS.join(', ')}`) });
 export const userBody = object({
   name: ruled(limits.nameProblem),
   role: v.picklist(limits.ROLES, `should be one of ${limits.ROLES.join(', ')}`),

@@ -9,13 +9,13 @@ export type SentEvent = { type: string; [field: string]: unknown };
 export function testApi(node: MemoryNode = new MemoryNode()) {
   const log = memoryLog();
   const api = createApi({ service: node, log });
-  const as = (role: Role) => ({
+  const withToken = (token: string) => ({
     // biome-ignore lint/suspicious/noExplicitAny: assertions say what it should be.
     async send(method: string, path: string, body?: unknown): Promise<{ status: number; body: any }> {
       const response = await api.request(path, {
         method,
         headers: {
-          authorization: `Bearer ${tokenOf(role)}`,
+          authorization: `Bearer ${token}`,
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -32,7 +32,7 @@ export function testApi(node: MemoryNode = new MemoryNode()) {
       const response = await api.request(`/v1/apps/${name}/push`, {
         method: 'POST',
         headers: {
-          authorization: `Bearer ${tokenOf(role)}`,
+          authorization: `Bearer ${token}`,
           'x-peer-push': Buffer.from(JSON.stringify(options)).toString('base64url'),
         },
         body: source,
@@ -41,14 +41,15 @@ export function testApi(node: MemoryNode = new MemoryNode()) {
       return { status: response.status, events: response.ok ? await eventsOf(response) : [], response };
     },
     async stream(path: string, init: RequestInit = {}) {
-      const headers = { authorization: `Bearer ${tokenOf(role)}` };
+      const headers = { authorization: `Bearer ${token}` };
       return api.request(path, { ...init, headers });
     },
     async events(path: string): Promise<SentEvent[]> {
       return eventsOf(await this.stream(path));
     },
   });
-  return { api, node, log, admin: as('admin'), developer: as('developer'), viewer: as('viewer') };
+  const as = (role: Role) => withToken(tokenOf(role));
+  return { api, node, log, withToken, admin: as('admin'), developer: as('developer'), viewer: as('viewer') };
 }
 
 export async function eventsOf(response: Response): Promise<SentEvent[]> {

@@ -311,9 +311,9 @@ describe('routes', () => {
     await developer.push('other');
     await developer.post('/v1/apps/hello/routes', { route: 'WWW.example.org/shop/' });
     expect((await viewer.get('/v1/routes')).body).toEqual([
-      { route: 'hello.localhost', app: 'hello' },
-      { route: 'other.localhost', app: 'other' },
-      { route: 'www.example.org/shop', app: 'hello' },
+      { route: 'hello.localhost', app: 'hello', hostApp: 'hello' },
+      { route: 'other.localhost', app: 'other', hostApp: 'other' },
+      { route: 'www.example.org/shop', app: 'hello', hostApp: 'hello' },
     ]);
     const taken = await developer.post('/v1/apps/other/routes', { route: 'hello.localhost' });
     expect(taken).toMatchObject({ status: 409, body: { error: { code: 'route_taken' } } });

@@ -47,13 +47,14 @@ export class Reader {
   #viewOf(nodes: readonly NodeShape[], apps: readonly AppShape[]): DesiredView {
     const byApp = apps.map((app) => this.#appView(app));
     return {
-      cluster: { id: asClusterId(''), name: '', domain: 'localhost' },
+      cluster: { id: asClusterId(''), name: '', domain: 'localhost', teams: 'flat' },
       nodes: new Map(nodes.map((node) => [asNodeId(node.id), nodeView(node)])),
       removedNodes: new Set<NodeId>(),
       users: new Map(),
       invites: new Map(),
       apps: new Map(byApp.map((app) => [app.id, app])),
       routes: new Map(byApp.flatMap((app) => app.routes.map((route) => [route, app.id] as const))),
+      hosts: new Map(),
       conflicts: [],
       problems: [],
     };
@@ -67,6 +68,8 @@ export class Reader {
       name: shape.name,
       ownsName: shape.ownsName,
       createdAtMs: shape.createdAtMs,
+      owner: undefined,
+      members: [],
       stopped: shape.stopped,
       scale: shape.desired,
       memoryBytes: shape.memoryBytes,

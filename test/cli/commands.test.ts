@@ -374,8 +374,8 @@ describe('apps', () => {
     await cli.json(['push', folder, '--name', 'hello']);
     expect(await cli.json(['map', 'hello', 'www.example.org/shop'])).toMatchObject({ route: 'www.example.org/shop' });
     expect(await cli.json(['routes'])).toEqual([
-      { route: 'hello.localhost', app: 'hello' },
-      { route: 'www.example.org/shop', app: 'hello' },
+      { route: 'hello.localhost', app: 'hello', hostApp: 'hello' },
+      { route: 'www.example.org/shop', app: 'hello', hostApp: 'hello' },
     ]);
     await cli.json(['unmap', 'hello', 'www.example.org/shop']);
     expect((await cli.run(['routes'])).stdout).toBe('ROUTE            APP\nhello.localhost  hello\n');
@@ -443,6 +443,29 @@ describe('nodes and people', () => {
     expect((await cli.json(['users'])).map((user: { name: string }) => user.name)).toContain('ada');
     await cli.json(['users', 'remove', 'ada']);
     expect((await cli.run(['invite', '--ttl', '5m', '--uses', '2'])).stdout).toBe('peer-invite-2\n');
+  });
+
+  it('work on apps in teams once an admin says so, and share apps and hosts', async () => {
+    for (const name of ['bea', 'cid']) await cli.json(['users', 'add', name, '--role', 'developer']);
+    await cli.json(['push', folder, '--name', 'shop'], { role: 'developer' });
+    await cli.json(['push', folder, '--name', 'blog'], { role: 'developer' });
+    const isolated = await cli.run(['users', 'isolate', 'on']);
+    expect(isolated.stdout).toContain('an app is for its owner, its members');
+    expect((await cli.run(['apps', 'share', 'shop', 'bea'], { role: 'developer' })).stdout).toBe('bea works on shop\n');
+    await cli.json(['apps', 'give', 'shop', 'cid'], { role: 'developer' });
+    expect((await cli.run(['app', 'shop'])).stdout).toContain('owner      cid, shared with bea\n');
+    expect(await cli.run(['env', 'shop'], { role: 'developer' })).toMatchObject({
+      status: 1,
+      stderr:
+        'peer: shop belongs to cid, and the-developer is not of its team: ask cid or an admin for peer apps share shop the-developer\n',
+    });
+    const map = () => cli.run(['map', 'blog', 'shop.localhost/blog'], { role: 'developer' });
+    expect((await map()).stderr).toContain('let shop share it with `peer routes share shop.localhost blog`');
+    await cli.json(['routes', 'share', 'shop.localhost', 'blog']);
+    expect((await map()).status).toBe(0);
+    expect((await cli.run(['routes'])).stdout).toMatch(/shop\.localhost\/blog +blog +shop\n/);
+    await cli.json(['users', 'isolate', 'off']);
+    expect(await cli.run(['apps', 'lend', 'shop', 'bea'])).toMatchObject({ status: 2 });
   });
 
   it('are refused what their role may not do, in one line', async () => {

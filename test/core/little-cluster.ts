@@ -40,6 +40,8 @@ export function app(name: string, options: Partial<AppView> = {}): AppView {
     name,
     ownsName: true,
     createdAtMs: 0,
+    owner: undefined,
+    members: [],
     stopped: false,
     scale: { web: 1 },
     memoryBytes: 64 * MIB,
@@ -65,13 +67,14 @@ export function desired(
 ): DesiredView {
   const nodeViews = nodes.map((id): NodeView => ({ id, name: id, draining: false, labels: {}, admittedAtMs: 0 }));
   return {
-    cluster: { id: asClusterId('c'), name: 'test', domain: 'localhost' },
+    cluster: { id: asClusterId('c'), name: 'test', domain: 'localhost', teams: 'flat' },
     nodes: new Map(nodeViews.map((node) => [node.id, node])),
     removedNodes: new Set(),
     users: new Map(),
     invites: new Map(),
     apps: new Map(apps.map((one) => [one.id, one])),
     routes: new Map(apps.flatMap((one) => one.routes.map((route) => [route, one.id] as const))),
+    hosts: new Map(),
     conflicts: [],
     problems: [],
     ...options,

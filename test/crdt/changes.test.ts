@@ -2,9 +2,13 @@
 
 import { describe, expect, it } from 'vitest';
 import type { NamedChange } from '../../crdt/change.ts';
+import { applyChange } from '../../crdt/changes.ts';
 import { DesiredDocument } from '../../crdt/document.ts';
 import { ChangeRejected } from '../../crdt/errors.ts';
+import { asAppId } from '../../crdt/ids.ts';
 import { RELEASES_KEPT_MAX } from '../../crdt/limits.ts';
+import { readView } from '../../crdt/read.ts';
+import type { DesiredDoc } from '../../crdt/schema.ts';
 import {
   actor,
   addRelease,
@@ -15,9 +19,11 @@ import {
   createApp,
   digest,
   documentWith,
+  merged,
   newCluster,
   node,
   release,
+  replicaOf,
   tokenHash,
   writeAll,
 } from './fixtures.ts';
@@ -140,6 +146,8 @@ describe('apps', () => {
       name: 'app1',
       ownsName: true,
       createdAtMs: alice.atMs,
+      owner: 'alice',
+      members: [],
       stopped: false,
       scale: { web: 1 },
       memoryBytes: 256 * 1024 ** 2,
@@ -155,6 +163,44 @@ describe('apps', () => {
       releases: [],
       routes: ['app1.localhost'],
     });
+  });
+
+  it('belong to who made them, who may give them to another and share them', () => {
+    const member = (user: string, isMember: boolean): NamedChange => ({
+      change: 'setMember',
+      app: app(1),
+      user,
+      member: isMember,
+    });
+    const people = [addUser('bob'), addUser('eve'), addUser('tom')];
+    const shared = documentWith([...people, createApp(1), member('bob', true), member('eve', true)]);
+    expect(shared.view().apps.get(app(1))).toMatchObject({ owner: 'alice', members: ['bob', 'eve'] });
+    const given = writeAll(shared, [{ change: 'setOwner', app: app(1), owner: 'bob' }, member('eve', false)]);
+    expect(given.view().apps.get(app(1))).toMatchObject({ owner: 'bob', members: [] });
+    const removed = writeAll(shared, [{ change: 'removeUser', name: 'eve' }, addUser('eve')]);
+    expect(removed.view().apps.get(app(1))?.members).toEqual(['bob']);
+  });
+
+  it('keep both members that were added apart, also in a document that knew no members', () => {
+    const older = documentWith([addUser('bob'), addUser('eve'), createApp(1)]);
+    const add = (user: string): NamedChange => ({ change: 'setMember', app: app(1), user, member: true });
+    const left = writeAll(replicaOf(older, 21), [add('bob')]);
+    const right = writeAll(replicaOf(older, 22), [add('eve')]);
+    expect(merged(left, right).view().apps.get(app(1))?.members).toEqual(['bob', 'eve']);
+  });
+
+  it('that are older than owners belong to who made the first release, also when that is dropped', () => {
+    const release = (version: number) => ({ version, createdBy: `user-${version}`, droplet: { digest: digest(1) } });
+    const doc = (...versions: number[]) => ({
+      apps: { a: { name: 'a', releases: Object.fromEntries(versions.map((one) => [`r${one}`, release(one)])) } },
+    });
+    expect(readView(doc(1, 2)).apps.get(asAppId('a'))?.owner).toBe('user-1');
+    expect(readView(doc(2, 3)).apps.get(asAppId('a'))?.owner).toBeUndefined();
+    const draft = doc(1, 2) as unknown as DesiredDoc;
+    const change = { ...addRelease(1, 3), app: asAppId('a') } as NamedChange;
+    applyChange(draft, change, { by: 'someone', atMs: 1 });
+    delete (draft.apps.a!.releases as Record<string, unknown>).r1;
+    expect(readView(draft).apps.get(asAppId('a'))?.owner).toBe('user-1');
   });
 
   it('changes only the settings given', () => {
@@ -194,7 +240,13 @@ describe('apps', () => {
   });
 
   it('maps and unmaps routes in their normal form', () => {
-    const view = viewAfter(createApp(1), mapRoute('A.Example.org/API/'), mapRoute('*.d'), unmapRoute('*.D'));
+    const view = viewAfter(
+      addUser('alice', 'admin'),
+      createApp(1),
+      mapRoute('A.Example.org/API/'),
+      mapRoute('*.d'),
+      unmapRoute('*.D'),
+    );
     expect(view.apps.get(app(1))?.routes).toEqual(['a.example.org/API']);
   });
 });
@@ -488,6 +540,14 @@ describe('rejections', () => {
     ['stopping by a word', 'invalid_value', raw({ change: 'setStopped', app: app(1), stopped: 'yes' })],
     ['deleting an unknown app', 'app_unknown', raw({ change: 'deleteApp', app: 'nope' })],
     ['restarting an unknown app', 'app_unknown', raw({ change: 'restartApp', app: '__proto__' })],
+    ['an owner who is no user', 'user_unknown', { change: 'setOwner', app: app(1), owner: 'nobody' }],
+    ['a member who is no user', 'user_unknown', { change: 'setMember', app: app(1), user: 'nobody', member: true }],
+    [
+      'taking away who is no member',
+      'member_unknown',
+      { change: 'setMember', app: app(1), user: 'bob', member: false },
+    ],
+    ['teams of another kind', 'invalid_value', raw({ change: 'setTeams', teams: 'mine' })],
     ['a user name taken', 'user_exists', addUser('bob')],
     ['a user name with @', 'invalid_name', addUser('operator@n1')],
     ['a role unknown', 'invalid_value', addUser('eve', 'root' as 'admin')],

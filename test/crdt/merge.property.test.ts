@@ -9,7 +9,6 @@ import {
   addRelease,
   admitNode,
   app,
-  at,
   changesOf,
   createApp,
   documentWith,
@@ -22,7 +21,9 @@ import {
 
 const REPLICAS = 3;
 const small = fc.integer({ min: 1, max: 3 });
-const routes = fc.constantFrom('a.b', 'a.b/x', '*.c');
+const routes = fc.constantFrom('a.b', 'a.b/x', '*.b', 'localhost', 'localhost/x');
+/** An admin, and someone who is none. */
+const author = fc.constantFrom('root', 'alice');
 const freshRelease = fc.integer({ min: 1000, max: 1_000_000 });
 
 /** A named change that may or may not be allowed where it is tried. */
@@ -31,6 +32,18 @@ const change: fc.Arbitrary<NamedChange> = fc.oneof(
   fc.tuple(small, freshRelease).map(([index, id]) => addRelease(index, id)),
   fc.tuple(small, routes).map(([index, route]): NamedChange => ({ change: 'mapRoute', app: app(index), route })),
   fc.tuple(small, routes).map(([index, route]): NamedChange => ({ change: 'unmapRoute', app: app(index), route })),
+  fc.tuple(small, small, routes, fc.boolean()).map(
+    ([index, other, route, shared]): NamedChange => ({
+      change: 'shareHost',
+      app: app(index),
+      host: route.split('/')[0]!,
+      with: app(other),
+      shared,
+    }),
+  ),
+  fc
+    .tuple(small, fc.constantFrom('bob', 'eve'), fc.boolean())
+    .map(([index, user, member]): NamedChange => ({ change: 'setMember', app: app(index), user, member })),
   small.map((index): NamedChange => ({ change: 'deleteApp', app: app(index) })),
   small.map((index): NamedChange => ({ change: 'restartApp', app: app(index) })),
   fc
@@ -51,20 +64,21 @@ const change: fc.Arbitrary<NamedChange> = fc.oneof(
   fc.constantFrom('bob', 'eve').map((name): NamedChange => ({ change: 'removeUser', name })),
 );
 
-type Step = { write: number; change: NamedChange; atMs: number } | { from: number; to: number };
+type Step = { write: number; change: NamedChange; by: string; atMs: number } | { from: number; to: number };
 const replica = fc.nat(REPLICAS - 1);
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ write: replica, change, atMs: fc.integer({ min: 1, max: 50 }) }) },
+  { weight: 4, arbitrary: fc.record({ write: replica, change, by: author, atMs: fc.integer({ min: 1, max: 50 }) }) },
   { weight: 1, arbitrary: fc.record({ from: replica, to: replica }) },
 );
 
 function play(steps: readonly Step[]): DesiredDocument[] {
-  const start = documentWith([createApp(1), addRelease(1, 1), admitNode(9)]);
+  const root: NamedChange = { change: 'addUser', name: 'root', role: 'admin', tokenHash };
+  const start = documentWith([root, createApp(1), addRelease(1, 1), admitNode(9)]);
   const replicas = Array.from({ length: REPLICAS }, (_, index) => replicaOf(start, index + 2));
   for (const one of steps) {
     if ('write' in one) {
       try {
-        const written = replicas[one.write]!.write([one.change], at(one.atMs));
+        const written = replicas[one.write]!.write([one.change], { by: one.by, atMs: one.atMs });
         if (written !== undefined) replicas[one.write] = written.next;
       } catch (error) {
         if (!(error instanceof ChangeRejected)) throw error;
@@ -137,6 +151,9 @@ describe('three replicas', () => {
         const replicas = play(steps);
         const view = replicas[0]!.receive(replicas.flatMap(changesOf)).next.view();
         for (const [route, id] of view.routes) expect(view.apps.get(id)?.routes).toContain(route);
+        for (const { owner, sharedWith } of view.hosts.values()) {
+          for (const id of [owner, ...sharedWith]) expect(view.apps.has(id)).toBe(true);
+        }
         const owners = [...view.apps.values()].filter((one) => one.ownsName).map((one) => one.name);
         expect(new Set(owners).size).toBe(owners.length);
         for (const one of view.apps.values()) {
@@ -148,6 +165,28 @@ describe('three replicas', () => {
         for (const id of view.removedNodes) expect(view.nodes.has(id)).toBe(false);
       }),
       { numRuns: 40 },
+    );
+  });
+
+  it('never lead a host to an app that is not its own, unless it is shared or an admin said so', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        const byAdmin = new Set<string>();
+        for (const one of steps) {
+          if (!('write' in one) || one.by !== 'root' || one.change.change !== 'mapRoute') continue;
+          byAdmin.add(`${one.change.route} ${one.change.app}`);
+        }
+        const replicas = play(steps);
+        const view = replicas[0]!.receive(replicas.flatMap(changesOf)).next.view();
+        for (const [route, id] of view.routes) {
+          if (byAdmin.has(`${route} ${id}`)) continue;
+          const host = route.split('/')[0]!;
+          expect(host === 'localhost' || host.startsWith('*.')).toBe(false);
+          const { owner, sharedWith } = view.hosts.get(host)!;
+          expect([owner, ...sharedWith]).toContain(id);
+        }
+      }),
+      { numRuns: 60 },
     );
   });
 });

@@ -21,7 +21,7 @@ function viewWith(options: { expiresAtMs?: number; usedBy?: string[]; removed?: 
     usedBy: (options.usedBy ?? []).map(asNodeId),
   };
   return desired([a], [], {
-    cluster: { id: cluster as never, name: 'test', domain: 'localhost' },
+    cluster: { id: cluster as never, name: 'test', domain: 'localhost', teams: 'flat' },
     invites: new Map([[id, entry]]),
     removedNodes: new Set((options.removed ?? []).map(asNodeId)),
   });

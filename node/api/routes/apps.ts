@@ -5,11 +5,12 @@ import { Hono } from 'hono';
 import type { NamedChange } from '../../../crdt/change.ts';
 import { type AppId, asAppId, asReleaseId } from '../../../crdt/ids.ts';
 import { compareText } from '../../core/state.ts';
+import { appFor, requireOwner } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
-import { appNamed, madeRelease, rolloutTarget } from '../lookup.ts';
+import { madeRelease, rolloutTarget } from '../lookup.ts';
 import { settingsOf } from '../push.ts';
 import { followRollout } from '../rollout.ts';
 import { appShape, appSummaryShape, instancesOf, usageShape } from '../shaping.ts';
@@ -17,6 +18,8 @@ import type { ProgressEvent } from '../stream-events.ts';
 import {
   createAppBody,
   jsonBody,
+  memberBody,
+  ownerBody,
   queryOf,
   restartSlotBody,
   rolloutQuery,
@@ -66,24 +69,39 @@ export function appsRoutes({ service, log }: ApiContext) {
         return c.json({ id: app, name: body.name, ...written }, 201);
       })
       .get('/v1/apps/:name', requires('viewer'), (c) =>
-        c.json(appShape(appNamed(service.view(), c.req.param('name')), service.observed())),
+        c.json(appShape(appFor(c, service.view(), 'status'), service.observed())),
       )
       // Apart from the app itself, which every node knows: this is asked of the nodes that run it.
       .get('/v1/apps/:name/usage', requires('viewer'), async (c) => {
-        const { id } = appNamed(service.view(), c.req.param('name'));
+        const { id } = appFor(c, service.view(), 'status');
         return c.json({ instances: (await service.usage(id)).map(usageShape) });
       })
       .patch('/v1/apps/:name', requires('developer'), jsonBody(settingsBody), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         const settings = settingsOf(c.req.valid('json'), app);
         return c.json(await configure(app.id, { settings }, c.get('user').name));
       })
       .delete('/v1/apps/:name', requires('developer'), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         return c.json(await write([{ change: 'deleteApp', app: app.id }], c.get('user').name));
       })
+      /** Who works on it beside its owner. */
+      .post('/v1/apps/:name/members', requires('developer'), jsonBody(memberBody), async (c) => {
+        const app = appFor(c, service.view(), 'change');
+        requireOwner(c.get('user'), app);
+        const { user, member } = c.req.valid('json');
+        const { heldBy } = await write([{ change: 'setMember', app: app.id, user, member }], c.get('user').name);
+        return c.json({ app: app.name, user, member, heldBy });
+      })
+      .post('/v1/apps/:name/owner', requires('developer'), jsonBody(ownerBody), async (c) => {
+        const app = appFor(c, service.view(), 'change');
+        requireOwner(c.get('user'), app);
+        const { owner } = c.req.valid('json');
+        const { heldBy } = await write([{ change: 'setOwner', app: app.id, owner }], c.get('user').name);
+        return c.json({ app: app.name, owner, heldBy });
+      })
       .post('/v1/apps/:name/scale', requires('developer'), jsonBody(scaleBody), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         const { scale, memoryBytes } = c.req.valid('json');
         if (scale === undefined && memoryBytes === undefined) {
           throw new ApiError('bad_request', 'nothing to scale: give a number of instances or the memory');
@@ -97,20 +115,20 @@ export function appsRoutes({ service, log }: ApiContext) {
         return c.json(await configure(app.id, { settings: { memoryBytes }, ...(scale && { scale }) }, by));
       })
       .post('/v1/apps/:name/stop', requires('developer'), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         return c.json(await write([{ change: 'setStopped', app: app.id, stopped: true }], c.get('user').name));
       })
       .post('/v1/apps/:name/start', requires('developer'), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         return c.json(await write([{ change: 'setStopped', app: app.id, stopped: false }], c.get('user').name));
       })
       .post('/v1/apps/:name/restart', requires('developer'), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         return c.json(await write([{ change: 'restartApp', app: app.id }], c.get('user').name));
       })
       /** Answers with the instance that will go: pass it to the roll-out as `replaced`. */
       .post('/v1/apps/:name/restart-slot', requires('developer'), jsonBody(restartSlotBody), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         const { process, index } = c.req.valid('json');
         const running = instancesOf(app, service.observed()).find(
           ({ instance }) =>
@@ -129,7 +147,7 @@ export function appsRoutes({ service, log }: ApiContext) {
         return c.json({ replaced: running.instance.id as string });
       })
       .get('/v1/apps/:name/rollout', requires('viewer'), queryOf(rolloutQuery), (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'read');
         const target = rolloutTarget(c.req.valid('query'));
         return eventStream<ProgressEvent>(c.req.raw.signal, async (sink) => {
           try {

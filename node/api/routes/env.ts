@@ -1,12 +1,13 @@
-// /v1/apps/:name/env. Viewers see the names of variables, never the values.
+// /v1/apps/:name/env. Viewers see the names of variables, never the values; who is not of the team, neither.
 
 import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
 import { asReleaseId } from '../../../crdt/ids.ts';
-import { type ApiEnv, includesRole, requires } from '../auth.ts';
+import { accessTo, appFor } from '../access.ts';
+import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
-import { appNamed, madeRelease } from '../lookup.ts';
+import { madeRelease } from '../lookup.ts';
 import type { EnvShape } from '../shapes.ts';
 import { refusedEnvShapes } from '../shaping.ts';
 import { envBody, jsonBody } from '../validate.ts';
@@ -15,15 +16,16 @@ export function envRoutes({ service }: ApiContext) {
   return (
     new Hono<ApiEnv>()
       .get('/v1/apps/:name/env', requires('viewer'), (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
-        const mayRead = includesRole(c.get('user').role, 'developer');
+        const view = service.view();
+        const app = appFor(c, view, 'read');
+        const mayRead = accessTo(view, c.get('user'), app) === 'change';
         const keys = Object.keys(app.env).sort();
         const env = Object.fromEntries(keys.map((key) => [key, mayRead ? (app.env[key] ?? null) : null]));
         return c.json<EnvShape>({ app: app.name, env, refused: refusedEnvShapes(app) });
       })
       /** `releaseId` is that of the release made of it; null when nothing changed or nothing was released yet. */
       .post('/v1/apps/:name/env', requires('developer'), jsonBody(envBody), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         const { set = {}, unset = [] } = c.req.valid('json');
         if (Object.keys(set).length === 0 && unset.length === 0) {
           throw new ApiError('bad_request', 'no variable was given');

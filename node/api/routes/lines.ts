@@ -2,11 +2,12 @@
 
 import { Hono } from 'hono';
 import type { AppId, NodeId } from '../../../crdt/ids.ts';
-import type { DesiredView } from '../../../crdt/view.ts';
+import type { DesiredView, UserView } from '../../../crdt/view.ts';
 import type { NodeService } from '../../ports.ts';
+import { appFor, currentUser, readsAll, requireAccess, stillHas } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
-import { failureOf, reportUnexpected } from '../errors.ts';
+import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { type EventSink, eventStream } from '../event-stream.ts';
 import { type EventShape, eventShape, type LogShape, logShape } from '../log-lines.ts';
 import { appNamed } from '../lookup.ts';
@@ -15,16 +16,19 @@ import { eventsQuery, LINES_DEFAULT, logsQuery, queryOf } from '../validate.ts';
 
 export function linesRoutes({ service, log }: ApiContext) {
   const names = namesOf(service);
-  /** Takes no more lines from the source while the client reads too slowly. */
+  /**
+   * Takes no more lines from the source while the client reads too slowly. `mayRead` is asked for each item: who was
+   * removed, or taken out of the team, follows no longer.
+   */
   async function relay<S, T>(
     sink: EventSink<LinesEvent<T>>,
     source: AsyncIterable<S>,
-    shape: (item: S) => T,
-    where: string,
+    { shape, mayRead, where }: { shape: (item: S) => T; mayRead: (item: S) => boolean; where: string },
   ): Promise<void> {
     try {
       for await (const item of source) {
         if (sink.signal.aborted) return;
+        if (!mayRead(item)) continue;
         sink.send({ type: 'line', ...shape(item) });
         await sink.room();
       }
@@ -39,20 +43,26 @@ export function linesRoutes({ service, log }: ApiContext) {
 
   return new Hono<ApiEnv>()
     .get('/v1/apps/:name/logs', requires('viewer'), queryOf(logsQuery), (c) => {
-      const app = appNamed(service.view(), c.req.param('name'));
+      const app = appFor(c, service.view(), 'read');
+      const user = c.get('user');
       const { lines = LINES_DEFAULT, follow } = c.req.valid('query');
       return eventStream<LinesEvent<LogShape>>(c.req.raw.signal, (sink) =>
-        relay(
-          sink,
-          service.logs(app.id, { lines: Number(lines), follow: follow === 'true', signal: sink.signal }),
-          (line) => logShape(line, names().nodes),
-          'logs',
-        ),
+        relay(sink, service.logs(app.id, { lines: Number(lines), follow: follow === 'true', signal: sink.signal }), {
+          shape: (line) => logShape(line, names().nodes),
+          mayRead: () => {
+            if (stillHas(service.view(), user, app.id, 'read')) return true;
+            throw new ApiError('forbidden', `${user.name} may no longer read the logs of ${app.name}`);
+          },
+          where: 'logs',
+        }),
       );
     })
     .get('/v1/events', requires('viewer'), queryOf(eventsQuery), (c) => {
       const query = c.req.valid('query');
-      const app = query.app === undefined ? undefined : appNamed(service.view(), query.app).id;
+      const user = c.get('user');
+      const named = query.app === undefined ? undefined : appNamed(service.view(), query.app);
+      if (named !== undefined) requireAccess(service.view(), user, named, 'read');
+      const app = named?.id;
       const { lines = LINES_DEFAULT, follow } = query;
       return eventStream<LinesEvent<EventShape>>(c.req.raw.signal, (sink) =>
         relay(
@@ -63,11 +73,22 @@ export function linesRoutes({ service, log }: ApiContext) {
             follow: follow === 'true',
             signal: sink.signal,
           }),
-          (event) => eventShape(event, names()),
-          'events',
+          {
+            shape: (event) => eventShape(event, names()),
+            mayRead: (event) => mayReadEvent(service.view(), user, event.app),
+            where: 'events',
+          },
         ),
       );
     });
+}
+
+/** Events of apps are for who may read their logs: they hold reasons and names of commands. */
+function mayReadEvent(view: DesiredView, asked: UserView, app: AppId | undefined): boolean {
+  const user = currentUser(view, asked);
+  if (user === undefined) throw new ApiError('unauthorized', `${asked.name} was removed from this cluster`);
+  if (app === undefined) return true;
+  return view.apps.has(app) ? stillHas(view, user, app, 'read') : readsAll(view, user);
 }
 
 type Names = { nodes: ReadonlyMap<NodeId, string>; apps: ReadonlyMap<AppId, string> };

@@ -1,4 +1,4 @@
-// /v1/users and /v1/invites: who may use the cluster, and how nodes get in. A token or an invite is shown once, here.
+// /v1/users, /v1/teams and /v1/invites: who may use the cluster, whose the apps are, and how nodes get in. A token or an invite is shown once, here.
 
 import { Hono } from 'hono';
 import { compareText } from '../../core/state.ts';
@@ -6,7 +6,7 @@ import { type ApiEnv, newToken, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { userShape } from '../shaping.ts';
-import { inviteBody, jsonBody, userBody } from '../validate.ts';
+import { inviteBody, jsonBody, teamsBody, userBody } from '../validate.ts';
 
 const INVITE_TTL_MS_DEFAULT = 60 * 60 * 1000;
 
@@ -30,6 +30,12 @@ export function peopleRoutes({ service, log }: ApiContext) {
       const { heldBy } = await service.write([{ change: 'removeUser', name }], c.get('user').name);
       log.info('api.user.removed', { by: c.get('user').name, name });
       return c.json({ heldBy: heldBy.length });
+    })
+    .post('/v1/teams', requires('admin'), jsonBody(teamsBody), async (c) => {
+      const { teams } = c.req.valid('json');
+      const { heldBy } = await service.write([{ change: 'setTeams', teams }], c.get('user').name);
+      log.info('api.teams.set', { by: c.get('user').name, teams });
+      return c.json({ teams, heldBy: heldBy.length });
     })
     .post('/v1/invites', requires('admin'), jsonBody(inviteBody), async (c) => {
       const { ttlMs = INVITE_TTL_MS_DEFAULT, uses = 1 } = c.req.valid('json');

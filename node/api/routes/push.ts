@@ -1,11 +1,14 @@
 // POST /v1/apps/:name/push: a gzip-compressed tar or a list of chunks in, server-sent events out. One push per app at a time on a node.
 
 import { Hono } from 'hono';
+import type { AppView, DesiredView } from '../../../crdt/view.ts';
 import type { NodeService } from '../../ports.ts';
+import { currentUser, requireAccess } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
+import { findApp } from '../lookup.ts';
 import { push } from '../push.ts';
 import type { PushEvent } from '../stream-events.ts';
 import { uploadOf, wholeBody } from '../upload.ts';
@@ -26,19 +29,27 @@ export function pushRoutes({ service, log }: ApiContext) {
     const name = c.req.param('name');
     parseInput(appName, name, 'name');
     const options = readOptions(c.req.header(PUSH_OPTIONS_HEADER));
+    const asked = c.get('user');
+    const allow = (view: DesiredView, app: AppView): void => {
+      const user = currentUser(view, asked);
+      if (user === undefined) throw new ApiError('unauthorized', `${asked.name} was removed from this cluster`);
+      requireAccess(view, user, app, 'change');
+    };
+    const existing = findApp(service.view(), name);
+    if (existing !== undefined) allow(service.view(), existing);
     if (inProgress.has(name)) {
       throw new ApiError('push_in_progress', `another push of ${name} is in progress: wait for it to end`);
     }
     inProgress.add(name);
-    const by = c.get('user').name;
     const stillWanted = c.get('stillWanted');
+    const by = asked.name;
     const body = c.req.raw.body;
     const isList = c.req.header('content-type') === CHUNK_LIST_TYPE;
     const startedAtMs = performance.now();
     return eventStream<PushEvent>(c.req.raw.signal, async (sink) => {
       try {
         const source = isList ? await listedSource(service, name, body) : { source: uploadOf(body) };
-        const outcome = await push(service, { name, options, ...source, by, stillWanted }, sink);
+        const outcome = await push(service, { name, options, ...source, by, allow, stillWanted }, sink);
         log.info('api.push.ended', { app: name, by, outcome, tookMs: Math.round(performance.now() - startedAtMs) });
       } catch (error) {
         const failure = failureOf(error);

@@ -4,10 +4,11 @@ import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
 import { asReleaseId } from '../../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../../crdt/view.ts';
+import { appFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
-import { appNamed, releaseNamed } from '../lookup.ts';
+import { releaseNamed } from '../lookup.ts';
 import { releaseShape, versionOf } from '../shaping.ts';
 import { jsonBody, rollbackBody } from '../validate.ts';
 
@@ -16,11 +17,11 @@ export function releasesRoutes({ service }: ApiContext) {
     new Hono<ApiEnv>()
       /** Newest first. */
       .get('/v1/apps/:name/releases', requires('viewer'), (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'read');
         return c.json(app.releases.map((release) => releaseShape(release, app)).reverse());
       })
       .post('/v1/apps/:name/rollback', requires('developer'), jsonBody(rollbackBody), async (c) => {
-        const app = appNamed(service.view(), c.req.param('name'));
+        const app = appFor(c, service.view(), 'change');
         const wanted = c.req.valid('json').release;
         const to = wanted === undefined ? previousGoodRelease(app) : releaseNamed(app, wanted);
         const release = asReleaseId(randomUUID());

@@ -6,10 +6,10 @@ import { Hono } from 'hono';
 import type * as v from 'valibot';
 import type { AttendedCommand, SessionRequest } from '../../ports.ts';
 import { encodeJsonFrame } from '../../session-frames.ts';
+import { appFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
-import { appNamed } from '../lookup.ts';
 import { execOptions, parseInput, runOptions } from '../validate.ts';
 
 /** What to run, as JSON in base64url: the body is what it reads. */
@@ -55,13 +55,13 @@ export function sessionsRoutes({ service, log }: ApiContext) {
   };
   return new Hono<ApiEnv>()
     .post('/v1/apps/:name/exec', requires('developer'), (c) => {
-      const app = appNamed(service.view(), c.req.param('name'));
+      const app = appFor(c, service.view(), 'change');
       const { process, index, ...command } = readOptions(execOptions, c.req.header(SESSION_OPTIONS_HEADER));
       const target = { kind: 'exec' as const, process: process ?? 'web', index };
       return open({ by: c.get('user').name, app: app.id, command: commandOf(command), target }, c.req.raw);
     })
     .post('/v1/apps/:name/run', requires('developer'), (c) => {
-      const app = appNamed(service.view(), c.req.param('name'));
+      const app = appFor(c, service.view(), 'change');
       const { name, ...command } = readOptions(runOptions, c.req.header(SESSION_OPTIONS_HEADER));
       const target = { kind: 'task' as const, name: name ?? randomBytes(4).toString('hex') };
       return open({ by: c.get('user').name, app: app.id, command: commandOf(command), target }, c.req.raw);

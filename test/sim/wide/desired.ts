@@ -54,13 +54,14 @@ export function desiredOf(nodes: readonly NodeId[]): DesiredView {
     apps.set(app.id, app);
   }
   return {
-    cluster: { id: asClusterId('0'.repeat(32)), name: 'wide', domain: 'localhost' },
+    cluster: { id: asClusterId('0'.repeat(32)), name: 'wide', domain: 'localhost', teams: 'flat' },
     nodes: new Map(nodes.map((id, index) => [id, nodeOf(id, index)])),
     removedNodes: new Set(),
     users: new Map(),
     invites: new Map(),
     apps,
     routes: new Map([...apps.values()].map((app) => [app.routes[0]!, app.id])),
+    hosts: new Map(),
     conflicts: [],
     problems: [],
   };
@@ -94,6 +95,8 @@ function appOf(number: number, size: number): AppView {
     name,
     ownsName: true,
     createdAtMs: 0,
+    owner: undefined,
+    members: [],
     stopped: false,
     scale: { web: size },
     memoryBytes: APP_MEMORY_BYTES,
