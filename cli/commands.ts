@@ -20,7 +20,7 @@ export type CommandSpec = {
 export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { flags: '--json', summary: 'Print one JSON document on stdout, nothing else' },
   { flags: '--api <URL>', summary: 'API of a node (else PEER_API, else the one of peer start or peer login)' },
-  { flags: '--token <T>', summary: 'Token (else PEER_TOKEN, else the one of peer start or peer login)' },
+  { flags: '--token <T>', summary: 'Token, which ps shows to others (else PEER_TOKEN, else of peer start or login)' },
 ];
 
 const dataDir: OptionSpec = { flags: '--data-dir <D>', summary: 'Data directory of the node (~/.local/share/peer)' };
@@ -34,7 +34,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     options: [
       dataDir,
       { flags: '--name <N>', summary: "Name of the node (the host's)" },
-      { flags: '--join <INVITE>', summary: 'Join the cluster that made the invite' },
+      { flags: '--join <FROM>', summary: 'Join with the invite from stdin (-) or a file (@FILE); else PEER_INVITE' },
       { flags: '--listen <HOST:PORT>', summary: 'Where other nodes connect (0.0.0.0:7601)' },
       { flags: '--link <HOST:PORT>', summary: "Where other nodes' requests for apps arrive (0.0.0.0:7602)" },
       { flags: '--api <HOST:PORT>', summary: 'Where the API listens (127.0.0.1:7600)' },

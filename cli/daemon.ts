@@ -1,7 +1,7 @@
 // The daemon as a process of this machine: starting it, knowing when it is ready, knowing when it has gone.
 // Never talks to it but through node.json.
 
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { mkdir, open, readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -19,6 +19,8 @@ const DAEMON = fileURLToPath(new URL('../node/main.ts', import.meta.url));
  * speed, costs 40 MB that it never earns back, and a large young generation another ten.
  */
 const DAEMON_FLAGS = ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering', '--max-semi-space-size=2'];
+/** Among its arguments: the invite comes on its stdin (node/options.ts). */
+const JOIN_FROM_STDIN = '-';
 const READY_POLL_MS = 50;
 /** Joining copies the desired state over a possibly slow line. */
 export const READY_TIMEOUT_MS = 120_000;
@@ -37,10 +39,22 @@ export const logPath = (dataDir: string): string => join(dataDir, 'daemon.log');
 /** In the foreground its words go to stderr; detached, to D/daemon.log. */
 export async function spawnDaemon(options: StartOptions, detached: boolean): Promise<ChildProcess> {
   const { join: invite, ...rest } = options;
-  const args = [...DAEMON_FLAGS, DAEMON, JSON.stringify(rest)];
-  // An invite holds the cluster's secrets, and everyone on the machine can read a process's arguments.
-  const env = invite === undefined ? process.env : { ...process.env, PEER_JOIN_INVITE: invite };
-  if (!detached) return spawn(process.execPath, args, { stdio: ['ignore', 2, 2], env });
+  const given: StartOptions = invite === undefined ? rest : { ...rest, join: JOIN_FROM_STDIN };
+  const args = [...DAEMON_FLAGS, DAEMON, JSON.stringify(given)];
+  // What the daemon was started with can be read for as long as it lives: neither secret is for it.
+  const { PEER_INVITE: _, PEER_TOKEN: __, ...env } = process.env;
+  const start = (stdio: [number, number], more: SpawnOptions = {}): ChildProcess => {
+    const daemon = spawn(process.execPath, args, {
+      ...more,
+      stdio: [invite === undefined ? 'ignore' : 'pipe', ...stdio],
+      env,
+    });
+    // It may end before it reads; what it says then is what counts.
+    daemon.stdin?.on('error', () => {});
+    daemon.stdin?.end(invite);
+    return daemon;
+  };
+  if (!detached) return start([2, 2]);
   try {
     await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
   } catch (error) {
@@ -50,8 +64,7 @@ export async function spawnDaemon(options: StartOptions, detached: boolean): Pro
   const log = await open(logPath(options.dataDir), 'a', 0o600);
   try {
     // Its own session: it outlives this terminal.
-    const stdio: StdioOptions = ['ignore', log.fd, log.fd];
-    return spawn(process.execPath, args, { stdio, env, detached: true, cwd: options.dataDir });
+    return start([log.fd, log.fd], { detached: true, cwd: options.dataDir });
   } finally {
     await log.close();
   }

@@ -11,8 +11,11 @@ export type Options = Readonly<Record<string, string | boolean | readonly string
 /** `help`: it has been printed. */
 export type Parsed = { kind: 'run'; command: CommandSpec; args: string[]; options: Options } | { kind: 'help' };
 
-/** cac turns what looks like a number into one, and 007 into 7. No argument can hold a NUL, so one behind it prevents that. */
-const NUMBER_GUARD = '\u0000';
+/**
+ * cac turns what looks like a number into one, and 007 into 7; and it takes a lone dash, which means stdin, for an option.
+ * No argument can hold a NUL, so one behind the number, or before the dash, prevents that.
+ */
+const GUARD = '\u0000';
 
 export function parse(argv: readonly string[]): Parsed {
   const cli = register();
@@ -20,7 +23,10 @@ export function parse(argv: readonly string[]): Parsed {
     cli.outputHelp();
     return { kind: 'help' };
   }
-  const guarded = argv.map((argument) => (isNumberLike(argument) ? argument + NUMBER_GUARD : argument));
+  const guarded = argv.map((argument) => {
+    if (argument === '-') return GUARD + argument;
+    return isNumberLike(argument) ? argument + GUARD : argument;
+  });
   const parsed = cli.parse(['node', 'peer', ...guarded], { run: false });
   const words = parsed.args.map(unguard);
   const given = Object.entries(parsed.options).filter(([name]) => name !== '--');
@@ -202,7 +208,7 @@ function isNumberLike(argument: string): boolean {
   return Number.isFinite(Number(value)) && !/^-\D/.test(value);
 }
 
-const unguard = (text: unknown): string => String(text).replaceAll(NUMBER_GUARD, '');
+const unguard = (text: unknown): string => String(text).replaceAll(GUARD, '');
 const camelCase = (text: string): string =>
   text.replace(/([a-z])-([a-z])/g, (_, a: string, b: string) => a + b.toUpperCase());
 export const kebabCase = (text: string): string => text.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

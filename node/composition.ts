@@ -80,6 +80,7 @@ const SHUTDOWN_REPLY_MS = 100;
 
 export async function startNode(options: NodeOptions, log: Log): Promise<RunningNode> {
   const dataDir = await DataDir.lock(options.dataDir);
+  if (dataDir.opened.length > 0) log.warn('data_dir.made_private', { dir: dataDir.path, opened: dataDir.opened });
   const closers: (() => Promise<unknown> | unknown)[] = [() => dataDir.release()];
   try {
     return await compose(dataDir, options, log, closers);

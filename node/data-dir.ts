@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import { resourceBehind } from './core/pressure.ts';
 import { START_MAX } from './core/state.ts';
+import { makePrivate, NotOwnedError } from './private-files.ts';
 
 /** The data directory cannot be used as it is. Nothing in it was changed. */
 export class DataDirError extends Error {
@@ -40,6 +41,8 @@ const PRIVATE = { mode: 0o600 };
 
 export class DataDir {
   readonly path: string;
+  /** What other users of the machine could read until now, as paths within the directory. */
+  readonly opened: string[] = [];
   #locked = false;
   /** The highest number of a start that was remembered. */
   #start = 0;
@@ -48,14 +51,25 @@ export class DataDir {
     this.path = path;
   }
 
-  /** Creates the directory when it is missing, and takes its lock. Fails with DataDirError `in_use` or `unusable`. */
+  /**
+   * Creates the directory when it is missing, takes its lock and every right on its secrets from others. Fails with
+   * DataDirError `in_use` or `unusable`, the latter also when it belongs to someone else.
+   */
   static async lock(path: string): Promise<DataDir> {
     const dir = new DataDir(path);
     try {
       await mkdir(path, { recursive: true, mode: 0o700 });
       await dir.#takeLock();
+      dir.opened.push(...(await makePrivate(path)));
     } catch (error) {
+      await dir.release();
       if (error instanceof DataDirError) throw error;
+      if (error instanceof NotOwnedError) {
+        throw new DataDirError(
+          'unusable',
+          `cannot keep the data directory ${path} private: ${error.message}; give it to who runs the daemon (chown -R), or choose another with --data-dir`,
+        );
+      }
       const { message } = error as Error;
       throw new DataDirError(
         'unusable',

@@ -3,7 +3,7 @@
 import { flushCompileCache } from 'node:module';
 import { startNode } from './composition.ts';
 import { createLog } from './log.ts';
-import { parseStartOptions } from './options.ts';
+import { JOIN_BYTES_MAX, JOIN_FROM_STDIN, parseStartOptions } from './options.ts';
 import { recallOptions } from './remembered-options.ts';
 import { survivor } from './unexpected.ts';
 
@@ -18,13 +18,21 @@ function fail(error: unknown): never {
   process.exit(1);
 }
 
+async function readStdin(bytesMax: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > bytesMax) break;
+  }
+  return Buffer.concat(chunks).toString('utf8').trim();
+}
+
 let node: Awaited<ReturnType<typeof startNode>>;
 try {
   const given = JSON.parse(process.argv[2] ?? '{}') as { dataDir?: unknown; join?: unknown };
-  // Not among the arguments, which everyone on the machine can read; nor for any process that this one starts.
-  const { PEER_JOIN_INVITE: invite } = process.env;
-  delete process.env.PEER_JOIN_INVITE;
-  if (invite !== undefined) given.join = invite;
+  if (given.join === JOIN_FROM_STDIN) given.join = await readStdin(JOIN_BYTES_MAX);
   const remembered = typeof given.dataDir === 'string' ? await recallOptions(given.dataDir) : {};
   node = await startNode(parseStartOptions(given, remembered), log);
 } catch (error) {

@@ -9,7 +9,10 @@ export type StartOptions = {
   /** Absolute. Holds the node's identity, desired state, blobs, logs and node.json. */
   dataDir: string;
   name?: string;
-  /** An invite made by `peer invite`; absent: the first node of a new cluster, or one that is a member already. */
+  /**
+   * An invite made by `peer invite`; absent: the first node of a new cluster, or one that is a member already. Among the
+   * daemon's arguments it is JOIN_FROM_STDIN alone.
+   */
   join?: string;
   /** `HOST:PORT` of the libp2p listener. Port 0: any free port. So for the next three. */
   listen?: string;
@@ -50,6 +53,11 @@ export type NodeOptions = StartOptions &
       | 'allowNetworks'
     >
   >;
+
+/** The invite comes on the daemon's stdin: an invite holds secrets, and everyone on the machine can read arguments. */
+export const JOIN_FROM_STDIN = '-';
+/** What is read there; an invite is shorter. */
+export const JOIN_BYTES_MAX = 64 * 1024;
 
 /** Nodes and apps are reachable from elsewhere at once; the API, which can do everything, only from this machine. */
 export const START_DEFAULTS = {

@@ -44,6 +44,8 @@ export type StartOptions = {
   host?: string;
   namespace?: string;
   args?: string[];
+  /** On top of what its daemons have in common. */
+  env?: NodeJS.ProcessEnv;
   /** Name of the data directory in the cluster's folder; the node's name unless two are to have one. */
   dataDirName?: string;
 };
@@ -59,7 +61,7 @@ export class LocalCluster {
 
   private constructor(folder: string, extraEnv: NodeJS.ProcessEnv) {
     this.folder = folder;
-    const { PEER_API: _, PEER_TOKEN: __, ...env } = process.env;
+    const { PEER_API: _, PEER_TOKEN: __, PEER_INVITE: ___, ...env } = process.env;
     this.#env = { ...env, ...extraEnv, XDG_CONFIG_HOME: join(folder, 'config'), NO_COLOR: '1' };
   }
 
@@ -115,13 +117,15 @@ export class LocalCluster {
     const given = options.args ?? [];
     const listeners = { '--listen': any, '--link': any, '--http': any, '--api': '127.0.0.1:0' };
     for (const [flag, address] of Object.entries(listeners)) if (!given.includes(flag)) args.push(flag, address);
-    if (options.join !== undefined) args.push('--join', options.join);
+    if (options.join !== undefined) args.push('--join', '-');
     // The quicker one, whatever the machine has.
     const runtime = given.indexOf('--runtime');
     if (runtime === -1) args.push('--runtime', 'process');
     else if (given[runtime + 1] !== 'process') this.#mayHaveContainers = true;
     args.push(...given);
-    return this.#run(args, { env: this.#env, namespace: options.namespace, timeoutMs: START_TIMEOUT_MS });
+    const input = options.join === undefined ? {} : { input: options.join };
+    const env = { ...this.#env, ...options.env };
+    return this.#run(args, { env, namespace: options.namespace, timeoutMs: START_TIMEOUT_MS, ...input });
   }
 
   /** `peer start` with these arguments and no other, on this machine's own network. */

@@ -18,7 +18,7 @@ export async function run({ client, options, output }: Context): Promise<void> {
   output.result(made, () => made.invite);
   if (!output.json) {
     output.note(
-      `good for ${made.uses} node${made.uses === 1 ? '' : 's'} until ${formatTime(made.expiresAtMs)}; on the new machine: peer start --join INVITE`,
+      `good for ${made.uses} node${made.uses === 1 ? '' : 's'} until ${formatTime(made.expiresAtMs)}; on the new machine, with it on stdin: peer start --join -`,
     );
   }
 }

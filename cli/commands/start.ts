@@ -18,6 +18,7 @@ import {
   spawnDaemon,
 } from '../daemon.ts';
 import { CliError } from '../errors.ts';
+import { inviteFrom } from '../invite-source.ts';
 import type { Options } from '../parse.ts';
 import { createProgress } from '../progress.ts';
 import { shownFingerprint } from '../transport.ts';
@@ -25,6 +26,9 @@ import { parseChoice, parseHostPort, parseName, parsePairs, parseSize } from '..
 
 export async function run({ options, output }: Context): Promise<void> {
   const start = startOptions(options);
+  const { note } = output;
+  const invite = await inviteFrom(textOption(options, 'join'), { env: process.env, stdin: process.stdin, note });
+  if (invite !== undefined) start.join = invite;
   const earlier = await readNodeFile(start.dataDir);
   if (earlier !== undefined && (await isLocalDaemon(earlier.pid, start.dataDir))) {
     const message = `a node already runs on ${start.dataDir} (pid ${earlier.pid}): stop it with peer stop, or choose another --data-dir`;
@@ -55,13 +59,11 @@ export async function run({ options, output }: Context): Promise<void> {
   if (status.code !== 0) throw new CliError('start', `the daemon ended with ${status.text}: see above`);
 }
 
-/** What is given on the command line, as the daemon takes it. */
+/** What is given on the command line, as the daemon takes it; but the invite, which need not be there itself. */
 export function startOptions(options: Options): StartOptions {
   const start: StartOptions = { dataDir: resolveDataDir(textOption(options, 'dataDir')) };
   const name = textOption(options, 'name');
   if (name !== undefined) start.name = parseName(name, '--name');
-  const join = textOption(options, 'join');
-  if (join !== undefined) start.join = join.trim();
   for (const listener of ['listen', 'link', 'api', 'http'] as const) {
     const address = textOption(options, listener);
     if (address !== undefined) start[listener] = parseHostPort(address, `--${listener}`);

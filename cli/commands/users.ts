@@ -47,7 +47,8 @@ export async function run({ args, client, options, output }: Context): Promise<v
   const json = { name, role: parseChoice(role, '--role', ['admin', 'developer', 'viewer']) };
   const added = await answer((await client()).v1.users.$post({ json }));
   output.result(added, () => added.token);
-  if (!output.json) output.note(`the token of ${name}, shown only now; they log in with: peer login URL --token TOKEN`);
+  if (!output.json)
+    output.note(`the token of ${name}, shown only now; they log in with: peer login URL, which asks for it`);
 }
 
 const TEAMS_NOTES = {

@@ -30,6 +30,8 @@ describe('parsing', () => {
     });
     expect(parsed('scale', 'hello', '3', 'worker=2').args).toEqual(['hello', '3', 'worker=2']);
     expect(parsed('push', '--command', '').options).toEqual({ command: '' });
+    expect(parsed('start', '--join', '-', '--detach').options).toEqual({ join: '-', detach: true });
+    expect(parsed('run', 'hello', '--', 'cat', '-').args).toEqual(['hello', 'cat', '-']);
   });
 
   it('knows options before and after the command, and arguments behind --', () => {

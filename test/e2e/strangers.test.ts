@@ -214,6 +214,13 @@ function expectRefused(ran: Ran, why: RegExp): void {
   expect(lines.slice(0, -1).filter((line) => !/^(starting the node|joining the cluster)$/.test(line))).toEqual([]);
 }
 
+/** As --join takes it from a file. */
+async function fileOf(invite: string): Promise<string> {
+  const path = join(cluster.folder, 'invite');
+  await writeFile(path, `${invite}\n`);
+  return `@${path}`;
+}
+
 const inviteOf = (...args: string[]) =>
   cluster.json<{ invite: string; expiresAtMs: number }>(node(0), ['invite', ...args]);
 
@@ -310,7 +317,7 @@ describe('a start', () => {
       const { invite } = await inviteOf();
       await other.killNode(one);
       expectRefused(
-        await other.peerStart(['--data-dir', one.dataDir, '--join', invite]),
+        await other.peerStart(['--data-dir', one.dataDir, '--join', await fileOf(invite)]),
         /belongs to another cluster than the invite: join with a fresh --data-dir/,
       );
 
@@ -395,7 +402,7 @@ describe('a removed node', () => {
     );
     const { invite } = await inviteOf();
     expectRefused(
-      await cluster.peerStart(['--data-dir', removed.dataDir, '--join', invite]),
+      await cluster.peerStart(['--data-dir', removed.dataDir, '--join', await fileOf(invite)]),
       /this node was removed from the cluster/,
     );
     // Its old directory aside, the machine may come back, under the same name.

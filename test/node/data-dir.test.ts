@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -113,4 +113,38 @@ describe('the count of starts', () => {
       expect(await startOf()).toBe(1);
     },
   );
+});
+
+describe('a data directory that others can read', () => {
+  it('is made private with its secrets, and says what was open', async () => {
+    await mkdir(join(folder, 'desired'), { mode: 0o755 });
+    const files = ['cluster.json', 'identity.key', join('desired', 'desired.log')];
+    for (const file of files) await writeFile(join(folder, file), '{}', { mode: 0o644 });
+    await writeFile(join(folder, 'incarnation'), '1', { mode: 0o600 });
+    await symlink('/etc/hostname', join(folder, 'link'));
+    await chmod(folder, 0o755);
+    const dir = await DataDir.lock(folder);
+    expect(dir.opened.toSorted()).toEqual(['.', 'cluster.json', 'desired', 'desired/desired.log', 'identity.key']);
+    for (const file of ['', 'desired', ...files]) expect((await stat(join(folder, file))).mode & 0o077).toBe(0);
+    expect((await stat('/etc/hostname')).mode & 0o044).toBe(0o044);
+    await dir.release();
+    const again = await DataDir.lock(folder);
+    expect(again.opened).toEqual([]);
+    await again.release();
+  });
+
+  it('is refused when it, or a secret in it, belongs to someone else', async () => {
+    const other = 65_534;
+    await writeFile(join(folder, 'cluster.json'), '{}');
+    for (const path of [join(folder, 'cluster.json'), folder]) {
+      await chown(path, other, other);
+      await expect(DataDir.lock(folder)).rejects.toMatchObject({
+        code: 'unusable',
+        message: expect.stringMatching(/belongs to the user id 65534, not to 0; give it to who runs the daemon/),
+      });
+      // Nothing is left of the try.
+      expect(await readdir(folder)).toEqual(['cluster.json']);
+      await chown(path, 0, 0);
+    }
+  });
 });
