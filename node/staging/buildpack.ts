@@ -6,12 +6,14 @@ import { realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join, sep } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
 import { StagingError } from './errors.ts';
+import { type Credentials, sourceUrl, withoutSecrets } from './source-url.ts';
 
 export type BuildpackSpec =
   | { kind: 'builtin'; name: string }
   | { kind: 'folder'; name: string; path: string }
-  | { kind: 'git'; name: string; url: string; ref: string | undefined }
-  | { kind: 'archive'; name: string; url: string }
+  /** The URL is without credentials, the name without a query, too. */
+  | { kind: 'git'; name: string; url: string; credentials?: Credentials; ref: string | undefined }
+  | { kind: 'archive'; name: string; url: string; credentials?: Credentials }
   | { kind: 'upload'; name: string; digest: Digest };
 
 /** Buildpacks of one app. */
@@ -32,10 +34,7 @@ export const uploadSpec = (digest: Digest, name: string): string => `upload:${di
 
 export const parseBuildpackSpec = (text: string, builtins: readonly string[]): BuildpackSpec => {
   const unknown = (why: string): StagingError =>
-    new StagingError(
-      'buildpack_unknown',
-      `buildpack ${JSON.stringify(withoutCredentials(text).slice(0, 200))}: ${why}`,
-    );
+    new StagingError('buildpack_unknown', `buildpack ${JSON.stringify(withoutSecrets(text).slice(0, 200))}: ${why}`);
   if (text.length > SPEC_BYTES_MAX || /[\0\n\r]/.test(text)) throw unknown('too long, or not one line of text');
   const builtin = builtinName(text, builtins);
   if (builtin !== undefined) return { kind: 'builtin', name: builtin };
@@ -46,10 +45,13 @@ export const parseBuildpackSpec = (text: string, builtins: readonly string[]): B
   const url = hash === -1 ? text : text.slice(0, hash);
   const ref = hash === -1 ? undefined : text.slice(hash + 1);
   if (URL_TEXT.test(url) && URL.canParse(url)) {
-    if (/\.(zip|cnb)$/.test(url)) throw unknown('a buildpack comes as a .tgz archive or from git, not as this');
-    if (ARCHIVE_URL.test(text)) return { kind: 'archive', name: withoutCredentials(url), url };
+    if (/\.(zip|cnb)(\?.*)?$/.test(url)) throw unknown('a buildpack comes as a .tgz archive or from git, not as this');
+    const source = sourceUrl(url);
+    if (source === undefined) throw unknown('its user name or password is not text on one line, with %XX where needed');
+    const { shown, ...from } = source;
+    if (ARCHIVE_URL.test(text)) return { kind: 'archive', name: shown, ...from };
     if (ref !== undefined && !GIT_REF.test(ref)) throw unknown('what follows # is not a branch, tag or commit');
-    return { kind: 'git', name: withoutCredentials(text), url, ref };
+    return { kind: 'git', name: ref === undefined ? shown : `${shown}#${ref}`, ...from, ref };
   }
   throw unknown(
     `expected one of ${builtins.join(', ')}, a folder or .tgz file, the URL of a .tgz, or an https:// git URL with an optional #ref`,
@@ -91,6 +93,3 @@ export const cacheKey = (spec: BuildpackSpec): string =>
   spec.kind === 'builtin'
     ? spec.name
     : `${spec.kind}-${createHash('sha256').update(spec.name).digest('hex').slice(0, 16)}`;
-
-/** URLs may carry a token for a private repository; it never reaches a log or a release. */
-export const withoutCredentials = (text: string): string => text.replace(/^([a-z]+:\/\/)[^/@]*@/i, '$1');

@@ -8,6 +8,7 @@ import type { Bind } from '../ports.ts';
 import { type BuildpackSpec, resolveFolder } from './buildpack.ts';
 import { StagingError } from './errors.ts';
 import { INSIDE, type Job, lastShown, print, runSandbox } from './job.ts';
+import { secretsOf, sourceEnvironment } from './source-url.ts';
 import { RUNNER_STATUS } from './verdict.ts';
 
 /** Where the sandbox sees each, and what the build must be shown for that. */
@@ -40,7 +41,7 @@ const placePack = async (
       return fetchPack(job, spec, { at, from: spec.url, ref: spec.ref ?? '', binds: [] });
     case 'archive':
       print(job, `-----> Fetching buildpack ${spec.name}`);
-      return fetchPack(job, spec, { at, from: spec.url, ref: '', binds: [] });
+      return fetchPack(job, spec, { at, from: spec.name, ref: '', binds: [] });
     case 'upload': {
       const { blobs } = job.context;
       if (!blobs.has(spec.digest)) {
@@ -70,6 +71,7 @@ const fetchPack = async (
 ): Promise<string> => {
   const result = await runSandbox(job, {
     step: 'fetch',
+    ...(spec.kind === 'upload' ? {} : { env: sourceEnvironment(spec.kind, spec), secrets: secretsOf(spec) }),
     argv: ['fetch', spec.kind, run.from, run.ref, String(run.at)],
     binds: run.binds,
   });

@@ -8,6 +8,7 @@ import { StagingError } from './errors.ts';
 import type { LentFolders } from './lent-folders.ts';
 import { createLineSplitter } from './lines.ts';
 import { LIFECYCLE, programs } from './programs.ts';
+import { hidden } from './source-url.ts';
 import type { Stopwatch } from './stopwatch.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -75,6 +76,10 @@ export type Run = {
   step: 'unpack' | 'fetch' | 'build' | 'pack';
   argv: string[];
   binds: Bind[];
+  /** On top of what every run has. */
+  env?: Record<string, string>;
+  /** Never shown, whatever the run prints. */
+  secrets?: readonly string[];
   signal?: AbortSignal;
   outputBytesMax?: number;
   onOutput?: (chunk: Buffer, stream: 'out' | 'err') => void | Promise<void>;
@@ -91,7 +96,7 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
     home: `${INSIDE.scratch}/home`,
     tmp: `${INSIDE.scratch}/tmp`,
   });
-  const output = lineOutput(job);
+  const output = lineOutput(job, run.secrets ?? []);
   const result = await context.sandbox.run({
     name: `stage-${job.id}-${run.step}`,
     argv: ['/bin/bash', INSIDE.runner, ...run.argv],
@@ -108,6 +113,7 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
       PEER_SCRATCH: INSIDE.scratch,
       PEER_RESULT: INSIDE.result,
       PEER_BUILTINS: INSIDE.builtins,
+      ...run.env,
     },
     binds: [
       { from: workspace.scratch, to: INSIDE.scratch, writable: true },
@@ -151,9 +157,11 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
 /** The run's output as lines, its two streams apart so that half lines never mix. */
 const lineOutput = (
   job: Job,
+  secrets: readonly string[],
 ): { push: (chunk: Buffer, stream: 'out' | 'err') => void; end: (truncated: boolean) => void } => {
-  const out = createLineSplitter((text) => print(job, text));
-  const err = createLineSplitter((text) => print(job, text));
+  const show = (text: string): void => print(job, hidden(text, secrets));
+  const out = createLineSplitter(show);
+  const err = createLineSplitter(show);
   return {
     push: (chunk, stream) => (stream === 'out' ? out : err).push(chunk),
     end: (truncated) => {

@@ -3,7 +3,8 @@
 # trusts nothing it finds and decides nothing about errors: it says where it stopped, by its exit status and in its result.
 #
 #   runner.sh unpack                                    the upload into the app's folder
-#   runner.sh fetch git|archive|upload FROM REF NUMBER  a buildpack into the scratch folder's packs/NUMBER
+#   runner.sh fetch git|archive|upload FROM REF NUMBER  a buildpack into the scratch folder's packs/NUMBER; what the URL has
+#                                                       of secrets is in the environment (source-url.ts)
 #   runner.sh build detect|given [NAME FOLDER CACHE]…   detect, then compile (or supply and finalize) and release
 #   runner.sh stage detect|given [NAME FOLDER CACHE]…   unpack, then build; the latter not when asked to detect and the app
 #                                                       may name its buildpacks
@@ -251,7 +252,7 @@ fetch() {
       tell "commit $(git -C "$into" rev-parse HEAD)"
       ;;
     archive)
-      NODE_USE_ENV_PROXY=1 "$NODE" --use-system-ca "${LIFECYCLE%/*/*}/download.mjs" "$from" "$archive" $PACK_BYTES_MAX </dev/null ||
+      NODE_USE_ENV_PROXY=1 "$NODE" --use-system-ca "${LIFECYCLE%/*/*}/download.mjs" "$archive" $PACK_BYTES_MAX </dev/null ||
         exit $FETCH_FAILED
       unpack_archive "$archive" "$into"
       rm -f "$archive"

@@ -131,7 +131,30 @@ describe('buildpack names', () => {
     ['git://example.org/pack#0123abc', { kind: 'git', ref: '0123abc' }],
     [
       'https://user:secret@example.org/pack',
-      { kind: 'git', name: 'https://example.org/pack', url: 'https://user:secret@example.org/pack' },
+      {
+        kind: 'git',
+        name: 'https://example.org/pack',
+        url: 'https://example.org/pack',
+        credentials: { username: 'user', password: 'secret' },
+      },
+    ],
+    [
+      'https://token@example.org/pack@2.git#v1',
+      {
+        kind: 'git',
+        name: 'https://example.org/pack@2.git#v1',
+        url: 'https://example.org/pack@2.git',
+        credentials: { username: 'token', password: '' },
+      },
+    ],
+    [
+      'https://a%40b:s%3Ae@c@example.org/pack.tgz?signature=abc',
+      {
+        kind: 'archive',
+        name: 'https://example.org/pack.tgz',
+        url: 'https://example.org/pack.tgz?signature=abc',
+        credentials: { username: 'a@b', password: 's:e@c' },
+      },
     ],
   ])('%s is understood', (text, spec) => {
     expect(parseBuildpackSpec(text, builtins)).toMatchObject(spec);
@@ -154,6 +177,21 @@ describe('buildpack names', () => {
     'a\nb',
   ])('%j is refused', (text) => {
     expect(() => parseBuildpackSpec(text, builtins)).toThrow(expect.objectContaining({ code: 'buildpack_unknown' }));
+  });
+
+  it.each([
+    'https://user:hunter2@example.org/pack.zip',
+    'https://user:hunter2@example.org/pack#a..b',
+    'https://user:hunt/er2@example.org/pack',
+    'https://user:hunter2%0Ahost=evil@example.org/pack',
+    'https://user:hunter2%@example.org/pack',
+    'ssh://user:hunter2@example.org/pack',
+    'https://example.org/pack.zip?signature=hunter2',
+    'https://user:x@hunter2@example.org/pack.zip',
+  ])('%j is refused without a word of its secrets', (text) => {
+    expect(() => parseBuildpackSpec(text, builtins)).toThrow(
+      expect.objectContaining({ code: 'buildpack_unknown', message: expect.not.stringMatching(/hunt|er2|evil|%0A/) }),
+    );
   });
 
   it('never show a password, and give different sources different caches', () => {
