@@ -98,7 +98,7 @@ async function stagedWith(buildpack: string): Promise<StagedDroplet> {
   const stager = await harness.stager({ log });
   printed = wanted.lines;
   processes = new Set();
-  const listing = setInterval(listProcesses, 2);
+  const listing = setInterval(listProcesses, 10);
   try {
     return await stager.stage(wanted);
   } finally {
