@@ -3,7 +3,15 @@
 
 import { type AppId, asAppId } from './ids.ts';
 import { configInForce } from './in-force.ts';
-import { APPS_MAX, idProblem, MEMBERS_PER_APP_MAX, nameProblem, RESTART_COUNT_MAX, TIME_MS_MAX } from './limits.ts';
+import {
+  APPS_MAX,
+  AUTHOR_LENGTH_MAX,
+  idProblem,
+  MEMBERS_PER_APP_MAX,
+  nameProblem,
+  RESTART_COUNT_MAX,
+  TIME_MS_MAX,
+} from './limits.ts';
 import { readRoutes } from './read-claims.ts';
 import { readConfig } from './read-config.ts';
 import { MAKER_UNKNOWN, readReleases, releaseToRun } from './read-releases.ts';
