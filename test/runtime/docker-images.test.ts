@@ -1,8 +1,14 @@
 // Images on the docker runtime: built from a Dockerfile, packed as blobs, loaded from them, run as they are, taken away.
 
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer as createHttpServer, type Server } from 'node:http';
 import { createServer } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asAppId } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
 import type { Images, StagedDroplet } from '../../node/ports.ts';
@@ -80,6 +86,13 @@ async function stopAll(): Promise<void> {
     WAIT,
   );
 }
+
+/** The blocks of zeros that end an archive. */
+const zerosAtEnd = (tar: Buffer): number => {
+  let end = tar.length;
+  while (end > 0 && tar[end - 1] === 0) end--;
+  return tar.length - 512 * Math.ceil(end / 512);
+};
 
 const isHeld = (id: string): Promise<boolean> =>
   harness.engine.docker
@@ -178,6 +191,11 @@ describe('a Dockerfile', () => {
   it.each([
     ['a step fails', `FROM ${STACK}\nRUN exit 7`, /^the Dockerfile failed: .*returned a non-zero code: 7$/],
     ['it starts from an image that is not here', 'FROM no-such-image:1', /no-such-image|pull|resolv|lookup/],
+    [
+      'it starts from another machine’s registry',
+      'FROM registry.lan/x',
+      /public registries only.*docker pull on the node/,
+    ],
     ['it is none', 'NONSENSE', /unknown instruction/i],
   ])('fails with the reason when %s', async (_, Dockerfile, reason) => {
     await expect(build({ Dockerfile })).rejects.toMatchObject({
@@ -189,6 +207,101 @@ describe('a Dockerfile', () => {
   it('is given up when its time is over', async () => {
     const Dockerfile = `FROM ${STACK}\nRUN sleep 1000`;
     await expect(build({ Dockerfile }, { timeoutMs: 2_000 })).rejects.toMatchObject({ code: 'time_limit' });
+  });
+
+  describe('that has the engine fetch from this machine', () => {
+    let asked: string[];
+    let server: Server;
+    let host: string;
+    beforeEach(async () => {
+      asked = [];
+      server = createHttpServer((req, res) => {
+        asked.push(req.url ?? '');
+        res.end('secret');
+      });
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      host = `127.0.0.1:${(server.address() as { port: number }).port}`;
+    });
+    afterEach(() => new Promise((resolve) => server.close(resolve)));
+
+    it.each([
+      ['ADD', (at: string) => `FROM scratch\nADD http://${at}/x /x`],
+      ['ADD in a list that only some engines read', (at: string) => `FROM scratch\nADD ["http://${at}/x", "/x"] x`],
+      ['a base image', (at: string) => `FROM ${at}/x`],
+      ['a copy of an image', (at: string) => `FROM scratch\nCOPY --from=${at}/x / /x`],
+    ])('is refused before it does: %s', async (_, dockerfile) => {
+      await expect(build({ Dockerfile: dockerfile(host) })).rejects.toMatchObject({ code: 'build_failed' });
+      expect(asked).toEqual([]);
+    });
+
+    it('is refused when a base image would do it', async () => {
+      const repo = `test-trigger-${harness.nodeId}`;
+      const { docker } = harness.engine;
+      const container = await docker.createContainer({ Image: STACK, Cmd: ['true'] });
+      const committed = await container.commit({ repo, changes: `ONBUILD ADD http://${host}/x /x` } as never);
+      await container.remove();
+      try {
+        await expect(build({ Dockerfile: `FROM ${repo}\nRUN true` })).rejects.toMatchObject({
+          code: 'build_failed',
+          message: expect.stringMatching(/has a trigger for builds .* is refused: .*the engine would fetch it/),
+        });
+        expect(asked).toEqual([]);
+      } finally {
+        await docker.getImage((committed as unknown as { Id: string }).Id).remove({ force: true });
+      }
+    });
+
+    it('is refused when an archive holds another Dockerfile behind its end, or two', async () => {
+      const fetching = `FROM scratch\nADD http://${host}/x /x\n`;
+      const harmless = 'FROM scratch\nCOPY file /file\nCMD ["/file"]\n';
+      const packed = async (files: Record<string, string>): Promise<Buffer> => {
+        const chunks: Uint8Array[] = [];
+        for await (const chunk of folderOf(files)) chunks.push(chunk);
+        return Buffer.concat(chunks);
+      };
+      const first = await packed({ Dockerfile: harmless, file: 'x' });
+      const second = await packed({ Dockerfile: fetching });
+      const twice = Buffer.concat([first.subarray(0, first.length - zerosAtEnd(first)), second]);
+      for (const source of [Buffer.concat([first, second]), twice]) {
+        const app = asAppId(randomUUID());
+        const { signal } = new AbortController();
+        const staged = images.build({ app, source: Readable.from([source]), onLine: () => {}, signal });
+        await staged.then(({ image }) => built.push(image!.id)).catch(() => {});
+        expect(asked).toEqual([]);
+      }
+    });
+  });
+
+  it('is built as it was pushed, compressed, with links, long names and folders', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'peer-context-'));
+    const long = `${'a-long-name/'.repeat(12)}file.txt`;
+    const lines: string[] = [];
+    try {
+      await mkdir(join(folder, dirname(long)), { recursive: true });
+      await writeFile(join(folder, long), 'far down');
+      await symlink(long, join(folder, 'link'));
+      await writeFile(join(folder, 'run.sh'), '#!/bin/sh\necho it runs\n', { mode: 0o755 });
+      await writeFile(
+        join(folder, 'Dockerfile'),
+        `FROM ${STACK} AS made\nCOPY . /app\nRUN cat /app/link && /app/run.sh\nFROM scratch\nCOPY --from=made /app /app\nCMD ["/app/run.sh"]`,
+      );
+      // Once there is a reader.
+      const compressed = async function* (): AsyncGenerator<Uint8Array> {
+        yield* spawn('tar', ['-C', folder, '-czf', '-', '.'], { stdio: ['ignore', 'pipe', 'inherit'] }).stdout;
+      };
+      const { image } = await images.build({
+        app: asAppId(randomUUID()),
+        source: compressed(),
+        onLine: (line) => lines.push(line),
+        signal: new AbortController().signal,
+      });
+      built.push(image!.id);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+    expect(lines).toEqual(
+      expect.arrayContaining([expect.stringContaining('far down'), expect.stringContaining('it runs')]),
+    );
   });
 
   it('cannot reach this machine while it is built', async () => {

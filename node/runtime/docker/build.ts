@@ -1,12 +1,16 @@
 // Builds the Dockerfile of a pushed folder with the engine's own builder, within limits, on the network of the app that it
-// is for: it reaches the internet and nothing of this machine. Pulls nothing.
+// is for: it reaches the internet and nothing of this machine. The engine itself, which would reach all that the machine
+// reaches, fetches nothing while it builds.
 
-import { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import type { AppId } from '../../../crdt/ids.ts';
 import type { Images } from '../../ports.ts';
 import { RuntimeError } from '../errors.ts';
 import { formatBytes } from '../exits.ts';
+import { bringBaseImages } from './base-images.ts';
+import { contextWith, DOCKERFILE } from './context.ts';
+import { DockerfileError } from './dockerfile.ts';
+import { planBuild } from './dockerfile-rules.ts';
 import type { Engine } from './engine.ts';
 import { NODE_LABEL } from './labels.ts';
 import { progressOf } from './progress.ts';
@@ -72,6 +76,9 @@ export async function buildImage(
     }
     if (request.signal.aborted) throw new RuntimeError('aborted', 'the build was given up');
     if (error instanceof RuntimeError) throw error;
+    if (error instanceof DockerfileError) {
+      throw new RuntimeError('build_failed', `the Dockerfile is refused: ${error.message}`, { cause: error });
+    }
     const message = (error as Error).message;
     throw new RuntimeError('build_failed', `the image cannot be built: ${message}`, { cause: error });
   } finally {
@@ -80,12 +87,39 @@ export async function buildImage(
 }
 
 async function build(
-  { docker, kind }: Engine,
+  engine: Engine,
   request: Parameters<Images['build']>[0],
   place: { network: string; node: string; signal: AbortSignal },
 ): Promise<string> {
-  const said = await docker.buildImage(Readable.from(request.source, { objectMode: false }), {
-    dockerfile: 'Dockerfile',
+  const { docker, kind } = engine;
+  let refusal: unknown;
+  const context = contextWith(request.source, async (text) => {
+    const plan = planBuild(text);
+    const ids = await bringBaseImages(engine, plan.images, { onLine: request.onLine, signal: place.signal });
+    return plan.write((image) => ids.get(image)!);
+  });
+  // The engine would wait for the rest.
+  const refused = new AbortController();
+  context.on('error', (error) => {
+    refusal = error;
+    refused.abort();
+  });
+  const signal = AbortSignal.any([place.signal, refused.signal]);
+  try {
+    return await follow(request, docker.buildImage(context, optionsOf(kind, { ...place, signal })));
+  } catch (error) {
+    throw refusal ?? error;
+  } finally {
+    context.destroy();
+  }
+}
+
+function optionsOf(
+  kind: Engine['kind'],
+  place: { network: string; node: string; signal: AbortSignal },
+): Docker.ImageBuildOptions {
+  return {
+    dockerfile: DOCKERFILE,
     version: '1',
     pull: undefined as never,
     rm: true,
@@ -99,7 +133,15 @@ async function build(
     labels: { [NODE_LABEL]: place.node },
     ulimits: JSON.stringify(kind === 'podman' ? BUILD_LIMITS.map(asOption) : BUILD_LIMITS),
     abortSignal: place.signal,
-  } as Docker.ImageBuildOptions);
+  } as Docker.ImageBuildOptions;
+}
+
+/** Passes on what the engine says until it has built the image; resolves with its id. */
+async function follow(
+  request: Parameters<Images['build']>[0],
+  building: Promise<NodeJS.ReadableStream>,
+): Promise<string> {
+  const said = await building;
   let left = BUILD_OUTPUT_CHARACTERS_MAX;
   let id: string | undefined;
   for await (const { stream = '', error, aux } of progressOf(said as unknown as AsyncIterable<Buffer>)) {

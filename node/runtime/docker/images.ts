@@ -10,6 +10,7 @@ import type { Digest } from '../../../crdt/ids.ts';
 import type { BlobStore, Images, Log, StagedDroplet } from '../../ports.ts';
 import { RuntimeError } from '../errors.ts';
 import { formatBytes } from '../exits.ts';
+import { inspectImage } from './base-images.ts';
 import { type BuildPlace, buildImage } from './build.ts';
 import type { Engine } from './engine.ts';
 import { imageStack, ownCommand } from './image-config.ts';
@@ -87,15 +88,8 @@ export class EngineImages implements Images {
     });
   }
 
-  async inspect(ref: string): Promise<ImageInspectInfo | undefined> {
-    try {
-      return await this.#options.engine.docker.getImage(ref).inspect();
-    } catch (error) {
-      // A name that an engine cannot read is one that it does not have.
-      const { statusCode = 0 } = error as { statusCode?: number };
-      if (statusCode === NOT_FOUND || statusCode === 400) return undefined;
-      throw error;
-    }
+  inspect(ref: string): Promise<ImageInspectInfo | undefined> {
+    return inspectImage(this.#options.engine, ref);
   }
 
   async #pack(image: ImageInspectInfo, ref: string, signal: AbortSignal): Promise<StagedDroplet> {
