@@ -71,6 +71,8 @@ export const STRANGER_CONNECTION_MS = 60_000;
 export const LINK_PING_INTERVAL_MS = 2_500;
 /** …and given up when none came for this long: its connections are cut, and what can be repeated goes elsewhere. */
 export const LINK_PING_TIMEOUT_MS = 7_500;
+/** For a sign of life of a link whose node says that it is reached elsewhere now. */
+export const LINK_DOUBT_TIMEOUT_MS = 2_500;
 /** A link that could not be dialled is dialled again after this pause, which doubles to the second one. */
 export const LINK_REDIAL_DELAY_MIN_MS = 250;
 export const LINK_REDIAL_DELAY_MAX_MS = 4_000;

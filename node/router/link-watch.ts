@@ -4,7 +4,12 @@
 import type { Socket } from 'node:net';
 import type { Pool as UndiciPool } from 'undici';
 import { Pool } from './builtin.ts';
-import { LINK_PING_INTERVAL_MS, LINK_PING_LATENESS_MAX_MS, LINK_PING_TIMEOUT_MS } from './limits.ts';
+import {
+  LINK_DOUBT_TIMEOUT_MS,
+  LINK_PING_INTERVAL_MS,
+  LINK_PING_LATENESS_MAX_MS,
+  LINK_PING_TIMEOUT_MS,
+} from './limits.ts';
 import { isSilence } from './link-dial.ts';
 
 type Dial = (callback: (error: Error | null, socket: Socket | null) => void) => void;
@@ -17,6 +22,8 @@ export class LinkWatch {
   #waiting = 0;
   #timer: NodeJS.Timeout | undefined;
   #pinger: UndiciPool | undefined;
+  /** While an answer is awaited: sets how much longer. */
+  #expireIn: ((inMs: number) => void) | undefined;
 
   constructor(dial: Dial, onSilent: () => void) {
     this.#dial = dial;
@@ -32,15 +39,28 @@ export class LinkWatch {
     this.#waiting--;
   }
 
+  /** The node is reached elsewhere now: what still waits here is not to wait long for an address that may be gone. */
+  doubt(): void {
+    if (this.#waiting === 0) return;
+    if (this.#timer === undefined) {
+      // Asked already; the answer is due sooner now.
+      this.#expireIn?.(LINK_DOUBT_TIMEOUT_MS);
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#ping(LINK_DOUBT_TIMEOUT_MS);
+  }
+
   #schedule(): void {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      if (this.#waiting > 0) this.#ping();
+      if (this.#waiting > 0) this.#ping(LINK_PING_TIMEOUT_MS);
       else this.#rest();
     }, LINK_PING_INTERVAL_MS).unref();
   }
 
-  #ping(): void {
+  #ping(timeoutMs: number): void {
     this.#pinger ??= new Pool('http://link', {
       connections: 1,
       connect: (_options, callback) =>
@@ -49,20 +69,27 @@ export class LinkWatch {
         ),
     });
     const pinger = this.#pinger;
-    const askedAtMs = performance.now();
     let answered = false;
-    const timer = setTimeout(() => {
-      if (answered) return;
-      answered = true;
-      pinger.destroy().catch(() => {});
-      if (this.#pinger === pinger) this.#pinger = undefined;
-      const latenessMs = performance.now() - askedAtMs - LINK_PING_TIMEOUT_MS;
-      if (latenessMs < LINK_PING_LATENESS_MAX_MS && this.#waiting > 0) this.#onSilent();
-      this.#schedule();
-    }, LINK_PING_TIMEOUT_MS);
+    let timer: NodeJS.Timeout | undefined;
+    const expireIn = (inMs: number) => {
+      const dueMs = performance.now() + inMs;
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        if (answered) return;
+        answered = true;
+        this.#expireIn = undefined;
+        pinger.destroy().catch(() => {});
+        if (this.#pinger === pinger) this.#pinger = undefined;
+        if (performance.now() - dueMs < LINK_PING_LATENESS_MAX_MS && this.#waiting > 0) this.#onSilent();
+        this.#schedule();
+      }, inMs);
+    };
+    this.#expireIn = expireIn;
+    expireIn(timeoutMs);
     const settle = () => {
       if (answered) return;
       answered = true;
+      this.#expireIn = undefined;
       clearTimeout(timer);
       this.#schedule();
     };

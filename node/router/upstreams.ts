@@ -106,11 +106,16 @@ export class Upstreams {
       pool.close().catch(() => {});
     }
     const linkKeys = new Set<string>();
-    for (const { node, link } of table.remote) if (link !== undefined) linkKeys.add(linkKey(node, link));
+    const nodes = new Set<NodeId>();
+    for (const { node, link } of table.remote) {
+      if (link === undefined) continue;
+      linkKeys.add(linkKey(node, link));
+      nodes.add(node);
+    }
     for (const [key, link] of this.#links) {
       if (linkKeys.has(key)) continue;
       this.#links.delete(key);
-      if (table.admitted.has(link.node)) link.close();
+      if (table.admitted.has(link.node)) link.close({ moved: nodes.has(link.node) });
       else link.cut(`node ${link.node} was removed`);
     }
   }
@@ -183,9 +188,10 @@ export class Link {
     this.#watch.end();
   }
 
-  /** Requests in flight finish, and are watched until then. */
-  close(): void {
+  /** Requests in flight finish, and are watched until then; closely when the node is reached elsewhere from now on. */
+  close({ moved }: { moved: boolean }): void {
     this.#reach.stop();
+    if (moved) this.#watch.doubt();
     this.pool.close().catch(() => {});
   }
 

@@ -4,7 +4,7 @@ import net from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Upstream } from '../../node/core/types.ts';
 import type { DownLink } from '../../node/router/down-links.ts';
-import { LINK_DIAL_TIMEOUT_MS, LINK_REDIAL_DELAY_MAX_MS } from '../../node/router/limits.ts';
+import { LINK_DIAL_TIMEOUT_MS, LINK_DOUBT_TIMEOUT_MS, LINK_REDIAL_DELAY_MAX_MS } from '../../node/router/limits.ts';
 import {
   applyTable,
   deadPort,
@@ -28,7 +28,7 @@ let here: TestRouter;
 let there: TestRouter;
 let app: TestApp;
 /** An address that a machine had: nothing comes back from it, until it leads to `there`. */
-let way: { link: string; open: boolean; close(): Promise<void> };
+let way: { link: string; open: boolean; pause(): void; heldBytes(): number; close(): Promise<void> };
 let told: DownLink[][];
 
 beforeAll(async () => {
@@ -43,14 +43,33 @@ beforeAll(async () => {
 afterAll(() => Promise.all([here.handle.close(), there.handle.close(), app.close()]));
 
 beforeEach(async () => {
+  const inbound: net.Socket[] = [];
+  let heldBytes = 0;
   const server = await startTcp((socket) => {
     if (!way.open) return;
+    inbound.push(socket);
     const port = Number(there.handle.link.split(':')[1]);
     const onward = net.connect(port, '127.0.0.1');
     onward.on('error', () => socket.destroy());
     socket.pipe(onward).pipe(socket);
   });
-  way = { link: `127.0.0.1:${server.port}`, open: false, close: server.close };
+  way = {
+    link: `127.0.0.1:${server.port}`,
+    open: false,
+    // What is under way stays where it is, and so does what comes.
+    pause() {
+      way.open = false;
+      for (const socket of inbound) {
+        socket.unpipe();
+        socket.on('data', (chunk: Buffer) => {
+          heldBytes += chunk.length;
+        });
+        socket.resume();
+      }
+    },
+    heldBytes: () => heldBytes,
+    close: server.close,
+  };
   told = [];
   here.handle.onUnreachable((links) => told.push(links));
 });
@@ -128,6 +147,19 @@ describe('a node that does not answer at its link', () => {
     expect((await ask()).status).toBe(503);
     await serve([at(there.handle.link, 'i-0')]);
     expect(await ask()).toMatchObject({ status: 200, text: 'served' });
+  });
+
+  it('does not keep the requests that wait at its old address for long', async () => {
+    way.open = true;
+    await serve([at(way.link, 'i-0')]);
+    expect((await ask()).status).toBe(200);
+    way.pause();
+    const waiting = ask();
+    await vi.waitFor(() => expect(way.heldBytes()).toBeGreaterThan(0), { timeout: 5_000, interval: 5 });
+    await serve([at(there.handle.link, 'i-0')]);
+    const { status, tookMs } = await waiting;
+    expect(status).toBe(200);
+    expect(tookMs).toBeLessThan(2 * LINK_DOUBT_TIMEOUT_MS);
   });
 
   it('is told of after a while, and again when that is over', async () => {
