@@ -3,7 +3,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import type { Bench, Figure } from './bench/figure.ts';
+import type { Bench } from './bench/figure.ts';
 import { ROOT } from './local-cluster.ts';
 
 const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
@@ -27,8 +27,10 @@ if (name === undefined || load === undefined) {
 }
 
 const { default: bench } = await load();
-const figures: Figure[] = await bench(args, (text) => process.stderr.write(`${name}: ${text}\n`));
-process.stdout.write(`${JSON.stringify({ bench: name, machine: machine(), figures }, undefined, 2)}\n`);
+const measured = await bench(args, (text) => process.stderr.write(`${name}: ${text}\n`));
+const { figures, leftOut } = Array.isArray(measured) ? { figures: measured, leftOut: [] } : measured;
+const result = { bench: name, machine: machine(), figures, ...(leftOut.length === 0 ? {} : { leftOut }) };
+process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`);
 process.exit(figures.every((figure) => figure.held !== false) ? 0 : 1);
 
 function machine(): object {

@@ -265,9 +265,11 @@ export class LocalCluster {
 }
 
 /** Disks of instances that were killed with their daemon; the next daemon would remove them. */
-async function unmountBelow(folder: string): Promise<void> {
+export async function unmountBelow(folder: string): Promise<void> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' ')[4] ?? '');
-  for (const path of mounts.filter((one) => one.startsWith(`${folder}/`))) await run(['umount', '-l', path]);
+  // What was mounted last goes first: it may lie on what was mounted before.
+  const below = mounts.filter((one) => one.startsWith(`${folder}/`)).reverse();
+  for (const path of below) await run(['umount', '-l', path]);
 }
 
 /** nsenter keeps the cgroup mounts, which `ip netns exec` would hide. */
@@ -368,8 +370,11 @@ export function splitAddress(address: string): [host: string, port: number] {
 
 /** Control groups of instances that were killed with their daemon stay as empty folders; the next daemon would remove them. */
 async function removeCgroups(ids: Iterable<string>): Promise<void> {
-  for (const id of ids) {
-    const folders = await run(['find', '/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*peer*${id.slice(-8)}*`]);
-    for (const folder of folders.stdout.split('\n').filter((line) => line !== '')) await run(['rmdir', folder]);
-  }
+  for (const id of ids) await removeCgroupsNamed(`peer*${id.slice(-8)}`);
+}
+
+/** Empty ones of which the path holds the name, a pattern of the shell's. */
+export async function removeCgroupsNamed(name: string): Promise<void> {
+  const folders = await run(['find', '/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*${name}*`]);
+  for (const folder of folders.stdout.split('\n').filter((line) => line !== '')) await run(['rmdir', folder]);
 }

@@ -25,6 +25,7 @@ const SYSTEM_FOR_TESTS = [
   },
   { program: 'git', package: 'git', use: 'buildpacks from git' },
   { program: 'tc', package: 'iproute2', use: 'hosts of the tests' },
+  { program: 'serf', package: 'serf', use: 'the benchmark of failover, beside which it runs' },
   { program: 'python3', package: 'python3', use: 'the python buildpack' },
   { program: 'pip3', package: 'python3-pip', use: 'the python buildpack' },
   { program: 'dockerd', package: 'docker.io', use: 'the docker runtime' },

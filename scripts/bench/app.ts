@@ -1,5 +1,5 @@
-// The app that the benchmarks push: a Node server without dependencies that answers with its version. Written to a folder of
-// the caller's, so that a benchmark can change it between pushes.
+// The app that the benchmarks push: a Node server without dependencies that answers with its version, at /index with the index
+// of its slot. Written to a folder of the caller's, so that a benchmark can change it between pushes.
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,7 +13,8 @@ export async function writeApp(folder: string, version: string): Promise<void> {
   );
   await writeFile(
     join(folder, 'server.js'),
-    `require('node:http').createServer((req, res) => res.end(${JSON.stringify(version)})).listen(process.env.PORT);\n`,
+    `const answer = (url) => (url === '/index' ? process.env.INSTANCE_INDEX : ${JSON.stringify(version)});\n` +
+      "require('node:http').createServer((req, res) => res.end(answer(req.url))).listen(process.env.PORT);\n",
   );
 }
 

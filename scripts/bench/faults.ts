@@ -1,12 +1,14 @@
 // failover --fault kill|freeze|cut: five hosts of their own on a switch; one node at a time is killed, frozen or cut off without
-// a sound; time until all slots are ready on the others.
+// a sound; time until all slots are ready on the others, and answer through their routers. A kill is held beside others' too.
 
 import { join } from 'node:path';
 import { Lan } from '../lan.ts';
 import { LocalCluster, type LocalNode, waitFor } from '../local-cluster.ts';
 import { signalAll } from '../processes.ts';
+import { untilAnswered } from './answered.ts';
 import { type AppState, readyOn, writeApp } from './app.ts';
-import { type Figure, figure, median, worst } from './figure.ts';
+import { type Figure, figure, type Measured, median, worst } from './figure.ts';
+import { besideRivals, type Rival } from './rivals.ts';
 
 const NODES = 5;
 const INSTANCES = 5;
@@ -18,7 +20,10 @@ type Fault = (typeof FAULTS)[number];
 /** Full capacity again, ms at most. */
 const BOUND_MS: Record<Fault, number> = { kill: 1_500, freeze: 5_000, cut: 5_000 };
 
-export async function faults(name: string, say: (text: string) => void): Promise<Figure[]> {
+type Healed = { figures: Figure[]; answeredMs: number[] };
+
+/** @param which others that a kill is measured beside; what a frozen or cut one of theirs takes is not asked. */
+export async function faults(name: string, which: readonly Rival[], say: (text: string) => void): Promise<Measured> {
   const fault = FAULTS.find((one) => one === name);
   if (fault === undefined) throw new Error(`there is no fault "${name}": give one of ${FAULTS.join(', ')}`);
   say(`starting ${NODES} nodes on hosts of their own`);
@@ -30,7 +35,11 @@ export async function faults(name: string, say: (text: string) => void): Promise
     const folder = join(cluster.folder, 'app');
     await writeApp(folder, '1');
     await cluster.json(cluster.nodes[0]!, ['push', folder, '--name', 'hello', '--instances', String(INSTANCES)]);
-    return await heal(cluster, lan, fault, say);
+    const { figures, answeredMs } = await heal(cluster, lan, fault, say);
+    if (fault !== 'kill') return { figures, leftOut: [] };
+    await cluster.stop();
+    const beside = await besideRivals({ which, names, lan, failoverMs: answeredMs, say });
+    return { figures: [...figures, ...beside.figures], leftOut: beside.leftOut };
   } finally {
     await cluster.stop();
     await lan.remove();
@@ -39,8 +48,9 @@ export async function faults(name: string, say: (text: string) => void): Promise
 
 const read = (cluster: LocalCluster, node: LocalNode): Promise<AppState> => cluster.read(node, '/v1/apps/hello');
 
-async function heal(cluster: LocalCluster, lan: Lan, fault: Fault, say: (text: string) => void): Promise<Figure[]> {
+async function heal(cluster: LocalCluster, lan: Lan, fault: Fault, say: (text: string) => void): Promise<Healed> {
   const took: number[] = [];
+  const answeredMs: number[] = [];
   for (let round = 1; round <= ROUNDS; round++) {
     const victim = cluster.nodes[round % NODES]!;
     const witness = cluster.nodes[(round + 1) % NODES]!;
@@ -49,11 +59,21 @@ async function heal(cluster: LocalCluster, lan: Lan, fault: Fault, say: (text: s
     if (fault === 'kill') cluster.kill(pids);
     else if (fault === 'freeze') signalAll(pids, 'SIGSTOP');
     else await lan.cut(victim.name);
+    const answered = untilAnswered({
+      cluster,
+      through: cluster.nodes.filter((node) => node !== victim),
+      host: 'hello.localhost',
+      slots: INSTANCES,
+      deadlineMs: HEAL_DEADLINE_MS,
+    });
+    answered.catch(() => {});
     await waitFor('every slot to be ready on the others', HEAL_DEADLINE_MS, async () => {
       return readyOn(await read(cluster, witness), victim.name) === INSTANCES;
     });
     took.push(performance.now() - startMs);
-    say(`round ${round}: ${victim.name}, full after ${Math.round(took.at(-1)!)} ms`);
+    answeredMs.push((await answered) - startMs);
+    const [full, all] = [took, answeredMs].map((samples) => Math.round(samples.at(-1)!));
+    say(`round ${round}: ${victim.name}, full after ${full} ms, answered after ${all} ms`);
     if (fault === 'kill') await cluster.restartNode(victim);
     else if (fault === 'freeze') signalAll(pids, 'SIGCONT');
     else await lan.heal(victim.name);
@@ -65,8 +85,12 @@ async function heal(cluster: LocalCluster, lan: Lan, fault: Fault, say: (text: s
       });
     }
   }
-  return [
+  const figures = [
     figure(`median time to full capacity after ${fault}`, median(took), 'ms', { samples: took }),
     figure(`worst time to full capacity after ${fault}`, worst(took), 'ms', { atMost: BOUND_MS[fault] }),
+    figure(`median time until every slot was answered after ${fault}`, median(answeredMs), 'ms', {
+      samples: answeredMs,
+    }),
   ];
+  return { figures, answeredMs };
 }

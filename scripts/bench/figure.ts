@@ -11,7 +11,11 @@ export type Figure = {
   samples?: number[];
 };
 
-export type Bench = (args: string[], say: (text: string) => void) => Promise<Figure[]>;
+/** A figure that could not be measured on this machine, and why. */
+export type LeftOut = { name: string; reason: string };
+export type Measured = { figures: Figure[]; leftOut: LeftOut[] };
+
+export type Bench = (args: string[], say: (text: string) => void) => Promise<Figure[] | Measured>;
 
 export function figure(
   name: string,
