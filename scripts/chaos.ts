@@ -1,10 +1,9 @@
 // `npm run chaos -- --seed S --minutes M`: real daemons in network namespaces, under the faults that the simulator's schedule of
-// the seed has. Prints what it does and the verdict; exits 1 when something was violated, 2 on wrong usage.
+// the seed has, and others that only real disks and processes have. Prints what it does and the verdict; exits 1 when something was violated, 2 on wrong usage.
 
 import { parseArgs } from 'node:util';
-import { CHAOS_FAULTS } from '../test/chaos/faults.ts';
 import { type ChaosOptions, type ChaosResult, runChaos } from '../test/chaos/run.ts';
-import type { FaultKind } from '../test/sim/shape.ts';
+import { CHAOS_FAULTS, type ChaosFault } from '../test/chaos/schedule.ts';
 
 const DEFAULTS = { minutes: '1', nodes: '4', apps: '2', instances: '3', faults: 'all' };
 const USAGE = `usage: npm run chaos -- [--seed S] [--minutes M]
@@ -37,7 +36,7 @@ function number(name: keyof typeof DEFAULTS | 'seed', text: string, range: { min
   return value;
 }
 
-function kindsOf(text: string): FaultKind[] {
+function kindsOf(text: string): ChaosFault[] {
   if (text === 'all') return [...CHAOS_FAULTS];
   return text.split(',').map((name) => {
     return CHAOS_FAULTS.find((kind) => kind === name) ?? usage(`there is no fault "${name}" for real daemons`);
@@ -51,11 +50,12 @@ function replayLine({ seed, minutes, nodes, apps, instances, faults }: ChaosOpti
 }
 
 function print(options: ChaosOptions, result: ChaosResult): void {
-  const { violation, faults, restedAfterMs, requests } = result;
+  const { violation, faults, restedAfterMs, requests, writes } = result;
   const { during, calm } = requests;
   process.stdout.write(
     `requests: ${during.failed} of ${during.sent} failed while faults struck` +
-      `${during.lastFailure === undefined ? '' : ` (the last: ${during.lastFailure})`}, ${calm.failed} of ${calm.sent} at rest\n`,
+      `${during.lastFailure === undefined ? '' : ` (the last: ${during.lastFailure})`}, ${calm.failed} of ${calm.sent} at rest; ` +
+      `${writes} acknowledged writes\n`,
   );
   if (violation !== undefined) {
     const { kind, checker, atMs, message } = violation;

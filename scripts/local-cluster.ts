@@ -87,11 +87,16 @@ export class LocalCluster {
     return cluster;
   }
 
-  /** Starts a node on each of the hosts, all joined; each has its host's name. */
-  async startOn(lan: Lan, names: readonly string[], args: string[] = []): Promise<void> {
+  /** Starts a node on each of the hosts, all joined; each has its host's name, and its data directory unless told otherwise. */
+  async startOn(
+    lan: Lan,
+    names: readonly string[],
+    args: string[] = [],
+    dataDirName: (name: string) => string = (name) => name,
+  ): Promise<void> {
     let invite: string | undefined;
     for (const name of names) {
-      const at = { namespace: lan.namespaceOf(name), host: lan.addressOf(name) };
+      const at = { namespace: lan.namespaceOf(name), host: lan.addressOf(name), dataDirName: dataDirName(name) };
       await this.startNode({ name, args, ...at, ...(invite === undefined ? {} : { join: invite }) });
       invite ??= await this.invite(names.length - 1);
     }
@@ -195,7 +200,7 @@ export class LocalCluster {
 
   async waitForAlive(count: number): Promise<void> {
     for (const node of this.nodes) {
-      await waitFor(`${node.name} to see ${count} nodes alive`, 15_000, async () => {
+      await waitFor(`${node.name} to see ${count} nodes alive`, Math.max(15_000, 3_000 * count), async () => {
         const nodes = await this.read<{ status: string }[]>(node, '/v1/nodes');
         return nodes.filter((one) => one.status === 'alive').length === count;
       });

@@ -25,6 +25,14 @@ export async function processesOfNode(daemonPid: number, dataDir: string): Promi
   return [...chosen];
 }
 
+/** The router processes of a daemon. */
+export async function routersOf(daemonPid: number): Promise<number[]> {
+  const all = await processTable();
+  return all.filter((one) => one.parent === daemonPid && ROUTER.test(one.command)).map(({ pid }) => pid);
+}
+
+const ROUTER = /\/node\/router\/main\.[jt]s/;
+
 /** Whether the path itself, or one below it, stands in the command: not a longer name that begins with it. */
 function mentions(command: string, path: string): boolean {
   const at = command.indexOf(path);

@@ -1,23 +1,26 @@
-// Faults done to real daemons in network namespaces, as the simulator's schedule has them. Each ends by itself; healEverything
-// ends them all. Decides neither what strikes nor when.
+// Faults done to real daemons in network namespaces, as a schedule has them. Each ends by itself; healEverything ends them all.
+// Decides neither what strikes nor when.
 
 import type { Lan } from '../../scripts/lan.ts';
 import { type Link, narrowedBy } from '../../scripts/lan-links.ts';
 import type { LocalCluster, LocalNode } from '../../scripts/local-cluster.ts';
-import { signalAll } from '../../scripts/processes.ts';
-import type { FaultAction } from '../sim/faults.ts';
-import type { FaultKind } from '../sim/shape.ts';
+import { routersOf, signalAll } from '../../scripts/processes.ts';
+import type { NodeDisk } from './disks.ts';
 import type { ObservedCluster, ObservedNode } from './observed.ts';
+import type { ChaosAction, Stoppable } from './schedule.ts';
 
-/** What can be done to real daemons and undone again. The other kinds are the simulator's alone. */
-export const CHAOS_FAULTS: readonly FaultKind[] = ['daemon', 'machine', 'freeze', 'cut', 'partition', 'slow', 'loss'];
+/** A daemon that cannot start on a full disk is started again after this long, as a service manager does. */
+const START_AGAIN_MS = 1_000;
 
 type Way = readonly [from: number, to: number];
+type Stopped = { pids: readonly number[] };
 
 export class Faults {
   readonly #cluster: LocalCluster;
   readonly #lan: Lan;
   readonly #observed: ObservedCluster;
+  /** In order of the nodes. */
+  readonly #disks: readonly NodeDisk[];
   readonly #timers = new Set<NodeJS.Timeout>();
   /** What is being done; one follows another, but for starts of daemons, which take seconds. */
   #doing: Promise<void> = Promise.resolve();
@@ -25,15 +28,18 @@ export class Faults {
   #failure: unknown;
   #lossShare = 0;
   readonly #slow = new Map<string, number>();
+  readonly #stopped = new Map<ObservedNode, Stopped>();
+  readonly #full = new Set<ObservedNode>();
 
-  constructor(options: { cluster: LocalCluster; lan: Lan; observed: ObservedCluster }) {
+  constructor(options: { cluster: LocalCluster; lan: Lan; observed: ObservedCluster; disks: readonly NodeDisk[] }) {
     this.#cluster = options.cluster;
     this.#lan = options.lan;
     this.#observed = options.observed;
+    this.#disks = options.disks;
   }
 
   /** Fails when what was struck before could not be done, or undone. */
-  strike(fault: FaultAction): Promise<void> {
+  strike(fault: ChaosAction): Promise<void> {
     return this.#then(() => this.#strike(fault));
   }
 
@@ -47,6 +53,7 @@ export class Faults {
       this.#observed.setCut(this.#allWays(), false);
       await this.#setLinks();
       for (const node of this.#observed.nodes) {
+        await this.#freeDisk(node);
         this.#thaw(node);
         this.#boot(node);
       }
@@ -54,7 +61,7 @@ export class Faults {
     });
   }
 
-  async #strike(fault: FaultAction): Promise<void> {
+  async #strike(fault: ChaosAction): Promise<void> {
     const node = this.#observed.nodes[fault.node]!;
     const local = this.#localOf(node);
     switch (fault.do) {
@@ -72,10 +79,26 @@ export class Faults {
         this.#after(fault.forMs, async () => this.#boot(node));
         return;
       case 'freeze':
-        if (!node.daemonUp || node.frozen) return;
-        this.#observed.freeze(node);
-        signalAll([local.pid], 'SIGSTOP');
-        this.#after(fault.forMs, async () => this.#thaw(node));
+        return this.#stop([node], ['daemon'], fault.forMs);
+      case 'stop':
+        return this.#stop([node], [fault.what], fault.forMs);
+      case 'stopAll':
+        return this.#stop(this.#observed.nodes, ['daemon', 'router'], fault.forMs);
+      case 'fullDisk':
+        if (this.#full.has(node)) return;
+        this.#full.add(node);
+        await this.#disks[fault.node]!.fill();
+        this.#after(fault.forMs, () => this.#freeDisk(node));
+        return;
+      case 'copy':
+        return this.#copy(node);
+      case 'restore':
+        if (!node.daemonUp || !this.#disks[fault.node]!.hasCopy) return;
+        this.#thaw(node);
+        await this.#cluster.killNode(local);
+        this.#observed.machineEnded(node);
+        await this.#disks[fault.node]!.putBack();
+        this.#after(fault.forMs, async () => this.#boot(node));
         return;
       case 'cut':
         return this.#cut(
@@ -126,25 +149,79 @@ export class Faults {
     });
   }
 
+  /** Those that run, and were not stopped before: all at once. */
+  async #stop(nodes: readonly ObservedNode[], what: readonly Stoppable[], forMs: number): Promise<void> {
+    const able = nodes.filter((node) => node.daemonUp && !this.#stopped.has(node));
+    const found = await Promise.all(able.map((node) => this.#pidsOf(node, what)));
+    signalAll(found.flat(), 'SIGSTOP');
+    for (const [index, node] of able.entries()) {
+      const stopped: Stopped = { pids: found[index]! };
+      this.#stopped.set(node, stopped);
+      // Without its router alone, it still says what it knows.
+      if (what.some((one) => one !== 'router')) this.#observed.freeze(node);
+      this.#after(forMs, async () => {
+        if (this.#stopped.get(node) === stopped) this.#thaw(node);
+      });
+    }
+  }
+
+  async #pidsOf(node: ObservedNode, what: readonly Stoppable[]): Promise<number[]> {
+    const local = this.#localOf(node);
+    const parts: Record<Stoppable, () => Promise<number[]>> = {
+      daemon: async () => [local.pid],
+      router: () => routersOf(local.pid),
+      machine: () => this.#cluster.processesOf(local),
+    };
+    return (await Promise.all(what.map((one) => parts[one]()))).flat();
+  }
+
   #thaw(node: ObservedNode): void {
-    if (!node.frozen) return;
-    signalAll([this.#localOf(node).pid], 'SIGCONT');
-    this.#observed.thaw(node);
+    const stopped = this.#stopped.get(node);
+    if (stopped === undefined) return;
+    this.#stopped.delete(node);
+    signalAll(stopped.pids, 'SIGCONT');
+    if (node.frozen) this.#observed.thaw(node);
+  }
+
+  /** As a snapshot of a disk is: of one moment. Stopped for less than anyone would notice. */
+  async #copy(node: ObservedNode): Promise<void> {
+    if (!node.daemonUp || this.#stopped.has(node) || this.#full.has(node)) return;
+    const pids = await this.#pidsOf(node, ['machine']);
+    signalAll(pids, 'SIGSTOP');
+    try {
+      await this.#disks[node.index]!.takeCopy();
+    } finally {
+      signalAll(pids, 'SIGCONT');
+    }
+  }
+
+  async #freeDisk(node: ObservedNode): Promise<void> {
+    if (!this.#full.has(node)) return;
+    await this.#disks[node.index]!.free();
+    this.#full.delete(node);
   }
 
   #boot(node: ObservedNode): void {
     if (node.daemonUp || this.#booting.has(node)) return;
-    const start = async (): Promise<void> => {
+    const booting = this.#start(node)
+      .catch((error: Error) => {
+        this.#observed.fail('start', `${node.self.name} does not start: ${error.message}`, 'liveness');
+      })
+      .finally(() => this.#booting.delete(node));
+    this.#booting.set(node, booting);
+  }
+
+  async #start(node: ObservedNode): Promise<void> {
+    for (;;) {
+      const mayFail = this.#full.has(node);
       try {
         await this.#cluster.restartNode(this.#localOf(node));
-        this.#observed.booted(node);
+        return this.#observed.booted(node);
       } catch (error) {
-        this.#failure ??= error;
-      } finally {
-        this.#booting.delete(node);
+        if (!mayFail) throw error;
+        await new Promise((resolve) => setTimeout(resolve, START_AGAIN_MS));
       }
-    };
-    this.#booting.set(node, start());
+    }
   }
 
   async #setLinks(): Promise<void> {

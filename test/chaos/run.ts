@@ -1,58 +1,52 @@
-// One chaos run: real daemons on hosts of their own, apps and requests, the faults that a seed's schedule has for them; then the
-// faults stop, and the cluster has to come to rest and to stay calm. The simulator's checkers judge.
+// One chaos run: real daemons on hosts of their own, apps, requests and writes, the faults that a seed's schedule has for them; then
+// the faults stop, and the cluster has to come to rest and to stay so. The simulator's checkers judge, and three things beside
+// them: no daemon ends by itself, no acknowledged write is lost, and what rests goes on to rest.
 
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Lan } from '../../scripts/lan.ts';
 import { LocalCluster, type LocalNode, ROOT } from '../../scripts/local-cluster.ts';
+import { isRunning } from '../../scripts/processes.ts';
 import { Availability } from '../sim/checkers/availability.ts';
 import { Calm } from '../sim/checkers/calm.ts';
 import type { Violation } from '../sim/checkers/checker.ts';
 import { restlessness } from '../sim/checkers/convergence.ts';
 import { Fencing } from '../sim/checkers/fencing.ts';
 import { Routing } from '../sim/checkers/routing.ts';
-import type { FaultAction } from '../sim/faults.ts';
-import { scenarioOf } from '../sim/run.ts';
-import type { FaultKind } from '../sim/shape.ts';
+import { NodeDisk } from './disks.ts';
 import { Faults } from './faults.ts';
 import { ObservedCluster, ObservedNode } from './observed.ts';
 import { Reader, type Reading } from './reading.ts';
+import { type ChaosShape, chaosSchedule, textOf } from './schedule.ts';
 import { Traffic, type TrafficCounts } from './traffic.ts';
+import { Writer } from './writer.ts';
 
-export type ChaosOptions = {
-  seed: number;
-  minutes: number;
-  nodes: number;
-  apps: number;
-  instances: number;
-  faults: FaultKind[];
-  say: (text: string) => void;
-};
+export type ChaosOptions = ChaosShape & { say: (text: string) => void };
 
 export type ChaosResult = {
   violation: Violation | undefined;
   faults: number;
   restedAfterMs: number;
   requests: { during: TrafficCounts; calm: TrafficCounts };
+  /** Acknowledged by two nodes or more. */
+  writes: number;
 };
 
 const READ_EVERY_MS = 250;
+/** Reading is work for the daemons: many together are each read less often. */
+const READ_EVERY_PER_NODE_MS = 50;
 const REQUESTS_PER_SECOND = 10;
+const WRITE_EVERY_MS = 3_000;
 /** How long healing may take, as in the simulator, whose machines start at once. */
 const REST_WITHIN_MS = 150_000;
 /** Nothing has to be left to do for this long. */
 const QUIET_MS = 3_000;
-const CALM_MS = 6_000;
+const CALM_MS = 10_000;
+/** At rest one may suspect another for a moment, and hear that it was wrong; on a busy machine one may not answer at once. */
+const LAPSE_MAX_MS = 5_000;
 const MEMORY = '64M';
 /** So much that every node has room for every slot. */
 const NODE_MEMORY_MIB = 2_048;
-
-/** What of a seed's schedule is done to real daemons: the same faults at the same times as in the simulator. */
-export function chaosSchedule(options: Omit<ChaosOptions, 'say'>): FaultAction[] {
-  const { seed, minutes, nodes, apps, instances, faults } = options;
-  const { actions } = scenarioOf(seed, { nodes, apps, instances, minutes, faults });
-  return actions.filter((action): action is FaultAction => action.by === 'fault');
-}
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const names = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`);
@@ -60,8 +54,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const cluster = await LocalCluster.create();
   try {
     options.say(`starting ${options.nodes} nodes`);
-    await cluster.startOn(lan, names, ['--memory', `${NODE_MEMORY_MIB}M`]);
-    const run = new Run(options, cluster, lan);
+    const isLimited = options.faults.includes('full-disk');
+    const disks: NodeDisk[] = [];
+    for (const name of names) disks.push(await NodeDisk.create({ folder: cluster.folder, name, isLimited }));
+    await cluster.startOn(lan, names, ['--memory', `${NODE_MEMORY_MIB}M`], NodeDisk.dataDirName);
+    const run = new Run(options, { cluster, lan, disks });
     return await run.go();
   } finally {
     await cluster.stop();
@@ -78,7 +75,8 @@ class Run {
   readonly #startMs = performance.now();
   readonly #apps: string[];
 
-  constructor(options: ChaosOptions, cluster: LocalCluster, lan: Lan) {
+  constructor(options: ChaosOptions, on: { cluster: LocalCluster; lan: Lan; disks: readonly NodeDisk[] }) {
+    const { cluster, lan, disks } = on;
     this.#options = options;
     this.#cluster = cluster;
     this.#reader = new Reader(cluster);
@@ -88,7 +86,7 @@ class Run {
     this.#observed = new ObservedCluster(nodes, () => performance.now() - this.#startMs);
     const judges = [Availability, Calm, Fencing, Routing].map((Kind) => new Kind(this.#observed));
     this.#observed.judgedBy(judges);
-    this.#faults = new Faults({ cluster, lan, observed: this.#observed });
+    this.#faults = new Faults({ cluster, lan, disks, observed: this.#observed });
   }
 
   async go(): Promise<ChaosResult> {
@@ -100,19 +98,33 @@ class Run {
       through: () => this.#answering(),
       onWrong: (message) => this.#observed.fail('routing', message),
     });
+    const writer = new Writer({
+      cluster: this.#cluster,
+      app: this.#apps[0]!,
+      everyMs: WRITE_EVERY_MS,
+      through: () => this.#answering(),
+    });
     try {
       const faults = await this.#strikeAll();
+      await writer.stop();
       await this.#faults.healEverything();
       this.#say('no more faults');
       const during = traffic.take();
       const restedAfterMs = await this.#untilRest();
       traffic.take();
-      if (!this.#isOver) await this.#stayCalm();
+      if (!this.#isOver) await this.#stayCalm(writer);
       const calm = traffic.take();
       if (calm.failed > 0)
         this.#observed.fail('availability', `${calm.failed} requests failed at rest: ${calm.lastFailure}`);
-      return { violation: this.#observed.violation, faults, restedAfterMs, requests: { during, calm } };
+      return {
+        violation: this.#observed.violation,
+        faults,
+        restedAfterMs,
+        requests: { during, calm },
+        writes: writer.acknowledged,
+      };
     } finally {
+      await writer.stop();
       await traffic.stop();
       await this.#faults.healEverything().catch(() => {});
     }
@@ -135,6 +147,7 @@ class Run {
 
   async #strikeAll(): Promise<number> {
     const schedule = chaosSchedule(this.#options);
+    const nameOf = (index: number): string => this.#observed.nodes[index]!.self.name;
     const fromMs = this.#observed.clock.nowMs;
     const untilMs = fromMs + this.#options.minutes * 60_000;
     let next = 0;
@@ -145,7 +158,7 @@ class Run {
         due = schedule[next]
       ) {
         next++;
-        this.#say(textOf(due, this.#observed.nodes));
+        this.#say(textOf(due, nameOf));
         await this.#faults.strike(due);
       }
       await this.#look();
@@ -175,15 +188,30 @@ class Run {
     return Number.NaN;
   }
 
-  async #stayCalm(): Promise<void> {
+  /** Nothing starts or stops, everyone goes on to hold everyone alive, and all that was acknowledged is everywhere. */
+  async #stayCalm(writer: Writer): Promise<void> {
     this.#observed.rested();
     const untilMs = this.#observed.clock.nowMs + CALM_MS;
-    while (!this.#isOver && this.#observed.clock.nowMs < untilMs) await this.#look();
+    let restedAtMs = this.#observed.clock.nowMs;
+    while (!this.#isOver && this.#observed.clock.nowMs < untilMs) {
+      const { all, readings } = await this.#look();
+      const problem = all ? restlessness(this.#observed) : 'not every daemon answers';
+      if (problem === undefined) restedAtMs = this.#observed.clock.nowMs;
+      else if (this.#observed.clock.nowMs - restedAtMs > LAPSE_MAX_MS) {
+        this.#observed.fail('rest', `it was at rest, and no longer is: ${problem}`);
+      }
+      for (const [node, reading] of readings) {
+        const [missing] = writer.missingIn(reading);
+        if (missing === undefined) continue;
+        this.#observed.fail('durability', `${node.self.name} has lost an acknowledged write: the route ${missing}`);
+      }
+    }
   }
 
   /** Reads every daemon that can answer, at the same time, and lets the checkers see. */
-  async #look(): Promise<{ all: boolean }> {
-    const nextMs = performance.now() + READ_EVERY_MS;
+  async #look(): Promise<{ all: boolean; readings: ReadonlyMap<ObservedNode, Reading> }> {
+    const everyMs = Math.max(READ_EVERY_MS, READ_EVERY_PER_NODE_MS * this.#observed.nodes.length);
+    const nextMs = performance.now() + everyMs;
     const readings = new Map<ObservedNode, Reading>();
     const able = this.#observed.nodes.filter((node) => node.daemonUp && !node.frozen);
     await Promise.all(
@@ -191,13 +219,17 @@ class Run {
         const { epoch } = node;
         const reading = await this.#reader.read(this.#localOf(node)).catch(() => undefined);
         // What happened to it meanwhile is newer than what it said.
-        if (reading !== undefined && node.epoch === epoch) readings.set(node, reading);
+        if (node.epoch !== epoch) return;
+        if (reading !== undefined) readings.set(node, reading);
+        else if (!(await isRunning(this.#localOf(node).pid)) && node.epoch === epoch) {
+          this.#observed.fail('life', `the daemon of ${node.self.name} ended by itself`);
+        }
       }),
     );
     this.#observed.take(readings);
     const pauseMs = nextMs - performance.now();
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    return { all: readings.size === this.#observed.nodes.length };
+    return { all: readings.size === this.#observed.nodes.length, readings };
   }
 
   #answering(): LocalNode[] {
@@ -214,29 +246,5 @@ class Run {
 
   #say(text: string): void {
     this.#options.say(`${(this.#observed.clock.nowMs / 1_000).toFixed(1)} s: ${text}`);
-  }
-}
-
-/** `freeze node-2 for 4000 ms` */
-function textOf(fault: FaultAction, nodes: readonly ObservedNode[]): string {
-  const name = (index: number): string => nodes[index]!.self.name;
-  const forMs = `for ${fault.forMs} ms`;
-  switch (fault.do) {
-    case 'cut':
-      return `cut ${name(fault.node)} from ${name(fault.other)} ${forMs}`;
-    case 'cutOneWay':
-      return `cut the way from ${name(fault.node)} to ${name(fault.other)} ${forMs}`;
-    case 'partition':
-      return `partition: ${fault.side.map(name).join(', ')} apart ${forMs}`;
-    case 'slow':
-      return `slow link between ${name(fault.node)} and ${name(fault.other)} ${forMs}`;
-    case 'loss':
-      return `lose ${fault.share * 100} % of all packets ${forMs}`;
-    case 'daemon':
-      return `kill the daemon of ${name(fault.node)}, back after ${fault.forMs} ms`;
-    case 'machine':
-      return `kill all of ${name(fault.node)}, back after ${fault.forMs} ms`;
-    default:
-      return `${fault.do} ${name(fault.node)} ${forMs}`;
   }
 }

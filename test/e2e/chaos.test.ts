@@ -1,8 +1,8 @@
 // A short chaos run, as `npm run chaos` does it: real daemons under the simulator's faults, judged by the simulator's checkers.
 
 import { describe, expect, it } from 'vitest';
-import { CHAOS_FAULTS } from '../chaos/faults.ts';
-import { chaosSchedule, runChaos } from '../chaos/run.ts';
+import { runChaos } from '../chaos/run.ts';
+import { CHAOS_FAULTS, chaosSchedule } from '../chaos/schedule.ts';
 
 /** The same in every run; PEER_CHAOS_SEED tries another. */
 const seed = Number(process.env.PEER_CHAOS_SEED ?? 7);
