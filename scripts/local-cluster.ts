@@ -318,6 +318,7 @@ export function run(
 export type Connect = (address: string, port: number) => Socket;
 const connectHere: Connect = (host, port) => connect({ host, port });
 
+/** Fails when the whole answer has not come within `timeoutMs`. */
 export function get(options: {
   address: string;
   port: number;
@@ -330,19 +331,18 @@ export function get(options: {
   const { address, port, host, path, timeoutMs } = options;
   const createConnection = () => (options.connect ?? connectHere)(address, port);
   return new Promise((resolve, reject) => {
-    const request = httpGet(
-      { path, headers: { ...options.headers, host }, timeout: timeoutMs, createConnection },
-      (response) => {
-        let body = '';
-        response.setEncoding('utf8');
-        response.on('data', (chunk: string) => {
-          body += chunk;
-        });
-        response.on('error', reject);
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body, headers: response.headers }));
-      },
-    );
-    request.on('timeout', () => request.destroy(new Error(`no answer within ${timeoutMs} ms`)));
+    const request = httpGet({ path, headers: { ...options.headers, host }, createConnection }, (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        body += chunk;
+      });
+      response.on('error', reject);
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body, headers: response.headers }));
+    });
+    // Not with `timeout`: it is for connections that Node makes itself, and starts anew with every byte.
+    const timer = setTimeout(() => request.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    request.on('close', () => clearTimeout(timer));
     request.on('error', reject);
   });
 }
