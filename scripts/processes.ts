@@ -25,13 +25,16 @@ export async function processesOfNode(daemonPid: number, dataDir: string): Promi
   return [...chosen];
 }
 
-/** The router processes of a daemon. */
-export async function routersOf(daemonPid: number): Promise<number[]> {
+/** The router of a daemon. Fails when there is none, which is so only for a moment after it crashed. */
+export async function routerOf(daemonPid: number): Promise<number> {
   const all = await processTable();
-  return all.filter((one) => one.parent === daemonPid && ROUTER.test(one.command)).map(({ pid }) => pid);
+  const router = all.find((one) => one.parent === daemonPid && one.command.startsWith(ROUTER_TITLE));
+  if (router === undefined) throw new Error(`the daemon ${daemonPid} has no router`);
+  return router.pid;
 }
 
-const ROUTER = /\/node\/router\/main\.[jt]s/;
+/** What it calls itself (node/router/main.ts). */
+const ROUTER_TITLE = 'peer-router';
 
 /** Whether the path itself, or one below it, stands in the command: not a longer name that begins with it. */
 function mentions(command: string, path: string): boolean {

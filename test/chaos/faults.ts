@@ -4,7 +4,7 @@
 import type { Lan } from '../../scripts/lan.ts';
 import { type Link, narrowedBy } from '../../scripts/lan-links.ts';
 import type { LocalCluster, LocalNode } from '../../scripts/local-cluster.ts';
-import { routersOf, signalAll } from '../../scripts/processes.ts';
+import { routerOf, signalAll } from '../../scripts/processes.ts';
 import type { NodeDisk } from './disks.ts';
 import type { ObservedCluster, ObservedNode } from './observed.ts';
 import type { ChaosAction, Stoppable } from './schedule.ts';
@@ -169,7 +169,7 @@ export class Faults {
     const local = this.#localOf(node);
     const parts: Record<Stoppable, () => Promise<number[]>> = {
       daemon: async () => [local.pid],
-      router: () => routersOf(local.pid),
+      router: async () => [await routerOf(local.pid)],
       machine: () => this.#cluster.processesOf(local),
     };
     return (await Promise.all(what.map((one) => parts[one]()))).flat();
