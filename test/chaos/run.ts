@@ -21,7 +21,11 @@ import { type ChaosShape, chaosSchedule, textOf } from './schedule.ts';
 import { Traffic, type TrafficCounts } from './traffic.ts';
 import { Writer } from './writer.ts';
 
-export type ChaosOptions = ChaosShape & { say: (text: string) => void };
+export type ChaosOptions = ChaosShape & {
+  say: (text: string) => void;
+  /** Ends the run early, with everything cleaned up; what it says then means nothing. */
+  signal?: AbortSignal;
+};
 
 export type ChaosResult = {
   violation: Violation | undefined;
@@ -133,6 +137,7 @@ class Run {
   /** Every other app is fenced. All are ready before the first fault. */
   async #push(): Promise<void> {
     for (const [index, name] of this.#apps.entries()) {
+      if (this.#isOver) return;
       const folder = join(this.#cluster.folder, name);
       await cp(join(ROOT, 'test', 'apps', 'hello-node'), folder, { recursive: true });
       const args = ['push', folder, '--name', name, '--instances', String(this.#options.instances), '--memory', MEMORY];
@@ -184,6 +189,7 @@ class Run {
       if (Number.isNaN(quietSinceMs)) quietSinceMs = this.#observed.clock.nowMs;
       if (this.#observed.clock.nowMs - quietSinceMs >= QUIET_MS) return quietSinceMs - fromMs;
     }
+    if (this.#isOver) return Number.NaN;
     this.#observed.fail('convergence', `not at rest after ${REST_WITHIN_MS / 1_000} s: ${problem}`, 'liveness');
     return Number.NaN;
   }
@@ -241,7 +247,7 @@ class Run {
   }
 
   get #isOver(): boolean {
-    return this.#observed.violation !== undefined;
+    return this.#observed.violation !== undefined || this.#options.signal?.aborted === true;
   }
 
   #say(text: string): void {
