@@ -68,6 +68,10 @@ function print(options: ChaosOptions, result: ChaosResult): void {
   );
 }
 
+/** Asked to end, it ends everything that it started first. */
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort());
+
 const flags = { ...DEFAULTS, ...read() };
 const seed = flags.seed ?? String(Math.floor(Math.random() * SEEDS));
 const options: ChaosOptions = {
@@ -78,8 +82,13 @@ const options: ChaosOptions = {
   instances: number('instances', flags.instances, { min: 1, max: 16 }),
   faults: kindsOf(flags.faults),
   say: (text) => process.stdout.write(`${text}\n`),
+  signal: stopping.signal,
 };
 process.stdout.write(`seed ${options.seed}\n`);
 const result = await runChaos(options);
+if (stopping.signal.aborted) {
+  process.stdout.write('stopped before its end\n');
+  process.exit(1);
+}
 print(options, result);
 process.exit(result.violation === undefined ? 0 : 1);
