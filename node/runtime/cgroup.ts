@@ -2,7 +2,8 @@
 // instances. Where no control group is writable there is no ControlGroups, and others watch the limits by sampling.
 
 import { randomBytes } from 'node:crypto';
-import { access, constants, mkdir, readdir, readFile, realpath, rmdir, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readdir, readFile, realpath, rmdir, statfs, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Counters, groupCounters } from './counters.ts';
 import { CPU_PERIOD_US, cpuQuotaUs, cpuShares, cpuWeight } from './cpu.ts';
@@ -33,6 +34,8 @@ export type ControlGroup = {
 };
 
 const ROOT = '/sys/fs/cgroup';
+/** What statfs(2) calls the file systems of either version. */
+const FILE_SYSTEM_TYPE = { 1: 0x27e0eb, 2: 0x63677270 } as const;
 /** Children of this group belong to daemons of this kind, one per node. */
 const FAMILY = 'peer';
 const V1_CONTROLLERS = ['memory', 'pids', 'cpu'];
@@ -85,15 +88,17 @@ export async function findControlGroups(
   const version = (await exists(`${root}/cgroup.controllers`)) ? 2 : 1;
   try {
     if (version === 2) {
+      await checkMounted(root, version);
       let folder = root;
       for (const part of [FAMILY, node]) {
         await writeFile(`${folder}/cgroup.subtree_control`, '+memory +pids +cpu');
         folder = `${folder}/${part}`;
-        await mkdir(folder, { recursive: true });
+        await makeFolder(folder);
       }
       await writeFile(`${folder}/cgroup.subtree_control`, '+memory +pids +cpu');
     }
     const controllers = version === 2 ? [''] : await v1Controllers(root);
+    if (version === 1) for (const name of controllers) await checkMounted(`${root}/${name}`, version);
     const groups = new Groups(version, { root, node, controllers });
     const probe = await groups.create(`probe-${randomBytes(4).toString('hex')}`, { memoryBytes: 1 << 26, pidsMax: 8 });
     await probe.remove();
@@ -101,6 +106,26 @@ export async function findControlGroups(
   } catch (error) {
     return { groups: undefined, reason: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** In another file system the files of a group would be files like others: written to, and without any effect. */
+async function checkMounted(folder: string, version: 1 | 2): Promise<void> {
+  const found = await statfs(folder).catch(() => undefined);
+  if (found?.type !== FILE_SYSTEM_TYPE[version]) throw new Error(`no control groups are mounted at ${folder}`);
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+}
+
+/**
+ * `<root>/peer/<node>/<name>`, one by one from the family on: mkdir with all the folders above tries for ever where the file
+ * system answers that a folder is missing which it has just refused to make.
+ */
+async function makeFolders(base: string, name: string): Promise<void> {
+  for (const folder of [dirname(base), base, `${base}/${name}`]) await makeFolder(folder);
 }
 
 async function v1Controllers(root: string): Promise<string[]> {
@@ -126,7 +151,7 @@ class Groups implements ControlGroups {
     const settings = Object.values(groupSettings(this.version, limits));
     await Promise.all(
       this.#bases.map(async (base, index) => {
-        await mkdir(`${base}/${name}`, { recursive: true });
+        await makeFolders(base, name);
         for (const { file, value, optional } of settings[index] ?? []) {
           const written = writeFile(`${base}/${name}/${file}`, value);
           await (optional ? written.catch(() => {}) : written);

@@ -15,6 +15,8 @@ export type Isolation = {
   /** Undefined: none, as the operator insisted. */
   readonly bwrap: string | undefined;
   readonly host: HostView;
+  /** Folder of the devices that sandboxes show; absent: the machine's. */
+  readonly devices?: string | undefined;
   /** File with the filter of system calls. Undefined: the machine has no table or the kernel no filters, and the log says so. */
   readonly filter: string | undefined;
   /** Undefined: no control group is writable; limits are watched by sampling. */

@@ -2,6 +2,7 @@
 
 /**
  * - `sandbox_missing`, `sandbox_unusable`: nothing was started; a retry is of no use until the machine is changed.
+ * - `device_damaged`: nothing was started; a retry is of use once the device is mended.
  * - `engine_missing`, `engine_unusable`: no container engine can be used; nothing was started.
  * - `no_free_port`, `no_free_user`: nothing was started; a retry may succeed once other instances have ended.
  * - `no_free_network`: nothing was started; a retry may succeed.
@@ -15,6 +16,7 @@
 export type RuntimeErrorCode =
   | 'sandbox_missing'
   | 'sandbox_unusable'
+  | 'device_damaged'
   | 'no_free_port'
   | 'no_free_user'
   | 'no_free_network'

@@ -10,6 +10,7 @@ import type { Log } from '../ports.ts';
 import { etcVisible, type HostView } from './bwrap.ts';
 import { findControlGroups } from './cgroup.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups, scratchFolder } from './confinement.ts';
+import { checkDevices } from './devices.ts';
 import { proveDisks } from './disk.ts';
 import { RuntimeError } from './errors.ts';
 import type { Network } from './network-policy.ts';
@@ -26,6 +27,8 @@ export type IsolationOptions = {
   insecure?: boolean;
   /** Networks that instances may reach although they are private. */
   allowNetworks?: readonly Network[];
+  /** Folder of the machine's devices; absent: /dev. */
+  devices?: string;
   /** Folders to look for bubblewrap in. */
   searchPath?: readonly string[];
 };
@@ -34,6 +37,8 @@ export type IsolationOptions = {
 const NODE_SUFFIX_LENGTH = 12;
 const NO_FILTER =
   'apps may make every system call that their user may: bugs of the kernel are within their reach; use a kernel with CONFIG_SECCOMP_FILTER';
+const NO_GROUPS =
+  'limits of memory and processes are enforced by looking now and then: mount the control groups at /sys/fs/cgroup, writable for the daemon, to have them enforced at once';
 const PROBE_TIMEOUT_MS = 10_000;
 export async function prepareIsolation(options: IsolationOptions): Promise<Isolation> {
   const { dataDir, nodeId, log } = options;
@@ -46,11 +51,14 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
       'bubblewrap (bwrap) is not installed, so apps cannot be isolated: install it (Debian: apt-get install bubblewrap), or pass --insecure-process-runtime to run apps unprotected',
     );
   }
+  // Before anything is made: what bubblewrap says of a damaged one is no help.
+  if (!insecure) await checkDevices(options.devices);
   const found = await findControlGroups(suffix);
   const isolation: Isolation = {
     dataDir,
     bwrap,
     host: await readHost(),
+    devices: options.devices,
     filter: bwrap === undefined ? undefined : await writeFilter(options),
     groups: found.groups,
     networks: bwrap === undefined ? undefined : await ownNetworks(options),
@@ -62,8 +70,9 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
   await rm(scratchFolder(isolation), { recursive: true, force: true });
   await mkdir(scratchFolder(isolation), { recursive: true, mode: 0o700 });
   Object.assign(isolation, { ownDisks: isolation.ownUsers && (await canHaveDisks(isolation)) });
-  if (found.groups === undefined) log.warn('runtime.no_control_groups', { reason: found.reason });
-  else await removeGroups(found.groups, (name) => name.startsWith(RUN_GROUP_PREFIX));
+  if (found.groups === undefined) {
+    log.warn('runtime.no_control_groups', { reason: found.reason, message: NO_GROUPS });
+  } else await removeGroups(found.groups, (name) => name.startsWith(RUN_GROUP_PREFIX));
   if (insecure) log.error('runtime.insecure', { message: 'apps run without a sandbox and as the user of the daemon' });
   else {
     await prove(isolation).catch(async (error) => {

@@ -8,6 +8,7 @@ import type { BlobStore } from '../ports.ts';
 import { spawnChild } from '../spawn-child.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from './bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from './confinement.ts';
+import { checkDevices } from './devices.ts';
 import { attachDisk, fileBytesMax } from './disk.ts';
 import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
 import { RuntimeError } from './errors.ts';
@@ -62,6 +63,7 @@ export type Launched = { descriptors: Descriptors; shim: number };
 /** Makes the folder ready to launch in. Fails with RuntimeError; the caller removes what is there. */
 export async function prepareInstance(options: LaunchOptions): Promise<void> {
   const { isolation, folder, record } = options;
+  if (isolation.bwrap !== undefined) await checkDevices(isolation.devices);
   const owner = isolation.ownUsers ? record.uid : undefined;
   await folder.create(owner);
   if (isolation.ownDisks) {

@@ -17,6 +17,7 @@ import {
   scratchFolder,
   writeAccounts,
 } from './confinement.ts';
+import { checkDevices } from './devices.ts';
 import { INSTANCE_FILES_MAX } from './environment.ts';
 import { RuntimeError } from './errors.ts';
 import { signalOfStatus } from './exits.ts';
@@ -48,6 +49,7 @@ export async function runAttached(isolation: Isolation, run: AttachedRun): Promi
   }
   const end: RunEnd = { timedOut: false, outOfMemory: false, aborted: run.signal?.aborted === true, truncated: false };
   if (end.aborted) return { code: null, signal: null, ...end };
+  if (isolation.bwrap !== undefined) await checkDevices(isolation.devices);
   const folder = join(scratchFolder(isolation), `${run.name}-${randomBytes(4).toString('hex')}`);
   const group = await isolation.groups?.create(`${RUN_GROUP_PREFIX}${run.name}`, run);
   try {
