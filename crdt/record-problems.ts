@@ -19,7 +19,7 @@ export const problemText = ({ record, problem, outcome }: RecordProblem): string
 /** More are counted, in a last entry. */
 export const RECORD_PROBLEMS_MAX = 100;
 const KEY_SHOWN_LENGTH_MAX = 80;
-const PLAIN_KEY = /^[\w.:@*/-]{1,128}$/;
+const PLAIN_KEY = /^[\w.:@*-]{1,128}$/;
 
 export class RecordProblems {
   readonly #found: RecordProblem[] = [];

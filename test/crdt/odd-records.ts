@@ -3,6 +3,7 @@
 
 import * as A from '@automerge/automerge';
 import type { DesiredDocument } from '../../crdt/document.ts';
+import { plainCopy } from '../../crdt/draft.ts';
 import type { Prng } from '../sim/prng.ts';
 import { addRelease, admitNode, createApp, digest, documentWith, tokenHash } from './fixtures.ts';
 
@@ -374,3 +375,15 @@ export class OddRecords {
     return after === before ? undefined : A.getLastLocalChange(after);
   }
 }
+
+/** One change on top of a saved document, made with Automerge alone: no rule of the desired state is asked. */
+export function rawChange(saved: Uint8Array, edit: (doc: Record<string, Record<string, unknown>>) => void): Uint8Array {
+  const doc = A.change(A.load<Record<string, Record<string, unknown>>>(saved, { actor: 'ed'.repeat(16) }), edit);
+  const change = A.getLastLocalChange(doc);
+  A.free(doc);
+  if (change === undefined) throw new Error('the edit changed nothing');
+  return change;
+}
+
+/** A value of the document as plain maps, to be put in again elsewhere. */
+export const plainCopyOf = (value: unknown): Record<string, unknown> => plainCopy(value) as Record<string, unknown>;
