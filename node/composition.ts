@@ -463,7 +463,24 @@ async function compose(
     }
   };
   store.onChange(desiredChanged);
+  const operator = new OwnOperator({
+    self,
+    tokenHash: tokenHashOf(operatorToken),
+    view,
+    write: (changes, by) => service.write(changes, by),
+    log,
+  });
+  /** Who may do what is not known before. Nobody is let in when the node stops meanwhile. */
+  const catchUp = async (): Promise<void> => {
+    await until(() => agent.isCaughtUp(), CATCH_UP_MAX_MS);
+    operator.look();
+    store.onChange(() => operator.look());
+    await until(() => operator.isInOrder, OPERATOR_RENEWED_WITHIN_MS);
+  };
+  const caughtUp = catchUp().catch(() => {});
   router.onJoin(async (request, from) => {
+    // An invite may have been used up since.
+    await caughtUp;
     const known = observed().members.filter((member) => member.report !== undefined);
     return answerJoin(
       {
@@ -483,19 +500,6 @@ async function compose(
   tell('gossip', admit);
   tell('records', () => recordReporter.look(view()));
   for (const [node, list] of addresses) gossip.learnAddresses(node, list);
-  const operator = new OwnOperator({
-    self,
-    tokenHash: tokenHashOf(operatorToken),
-    view,
-    write: (changes, by) => service.write(changes, by),
-    log,
-  });
-  const catchUp = async (): Promise<void> => {
-    await until(() => agent.isCaughtUp(), CATCH_UP_MAX_MS);
-    operator.look();
-    store.onChange(() => operator.look());
-    await until(() => operator.isInOrder, OPERATOR_RENEWED_WITHIN_MS);
-  };
   const apiHost = parseListen(options.api)?.host ?? '';
   const isLoopback = apiHost === 'localhost' || apiHost === '::1' || apiHost.startsWith('127.');
   const server = await startApi({
@@ -503,9 +507,8 @@ async function compose(
     listen: options.api,
     ...(isLoopback ? {} : { tls: identity.tls }),
     log,
-    // It fails when the node stops meanwhile; nobody is let in then.
-    caughtUp: catchUp().catch(() => {}),
     standstill,
+    caughtUp,
   });
   closers.push(() => server.close());
   agent.post({ type: 'selfMoved', to: { api: server.address } });

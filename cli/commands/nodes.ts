@@ -76,6 +76,7 @@ function warningsOf(nodes: readonly NodeShape[], { colours }: Pick<Output, 'colo
 }
 
 export function nodesTable(nodes: readonly NodeShape[], { colours, width }: Pick<Output, 'colours' | 'width'>): string {
+  const hasNamesakes = new Set(nodes.map(({ name }) => name)).size < nodes.length;
   const statusOf = (node: NodeShape) => (node.draining ? `${node.status}, draining` : node.status);
   return renderTable<NodeShape>(
     [
@@ -113,7 +114,8 @@ export function nodesTable(nodes: readonly NodeShape[], { colours, width }: Pick
             .join(','),
         importance: 1,
       },
-      { title: 'ID', cell: (node) => node.id, importance: 0 },
+      // Of two nodes that were given one name, only the id says which is which.
+      { title: 'ID', cell: (node) => node.id, ...(hasNamesakes ? {} : { importance: 0 }) },
     ],
     nodes,
     width,

@@ -1,6 +1,8 @@
 import picocolors from 'picocolors';
 import { describe, expect, it } from 'vitest';
+import { nodesTable } from '../../cli/commands/nodes.ts';
 import { type Column, cut, renderTable } from '../../cli/table.ts';
+import type { NodeShape } from '../../node/api/shapes.ts';
 
 type Row = { name: string; size: number; note: string };
 const columns: Column<Row>[] = [
@@ -54,5 +56,33 @@ describe('a table', () => {
   it('cuts by characters, not by bytes', () => {
     expect(cut('grüße aus köln', 6)).toBe('grüße…');
     expect(cut('🙂🙂🙂', 2)).toBe('🙂…');
+  });
+});
+
+describe('the table of nodes', () => {
+  const shape = (id: string, name: string): NodeShape => ({
+    id,
+    name,
+    status: 'alive',
+    draining: false,
+    runtimes: ['process'],
+    memoryBytes: 1,
+    memoryUsedBytes: 0,
+    instances: 0,
+    address: '10.0.0.1',
+    http: '',
+    api: '',
+    link: '',
+    labels: {},
+    version: '0',
+    arch: 'x64',
+    load: 0,
+  });
+  const shown = (...nodes: NodeShape[]): string =>
+    nodesTable(nodes, { colours: picocolors.createColors(false), width: 50 });
+
+  it('shows ids where there is no room when nothing else tells two nodes apart', () => {
+    expect(shown(shape('id-1', 'one'), shape('id-2', 'two'))).not.toMatch(/id-/);
+    expect(shown(shape('id-1', 'same'), shape('id-2', 'same'))).toMatch(/id-1\n.*id-2/);
   });
 });
