@@ -3,6 +3,7 @@
 
 import type { ChangeAuthor, NamedChange } from '../crdt/change.ts';
 import type { NodeId } from '../crdt/ids.ts';
+import { resourceBehind } from './core/pressure.ts';
 import type { Gossip, Log } from './ports.ts';
 
 /** The part of the desired-state store that replication needs. */
@@ -167,9 +168,13 @@ export class Replicator {
     if (!isTextList(changes) || !isTextList(heads))
       throw new Error('desired.hold: changes and heads should be lists of text');
     const bytes = changes.map((text) => new Uint8Array(Buffer.from(text, 'base64')));
-    // Whoever asks is told of a full disk, and does not wait for this node.
-    await this.#receive(bytes, from, isDiskFull);
-    if (!this.#store.has(heads)) await this.#gossip.syncDesired(from);
+    try {
+      await this.#receive(bytes, from, isDiskFull);
+      if (!this.#store.has(heads)) await this.#gossip.syncDesired(from);
+    } catch (error) {
+      // By its own code, whichever way it came to light: whoever asks does not wait for this node then.
+      throw isDiskFull(error) ? new FullDiskError(error) : error;
+    }
     return { held: this.#store.has(heads) };
   }
 
@@ -191,8 +196,16 @@ export class Replicator {
   }
 }
 
-/** As the store of the node says it, here or there. */
-const isDiskFull = (error: unknown): boolean => (error as { code?: unknown } | undefined)?.code === 'disk_full';
+/** The disk of this node is full: the change is not held here. It comes by itself once there is room. */
+class FullDiskError extends Error {
+  readonly code = 'disk_full';
+  constructor(cause: unknown) {
+    super('the disk of this node is full', { cause });
+  }
+}
+
+/** Here, or as another node says it. */
+const isDiskFull = (error: unknown): boolean => resourceBehind(error) === 'disk';
 
 /** Lists in one message; a write is one change, the bound is for strangers to the protocol. */
 const LIST_MAX = 1_000;

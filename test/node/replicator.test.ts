@@ -164,3 +164,38 @@ describe('an acknowledged write', () => {
     expect(state.asked).toEqual([]);
   });
 });
+
+describe('a member that is asked to hold a change', () => {
+  const change = { changes: [''], heads: ['h'] };
+  const errno = Object.assign(new Error('full'), { code: 'disk_full' });
+
+  /** What it answers. `missing`: it lacks an earlier change, too, which it has to ask for. */
+  function answerOf(options: { receive: () => Promise<unknown>; sync?: () => Promise<void> }): Promise<unknown> {
+    let hold: ((payload: unknown, from: NodeId) => Promise<unknown>) | undefined;
+    const gossip = {
+      self,
+      handle: (_: string, handler: typeof hold) => {
+        hold = handler;
+      },
+      on: () => {},
+      syncDesired: options.sync ?? (async () => {}),
+    } as unknown as Gossip;
+    const store = { receive: options.receive, has: () => false } as unknown as ReplicatedStore;
+    new Replicator({ store, gossip, log, others: () => [] });
+    return hold!(change, b);
+  }
+
+  it('says by a code of its own that its disk is full', async () => {
+    await expect(answerOf({ receive: () => Promise.reject(errno) })).rejects.toMatchObject({ code: 'disk_full' });
+  });
+
+  it('says so too when that comes to light while it fetches what it missed before', async () => {
+    const receive = async () => ({ applied: 0, missing: true, quarantined: [] });
+    const sync = () => Promise.reject(Object.assign(new Error('sync', { cause: errno }), { code: 'closed' }));
+    await expect(answerOf({ receive, sync })).rejects.toMatchObject({ code: 'disk_full' });
+  });
+
+  it('says that it could not when its disk failed in another way', async () => {
+    expect(await answerOf({ receive: () => Promise.reject(new Error('disk_failed')) })).toEqual({ held: false });
+  });
+});
