@@ -47,7 +47,9 @@ export class Beats {
       const stream = this.#streams.get(node);
       const opening = this.#opening.get(node);
       if (opening !== undefined) {
-        if (opening.length < BEATS_WAITING_MAX) opening.push(frame);
+        // The first is the greeting; of what follows the newest says most.
+        if (opening.length >= BEATS_WAITING_MAX) opening.splice(1, 1);
+        opening.push(frame);
       } else if (stream === undefined) void this.#open(node, [frame]);
       else if (stream.writableNeedsDrain !== true) this.#write(node, stream, [frame]);
     }

@@ -374,7 +374,11 @@ class LibP2PGossip implements Gossip, DuplexRequests {
   /** Nobody acts on what a node says before it is known to be connected: it might be taken for its last words. */
   #onBeat(frame: Uint8Array, from: NodeId): void {
     if (this.#connections.isConnected(from)) this.#topics.receiveBeat(frame, from);
-    else this.#early.set(from, [...(this.#early.get(from) ?? []), frame].slice(0, limits.BEATS_EARLY_MAX));
+    else {
+      const early = this.#early.get(from) ?? [];
+      if (early.length >= limits.BEATS_EARLY_MAX) early.splice(1, 1);
+      this.#early.set(from, [...early, frame]);
+    }
   }
 
   /** Connected nodes that gossip would not reach. */

@@ -77,6 +77,10 @@ describe('the table of nodes', () => {
     version: '0',
     arch: 'x64',
     load: 0,
+    disk: null,
+    pressure: [],
+    unreachable: [],
+    warnings: [],
   });
   const shown = (...nodes: NodeShape[]): string =>
     nodesTable(nodes, { colours: picocolors.createColors(false), width: 50 });

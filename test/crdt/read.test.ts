@@ -311,9 +311,9 @@ describe('tolerance', () => {
       expect.stringMatching(/^apps\/shop\/releases\/r1: its droplet's digest must be /),
       expect.stringMatching(/^apps\/shop\/releases\/r2\/createdAtMs: must be a whole number from 0 to /),
       expect.stringMatching(/^apps\/shop\/releases\/r2\/processes\/web: must have a start command; it is left out$/),
-      expect.stringMatching(/^apps\/shop\/memoryBytes: must be a whole number from /),
       expect.stringMatching(/^apps\/shop\/env\/"A B": must be letters/),
       'apps/shop/env/B: must not contain a NUL character; it is left out',
+      expect.stringMatching(/^apps\/shop\/memoryBytes: must be a whole number from /),
       expect.stringMatching(/^apps\/x:y: its id must be /),
       expect.stringMatching(/^routes\/"A\.b shop": must be HOST or HOST\/PATH/),
     ]);

@@ -19,7 +19,9 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
   readonly #all: readonly Checker[];
 
   constructor(world: World) {
-    this.#all = [Durability, Calm, Anew, Availability, Memory, Routing, Fencing, Order, Blame].map((Kind) => new Kind(world));
+    this.#all = [Durability, Calm, Anew, Availability, Memory, Routing, Fencing, Order, Blame].map(
+      (Kind) => new Kind(world),
+    );
   }
 
   stepped(node: NodeFacts, event: Event, effects: readonly Effect[]): void {
