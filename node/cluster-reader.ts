@@ -16,6 +16,8 @@ type Stamped = { atMs: number; node: NodeId };
 /** One kind of thing that every node keeps a tail of. */
 type Source<T extends Stamped> = {
   method: string;
+  /** The field with its words. */
+  words: 'text' | 'message';
   tail(app: AppId | undefined, lines: number): Promise<T[]>;
   follow(app: AppId | undefined, listener: (item: T) => void): () => void;
 };
@@ -32,11 +34,13 @@ export class ClusterReader {
     this.#others = options.aliveOthers;
     this.#logs = {
       method: 'logs',
+      words: 'text',
       tail: (app, lines) => (app === undefined ? Promise.resolve([]) : logs.tail(app, lines)),
       follow: (app, listener) => (app === undefined ? () => {} : logs.follow(app, listener)),
     };
     this.#events = {
       method: 'events',
+      words: 'message',
       tail: (app, lines) => Promise.resolve(events.tail(lines, app)),
       follow: (app, listener) => events.follow((event) => (app === undefined || event.app === app) && listener(event)),
     };
@@ -77,7 +81,7 @@ export class ClusterReader {
       query.signal.addEventListener('abort', unfollow, { once: true });
       for (const node of others) {
         const stream = this.#gossip.requestStream(node, `${source.method}.follow`, payload, { signal: query.signal });
-        live.addStream(stream as AsyncIterable<T>);
+        live.addStream(itemsOf<T>(stream, source.words));
       }
     }
     const tails = await Promise.all([
@@ -86,7 +90,7 @@ export class ClusterReader {
         try {
           const options = { timeoutMs: TAIL_TIMEOUT_MS, signal: query.signal };
           const reply = await this.#gossip.request(node, `${source.method}.tail`, payload, options);
-          return Array.isArray(reply) ? (reply as T[]) : [];
+          return Array.isArray(reply) ? reply.filter((item): item is T => isItem(item, source.words)) : [];
         } catch {
           return [];
         }
@@ -102,6 +106,19 @@ export class ClusterReader {
       yield item;
     }
   }
+}
+
+/** What another node sent may be anything: only what can be sorted and shown is passed on. */
+function isItem(item: unknown, words: Source<Stamped>['words']): item is Stamped {
+  const { atMs, node, [words]: said } = (item ?? {}) as Record<string, unknown>;
+  return Number.isFinite(atMs) && typeof node === 'string' && typeof said === 'string';
+}
+
+async function* itemsOf<T extends Stamped>(
+  stream: AsyncIterable<unknown>,
+  words: Source<T>['words'],
+): AsyncIterable<T> {
+  for await (const item of stream) if (isItem(item, words)) yield item as T;
 }
 
 function parseQuery(payload: unknown): { app: AppId | undefined; lines: number } {
