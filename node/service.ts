@@ -259,8 +259,11 @@ export class Service implements NodeService {
   #expectRoom(refuses: string): void {
     const [first] = this.#exhausted();
     if (first === undefined) return;
-    const roomy = this.#aliveOthers()
-      .filter(({ report }) => report !== undefined && fullOf(report).length === 0)
+    const roomy = this.observed()
+      .members.filter(({ id, status, report }) => {
+        if (id === this.self.id || (status !== 'alive' && status !== 'suspect')) return false;
+        return report !== undefined && fullOf(report).length === 0;
+      })
       .map(({ id }) => this.#nameOf(id))
       .slice(0, NODES_NAMED_MAX);
     const elsewhere = roomy.length === 0 ? 'no other node has room' : `push to ${roomy.join(' or ')} (--api URL)`;
