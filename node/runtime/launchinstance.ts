@@ -12,7 +12,7 @@ import { checkDevices } from './devices.ts';
 import { attachDisk, fileBytesMax } from './disk.ts';
 import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from './environment.ts';
 import { RuntimeError } from './errors.ts';
-import { exhaustedAt } from './exhausted.ts';
+import { exhaustedAt, expectRoomAt } from './exhausted.ts';
 import { formatBytes } from './exits.ts';
 import { type Descriptors, InstanceFolder, type InstanceRecord } from './folder.ts';
 import { encodeLoad, LOAD_FD, type Rlimits, SHELL, SHIM, startCommand } from './launch.ts';
@@ -146,6 +146,8 @@ function spawnShim(options: { argv: string[]; stdio: { out: number; err: number 
 
 export async function unpackDroplet(options: LaunchOptions): Promise<void> {
   const { isolation, folder, record, spec } = options;
+  // A droplet's size is that of its content. Beyond its own limit it is not poured.
+  await expectRoomAt(folder.path, Math.min(spec.droplet.sizeBytes, spec.diskBytes));
   const pouring = await pourDroplet(options);
   let problem = '';
   try {
