@@ -82,7 +82,8 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
   }
   for (const instance of state.local.values()) {
     if (!vacating.has(instance)) stopVacating(state, instance);
-    wakeAtMs = Math.min(wakeAtMs, offerEndsAtMs(state, instance));
+    // What is told to stop, or has crashed, makes no offer anew.
+    if (instance.state === 'ready') wakeAtMs = Math.min(wakeAtMs, offerEndsAtMs(state, instance));
   }
   for (const key of [...state.history.keys()]) if (!wanted.has(key)) state.history.delete(key);
   return wakeAtMs;

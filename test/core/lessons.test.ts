@@ -467,3 +467,28 @@ describe('a node that drains while nobody else can take its slots', () => {
     expect(cluster.ready()).toHaveLength(1);
   });
 });
+
+describe('a copy that offered to go', () => {
+  it('and takes long to stop is decided on once, not over and over until it has gone', () => {
+    const cluster = new LittleCluster(['a', 'b'], [app('hello')]);
+    cluster.run(5_000);
+    cluster.cut('a', 'b');
+    cluster.run(10_000);
+    cluster.stopMs = 30_000;
+    cluster.heal();
+    // The offer has ended since.
+    cluster.run(10_000);
+    expect(
+      cluster
+        .instances()
+        .map((one) => one.state)
+        .sort(),
+    ).toEqual(['ready', 'stopping']);
+    let steps = 0;
+    cluster.afterStep = () => {
+      steps++;
+    };
+    cluster.run(1_000);
+    expect(steps).toBeLessThan(20);
+  });
+});

@@ -126,6 +126,8 @@ export class LittleCluster {
   readonly failed: { atMs: number; release: string; reason: string }[] = [];
   behaviour: Behaviour = () => 'ready';
   startMs = 200;
+  /** From when an instance is told to stop until it has gone. */
+  stopMs = 20;
   /** From when a daemon finds an instance until it knows that it serves. */
   adoptionMs = 10;
   /** Those never become ready again once another daemon has found them. */
@@ -374,7 +376,7 @@ export class LittleCluster {
       }
       case 'stopInstance':
         this.stops.push({ atMs: this.nowMs, node, id: effect.id, reason: effect.reason });
-        this.#in(20, () => this.crash(node, effect.id, 'stopped'));
+        this.#in(this.stopMs, () => this.crash(node, effect.id, 'stopped'));
         break;
       case 'failRelease': {
         this.failed.push({ atMs: this.nowMs, release: effect.release, reason: effect.reason });
