@@ -38,10 +38,13 @@ export type Actors = {
 
 /** Waiting events beyond this mean that the node cannot keep up; the oldest reports are dropped first, they repeat. */
 const MAILBOX_EVENTS_MAX = 20_000;
-/** A tick is asked for at least this often, so that a blocked event loop is noticed. */
+/** A tick is asked for at least this often. */
 const TICK_MAX_MS = 1_000;
 /** A failure that comes with every event is said this often. */
 const FAILURE_SAID_AGAIN_MS = 60_000;
+/** How often the event loop is looked at, and from which lateness on the core is told. */
+const BEAT_MS = 250;
+const BEAT_LATE_MS = 50;
 
 const ageOf = (nowMs: number, atMs: number | undefined) => (atMs === undefined ? undefined : nowMs - atMs);
 
@@ -54,7 +57,8 @@ export class Agent {
   #mailbox: Event[] = [];
   #draining = false;
   #timer: NodeJS.Timeout | undefined;
-  #timerAtMs = Number.POSITIVE_INFINITY;
+  #beatTimer: NodeJS.Timeout | undefined;
+  #beatDueMs = Number.POSITIVE_INFINITY;
   #stopped = false;
   #failureSaidAtMs = Number.NEGATIVE_INFINITY;
 
@@ -74,6 +78,7 @@ export class Agent {
       this.#mailbox.splice(Math.max(0, index), 1);
       this.#log.warn('agent.mailbox_full', { events: MAILBOX_EVENTS_MAX });
     }
+    this.#tellLateness();
     this.#mailbox.push(event);
     // Effects may post events while they are carried out: they wait for their turn.
     if (!this.#draining) this.#drain();
@@ -83,6 +88,7 @@ export class Agent {
     this.#stopped = true;
     this.#effects.stop();
     clearTimeout(this.#timer);
+    clearTimeout(this.#beatTimer);
   }
 
   /** Whether instances of this node, or of one app here, are still there, in any state but crashed. */
@@ -181,12 +187,28 @@ export class Agent {
 
   #wakeAt(wakeAtMs: number): void {
     if (this.#stopped) return;
+    if (this.#beatTimer === undefined) this.#beat();
     const nowMs = this.#nowMs();
     const atMs = Math.min(Math.max(wakeAtMs, nowMs + 1), nowMs + TICK_MAX_MS);
     clearTimeout(this.#timer);
-    this.#timerAtMs = atMs;
-    this.#timer = setTimeout(() => {
-      this.post({ type: 'tick', lateMs: Math.max(0, this.#nowMs() - this.#timerAtMs) });
-    }, atMs - nowMs);
+    this.#timer = setTimeout(() => this.post({ type: 'tick', lateMs: 0 }), atMs - nowMs);
+  }
+
+  /** By a timer that no event sets back, as one does that for ticks: in a loop that never rests there is always another event. */
+  #beat(): void {
+    clearTimeout(this.#beatTimer);
+    this.#beatDueMs = this.#nowMs() + BEAT_MS;
+    this.#beatTimer = setTimeout(() => {
+      if (this.#nowMs() - this.#beatDueMs >= BEAT_LATE_MS) this.post({ type: 'tick', lateMs: 0 });
+      else this.#beat();
+    }, BEAT_MS);
+  }
+
+  /** Before the first event that is taken late: what was missed meanwhile is judged by it. */
+  #tellLateness(): void {
+    const lateMs = this.#nowMs() - this.#beatDueMs;
+    if (lateMs < BEAT_LATE_MS) return;
+    this.#mailbox.push({ type: 'tick', lateMs });
+    this.#beat();
   }
 }

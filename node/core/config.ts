@@ -5,7 +5,7 @@ export type CoreConfig = typeof defaultConfig;
 export const defaultConfig = {
   /** How often this node probes one suspect (in a large cluster: one neighbour), in turn. Lower finds out sooner; every node pays one ping for it. */
   probeIntervalMs: 1_000,
-  /** How long a probe may take before it counts as missed; multiplied by (1 + the node's own lateness score). */
+  /** How long a probe may take before it counts as missed; more when the node itself was late (lateness.ts). */
   probeTimeoutMs: 500,
   /**
    * Heartbeats are at least this far apart. They carry what is no news (the load); deaths are found by lost connections and
@@ -51,6 +51,11 @@ export const defaultConfig = {
   lastWordsMs: 2_000,
   /** A tick later than this means that this node's own loop was blocked; it then distrusts its suspicions (Lifeguard). */
   latenessMs: 400,
+  /**
+   * Of its own lateness a node leaves out of account at most this much, in how long it has not heard a member. Lower suspects more
+   * often on a machine that is slow for long; for so long a member that has gone is missed later there.
+   */
+  latenessExcusedMaxMs: 3_000,
   /** Upper bound of the lateness score. */
   latenessScoreMax: 8,
   /**

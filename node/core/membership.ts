@@ -8,6 +8,7 @@
 import type { NodeId } from '../../crdt/ids.ts';
 import { type CoreConfig, silenceMs } from './config.ts';
 import { rendezvousWeight } from './hash.ts';
+import { forgetLateness } from './lateness.ts';
 import { askForReport, onClaim, tellIfBehind } from './lives.ts';
 import {
   countConnected,
@@ -77,6 +78,8 @@ export function memberOf(state: CoreState, node: NodeId, nowMs: number): Member 
     connected: false,
     probing: false,
     probeAgain: false,
+    probeExcused: false,
+    excusedMs: 0,
     suspicion: undefined,
     looksAtMs: Number.POSITIVE_INFINITY,
     syncAskedAtMs: Number.NEGATIVE_INFINITY,
@@ -129,6 +132,7 @@ export function onProbeSucceeded(state: CoreState, node: NodeId, nowMs: number, 
   member.looksAtMs = Number.POSITIVE_INFINITY;
   hear(state, member, nowMs);
   if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
+  forgetLateness(state);
   if (member.suspicion?.witnesses.delete(state.self.node)) state.suspicionEndsAtMs = Number.NEGATIVE_INFINITY;
   if (member.status === 'suspect' && member.suspicion?.witnesses.size === 0) {
     setStatus(state, member, 'alive', nowMs, effects);
@@ -148,6 +152,7 @@ export function onProbeFailed(
   if (isOutdated(state, member, effects)) return;
   if (member.status !== 'alive' && member.status !== 'suspect') return;
   const refused = reason === 'refused';
+  if (!refused && isExcused(state, member, effects)) return;
   const isKnown = isKnownEnough(state, member, refused);
   const isNews = !member.suspicion?.witnesses.has(state.self.node) || (refused && !member.suspicion.refused);
   suspect(state, member, { witness: state.self.node, refused, nowMs }, effects);
@@ -237,11 +242,14 @@ export function onMembershipTick(state: CoreState, nowMs: number, effects: Effec
   }
   if (nowMs >= state.looksAtMs) lookWhereTooFewDid(state, nowMs, effects);
   if (nowMs >= state.nextProbeAtMs) {
-    state.nextProbeAtMs = nowMs + state.config.probeIntervalMs;
+    state.nextProbeAtMs = nowMs + state.pace * state.config.probeIntervalMs;
     const next = nextToProbe(state);
     if (next !== undefined) probe(state, next, effects);
     // A turn in time, and everyone was heard in time: as good as an answered probe.
-    else if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
+    else {
+      if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
+      forgetLateness(state);
+    }
   }
   return Math.min(state.suspicionEndsAtMs, state.silenceAtMs, state.looksAtMs, state.nextProbeAtMs);
 }
@@ -276,6 +284,7 @@ function endSuspicions(state: CoreState, nowMs: number, due: Member[]): void {
 /** It lives: it said or answered something. */
 function hear(state: CoreState, member: Member, nowMs: number): void {
   member.heardAtMs = nowMs;
+  member.excusedMs = 0;
   state.silenceAtMs = Math.min(state.silenceAtMs, nowMs + silenceMs(state.config, state.members.size));
 }
 
@@ -299,19 +308,26 @@ function isOutdated(state: CoreState, member: Member, effects: Effect[]): boolea
   return true;
 }
 
+/** Whether the answer may have waited unread while this node was late; then the member is probed again. */
+function isExcused(state: CoreState, member: Member, effects: Effect[]): boolean {
+  if (!member.probeExcused) return false;
+  probe(state, member, effects);
+  return true;
+}
+
 /** Two, as one of them may fail too. */
 const DEATH_HERALDS = 2;
 
-/** In a large cluster nobody adds to a suspicion that has its witnesses. */
+/** Nobody adds to a suspicion that has its witnesses: on machines that are slow, what everyone says of everyone is a storm. */
 function isKnownEnough(state: CoreState, { suspicion }: Member, refused: boolean): boolean {
-  const { witnessesMax, witnessesWanted } = state.config;
-  if (state.members.size <= witnessesMax || suspicion === undefined) return false;
+  const { witnessesWanted } = state.config;
+  if (suspicion === undefined) return false;
   return suspicion.witnesses.size >= witnessesWanted && (suspicion.refused || !refused);
 }
 
-/** In a large cluster the first few witnesses say that the member is dead: everyone else finds the same at the same time. */
+/** The first few witnesses say that the member is dead: everyone else finds the same at the same time. */
 function saysDead(state: CoreState, { suspicion }: Member): boolean {
-  if (state.members.size <= state.config.witnessesMax || suspicion === undefined) return true;
+  if (suspicion === undefined) return true;
   return [...suspicion.witnesses].sort(compareText).slice(0, DEATH_HERALDS).includes(state.self.node);
 }
 

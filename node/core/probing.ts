@@ -3,6 +3,7 @@
 
 import { silenceMs } from './config.ts';
 import { RENDEZVOUS_WEIGHTS } from './hash.ts';
+import { probeTimeoutMs } from './lateness.ts';
 import { type CoreState, compareText, type Member } from './state.ts';
 import type { Effect } from './types.ts';
 
@@ -12,7 +13,7 @@ export function findSilent(state: CoreState, nowMs: number, due: Member[]): void
   state.silenceAtMs = Number.POSITIVE_INFINITY;
   for (const member of state.members.values()) {
     if (member.status !== 'alive' || member.probing || !isWitness(state, member, state.members.size)) continue;
-    const overdueAtMs = member.heardAtMs + boundMs;
+    const overdueAtMs = member.heardAtMs + member.excusedMs + boundMs;
     if (nowMs >= overdueAtMs) due.push(member);
     else state.silenceAtMs = Math.min(state.silenceAtMs, overdueAtMs);
   }
@@ -81,9 +82,10 @@ export function countConnected(state: CoreState): number {
 export function probe(state: CoreState, member: Member, effects: Effect[]): void {
   if (member.probing) return;
   member.probing = true;
+  member.probeExcused = false;
   effects.push({
     type: 'probe',
     node: member.node,
-    timeoutMs: state.config.probeTimeoutMs * (1 + state.latenessScore),
+    timeoutMs: probeTimeoutMs(state),
   });
 }

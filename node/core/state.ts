@@ -5,6 +5,7 @@ import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/id
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
 import type { DecisionReport } from './essence.ts';
+import { RENDEZVOUS_WEIGHTS, rendezvousWeight } from './hash.ts';
 import type { ResourceState, StartFault } from './pressure.ts';
 import type { AdoptedInstance, InstanceState, MemberStatus, Report, RouteTable, Slot, Unreachable } from './types.ts';
 
@@ -47,6 +48,10 @@ export type Member = {
   probing: boolean;
   /** The connection went while a probe was under way: its answer will be out of date. */
   probeAgain: boolean;
+  /** This node was late while a probe was under way: its answer may wait unread. */
+  probeExcused: boolean;
+  /** By how much this node was late since the member was heard last, as far as that counts, ms (lateness.ts). */
+  excusedMs: number;
   suspicion: Suspicion | undefined;
   /** In a large cluster: when this node looks for itself, if it does not have enough witnesses by then. Infinity: it does not mean to. */
   looksAtMs: number;
@@ -136,8 +141,15 @@ export type CoreState = {
   /** Every admitted member was heard once, or settleMs has passed. */
   settled: boolean;
   latenessScore: number;
+  /** By how much its loop was late of late, up to latenessMs; falls with every probe that is answered (lateness.ts). */
+  recentLateMs: number;
   /** When this node's loop went on after it was blocked for majorityStaleMs or more; undefined once it has heard a majority since. */
   staleSinceMs: number | undefined;
+  /**
+   * What this node's intervals between heartbeats, and between probes, are multiplied by; a little less than 1, and another for each
+   * node. With the same interval, nodes that went on at the same moment would all speak at the same moment for ever.
+   */
+  pace: number;
   nextProbeAtMs: number;
   /** Position in the round of probes: the turn of the node probed last. */
   probedTurn: number;
@@ -160,6 +172,8 @@ export type CoreState = {
   /** Releases that failed here, until the desired state says so; `sayAtMs`: when to write it again. */
   verdicts: Map<ReleaseId, { app: AppId; reason: string; sayAtMs: number }>;
 };
+
+const PACE_SPREAD = 0.1;
 
 /** Half of them for the salt, half for refutations; one of those a second would last for six days without a restart. */
 export const INCARNATIONS_PER_START = 2 ** 20;
@@ -217,7 +231,9 @@ export function initialState(options: {
     adopted: false,
     settled: false,
     latenessScore: 0,
+    recentLateMs: 0,
     staleSinceMs: undefined,
+    pace: 1 - PACE_SPREAD * (rendezvousWeight('pace', options.self.node) / RENDEZVOUS_WEIGHTS),
     nextProbeAtMs: options.nowMs + config.probeIntervalMs,
     probedTurn: -1,
     reportedAtMs: Number.NEGATIVE_INFINITY,

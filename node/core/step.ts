@@ -15,6 +15,7 @@ import {
   onUnhealthy,
   repeatVerdicts,
 } from './instances.ts';
+import { excuseLateness } from './lateness.ts';
 import { onBelief } from './lives.ts';
 import {
   onConnected,
@@ -131,6 +132,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
       break;
     case 'tick':
       onLateness(state, event.lateMs);
+      excuseLateness(state, event.lateMs, nowMs);
       doubtMajority(state, event.lateMs, nowMs);
       break;
   }
@@ -218,7 +220,8 @@ function giveRoutes(state: CoreState, effects: Effect[]): void {
 
 /** News goes out at once, but bursts as one report; an unchanged node is heard on the heartbeat. */
 function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
-  const heartbeatAtMs = state.reportedAtMs + heartbeatMs(state.config, state.members.size);
+  const intervalMs = state.pace * heartbeatMs(state.config, state.members.size);
+  const heartbeatAtMs = state.reportedAtMs + intervalMs;
   const newsAtMs = state.reportedAtMs + reportGapMs(state.config, state.members.size);
   const dueAtMs = state.reportDirty ? newsAtMs : Math.min(heartbeatAtMs, Math.max(newsAtMs, state.minorNewsAtMs));
   if (nowMs < dueAtMs) return dueAtMs;
@@ -233,7 +236,7 @@ function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   if (state.decidedOn !== undefined && !decidesAlike(state.decidedOn, report)) state.decisionDirty = true;
   effects.push({ type: 'publishReport', report, relay });
   if (state.decisionDirty) return state.decidedAtMs + decisionGapMs(state.config, state.members.size);
-  return nowMs + heartbeatMs(state.config, state.members.size);
+  return nowMs + intervalMs;
 }
 
 /** Whether every member that may live has a connection to this node. */

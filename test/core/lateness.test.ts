@@ -1,0 +1,132 @@
+// A node that is itself late changes nothing: what it missed meanwhile may wait for it unread.
+
+import { describe, expect, it } from 'vitest';
+import { asNodeId, type NodeId } from '../../crdt/ids.ts';
+import { defaultConfig, silenceMs } from '../../node/core/config.ts';
+import { initialState } from '../../node/core/state.ts';
+import { step } from '../../node/core/step.ts';
+import type { Effect, Event, Report } from '../../node/core/types.ts';
+import { desired, selfInfo } from './little-cluster.ts';
+
+const [A, B, C, D] = ['a', 'b', 'c', 'd'].map(asNodeId) as [NodeId, NodeId, NodeId, NodeId];
+const OTHERS = [B, C, D];
+const SILENCE_MS = silenceMs(defaultConfig, OTHERS.length);
+
+const reportOf = (node: NodeId, sequence: number): Report => ({
+  ...selfInfo(node),
+  incarnation: 1,
+  sequence,
+  status: 'alive',
+  load: 0,
+  instances: [],
+  droplets: [],
+  heads: ['h'],
+});
+
+/** Node a, which has just heard of all others. Nothing happens but what it is told. */
+function core() {
+  const state = initialState({ self: selfInfo(A), incarnation: 1, nowMs: 0, config: { probeIntervalMs: 3_600_000 } });
+  const tell = (event: Event, nowMs: number): Effect[] => step(state, event, nowMs).effects;
+  tell({ type: 'desiredChanged', view: desired([A, ...OTHERS], []), heads: ['h'] }, 0);
+  for (const node of OTHERS) tell({ type: 'reportReceived', report: reportOf(node, 1) }, 0);
+  const tick = (nowMs: number, lateMs = 0): Effect[] => tell({ type: 'tick', lateMs }, nowMs);
+  return { tell, tick, statusOf: (node: NodeId) => state.members.get(node)?.status };
+}
+
+const probesIn = (effects: readonly Effect[]): NodeId[] =>
+  effects.flatMap((effect) => (effect.type === 'probe' ? [effect.node] : []));
+const claimsIn = (effects: readonly Effect[]): string[] =>
+  effects.flatMap((effect) => (effect.type === 'publishMembership' ? [effect.message.kind] : []));
+
+describe('nodes that went on at the same moment', () => {
+  it('speak at different moments after a while: each has a pace of its own', () => {
+    const heartbeatsMs = ['a', 'b', 'c'].map((name) => {
+      const state = initialState({ self: selfInfo(asNodeId(name)), incarnation: 1, nowMs: 0 });
+      step(state, { type: 'desiredChanged', view: desired([A, B, C], []), heads: ['h'] }, 0);
+      return step(state, { type: 'tick', lateMs: 0 }, 100).state.pace * defaultConfig.heartbeatMinMs;
+    });
+    expect(new Set(heartbeatsMs).size).toBe(3);
+    for (const ms of heartbeatsMs) {
+      expect(ms).toBeLessThanOrEqual(defaultConfig.heartbeatMinMs);
+      expect(ms).toBeGreaterThanOrEqual(0.9 * defaultConfig.heartbeatMinMs);
+    }
+  });
+});
+
+describe('a node that was not late', () => {
+  it('misses whoever is silent for too long, and suspects it when its probe is not answered', () => {
+    const { tell, tick, statusOf } = core();
+    expect(probesIn(tick(SILENCE_MS))).toEqual(OTHERS);
+    expect(claimsIn(tell({ type: 'probeFailed', node: B, reason: 'timeout' }, SILENCE_MS + 500))).toEqual(['suspect']);
+    expect(statusOf(B)).toBe('suspect');
+  });
+});
+
+describe('a node that was late', () => {
+  it('makes a probe that was under way again before it counts as failed', () => {
+    const { tell, tick, statusOf } = core();
+    tick(SILENCE_MS);
+    const nowMs = SILENCE_MS + 2_000;
+    tick(nowMs, 1_900);
+    const effects = tell({ type: 'probeFailed', node: B, reason: 'timeout' }, nowMs);
+    expect(probesIn(effects)).toEqual([B]);
+    expect(claimsIn(effects)).toEqual([]);
+    expect(statusOf(B)).toBe('alive');
+    tell({ type: 'probeFailed', node: B, reason: 'timeout' }, nowMs + 1_500);
+    expect(statusOf(B)).toBe('suspect');
+  });
+
+  it('believes a refused connection at once: nobody is there to be read late', () => {
+    const { tell, tick, statusOf } = core();
+    tick(SILENCE_MS);
+    tick(SILENCE_MS + 2_000, 1_900);
+    expect(claimsIn(tell({ type: 'probeFailed', node: B, reason: 'refused' }, SILENCE_MS + 2_000))).toEqual([
+      'suspect',
+    ]);
+    expect(statusOf(B)).toBe('suspect');
+  });
+
+  it('misses nobody for what it did not hear meanwhile', () => {
+    const { tick } = core();
+    const nowMs = SILENCE_MS + 1_000;
+    expect(probesIn(tick(nowMs, 2_000))).toEqual([]);
+    expect(probesIn(tick(nowMs + 1_000))).toEqual(OTHERS);
+  });
+
+  it('declares nobody dead before the suspect had the time that was left to refute', () => {
+    const { tell, tick, statusOf } = core();
+    for (const from of [C, D]) {
+      const message = { kind: 'suspect', node: B, incarnation: 1, from, evidence: 'silence' } as const;
+      tell({ type: 'membershipReceived', message }, 1_000);
+    }
+    tick(11_000, 9_900);
+    expect(statusOf(B)).toBe('suspect');
+    const refuted = { kind: 'alive', node: B, incarnation: 2, from: B } as const;
+    tell({ type: 'membershipReceived', message: refuted }, 11_001);
+    expect(statusOf(B)).toBe('alive');
+  });
+
+  it('time and again misses a silent member all the same, a bounded time later', () => {
+    const { tell, tick, statusOf } = core();
+    let nowMs = 0;
+    for (; statusOf(B) !== 'suspect' && nowMs < 60_000; nowMs += 1_000) {
+      for (const node of probesIn(tick(nowMs, 900)))
+        if (node === B) tell({ type: 'probeFailed', node, reason: 'timeout' }, nowMs);
+    }
+    expect(statusOf(B)).toBe('suspect');
+    expect(nowMs).toBeLessThan(SILENCE_MS + defaultConfig.latenessExcusedMaxMs + 5_000);
+  });
+
+  it('waits longer for answers while its machine is busy, and as long as ever when it is not any more', () => {
+    const { tell, tick } = core();
+    const timeoutsOf = (effects: readonly Effect[]): number[] =>
+      effects.flatMap((effect) => (effect.type === 'probe' ? [effect.timeoutMs] : []));
+    tick(1_000, 100);
+    expect(timeoutsOf(tick(SILENCE_MS))[0]).toBeGreaterThan(defaultConfig.probeTimeoutMs + 4 * 100);
+    let nowMs = SILENCE_MS;
+    for (let round = 0; round < 3; round++, nowMs += SILENCE_MS) {
+      for (const node of OTHERS) tell({ type: 'probeSucceeded', node }, nowMs);
+    }
+    expect(timeoutsOf(tick(nowMs))[0]).toBe(defaultConfig.probeTimeoutMs);
+  });
+});
