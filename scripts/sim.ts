@@ -14,6 +14,8 @@ const USAGE = `usage: npm run sim -- [--seed S | --seed-from S --seeds N | --pin
   --nodes N --apps A --instances I --minutes M   the shape; else drawn from the seed
   --faults ${FAULT_KINDS.join(',')} | all | none
   --users ${USER_KINDS.join(',')}   what users do besides their first pushes; else all
+  --work X            how much longer work takes than on a good machine; 0: no time at all
+  --processors N      all nodes share so many; else each has its own
   --slack X           memory of all nodes over what all instances want
   --keep 0,3,7        only these actions of the schedule (what a failure prints)
   --trace             every event and effect, one a line
@@ -40,6 +42,8 @@ function readFlags() {
       faults: { type: 'string' },
       users: { type: 'string' },
       slack: { type: 'string' },
+      work: { type: 'string' },
+      processors: { type: 'string' },
       keep: { type: 'string' },
       jobs: { type: 'string' },
       trace: { type: 'boolean' },
@@ -86,6 +90,10 @@ function shapeOptions(flags: Flags): ShapeOptions {
   if (flags.users !== undefined) options.users = kindsOf('user', flags.users, USER_KINDS);
   const slack = number('slack', flags.slack, { min: 0.5, max: 100 });
   if (slack !== undefined) options.slack = slack;
+  const work = number('work', flags.work, { min: 0, max: 1_000 });
+  if (work !== undefined) options.work = work;
+  const processors = whole('processors', flags.processors, { min: 1, max: 1_000 });
+  if (processors !== undefined) options.processors = processors;
   return options;
 }
 
@@ -101,7 +109,7 @@ function kindsOf<Kind extends FaultKind | UserKind>(what: string, text: string, 
 
 /** The one command that shows the failure again. */
 function replayLine(seed: number, flags: Flags, keep: readonly number[] | undefined): string {
-  const shape = (['nodes', 'apps', 'instances', 'minutes', 'faults', 'users', 'slack'] as const)
+  const shape = (['nodes', 'apps', 'instances', 'minutes', 'faults', 'users', 'slack', 'work', 'processors'] as const)
     .filter((name) => flags[name] !== undefined)
     .map((name) => ` --${name} ${flags[name]}`);
   return `npm run sim -- --seed ${seed}${shape.join('')}${keep === undefined ? '' : ` --keep ${keep.join(',')}`}`;
@@ -117,7 +125,7 @@ function runOne(seed: number, flags: Flags): boolean {
   if (flags.keep !== undefined)
     for (const action of scenario.actions) process.stdout.write(`${JSON.stringify(action)}\n`);
   const { violation, traceHash, simulatedMs, restedAfterMs, counts } = result;
-  const { steps, starts, stops, acknowledged } = counts;
+  const { steps, starts, stops, acknowledged, handshakes } = counts;
   if (violation !== undefined) {
     process.stdout.write(
       `${violation.kind} violation by ${violation.checker} at ${violation.atMs} ms: ${violation.message}\n`,
@@ -126,7 +134,7 @@ function runOne(seed: number, flags: Flags): boolean {
   }
   process.stdout.write(
     `seed ${seed}: ${violation === undefined ? 'held' : 'VIOLATED'}, ${Math.round(simulatedMs / 1000)} s simulated, ` +
-      `at rest after ${restedAfterMs} ms, ${steps} steps, ${starts} starts, ${stops} stops, ${acknowledged} acknowledged writes, trace ${traceHash}\n`,
+      `at rest after ${restedAfterMs} ms, ${steps} steps, ${starts} starts, ${stops} stops, ${handshakes} handshakes, ${acknowledged} acknowledged writes, trace ${traceHash}\n`,
   );
   return violation === undefined;
 }

@@ -13,18 +13,22 @@ export type FaultAction = { atMs: number; by: 'fault'; forMs: number; node: numb
   | { do: 'loss' | 'duplicate'; share: number }
   | { do: 'instanceCrash' | 'instanceHang'; pick: number }
   | { do: 'restore'; machine: boolean }
+  /** The machine of one node, or every machine, is slower for a while. */
+  | { do: 'busy' | 'overload'; slowness: number }
+  | { do: 'freezeAll' }
 );
+
+type StrikingKind = Exclude<FaultKind, 'clock' | 'work' | 'restore'>;
 
 /** A machine's instances run with as little as this share of its memory after a restart. */
 const LOW_MEMORY_SHARE = 0.6;
 const SLOW_FSYNC_MS = 400;
+const ALL_FROZEN_MS = 20_000;
 
 export function faultSchedule(shape: Shape, rng: Prng): FaultAction[] {
   const actions: FaultAction[] = [];
-  // Clocks run fast or slow all the time: nothing strikes.
-  const kinds = shape.faults.filter(
-    (kind): kind is Exclude<FaultKind, 'clock' | 'restore'> => kind !== 'clock' && kind !== 'restore',
-  );
+  // Clocks run fast or slow all the time: nothing strikes. Work and restored disks have schedules of their own.
+  const kinds = shape.faults.filter((kind): kind is StrikingKind => !['clock', 'work', 'restore'].includes(kind));
   if (shape.faults.includes('restore')) actions.push(...restoreSchedule(shape, rng.fork('restore')));
   if (kinds.length === 0) return actions;
   let wiped = 0;
@@ -87,6 +91,22 @@ function restoreSchedule(shape: Shape, rng: Prng): FaultAction[] {
     const node = rng.between(0, shape.nodes - 1);
     const forMs = rng.pick([3_000, 6_000, 9_000]);
     actions.push({ atMs, by: 'fault', forMs, node, other: node, do: 'restore', machine: rng.chance(0.5) });
+  }
+  return actions;
+}
+
+/** Machines that have too much to do: one, or all at once, or nothing goes on anywhere for longer than every time-out. */
+export function overloadSchedule(shape: Shape, rng: Prng): FaultAction[] {
+  const actions: FaultAction[] = [];
+  if (!shape.faults.includes('work')) return actions;
+  for (let atMs = 8_000; atMs < shape.activeMs; atMs += rng.between(10_000, 25_000)) {
+    const node = rng.between(0, shape.nodes - 1);
+    const base = { atMs, by: 'fault' as const, forMs: rng.pick([1_500, 6_000, 15_000]), node, other: node };
+    const slowness = rng.pick([20, 60, 200]);
+    const draw = rng.share();
+    if (draw < 0.4) actions.push({ ...base, do: 'busy', slowness });
+    else if (draw < 0.8) actions.push({ ...base, do: 'overload', slowness });
+    else actions.push({ ...base, forMs: ALL_FROZEN_MS, do: 'freezeAll' });
   }
   return actions;
 }
@@ -182,6 +202,21 @@ export function strike(world: World, fault: FaultAction): void {
       });
       return;
     }
+    case 'busy':
+    case 'overload': {
+      const slowed = fault.do === 'busy' ? [node] : world.nodes;
+      for (const one of slowed) one.thread.slowness = fault.slowness;
+      after(() => {
+        for (const one of slowed) one.thread.slowness = 1;
+      });
+      return;
+    }
+    case 'freezeAll':
+      for (const one of world.nodes) one.freeze();
+      after(() => {
+        for (const one of world.nodes) one.thaw();
+      });
+      return;
     case 'diskFull':
       node.disk.full = true;
       node.measureDisk();
@@ -204,6 +239,7 @@ export function healEverything(world: World): void {
   for (const node of world.nodes) {
     node.disk.full = false;
     node.measureDisk();
+    node.thread.slowness = 1;
     node.thaw();
     node.boot();
   }

@@ -1,14 +1,9 @@
-// Twin of node/gossip on the network twin: keeps connections to admitted nodes, floods what is published with a bounded
-// fan-out, answers probes and requests, runs anti-entropy. What it carries is encoded and decoded by the real codec.
+// Twin of node/gossip on the network twin: floods what is published with a bounded fan-out, answers requests, runs anti-entropy;
+// its connections are in connections.ts. What it carries is encoded and decoded by the real codec, and costs time to do.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Belief, MembershipMessage, Report } from '../../node/core/types.ts';
-import {
-  PROBE_OWN_DELAY_MS,
-  REDIAL_DELAY_MAX_MS,
-  REDIAL_DELAY_MIN_MS,
-  REPORT_ASK_INTERVAL_MS,
-} from '../../node/gossip/limits.ts';
+import { REPORT_ASK_INTERVAL_MS } from '../../node/gossip/limits.ts';
 import {
   type Decoded,
   decodeChanges,
@@ -20,6 +15,7 @@ import {
   type ReportNews,
 } from '../../node/gossip/messages.ts';
 import { applyChange, ReportAuthor, ReportBases } from '../../node/gossip/report-changes.ts';
+import { SimConnections } from './connections.ts';
 import type { SimNode } from './node.ts';
 import type { SimStore } from './store.ts';
 
@@ -48,29 +44,24 @@ type Session = {
 const FAN_OUT = 3;
 const SEEN_MAX = 4_000;
 const REQUEST_OVERHEAD_BYTES = 100;
-const DIAL_TIMEOUT_MS = 6_000;
 const SYNC_SILENCE_MS = 20_000;
-const HEAD_START_MS = 150;
 const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 /** As node/composition.ts: a removed node is told of it first. */
 const REMOVAL_NOTICE_MS = 300;
-
 export class SimGossip {
   readonly #node: SimNode;
+  readonly #connections: SimConnections;
   #published = 0;
   #sessions = 0;
   readonly #seen = new Set<string>();
-  /** Dials that are under way or waited for, with the failures before. */
-  readonly #dialing = new Map<number, number>();
   readonly #syncs = new Map<number, { session: Session; again: (() => void)[] | undefined }>();
   readonly #serving = new Map<string, Session>();
-  readonly #probing = new Set<number>();
   readonly author = new ReportAuthor();
   readonly #bases = new ReportBases();
   readonly #askedAtMs = new Map<number, number>();
-
   constructor(node: SimNode) {
     this.#node = node;
+    this.#connections = new SimConnections(node);
   }
 
   // ---------------------------------------------------------------- connections
@@ -83,11 +74,11 @@ export class SimGossip {
         if (!this.#node.admits(other)) network.close(this.#node.index, other);
       }
     });
-    for (const other of this.#node.admittedOthers())
-      this.#dialLater(other, this.#node.index < other ? 0 : HEAD_START_MS);
+    this.#connections.dialAll();
   }
 
   connected(other: number): void {
+    this.#connections.heard(other);
     this.#node.post({ type: 'connected', node: this.#node.world.idOf(other) });
     this.#askForReports(other);
     if (this.#node.index < other) this.sync(other);
@@ -98,100 +89,11 @@ export class SimGossip {
     const running = this.#syncs.get(other);
     if (running !== undefined) this.#endSync(running.session);
     this.#node.post({ type: 'disconnected', node: this.#node.world.idOf(other) });
-    this.#dialLater(other, REDIAL_DELAY_MIN_MS);
+    this.#connections.lost(other);
   }
-
-  #dialLater(other: number, delayMs: number): void {
-    if (this.#dialing.has(other)) return;
-    this.#dialing.set(other, 0);
-    this.#node.later(delayMs, () => this.#redial(other));
-  }
-
-  #redial(other: number): void {
-    const { network } = this.#node.world;
-    if (network.isConnected(this.#node.index, other) || !this.#node.admits(other)) {
-      this.#dialing.delete(other);
-      return;
-    }
-    let answered = false;
-    const again = (): void => {
-      if (answered) return;
-      answered = true;
-      const failures = (this.#dialing.get(other) ?? 0) + 1;
-      this.#dialing.set(other, failures);
-      const delayMs = Math.min(REDIAL_DELAY_MAX_MS, REDIAL_DELAY_MIN_MS * 2 ** Math.min(failures, 10));
-      this.#node.later(delayMs * (0.75 + this.#node.rng.share() / 2), () => this.#redial(other));
-    };
-    const epoch = this.#node.epoch;
-    network.dial(this.#node.index, other, (result) => {
-      if (this.#node.epoch !== epoch || answered) return;
-      if (result !== 'ok') {
-        again();
-        return;
-      }
-      answered = true;
-      this.#dialing.delete(other);
-    });
-    this.#node.later(DIAL_TIMEOUT_MS, again);
-  }
-
-  // ---------------------------------------------------------------- probes
 
   probe(other: number, timeoutMs: number): void {
-    if (this.#probing.has(other)) return;
-    this.#probing.add(other);
-    const { network } = this.#node.world;
-    const node = this.#node;
-    const id = node.world.idOf(other);
-    let over = false;
-    const end = (result: 'ok' | 'refused' | 'timeout'): void => {
-      if (over) return;
-      over = true;
-      this.#probing.delete(other);
-      node.post(
-        result === 'ok' ? { type: 'probeSucceeded', node: id } : { type: 'probeFailed', node: id, reason: result },
-      );
-    };
-    const epoch = node.epoch;
-    const knock = (): void => {
-      network.dial(node.index, other, (result) => {
-        if (node.epoch === epoch) end(result);
-      });
-    };
-    const overConnection = network.isConnected(node.index, other);
-    if (overConnection) {
-      network.sendInOrder(node.index, other, 64, () => {
-        network.sendInOrder(other, node.index, 64, () => {
-          if (node.epoch === epoch) end('ok');
-        });
-      });
-    } else {
-      knock();
-    }
-    const expire = (): void => {
-      if (over) return;
-      // A connection that broke under the probe: whether its host refuses a new one is the answer.
-      if (overConnection) network.close(node.index, other);
-      end('timeout');
-    };
-    const dueMs = node.localMs() + timeoutMs;
-    node.later(timeoutMs, () => {
-      const lateMs = node.localMs() - dueMs;
-      if (lateMs < PROBE_OWN_DELAY_MS) expire();
-      else node.later(Math.min(lateMs, timeoutMs), expire);
-    });
-    this.#onBroken.set(other, () => {
-      if (!over && overConnection) knock();
-    });
-  }
-
-  /** Probes over a connection, to be taken up again when it breaks. */
-  readonly #onBroken = new Map<number, () => void>();
-
-  broken(other: number): void {
-    const retry = this.#onBroken.get(other);
-    this.#onBroken.delete(other);
-    retry?.();
+    this.#connections.probe(other, timeoutMs);
   }
 
   // ---------------------------------------------------------------- publishing
@@ -213,11 +115,13 @@ export class SimGossip {
     const { index, epoch } = this.#node;
     const message = { id: `${index}/${epoch}/${this.#published++}`, kind, author: index, bytes };
     this.#remember(message.id);
+    this.#node.work('publish');
     for (const other of this.#node.world.network.connectedTo(index)) this.#send(other, message);
   }
 
   #send(to: number, message: Message): void {
     const { world, index } = this.#node;
+    this.#node.work('send');
     world.network.sendLoosely(index, to, message.bytes.byteLength, () =>
       world.nodes[to]!.gossip?.receive(message, index),
     );
@@ -225,7 +129,9 @@ export class SimGossip {
 
   receive(message: Message, from: number): void {
     const { world, rng, index } = this.#node;
+    this.#connections.heard(from);
     const isNew = this.#remember(message.id);
+    this.#node.work(isNew ? 'message' : 'duplicate');
     // What the memory of seen messages no longer holds is heard again.
     if (!isNew && !rng.chance(world.network.conditions.duplication)) return;
     this.#take(message, from);
@@ -306,6 +212,7 @@ export class SimGossip {
     const sent = world.network.sendInOrder(index, to, options.bytes + REQUEST_OVERHEAD_BYTES, () => {
       const other = world.nodes[to]!;
       const served = other.epoch;
+      other.work('frame');
       serve(other, (value, bytes) => {
         if (other.epoch !== served) return;
         world.network.sendInOrder(to, index, bytes + REQUEST_OVERHEAD_BYTES, () => end(() => answer(value)));
@@ -367,11 +274,12 @@ export class SimGossip {
     const sent = world.network.sendInOrder(index, other, heads.join().length, () =>
       world.nodes[other]!.gossip?.serveSync(session.id, index, heads),
     );
-    if (sent) this.#watch(session);
+    if (sent) this.#watchSession(session);
     else this.#node.later(1, () => this.#endSync(session));
   }
 
   serveSync(id: string, from: number, theirs: string[]): void {
+    this.#node.work('frame');
     const { store, world, index } = this.#node;
     if (store === undefined) return;
     const heads = store.document.heads();
@@ -379,7 +287,7 @@ export class SimGossip {
     if (heads.join() !== theirs.join()) {
       session.store = store.beginSync();
       this.#serving.set(id, session);
-      this.#watch(session);
+      this.#watchSession(session);
     }
     world.network.sendInOrder(index, from, heads.join().length, () =>
       world.nodes[from]!.gossip?.syncHello(id, index, heads),
@@ -400,6 +308,7 @@ export class SimGossip {
   }
 
   syncFrame(id: string, from: number, frame: Uint8Array): void {
+    this.#node.work('frame');
     const session = this.#syncs.get(from)?.session.id === id ? this.#syncs.get(from)!.session : this.#serving.get(id);
     if (session?.store === undefined || session.over) return;
     session.frameAtMs = this.#node.world.clock.nowMs;
@@ -429,11 +338,11 @@ export class SimGossip {
   }
 
   /** An exchange that has gone quiet is given up. */
-  #watch(session: Session): void {
+  #watchSession(session: Session): void {
     this.#node.later(SYNC_SILENCE_MS, () => {
       if (session.over) return;
       if (this.#node.world.clock.nowMs - session.frameAtMs >= SYNC_SILENCE_MS) this.#endSync(session);
-      else this.#watch(session);
+      else this.#watchSession(session);
     });
   }
 

@@ -1,6 +1,6 @@
-// Mutants: deliberate faults in the core, each a few characters of one of its files changed while it is loaded. A checker that
-// catches none of them is no checker. The files on disk are never touched; a text that no longer occurs exactly once is an
-// error, so that no mutant goes stale.
+// Mutants: deliberate faults in the core, or in what a twin does as node/gossip does, each a few characters changed while it is
+// loaded. A checker that catches none of them is no checker. The files on disk are never touched; a text that no longer occurs
+// exactly once is an error, so that no mutant goes stale.
 
 import { readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
@@ -11,12 +11,16 @@ export type Mutant = {
   name: string;
   /** What is wrong with it, for people. */
   fault: string;
+  /** `file` is in node/core, or named from there. */
   changes: { file: string; find: string; replace: string }[];
   /** A shape in which it shows within fewer seeds. */
   provoke?: ShapeOptions;
 };
 
 const CORE = new URL('../../node/core/', import.meta.url);
+const CONNECTIONS = '../../test/sim/connections.ts';
+/** Many nodes on one slow machine, which is at times far slower still. */
+const CROWD: ShapeOptions = { nodes: 7, work: 8, processors: 1, faults: ['work'], users: ['map'] };
 
 export const MUTANTS: Mutant[] = [
   {
@@ -330,6 +334,55 @@ export const MUTANTS: Mutant[] = [
       faults: ['machine', 'instance'],
       forgets: true,
     },
+  },
+  {
+    name: 'probe-closes',
+    fault: 'a probe that gets no answer in time closes the connection, as if opening a new one cost nothing',
+    changes: [
+      {
+        file: CONNECTIONS,
+        find: "const expire = (): void => end('timeout');",
+        replace: "const expire = () => { if (!over) network.close(node.index, other); end('timeout'); };",
+      },
+    ],
+    provoke: CROWD,
+  },
+  {
+    name: 'redial-at-once',
+    fault: 'the same, and everyone who is lost is dialled at once',
+    changes: [
+      {
+        file: CONNECTIONS,
+        find: "const expire = (): void => end('timeout');",
+        replace: "const expire = () => { if (!over) network.close(node.index, other); end('timeout'); };",
+      },
+      { file: CONNECTIONS, find: 'DIALS_AT_ONCE_MAX = 4', replace: 'DIALS_AT_ONCE_MAX = 1_000' },
+      { file: CONNECTIONS, find: 'SPREAD_PER_DIAL_MS = 50', replace: 'SPREAD_PER_DIAL_MS = 0' },
+    ],
+    provoke: CROWD,
+  },
+  {
+    name: 'late-suspects',
+    fault: 'a node that was late itself takes what it missed meanwhile for the silence of others',
+    changes: [{ file: 'lateness.ts', find: 'if (lateMs < latenessMs) return;', replace: 'if (lateMs >= 0) return;' }],
+    provoke: CROWD,
+  },
+  {
+    name: 'impatient',
+    fault: 'a node on a busy machine waits no longer for an answer than on an idle one',
+    changes: [{ file: 'lateness.ts', find: 'LATENESS_PER_ANSWER = 8', replace: 'LATENESS_PER_ANSWER = 0' }],
+    provoke: CROWD,
+  },
+  {
+    name: 'decides-over',
+    fault: 'a copy that offered to go, and takes long to stop, is decided on over and over',
+    changes: [
+      {
+        file: 'reconcile.ts',
+        find: "if (instance.state === 'ready') wakeAtMs = Math.min(wakeAtMs, offerEndsAtMs",
+        replace: 'wakeAtMs = Math.min(wakeAtMs, offerEndsAtMs',
+      },
+    ],
   },
   {
     name: 'no-way-in',

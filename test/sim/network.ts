@@ -2,6 +2,7 @@
 // slow links by plan; dials that are accepted, refused or unanswered; connections whose end is seen, or is silence.
 // Knows nothing of what it carries but how many bytes.
 
+import { INBOUND_UPGRADE_TIMEOUT_MS } from '../../node/gossip/limits.ts';
 import type { Clock } from './clock.ts';
 import type { Prng } from './prng.ts';
 
@@ -12,8 +13,10 @@ export interface Endpoint {
   readonly machineUp: boolean;
   readonly daemonUp: boolean;
   readonly frozen: boolean;
-  /** Runs it in the daemon as it is now: later when it is frozen, never when it has ended meanwhile. */
+  /** Runs it in the daemon as it is now: later when it is busy or frozen, never when it has ended meanwhile. */
   deliver(run: () => void): void;
+  /** What runs now takes time. Returns when it will be done, in ms from now. */
+  work(kind: 'handshake'): number;
   admits(index: number): boolean;
   connected(index: number): void;
   disconnected(index: number): void;
@@ -137,8 +140,11 @@ export class Network {
     return true;
   }
 
-  /** Answers at the dialer, unless that has ended. The dialer gives up by itself: no answer is an answer too. */
-  dial(from: number, to: number, answer: (result: DialResult) => void): void {
+  /**
+   * Answers at the dialer, unless that has ended. The dialer gives up by itself, and says so by `isWanted`: no answer is an answer
+   * too. Both sides have worked for a connection, also when it comes too late.
+   */
+  dial(from: number, to: number, answer: (result: DialResult) => void, isWanted: () => boolean = () => true): void {
     const dialer = this.#hosts[from]!;
     const listener = this.#hosts[to]!;
     const back = (result: DialResult): void => {
@@ -153,15 +159,21 @@ export class Network {
         return;
       }
       // The kernel accepts for a frozen process, but nobody shakes hands.
+      const acceptedAtMs = this.#clock.nowMs;
       listener.deliver(() => {
         if (!this.reaches(from, to)) return;
         if (!listener.admits(from)) {
           back('refused');
           return;
         }
-        this.#clock.in(this.#delayMs(to, from), () => {
+        // Closed meanwhile, by one side or the other.
+        if (!isWanted() || this.#clock.nowMs - acceptedAtMs > INBOUND_UPGRADE_TIMEOUT_MS) return;
+        const workMs = listener.work('handshake');
+        this.#clock.in(workMs + this.#delayMs(to, from), () => {
           if (!this.reaches(from, to) || !dialer.daemonUp || !listener.daemonUp) return;
           dialer.deliver(() => {
+            if (!isWanted()) return;
+            dialer.work('handshake');
             this.#connect(from, to);
             answer('ok');
           });

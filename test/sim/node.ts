@@ -15,10 +15,13 @@ import type { Prng } from './prng.ts';
 import { SimReplicator } from './replicator.ts';
 import { type Running, SimRuntime } from './runtime.ts';
 import { SimStore } from './store.ts';
+import { Thread, type Work } from './thread.ts';
 import type { World } from './world.ts';
 
-/** As node/agent.ts: a blocked loop is noticed within this. */
+/** As node/agent.ts. */
 const TICK_MAX_MS = 1_000;
+const BEAT_MS = 250;
+const BEAT_LATE_MS = 50;
 const FAIL_RELEASE_BY = 'node';
 const DISK_BYTES = 16 * 1024 ** 3;
 const DISK_LOOK_AFTER_MS = 1_000;
@@ -36,6 +39,7 @@ export class SimNode implements Endpoint {
   /** On disk. */
   readonly blobs = new Set<Digest>();
   readonly #clockRate: number;
+  readonly thread: Thread;
 
   machineUp = true;
   daemonUp = false;
@@ -64,7 +68,7 @@ export class SimNode implements Endpoint {
   /** Its disk was put back since it ran last. */
   #isRestored = false;
   #actors = 0;
-  #held: (() => void)[] = [];
+  #beatDueMs = Number.POSITIVE_INFINITY;
   #mailbox: Event[] = [];
   #draining = false;
   #wakeAtMs = Number.POSITIVE_INFINITY;
@@ -80,6 +84,7 @@ export class SimNode implements Endpoint {
     this.memoryBytes = options.self.memoryBytes;
     this.#clockRate = options.clockRate;
     this.rng = options.rng;
+    this.thread = new Thread({ clock: world.clock, scale: world.shape.workScale, processors: world.processors });
     this.runtime = new SimRuntime({
       clock: world.clock,
       rng: options.rng.fork('runtime'),
@@ -125,6 +130,7 @@ export class SimNode implements Endpoint {
     this.#desiredChanged();
     if (this.disk.full) this.measureDisk();
     this.gossip.admit();
+    this.#beat();
     const epoch = this.epoch;
     this.later(this.rng.between(5, 80), () => {
       this.post({ type: 'instancesAdopted', instances: this.runtime.adopt() });
@@ -178,18 +184,16 @@ export class SimNode implements Endpoint {
   }
 
   freeze(): void {
-    if (this.daemonUp) this.frozen = true;
+    if (!this.daemonUp) return;
+    this.frozen = true;
+    this.thread.stop();
   }
 
   thaw(): void {
     if (!this.frozen) return;
     this.frozen = false;
     this.thawedAtMs = this.world.clock.nowMs;
-    const held = this.#held;
-    this.#held = [];
-    // Timers come before what has arrived, as in Node's event loop.
-    this.#ring();
-    for (const run of held) this.deliver(run);
+    this.thread.go();
   }
 
   #end(kernelRuns: boolean): void {
@@ -210,10 +214,11 @@ export class SimNode implements Endpoint {
     this.replicator = undefined;
     this.routes = undefined;
     this.delivered.clear();
-    this.#held = [];
+    this.thread.clear();
     this.#mailbox = [];
     this.#fetching.clear();
     this.#wakeAtMs = Number.POSITIVE_INFINITY;
+    this.#beatDueMs = Number.POSITIVE_INFINITY;
     this.#ringsAtMs = Number.POSITIVE_INFINITY;
   }
 
@@ -232,14 +237,18 @@ export class SimNode implements Endpoint {
   later(delayMs: number, run: () => void): void {
     const epoch = this.epoch;
     this.world.clock.in(delayMs / this.#clockRate, () => {
-      if (this.epoch === epoch) this.deliver(run);
+      if (this.epoch === epoch) this.thread.ring(run);
     });
   }
 
   deliver(run: () => void): void {
-    if (!this.daemonUp) return;
-    if (this.frozen) this.#held.push(run);
-    else run();
+    if (this.daemonUp) this.thread.arrive(run);
+  }
+
+  /** What runs now takes time. Returns when it will be done, in ms from now. */
+  work(kind: Work): number {
+    if (kind === 'handshake') this.world.shookHands(this);
+    return this.thread.work(kind);
   }
 
   // ---------------------------------------------------------------- network
@@ -259,8 +268,8 @@ export class SimNode implements Endpoint {
   }
 
   disconnected(index: number): void {
+    this.world.lostConnection(this, index);
     this.gossip?.disconnected(index);
-    this.gossip?.broken(index);
   }
 
   takeReport(report: Report): void {
@@ -278,6 +287,7 @@ export class SimNode implements Endpoint {
 
   post(event: Event): void {
     if (this.core === undefined) return;
+    this.#tellLateness();
     this.#mailbox.push(event);
     if (!this.#draining) this.#drain();
   }
@@ -287,7 +297,11 @@ export class SimNode implements Endpoint {
     let wakeAtMs = Number.POSITIVE_INFINITY;
     for (let event = this.#mailbox.shift(); event !== undefined; event = this.#mailbox.shift()) {
       if (this.core === undefined) break;
+      if (event.type === 'instanceReady') this.runtime.told(event.id);
+      const { decidedAtMs } = this.core;
       const result = step(this.core, event, this.localMs());
+      this.work('step');
+      if (result.state.decidedAtMs !== decidedAtMs) this.work('decision');
       this.core = result.state;
       wakeAtMs = result.wakeAtMs;
       this.world.traceStep(this, event, result.effects);
@@ -310,15 +324,31 @@ export class SimNode implements Endpoint {
     this.world.clock.at(ringsAtMs, () => {
       if (this.epoch !== epoch || this.#ringsAtMs !== ringsAtMs) return;
       this.#ringsAtMs = Number.POSITIVE_INFINITY;
-      if (!this.frozen) this.#ring();
+      this.thread.ring(() => this.#ring());
     });
   }
 
   #ring(): void {
     if (this.core === undefined) return;
-    const lateMs = this.localMs() - this.#wakeAtMs;
-    if (lateMs < -0.01) this.#wakeAt(this.#wakeAtMs);
-    else this.post({ type: 'tick', lateMs: Math.max(0, lateMs) });
+    if (this.localMs() < this.#wakeAtMs - 0.01) this.#wakeAt(this.#wakeAtMs);
+    else this.post({ type: 'tick', lateMs: 0 });
+  }
+
+  #beat(): void {
+    const dueMs = this.localMs() + BEAT_MS;
+    this.#beatDueMs = dueMs;
+    this.later(BEAT_MS, () => {
+      if (this.#beatDueMs !== dueMs) return;
+      if (this.localMs() - dueMs >= BEAT_LATE_MS) this.post({ type: 'tick', lateMs: 0 });
+      else this.#beat();
+    });
+  }
+
+  #tellLateness(): void {
+    const lateMs = this.localMs() - this.#beatDueMs;
+    if (lateMs < BEAT_LATE_MS) return;
+    this.#mailbox.push({ type: 'tick', lateMs });
+    this.#beat();
   }
 
   #desiredChanged(): void {

@@ -4,7 +4,7 @@
 import { slotKey } from '../../node/core/state.ts';
 import type { Violation } from './checkers/checker.ts';
 import { isRequired, unsettled } from './checkers/convergence.ts';
-import { type FaultAction, faultSchedule, healEverything, strike } from './faults.ts';
+import { type FaultAction, faultSchedule, healEverything, overloadSchedule, strike } from './faults.ts';
 import { Prng } from './prng.ts';
 import { type Shape, type ShapeOptions, shapeOf } from './shape.ts';
 import { act, type UserAction, userSchedule } from './users.ts';
@@ -43,7 +43,8 @@ const STEPS_MAX = 2_000_000;
 export function scenarioOf(seed: number, options: ShapeOptions = {}): Scenario {
   const rng = new Prng(`seed/${seed}`);
   const shape = shapeOf(rng.fork('shape'), options);
-  const actions = [...userSchedule(shape, rng.fork('users')), ...faultSchedule(shape, rng.fork('faults'))];
+  const actions: Action[] = [...userSchedule(shape, rng.fork('users')), ...faultSchedule(shape, rng.fork('faults'))];
+  actions.push(...overloadSchedule(shape, rng.fork('overload')));
   return { seed, shape, actions: actions.sort((a, b) => a.atMs - b.atMs) };
 }
 

@@ -16,6 +16,8 @@ export type Running = {
   state: 'launching' | 'starting' | 'ready' | 'unhealthy' | 'stopping';
   readySinceMs: number;
   everReady: boolean;
+  /** The daemon has taken the news that it is ready; it waits while the daemon is busy. */
+  told: boolean;
   /** Ignores TERM: ends only when the daemon kills it. */
   stubborn: boolean;
 };
@@ -65,6 +67,7 @@ export class SimRuntime {
       state: 'launching',
       readySinceMs: 0,
       everReady: false,
+      told: false,
       stubborn: false,
     };
     this.running.set(spec.id, one);
@@ -118,6 +121,12 @@ export class SimRuntime {
       if (one.state === 'launching') this.running.delete(id);
       else if (one.state === 'stopping' && one.stubborn) one.state = one.everReady ? 'ready' : 'starting';
     }
+  }
+
+  /** The daemon knows that it is ready. */
+  told(id: InstanceId): void {
+    const one = this.running.get(id);
+    if (one !== undefined) one.told = true;
   }
 
   crash(id: InstanceId, reason: string): void {
@@ -186,6 +195,7 @@ export class SimRuntime {
   #becomeReady(one: Running): void {
     if (one.state === 'stopping' || one.state === 'ready') return;
     one.state = 'ready';
+    one.told = false;
     one.everReady = true;
     one.readySinceMs = this.#clock.nowMs;
     this.#tell({ type: 'instanceReady', id: one.spec.id });

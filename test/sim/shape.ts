@@ -18,6 +18,7 @@ export const FAULT_KINDS = [
   'memory',
   'clock',
   'restore',
+  'work',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -53,6 +54,10 @@ export type Shape = {
   faultEveryMs: number;
   userEveryMs: number;
   faults: FaultKind[];
+  /** Work takes so many times what it takes on a good machine (thread.ts); 0: no time at all. */
+  workScale: number;
+  /** Processors that all nodes share, as where many run on one host; undefined: each has its own. */
+  processors?: number;
   /** What users do besides their first pushes, each as often; undefined: all that they can, in a natural mix. */
   users?: UserKind[];
   /** The run goes on until crashes are forgotten: five minutes that are seldom worth their time. */
@@ -68,6 +73,8 @@ export type ShapeOptions = {
   users?: UserKind[];
   /** Memory of all nodes over what all instances want. */
   slack?: number;
+  work?: number;
+  processors?: number;
   forgets?: boolean;
 };
 
@@ -81,10 +88,16 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
   // From hardly enough to plenty.
   const drawnSlack = rng.pick([1.2, 2, 3, 3, 4]);
   const slack = options.slack ?? drawnSlack;
-  const drawn = FAULT_KINDS.filter((kind) =>
+  const work = rng.fork('work');
+  const scale = work.pick([0, 0, 1, 1, 1, 1, 2, 4]);
+  const shared = work.chance(0.3) ? 1 : undefined;
+  const isWork = work.chance(0.3);
+  const drawn = FAULT_KINDS.filter((kind) => {
+    if (kind === 'work') return isWork;
     // Drawn apart: it came later, and seeds that taught something have the shape that they had.
-    kind === 'restore' ? rng.fork('restore').chance(0.2) : rng.chance(0.45),
-  );
+    return kind === 'restore' ? rng.fork('restore').chance(0.2) : rng.chance(0.45);
+  });
+  const processors = options.processors ?? shared;
   const faults = options.faults ?? drawn;
   return {
     nodes,
@@ -101,6 +114,8 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
     faultEveryMs: rng.pick([2_000, 4_000, 8_000]),
     userEveryMs: rng.pick([2_000, 4_000, 8_000]),
     faults,
+    workScale: options.work ?? scale,
+    ...(processors === undefined ? {} : { processors }),
     forgets: options.forgets ?? rng.fork('forgets').chance(0.15),
     ...(options.users === undefined ? {} : { users: options.users }),
   };

@@ -15,6 +15,7 @@ import type { WriteResult } from './replicator.ts';
 import type { Quality } from './runtime.ts';
 import type { Shape } from './shape.ts';
 import { SimStore } from './store.ts';
+import { Processors } from './thread.ts';
 import { MIB } from './users.ts';
 
 /** When simulations begin, Unix ms: for people to read, never for decisions. */
@@ -28,11 +29,12 @@ export class World {
   readonly shape: Shape;
   readonly rng: Prng;
   readonly network: Network;
+  readonly processors: Processors;
   readonly nodes: SimNode[] = [];
   readonly checkers: Checkers;
   readonly qualities = new Map<Digest, Quality>();
   readonly slowDisks = new Map<number, number>();
-  readonly counts = { steps: 0, starts: 0, stops: 0, writes: 0, acknowledged: 0 };
+  readonly counts = { steps: 0, starts: 0, stops: 0, writes: 0, acknowledged: 0, handshakes: 0 };
   violation: Violation | undefined;
   faultsOver = false;
   #lastMoveAtMs = 0;
@@ -48,6 +50,7 @@ export class World {
     this.#print = options.print;
     const conditions = { delayMinMs: 0.2, delayMaxMs: options.shape.delayMaxMs, loss: 0, duplication: 0 };
     this.network = new Network({ clock: this.clock, rng: this.rng.fork('network'), conditions });
+    this.processors = new Processors(options.shape.processors ?? Number.POSITIVE_INFINITY);
     this.checkers = new Checkers(this);
     this.#found();
   }
@@ -142,7 +145,19 @@ export class World {
     this.#line(`${this.clock.nowMs} VIOLATION ${checker} ${message}`);
   }
 
-  /** How long no core has started or stopped anything, ms. */
+  /** A node has shaken hands for a connection, whether or not there will be one. */
+  shookHands(node: SimNode): void {
+    this.counts.handshakes++;
+    this.#lastMoveAtMs = this.clock.nowMs;
+    this.checkers.shookHands(node);
+  }
+
+  lostConnection(node: SimNode, other: number): void {
+    this.#lastMoveAtMs = this.clock.nowMs;
+    this.checkers.lostConnection(node, other);
+  }
+
+  /** How long no core has started, stopped or suspected anything, and no connection has come or gone, ms. */
   quietMs(): number {
     return this.clock.nowMs - this.#lastMoveAtMs;
   }
@@ -160,6 +175,8 @@ export class World {
         if (effect.type === 'startInstance') this.counts.starts++;
         else this.counts.stops++;
       }
+      if (effect.type === 'publishMembership' && effect.message.kind === 'suspect')
+        this.#lastMoveAtMs = this.clock.nowMs;
       this.#line(`  ${textOfEffect(effect)}`);
     }
   }

@@ -3,6 +3,7 @@
 // Asserts, when the cluster has come to rest and at the end of the run: were a node made to decide at this moment, of what it
 // knows already, it would start, stop and fetch nothing and route as it does. Otherwise something changed that nobody decided
 // on, and the next event, of whatever kind, would set it going. Left out is what the node would do at this moment in any case.
+// And after every step: nobody who has just decided asks to decide again at once, without news: it would do so for ever.
 
 import { step } from '../../../node/core/step.ts';
 import type { Effect } from '../../../node/core/types.ts';
@@ -16,6 +17,17 @@ export class Anew implements Checker {
 
   constructor(world: World) {
     this.#world = world;
+  }
+
+  stepped(node: SimNode): void {
+    const { core } = node;
+    const isRestless =
+      core !== undefined &&
+      !core.decisionDirty &&
+      core.reconcileAtMs <= core.decidedAtMs &&
+      node.localMs() === core.decidedAtMs;
+    if (isRestless)
+      this.#world.fail(this.name, `${node.self.name} decides over and over: it asks for another look at once`);
   }
 
   rested(): void {

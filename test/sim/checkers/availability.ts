@@ -7,8 +7,9 @@
 // as the stopping node sees the cluster. Not judged is the user's word, as the stopping node knows it:
 // scaled away, stopped, deleted, a restart of one slot, a node told to end, a `recreate` roll-out, a fenced slot without a majority.
 //
-// What the core could not know is no fault of it: an instance that a fault (or the user) took counts as ready for a node as
-// long as the newest report delivered to that node (for its own: its runtime's last word) says so, for at most NEWS_MAX_MS.
+// What the core could not know is no fault of it: that an instance is ready, before its daemon has come to the news of it; and
+// one that a fault (or the user) took counts as ready for a node as long as the newest report delivered to that node (for its
+// own: its runtime's last word) says so, for at most NEWS_MAX_MS.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import { isCurrent, slotsOf } from '../../../node/core/slots.ts';
@@ -36,7 +37,7 @@ export class Availability implements Checker {
   stopping(node: NodeFacts, id: InstanceId, reason: string): void {
     const victim = node.runtime.running.get(id);
     const view = node.core?.desired;
-    if (victim === undefined || victim.state !== 'ready' || view === undefined) return;
+    if (victim === undefined || victim.state !== 'ready' || victim.told === false || view === undefined) return;
     const { spec } = victim;
     const app = view.apps.get(spec.app.id);
     const slots = app === undefined ? [] : slotsOf(app);

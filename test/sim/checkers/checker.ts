@@ -23,6 +23,10 @@ export interface Checker {
   acknowledged?(hash: string, heldBy: readonly number[]): void;
   /** Which nodes reach which has changed. */
   cutsChanged?(): void;
+  /** It has worked for a connection, as dialer or as listener. */
+  shookHands?(node: NodeFacts): void;
+  /** Its end of a connection has closed. */
+  lostConnection?(node: NodeFacts, other: number): void;
   /** Faults are over and the cluster has come to rest. */
   rested?(): void;
   /** It has been at rest for a while, and the run ends. */

@@ -13,13 +13,14 @@ import type { NodeFacts, RunningFacts, SpecFacts } from './facts.ts';
 import { Fencing } from './fencing.ts';
 import { Memory } from './memory.ts';
 import { Order } from './order.ts';
+import { Rest } from './rest.ts';
 import { Routing } from './routing.ts';
 
 export class Checkers implements Required<Omit<Checker, 'name'>> {
   readonly #all: readonly Checker[];
 
   constructor(world: World) {
-    this.#all = [Durability, Calm, Anew, Availability, Memory, Routing, Fencing, Order, Blame].map(
+    this.#all = [Durability, Calm, Anew, Availability, Memory, Rest, Routing, Fencing, Order, Blame].map(
       (Kind) => new Kind(world),
     );
   }
@@ -58,6 +59,14 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
 
   cutsChanged(): void {
     for (const one of this.#all) one.cutsChanged?.();
+  }
+
+  shookHands(node: NodeFacts): void {
+    for (const one of this.#all) one.shookHands?.(node);
+  }
+
+  lostConnection(node: NodeFacts, other: number): void {
+    for (const one of this.#all) one.lostConnection?.(node, other);
   }
 
   rested(): void {

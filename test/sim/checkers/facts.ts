@@ -14,7 +14,7 @@ export type SpecFacts = Pick<
 >;
 
 /** An instance as its machine runs it. */
-export type RunningFacts = Pick<Running, 'port' | 'state'> & { spec: SpecFacts };
+export type RunningFacts = Pick<Running, 'port' | 'state'> & Partial<Pick<Running, 'told'>> & { spec: SpecFacts };
 
 export type CoreFacts = Pick<CoreState, 'desired' | 'heads'> & {
   members: ReadonlyMap<NodeId, Pick<Member, 'status'>>;
