@@ -4,6 +4,7 @@
 import type { InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import { type Infeasible, infeasibleReasons } from '../core/feasibility.ts';
+import { fullOf } from '../core/pressure.ts';
 import { slotsOf } from '../core/slots.ts';
 import type { MemberView, ObservedView } from '../ports.ts';
 import { instancesOf, slotName } from './shaping.ts';
@@ -21,7 +22,7 @@ export type RolloutProgress = {
   total: number;
   /** Everything wanted is ready, and nothing is left of what is not wanted. */
   settled: boolean;
-  /** Slots without any instance, for which no node can be found now, and why; one line each. */
+  /** Slots without any instance, or with one that is to be replaced, for which no node can be found now, and why; one line each. */
   unplaceable: string[];
   /** Slots of the release that have crashed, also those that run again. `ended` is the copy that has just ended, if it is still there. */
   crashed: CrashedSlot[];
@@ -47,6 +48,8 @@ export function rolloutProgress(
   const wanted = new Set(slotsOf(app).map(slotName));
   const ready = new Set<string>();
   const present = new Set<string>();
+  /** Of those, the slots with a copy of what is wanted now. */
+  const underWay = new Set<string>();
   const crashed: RolloutProgress['crashed'] = [];
   let unwanted = 0;
   for (const { member, instance } of instances) {
@@ -70,10 +73,14 @@ export function rolloutProgress(
       continue;
     }
     present.add(slot);
+    if (current) underWay.add(slot);
     if (instance.state === 'ready' && current) ready.add(slot);
   }
   const missing = [...wanted].filter((slot) => !present.has(slot) && !crashed.some((crash) => crash.slot === slot));
-  const refusals = missing.length === 0 ? undefined : refusalsOf(app, view, observed);
+  // A copy that is to be replaced makes room for the next, but neither disk nor descriptors.
+  const waiting = [...present].filter((slot) => !underWay.has(slot));
+  const stuck = missing.length > 0 ? missing : waiting.length > 0 && isNowhereRoom(app, observed) ? waiting : [];
+  const refusals = stuck.length === 0 ? undefined : refusalsOf(app, view, observed);
   return {
     ready: ready.size,
     total: wanted.size,
@@ -81,9 +88,15 @@ export function rolloutProgress(
     unplaceable:
       refusals === undefined
         ? []
-        : missing.map((slot) => `insufficient resources: no node can take ${slot}: ${refusals}`),
+        : stuck.map((slot) => `insufficient resources: no node can take ${slot}: ${refusals}`),
     crashed,
   };
+}
+
+/** Whether every node that lives has run out of something that the copies which run do not hold. */
+function isNowhereRoom(app: AppView, observed: ObservedView): boolean {
+  const living = observed.members.filter(({ status, report }) => status === 'alive' && report !== undefined);
+  return app.release !== undefined && living.length > 0 && living.every(({ report }) => fullOf(report!).length > 0);
 }
 
 /** Why each node refuses the app, in one line; undefined when at least one could take it. */
@@ -110,7 +123,7 @@ function refusalsOf(app: AppView, view: DesiredView, observed: ObservedView): st
       release,
     );
     if (reasons.length === 0) return undefined;
-    lines.push(`${node.name} ${reasonText(reasons[0]!)}`);
+    lines.push(`${node.name} ${reasonText(reasons.find(({ kind }) => kind === 'exhausted') ?? reasons[0]!)}`);
   }
   const shown = lines.slice(0, REFUSALS_SHOWN_MAX);
   if (lines.length > shown.length) shown.push(`${lines.length - shown.length} more nodes refuse too`);
