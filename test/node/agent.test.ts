@@ -44,7 +44,7 @@ it('agent › tells the core that it was late before anything that waited meanwh
   agent.post({ type: 'desiredChanged', view: desired([self, b], []), heads: [] });
   agent.post({ type: 'reportReceived', report: reportOf(b, 1) });
   // One event follows another, and each sets the timer for the next tick anew: no timer has its turn.
-  for (; nowMs < 2_000; nowMs += 5) agent.post({ type: 'resourcesMeasured', load: 0 });
+  for (; nowMs < 6_000; nowMs += 5) agent.post({ type: 'resourcesMeasured', load: 0 });
   expect(timeoutsMs.at(-1)).toBeGreaterThan(defaultConfig.probeTimeoutMs);
   agent.stop();
 });
