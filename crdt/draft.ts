@@ -53,9 +53,13 @@ export function increment<T extends object>(map: T, key: keyof T & string): void
   // In a plain copy a counter is read-only; inside a change it is of a subclass that writes to the document.
   if (isCounter(present) && Object.getPrototypeOf(present) === Counter.prototype) {
     fields[key] = new Counter(present.value + 1);
-  } else if (isCounter(present)) (present as WritableCounter).increment(1);
+  } else if (isWritableCounter(present)) present.increment(1);
   else fields[key] = (Number.isSafeInteger(present) ? (present as number) : 0) + 1;
 }
+
+/** A list inside a change claims to be a counter as well: its proxy says of every symbol that it has it. */
+const isWritableCounter = (value: unknown): value is WritableCounter =>
+  isCounter(value) && typeof (value as Partial<WritableCounter>).increment === 'function';
 
 /** A deep copy of a document as plain maps, to try changes on before they are written. */
 export function plainCopy(value: unknown): unknown {

@@ -27,6 +27,7 @@ import {
   tokenHash,
   writeAll,
 } from './fixtures.ts';
+import { rawChange } from './odd-records.ts';
 
 const viewAfter = (...changes: NamedChange[]) => documentWith(changes).view();
 const addUser = (name: string, role: 'admin' | 'developer' | 'viewer' = 'developer'): NamedChange => ({
@@ -628,3 +629,20 @@ function rejectionOf(act: () => unknown): ChangeRejected {
   }
   throw new Error('was not rejected');
 }
+
+it.each<[string, unknown]>([
+  ['a list', [1]],
+  ['a map', { a: 1 }],
+  ['text', 'many'],
+  ['nothing', null],
+])('an app is restarted although another node wrote %s in place of the count', (_what, odd) => {
+  const before = documentWith([createApp(1)]);
+  const change = rawChange(before.save(), (doc) => {
+    (doc.apps![app(1)] as Record<string, unknown>).restartCount = odd;
+  });
+  const { next, quarantined } = before.receive([change]);
+  expect(quarantined).toEqual([]);
+  const count = (document: DesiredDocument) => document.view().apps.get(app(1))?.restartCount;
+  expect(count(next)).toBe(0);
+  expect(count(writeAll(next, [{ change: 'restartApp', app: app(1) }]))).toBe(1);
+});
