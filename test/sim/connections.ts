@@ -2,8 +2,8 @@
 // Working for a connection takes time on both sides, so none is given up for an answer that is late.
 
 import {
+  DIAL_ACCEPT_TIMEOUT_MS,
   DIAL_HEAD_START_MS,
-  DIAL_TIMEOUT_MS,
   PROBE_OWN_DELAY_MS,
   QUIET_LOOK_INTERVAL_MS,
   REDIAL_DELAY_MAX_MS,
@@ -13,6 +13,8 @@ import type { DialResult } from './network.ts';
 import type { SimNode } from './node.ts';
 import type { Prng } from './prng.ts';
 
+/** A host that does not accept is given up after DIAL_ACCEPT_TIMEOUT_MS, once for each of a few addresses. */
+const DIAL_TIMEOUT_MS = 3 * DIAL_ACCEPT_TIMEOUT_MS;
 /** A frame of the multiplexer without a body. */
 const PROBE_BYTES = 12;
 const WATCH_INTERVAL_MS = 5 * QUIET_LOOK_INTERVAL_MS;
