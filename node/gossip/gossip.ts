@@ -18,7 +18,7 @@ import { createHost, type Host, silent } from './host.ts';
 import * as limits from './limits.ts';
 import { checkMembership, checkReports, encodeReports } from './messages.ts';
 import { echo, takeHeard } from './muxer.ts';
-import { Prober, verdictOf } from './probe.ts';
+import { isOutOfReach, Prober } from './probe.ts';
 import { Quiet } from './quiet.ts';
 import { createRejections, type Rejections } from './rejections.ts';
 import { RpcClient } from './rpc-client.ts';
@@ -179,7 +179,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
           this.#admittedCount < limits.FULL_MESH_NODES_MAX ? limits.QUIET_LOOKS_MAX : limits.QUIET_LOOKS_MAX_LARGE,
         ask: echo,
         renew: (node) => this.#dialer.renew(node),
-        isRefusal: (error) => verdictOf((error as Error).cause) === 'refused',
+        isOutOfReach: (error) => isOutOfReach((error as Error).cause),
         refresh: (node) => this.#connections.refresh(node),
       },
       log,

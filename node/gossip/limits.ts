@@ -81,7 +81,7 @@ export const QUIET_LOOKS_MAX = 4;
 /** The same in a cluster too large for a connection to everyone, where heartbeats come from others. */
 export const QUIET_LOOKS_MAX_LARGE = 30;
 /** How long it may take to answer before a second connection is tried beside this one. So many are asked at the same time. */
-export const QUIET_ANSWER_TIMEOUT_MS = 5_000;
+export const QUIET_ANSWER_TIMEOUT_MS = 3_000;
 export const QUIET_ASKED_PARALLEL_MAX = 4;
 /** A connection that lived less than this counts as a failed dial; two younger than this are taken for simultaneous dials. */
 export const CONNECTION_SETTLED_MS = 5_000;

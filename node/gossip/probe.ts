@@ -91,7 +91,7 @@ function isTimeout(error: unknown, signal: AbortSignal): boolean {
 }
 
 /** `refused` only when every address answered that nothing listens there; an unreachable host is silence. */
-export function verdictOf(cause: unknown): ProbeResult {
+function verdictOf(cause: unknown): ProbeResult {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : cause === undefined ? [] : [cause];
   const codes = errors.map((error) => (error as NodeJS.ErrnoException).code ?? (error as Error).name);
   if (codes.length > 0 && codes.every((code) => code === 'ECONNREFUSED')) return 'refused';
@@ -100,3 +100,15 @@ export function verdictOf(cause: unknown): ProbeResult {
     ? 'timeout'
     : 'error';
 }
+
+/**
+ * Whether the failure of a dial says of every address that no connection was accepted there. Kernels accept, however busy the
+ * process is; a key exchange that takes too long says nothing of the kind.
+ */
+export function isOutOfReach(cause: unknown): boolean {
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : cause === undefined ? [] : [cause];
+  return errors.length > 0 && errors.every((error) => NOT_ACCEPTED.test((error as Error).message));
+}
+
+/** As libp2p's TCP transport words every failure before the connection is accepted. */
+const NOT_ACCEPTED = /^connection error /;

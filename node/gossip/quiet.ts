@@ -28,8 +28,8 @@ export type QuietLinks = {
   ask(connection: Connection, signal: AbortSignal): Promise<void>;
   /** Opens a second connection, which takes the first one's place; fails when there is none to be had. */
   renew(node: NodeId): Promise<void>;
-  /** Whether that failure means that nothing listens there any more. */
-  isRefusal(error: unknown): boolean;
+  /** Whether that failure means that its host does not even accept a connection, which no host is too busy for. */
+  isOutOfReach(error: unknown): boolean;
   /** Has the other side say again which protocols it speaks, so that streams of gossip which are missing are opened. */
   refresh(node: NodeId): void;
 };
@@ -132,8 +132,8 @@ export class Quiet {
       await this.#links.renew(node);
       this.#log.warn('gossip.connection_replaced', { node, reason });
     } catch (error) {
-      if (this.#links.isRefusal(error))
-        look.connection.abort(new GossipError('closed', 'its host refuses connections'));
+      if (this.#links.isOutOfReach(error))
+        look.connection.abort(new GossipError('closed', 'nothing comes over it, and its host accepts no other'));
       else this.#log.debug('gossip.connection_not_replaced', { node, reason: reasonOf(error) });
     }
   }

@@ -29,7 +29,7 @@ function neighbour(answers: { ask: 'answers' | 'silent'; renew: 'works' | 'refus
         done.push('dialled');
         if (answers.renew !== 'works') throw answers.renew === 'refused' ? refusal : new Error('no answer');
       },
-      isRefusal: (error) => error === refusal,
+      isOutOfReach: (error) => error === refusal,
       refresh: () => done.push('refreshed'),
     },
     collectingLog(),
@@ -73,7 +73,7 @@ describe('a connection over which nothing comes', () => {
     expect(done).toEqual(['asked', 'dialled', 'asked', 'dialled', 'asked', 'dialled']);
   });
 
-  test('is closed when its host says that nobody listens any more', async () => {
+  test('is closed when its host accepts no other any more', async () => {
     const { done, look } = neighbour({ ask: 'silent', renew: 'refused' });
     await look(LOOKS_MAX);
     expect(done).toEqual(['asked', 'dialled', 'closed']);
