@@ -14,10 +14,10 @@ export const isMap = (value: unknown): value is Record<string, unknown> =>
   !Array.isArray(value) &&
   !isCounter(value);
 
-/** A field of a map; undefined when it is not there, or when this is no map. */
+/** A field of a map, which may be one that is being changed; undefined when it is not there, or when this is no map. */
 export function field(map: unknown, key: string): unknown {
-  if (typeof map !== 'object' || map === null || !Object.hasOwn(map, key)) return undefined;
-  return (map as Record<string, unknown>)[key];
+  // A list within a change throws when it is asked for a field.
+  return isMap(map) && Object.hasOwn(map, key) ? map[key] : undefined;
 }
 
 /** Entries of a map in the order of their keys (code units), so that no view depends on the order of arrival. */

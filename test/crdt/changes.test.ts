@@ -646,3 +646,23 @@ it.each<[string, unknown]>([
   expect(count(next)).toBe(0);
   expect(count(writeAll(next, [{ change: 'restartApp', app: app(1) }]))).toBe(1);
 });
+
+it.each(
+  ['env', 'scale', 'health', 'memoryBytes', 'strategy', 'partition'].flatMap((field) =>
+    [[1], [], { a: [1] }, null, 'x'].map((odd): [string, unknown] => [field, odd]),
+  ),
+)('an app is scaled, set and checked although another node wrote to its %s: %j', (field, odd) => {
+  const before = documentWith([createApp(1)]);
+  const change = rawChange(before.save(), (doc) => {
+    (doc.apps![app(1)] as Record<string, unknown>)[field] = odd;
+  });
+  const { next, quarantined } = before.receive([change]);
+  expect(quarantined).toEqual([]);
+  const health = { kind: 'http' as const, path: '/up', timeoutMs: 5_000 };
+  const after = writeAll(next, [
+    scale({ web: 3 }),
+    setEnv({ A: '1' }),
+    { change: 'configureApp', app: app(1), settings: { health } },
+  ]);
+  expect(after.view().apps.get(app(1))).toMatchObject({ scale: { web: 3 }, env: { A: '1' }, health });
+});
