@@ -180,7 +180,9 @@ describe('where the machine cannot make disks', () => {
     const spec = ofImage(await build(node));
     const at = await run(node, spec);
     void shell(at, 'for i in 1 2; do head -c 9000000 /dev/zero >/own/$i; done').catch(() => {});
-    expect(await node.opened.exitReason(spec.id)).toMatch(/^disk limit of 16 MiB exceeded/);
+    // Looks take a small share of the time at most, so they are seldom where each is slow.
+    const reason = await node.opened.exitReason(spec.id, { timeout: 60_000 });
+    expect(reason).toMatch(/^disk limit of 16 MiB exceeded/);
     await stop(node);
     for (const id of new Set(built)) {
       await node.harness.engine.docker

@@ -29,10 +29,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.end_headers(); self.wfile.write((out.stdout + out.stderr).encode())
 http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), Handler).serve_forever()
 `;
+/** Another one in every run: an engine keeps the layers of an earlier one, and does not run again what made them. */
+const MADE = `made in a build ${randomUUID()}`;
 const DOCKERFILE = `
 FROM ${STACK}
 ENV GREETING=hello
-RUN echo made in a build && mkdir -m 1777 /own
+RUN echo ${MADE} && mkdir -m 1777 /own
 WORKDIR /srv
 COPY server.py .
 EXPOSE 9000
@@ -173,7 +175,7 @@ describe('an image', () => {
 
 describe('a Dockerfile', () => {
   it('is built, and what the builder says is passed on', () => {
-    expect(shopLines).toContain('made in a build');
+    expect(shopLines).toContain(MADE);
     expect(shop).toMatchObject({
       buildpack: 'image',
       processes: { web: 'python3 server.py' },
@@ -278,7 +280,7 @@ describe('a Dockerfile', () => {
     const lines: string[] = [];
     try {
       await mkdir(join(folder, dirname(long)), { recursive: true });
-      // Anew in every run: an engine keeps the layers of an earlier one, and does not run again what made them.
+      // Anew in every run, as above.
       await writeFile(join(folder, long), `far down ${randomUUID()}\n`);
       await symlink(long, join(folder, 'link'));
       await writeFile(join(folder, 'run.sh'), '#!/bin/sh\necho it runs\n', { mode: 0o755 });

@@ -315,13 +315,16 @@ describe("a node's networks", () => {
   it('start in little time', async () => {
     const machine = new Machine();
     await machine.start();
-    const tookMs: number[] = [];
+    const [own, least]: [number[], number[]] = [[], []];
     for (let round = 0; round < 10; round++) {
-      const { ms } = await machine.ask<{ ms: number }>({ time: true });
-      tookMs.push(ms);
+      own.push((await machine.ask<{ ms: number }>({ time: true })).ms);
+      const startMs = performance.now();
+      execFileSync('unshare', ['--net', 'ip', 'link', 'set', 'lo', 'up']);
+      least.push(performance.now() - startMs);
     }
     await machine.dispose();
-    // Also without a spare: a start may cost 60 ms.
-    expect(tookMs.sort((a, b) => a - b)[5]).toBeLessThan(60);
+    const median = (ms: number[]): number => ms.sort((a, b) => a - b)[5]!;
+    // Also without a spare, and on any machine: beside what the emptiest network of all costs there.
+    expect(median(own) / median(least)).toBeLessThan(6);
   });
 });

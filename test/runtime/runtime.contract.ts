@@ -77,8 +77,8 @@ export class Opened {
     return this.address(id);
   }
 
-  async exitReason(id: InstanceId): Promise<string> {
-    await vi.waitFor(() => expect(this.of(id).at(-1)?.type).toBe('instanceExited'), WAIT);
+  async exitReason(id: InstanceId, wait: { timeout: number } = WAIT): Promise<string> {
+    await vi.waitFor(() => expect(this.of(id).at(-1)?.type).toBe('instanceExited'), { ...WAIT, ...wait });
     return (this.of(id).at(-1) as { reason: string }).reason;
   }
 
