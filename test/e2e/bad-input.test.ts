@@ -488,7 +488,7 @@ describe('a full disk', () => {
       'The disk of this node is full, so nothing was changed',
     );
     expect(await small.read(full, '/v1/apps')).toMatchObject([{ name: 'works' }]);
-    expect(await small.read(full, '/v1/apps/works/env')).toEqual({ app: 'works', env: {} });
+    expect(await small.read(full, '/v1/apps/works/env')).toEqual({ app: 'works', env: {}, refused: [] });
   });
 
   it('takes no instance away that runs, and says why none can be started', async () => {

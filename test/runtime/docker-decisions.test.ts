@@ -90,6 +90,16 @@ describe('a container', () => {
     expect(droplet.HostConfig?.Privileged).toBeUndefined();
   });
 
+  // Where the kernel counts by user, a bomb costs least; but images of one user would take each other's processes.
+  it("counts an own user's processes by user, and those of a user that images share by container alone", () => {
+    const processes = (user: string) =>
+      imageContainer({ ...plan, image: image({ User: user }), root: undefined, command: undefined })
+        .HostConfig?.Ulimits?.filter(({ Name }) => Name === 'nproc')
+        .map(({ Hard }) => Hard);
+    expect(droplet.HostConfig?.Ulimits).toContainEqual({ Name: 'nproc', Soft: 512, Hard: 512 });
+    expect([processes(''), processes('1000')]).toEqual([[512], [16_384]]);
+  });
+
   it('is told its environment as far as it can be said', () => {
     expect(droplet.Env).toEqual(['A=b']);
   });

@@ -95,7 +95,8 @@ export function get({ port, host = '127.0.0.1' }: Address, path: string): Promis
       response.on('data', (chunk: Buffer) => {
         body += chunk.toString();
       });
-      response.on('end', () => resolve(body));
+      const { statusCode } = response;
+      response.on('end', () => (statusCode === 200 ? resolve(body) : reject(new Error(`${statusCode}: ${body}`))));
       response.on('error', reject);
     });
     call.on('error', reject);

@@ -14,8 +14,8 @@ import { INSTANCE_LABEL, NODE_LABEL, RECORD_LABEL } from './labels.ts';
 /** The engine keeps so much of a container's output, in two files, for a daemon that is away or slow. */
 const LOG_FILE_MAX = '4m';
 const LOG_FILES = '2';
-/** Of one user on this machine; each container has a limit of its own besides. */
-const USER_PROCESSES_MAX = 16_384;
+/** Of a user that images may share on this machine; each container has a limit of its own besides. */
+const SHARED_USER_PROCESSES_MAX = 16_384;
 /** /tmp and /dev/shm live in memory, so each may take this share of the limit. */
 const TMP_SHARE = 0.5;
 
@@ -56,11 +56,11 @@ export type ImagePlan = Plan & {
 
 /** A droplet on its stack image, which it cannot change. */
 export function dropletContainer(plan: DropletPlan): ContainerCreateOptions {
-  const common = commonOptions(plan);
+  const common = commonOptions(plan, userOf(plan.record));
   return {
     ...common,
     Image: plan.image,
-    User: `${plan.record.uid}:${plan.record.uid}`,
+    User: userOf(plan.record),
     WorkingDir: `${SANDBOX_HOME}/app`,
     Entrypoint: [],
     Cmd: startCommand(plan.command),
@@ -83,13 +83,14 @@ export function dropletContainer(plan: DropletPlan): ContainerCreateOptions {
  * keeps those outside of every limit.
  */
 export function imageContainer(plan: ImagePlan): ContainerCreateOptions {
-  const common = commonOptions(plan);
+  const user = ownUser(plan.image) ?? userOf(plan.record);
+  const common = commonOptions(plan, user);
   const scratch = Object.fromEntries(volumes(plan.image).map((path) => [path, tmpfs(plan.record.memoryBytes)]));
   const inMemory = { ...scratch, ...common.HostConfig.Tmpfs };
   return {
     ...common,
     Image: plan.image.Id,
-    User: ownUser(plan.image) ?? `${plan.record.uid}:${plan.record.uid}`,
+    User: user,
     ...(plan.command === undefined ? {} : { Entrypoint: [IMAGE_SHELL, '-c'], Cmd: [plan.command] }),
     Healthcheck: { Test: ['NONE'] },
     HostConfig: {
@@ -109,13 +110,19 @@ function rootMounts({ path, folders }: NonNullable<ImagePlan['root']>, taken: re
     .map((name) => ({ Type: 'bind', Source: `${path}/${name}`, Target: `/${name}` }));
 }
 
+const userOf = ({ uid }: InstanceRecord): string => `${uid}:${uid}`;
+
 function commonOptions(
   plan: Plan,
+  user: string,
 ): ContainerCreateOptions & { HostConfig: NonNullable<ContainerCreateOptions['HostConfig']> } {
   const { record } = plan;
   const tmpBytesMax = Math.floor(record.memoryBytes * TMP_SHARE);
   const tmp = tmpfs(record.memoryBytes);
   const fileBytes = fileBytesMax(record.diskBytes, plan.ownDisk);
+  // Counts all of a user. A fork beyond it costs nothing; beyond the container's own limit, nearly as much as one that succeeds:
+  // a bomb would keep every processor busy with them. What an engine asks for by default may be more than it may itself.
+  const userProcesses = user === userOf(record) ? INSTANCE_PIDS_MAX : SHARED_USER_PROCESSES_MAX;
   return {
     name: containerName(record),
     Hostname: sandboxHostname(record.app.name),
@@ -141,8 +148,7 @@ function commonOptions(
       PidsLimit: INSTANCE_PIDS_MAX,
       Ulimits: [
         { Name: 'core', Soft: 0, Hard: 0 },
-        // What an engine asks for by default may be more than it may itself. Counts all of a user, which images may share.
-        { Name: 'nproc', Soft: USER_PROCESSES_MAX, Hard: USER_PROCESSES_MAX },
+        { Name: 'nproc', Soft: userProcesses, Hard: userProcesses },
         { Name: 'nofile', Soft: INSTANCE_FILES_MAX, Hard: INSTANCE_FILES_MAX },
         { Name: 'fsize', Soft: fileBytes, Hard: fileBytes },
       ],
