@@ -70,8 +70,8 @@ export type ServiceParts = {
   reader: ClusterReader;
   replicator: Replicator;
   sources: PushSources;
-  /** Told of every failure: it looks at once when it was for want of a resource. */
-  resources: { failed(error: unknown): boolean };
+  /** Told of every failure: it looks at once when it was for want of a resource. `look` resolves when what it saw is observed. */
+  resources: { failed(error: unknown): boolean; look(): Promise<void> };
   stager: Stager;
   sessions: Pick<Sessions, 'open'>;
   usage: Pick<UsageReader, 'usage'>;
@@ -129,7 +129,7 @@ export class Service implements NodeService {
 
   /** Fails with NoRoomError, at once, when this node is full: half a staging would take what is left. */
   stage: NodeService['stage'] = async (request) => {
-    this.#expectRoom('stages nothing');
+    await this.#expectRoom('stages nothing');
     return this.#watched(this.#parts.stager.stage(request));
   };
 
@@ -249,15 +249,19 @@ export class Service implements NodeService {
     return this.observed().members.filter((one) => one.id !== this.self.id && one.status === 'alive');
   }
 
-  /** What this node has run out of, of what storing or staging needs. */
-  #exhausted(): Pressure[] {
-    const own = this.observed().members.find(({ id }) => id === this.self.id)?.report;
-    return fullOf(own ?? {}).filter(({ resource }) => resource !== 'starts');
+  /** What this node has run out of, of what storing or staging needs. Nothing is refused for what was so a while ago. */
+  async #exhausted(): Promise<Pressure[]> {
+    const known = (): Pressure[] => {
+      const own = this.observed().members.find(({ id }) => id === this.self.id)?.report;
+      return fullOf(own ?? {}).filter(({ resource }) => resource !== 'starts');
+    };
+    if (known().length > 0) await this.#parts.resources.look();
+    return known();
   }
 
   /** Fails with NoRoomError when this node is full, naming what is, and who has room. */
-  #expectRoom(refuses: string): void {
-    const [first] = this.#exhausted();
+  async #expectRoom(refuses: string): Promise<void> {
+    const [first] = await this.#exhausted();
     if (first === undefined) return;
     const roomy = this.observed()
       .members.filter(({ id, status, report }) => {
@@ -286,7 +290,7 @@ export class Service implements NodeService {
   #guarded(sources: PushSources): PushSources {
     return {
       missing: async (...question) => {
-        this.#expectRoom('takes no push');
+        await this.#expectRoom('takes no push');
         return this.#watched(sources.missing(...question));
       },
       take: (...chunks) => this.#watched(sources.take(...chunks)),
@@ -306,7 +310,7 @@ export class Service implements NodeService {
     if (typeof sizeBytes !== 'number' || !(sizeBytes >= 0)) throw new Error('sizeBytes should be a number');
     const { blobs, exchange } = this.#parts;
     if (!blobs.has(digest as Digest)) {
-      const full = this.#exhausted().find((one) => !hasDiskRoom({ pressure: [one] }));
+      const full = (await this.#exhausted()).find((one) => !hasDiskRoom({ pressure: [one] }));
       if (full !== undefined) throw new NoRoomError(pressureText(full));
       const room = this.#parts.budget.room();
       await this.#watched(exchange.fetch(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from], room, signal }));

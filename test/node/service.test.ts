@@ -22,7 +22,12 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function serviceOf(others: string[], holds: (node: NodeId) => Promise<unknown>, full: readonly string[] = []) {
+function serviceOf(
+  others: string[],
+  holds: (node: NodeId) => Promise<unknown>,
+  full: readonly string[] = [],
+  look: () => void = () => {},
+) {
   const alive = new Set(others.map(asNodeId));
   const asked: NodeId[] = [];
   const member = (id: NodeId): MemberView => ({
@@ -46,7 +51,7 @@ function serviceOf(others: string[], holds: (node: NodeId) => Promise<unknown>, 
     blobs: { sizeBytes: () => 1 },
     gossip,
     log,
-    resources: { failed: () => true },
+    resources: { failed: () => true, look: async () => look() },
     sources: { missing: async () => [7] },
     stager: { stage: async () => 'staged' },
     view: () => desired([self, ...alive], []),
@@ -149,5 +154,11 @@ describe('a push to a node with a full disk', () => {
     const { service } = serviceOf(['a'], held);
     expect(await service.sources.missing('app', new Uint8Array())).toEqual([7]);
     expect(await service.stage({} as StageRequest)).toBe('staged');
+  });
+
+  it('is taken at once when somebody has made room since the last look', async () => {
+    const full = ['self'];
+    const { service } = serviceOf(['a'], held, full, () => full.pop());
+    expect(await service.sources.missing('app', new Uint8Array())).toEqual([7]);
   });
 });
