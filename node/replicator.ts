@@ -33,6 +33,9 @@ export class NotReplicatedError extends Error {
 }
 
 const HOLD_TIMEOUT_MS = 2_000;
+/** So many are asked at once, and others when those have not answered for a moment: one is enough, and the change spreads anyway. */
+const HOLD_WAVE = 4;
+const HOLD_WAVE_GAP_MS = 150;
 /** So long nobody may give a sign of life. */
 const SILENCE_MAX_MS = 6_000;
 /** However alive they are: less than clients wait, so that they hear what became of it. */
@@ -114,7 +117,7 @@ export class Replicator {
         throw new NotReplicatedError(others.length, askedAtMs - startedAtMs);
       }
       const leftMs = Math.min(SILENCE_MAX_MS - (askedAtMs - heardAtMs), HOLD_TIMEOUT_MS);
-      const { first, allFull, silent } = await this.#firstToHold(others, payload, leftMs);
+      const { first, allFull, silent } = await this.#firstToHold(beginningAfter(self, others), payload, leftMs);
       // Or nothing could be deleted, drained or moved that would make room.
       if (allFull) return { heldBy: [self] };
       if (first !== undefined) return { heldBy: [self, first] };
@@ -122,7 +125,7 @@ export class Replicator {
       heardAtMs += Math.max(0, this.#nowMs() - askedAtMs - leftMs);
       // One that is there, and only slow to write on its disk, is waited for.
       if (await this.#isAnyThere(silent)) heardAtMs = this.#nowMs();
-      await new Promise((resolve) => setTimeout(resolve, HOLD_RETRY_MS));
+      await pause(HOLD_RETRY_MS);
     }
   }
 
@@ -136,16 +139,24 @@ export class Replicator {
     timeoutMs: number,
   ): Promise<{ first?: NodeId; allFull: boolean; silent: NodeId[] }> {
     const silent: NodeId[] = [];
-    const asked = nodes.map(async (node) => {
+    const endsAtMs = this.#nowMs() + timeoutMs;
+    const ask = async (node: NodeId): Promise<NodeId> => {
       try {
-        const reply = await this.#gossip.request(node, 'desired.hold', payload, { timeoutMs });
+        const leftMs = Math.max(1, endsAtMs - this.#nowMs());
+        const reply = await this.#gossip.request(node, 'desired.hold', payload, { timeoutMs: leftMs });
         if ((reply as { held?: unknown } | undefined)?.held === true) return node;
       } catch (error) {
         if ((error as { code?: unknown }).code === 'timeout') silent.push(node);
         throw error;
       }
       throw new Error(`${node} could not hold the change`);
-    });
+    };
+    const asked: Promise<NodeId>[] = [];
+    for (let from = 0; from < nodes.length; from += HOLD_WAVE) {
+      asked.push(...nodes.slice(from, from + HOLD_WAVE).map(ask));
+      const first = await Promise.race([Promise.any(asked).catch(() => undefined), pause(HOLD_WAVE_GAP_MS)]);
+      if (first !== undefined) return { first, allFull: false, silent };
+    }
     try {
       return { first: await Promise.any(asked), allFull: false, silent };
     } catch (error) {
@@ -195,6 +206,15 @@ export class Replicator {
     }
   }
 }
+
+/** In the order of ids, from this node's own on: not everyone asks the same few first. */
+function beginningAfter(self: NodeId, others: NodeId[]): NodeId[] {
+  const sorted = [...others].sort((a, b) => (a < b ? -1 : 1));
+  const start = sorted.findIndex((node) => node > self);
+  return start < 0 ? sorted : [...sorted.slice(start), ...sorted.slice(0, start)];
+}
+
+const pause = (ms: number): Promise<undefined> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** The disk of this node is full: the change is not held here. It comes by itself once there is room. */
 class FullDiskError extends Error {

@@ -29,12 +29,14 @@ export class RpcClient {
     payload: unknown,
     options: { timeoutMs: number; signal?: AbortSignal },
   ): Promise<unknown> {
-    const deadline = AbortSignal.timeout(options.timeoutMs);
+    // What is left of a longer time is rarely a whole number, and signals take no other.
+    const timeoutMs = Math.max(1, Math.ceil(options.timeoutMs));
+    const deadline = AbortSignal.timeout(timeoutMs);
     const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]);
     let stream: Stream | undefined;
     try {
-      stream = await this.#open(node, { method, payload, stream: false, withinMs: options.timeoutMs }, signal);
-      const frame = await new StreamReader(stream).frame(RPC_REPLY_BYTES_MAX, { signal, timeoutMs: options.timeoutMs });
+      stream = await this.#open(node, { method, payload, stream: false, withinMs: timeoutMs }, signal);
+      const frame = await new StreamReader(stream).frame(RPC_REPLY_BYTES_MAX, { signal, timeoutMs });
       if (frame === undefined) throw new GossipError('closed', 'the stream ended without an answer');
       const reply = decodeReply(frame);
       if (reply.kind === 'error') throw failureOf(reply);

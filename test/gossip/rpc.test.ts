@@ -69,6 +69,11 @@ describe('request', () => {
     expect(await ask('echo')).toEqual({ payload: null, from: asker.id });
   });
 
+  test('may be given what is left of a longer time, which is no whole number', async () => {
+    server.gossip.handle('echo', async (payload) => payload);
+    expect(await ask('echo', 1, 1_999.9674179999993)).toBe(1);
+  });
+
   test('an answer may be nothing at all', async () => {
     server.gossip.handle('nothing', async () => undefined);
     expect(await ask('nothing')).toBeUndefined();

@@ -91,6 +91,24 @@ describe('an acknowledged write', () => {
     expect(await written).toEqual({ heldBy: [self, c] });
   });
 
+  it('is asked of a few, and of others when those are slow or refuse, however many there are', async () => {
+    const crowd = Array.from({ length: 30 }, (_, index) => asNodeId(`n${String(index).padStart(2, '0')}`));
+    const quick = replicatorOf(async () => ({ held: true }));
+    quick.state.others = crowd;
+    await quick.replicator.write([], author);
+    expect(quick.state.asked).toHaveLength(4);
+    for (const others of [silence, refusal]) {
+      const { replicator, state } = replicatorOf((node) =>
+        node === crowd[17] ? Promise.resolve({ held: true }) : others(),
+      );
+      state.others = crowd;
+      const written = replicator.write([], author);
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(await written).toEqual({ heldBy: [self, crowd[17]] });
+      expect(state.asked).toEqual(crowd.slice(0, 20));
+    }
+  });
+
   it('is asked for again while a member that refused may be alive', async () => {
     let refusals = 3;
     const { replicator } = replicatorOf(() => (refusals-- > 0 ? refusal() : Promise.resolve({ held: true })));
