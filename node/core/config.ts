@@ -59,6 +59,11 @@ export const defaultConfig = {
   /** Upper bound of the lateness score. */
   latenessScoreMax: 8,
   /**
+   * Each false alarm of late adds once to the time that a silence or a suspicion by silence may last; more than so many count as
+   * so many. Lower ends living nodes where all are slow; higher finds silent deaths later there.
+   */
+  falseAlarmsMax: 8,
+  /**
    * After a start nothing is decided until every admitted member was heard, and the desired state is as one of them has it, or
    * this has passed: a stale view starts and stops nothing.
    */

@@ -13,8 +13,9 @@ const LATENESS_PER_ANSWER = 8;
  * How long a probe may take, ms. A loop that was late of late is busy, and others are perhaps on the same machine: then answers
  * take a few of its turns, and who gives up before makes more work for all of them.
  */
-export function probeTimeoutMs({ config, latenessScore, recentLateMs }: CoreState): number {
-  const timeoutMs = config.probeTimeoutMs * (1 + latenessScore) + LATENESS_PER_ANSWER * recentLateMs;
+export function probeTimeoutMs({ config, latenessScore, falseAlarms, recentLateMs }: CoreState): number {
+  const doubt = Math.max(latenessScore, falseAlarms);
+  const timeoutMs = config.probeTimeoutMs * (1 + doubt) + LATENESS_PER_ANSWER * recentLateMs;
   return Math.min(timeoutMs, config.probeTimeoutMs * (1 + config.latenessScoreMax));
 }
 

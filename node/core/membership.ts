@@ -7,6 +7,7 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import { type CoreConfig, silenceMs } from './config.ts';
+import { forgetFalseAlarm, noteFalseAlarm } from './doubt.ts';
 import { rendezvousWeight } from './hash.ts';
 import { forgetLateness } from './lateness.ts';
 import { askForReport, onClaim, tellIfBehind } from './lives.ts';
@@ -25,7 +26,7 @@ import type { Effect, MemberStatus, MembershipMessage, Report } from './types.ts
 
 /**
  * How long a suspicion lasts from its beginning, ms. A node that was late doubts what it saw itself: with its own evidence it
- * waits longer. What others witnessed without it needs no such doubt.
+ * waits longer. What others witnessed without it needs no such doubt, unless there were false alarms of late.
  */
 export function suspicionTimeoutMs(
   config: CoreConfig,
@@ -36,14 +37,16 @@ export function suspicionTimeoutMs(
     witnessesPossible: number;
     refused: boolean;
     latenessScore: number;
+    falseAlarms: number;
   },
 ): number {
-  const { witnesses, others, witnessesPossible, refused, latenessScore } = options;
+  const { witnesses, others, witnessesPossible, refused, latenessScore, falseAlarms } = options;
   const timeoutMs = undoubtedTimeoutMs(config, { witnesses, witnessesPossible, refused });
-  if (refused || latenessScore === 0) return timeoutMs;
-  const doubtedMs = timeoutMs * (1 + latenessScore);
-  if (others === 0) return doubtedMs;
-  return Math.min(doubtedMs, undoubtedTimeoutMs(config, { witnesses: others, witnessesPossible, refused }));
+  if (refused) return timeoutMs;
+  const ownMs = timeoutMs * (1 + Math.max(latenessScore, falseAlarms));
+  if (others === 0) return ownMs;
+  const othersMs = undoubtedTimeoutMs(config, { witnesses: others, witnessesPossible, refused }) * (1 + falseAlarms);
+  return Math.min(ownMs, othersMs);
 }
 
 /**
@@ -103,9 +106,9 @@ export function onConnected(state: CoreState, node: NodeId, nowMs: number, effec
   hear(state, member, nowMs);
   // Its process took part in an encrypted handshake just now: it lives, whatever was believed.
   if (member.report !== undefined && member.status !== 'left') setStatus(state, member, 'alive', nowMs, effects);
-  // Gossip reaches a new neighbour only once both have exchanged subscriptions; asking is at once.
+  // Gossip reaches a new neighbour only once both have exchanged subscriptions; asking is at once. This node's own report is asked
+  // for likewise: to tell it to everyone would be as many messages as there are nodes, for each node and each that joins.
   askForReport(member, nowMs, effects);
-  state.reportDirty = true;
 }
 
 export function onDisconnected(state: CoreState, node: NodeId, nowMs: number, effects: Effect[]): void {
@@ -243,6 +246,7 @@ export function onMembershipTick(state: CoreState, nowMs: number, effects: Effec
   if (nowMs >= state.looksAtMs) lookWhereTooFewDid(state, nowMs, effects);
   if (nowMs >= state.nextProbeAtMs) {
     state.nextProbeAtMs = nowMs + state.pace * state.config.probeIntervalMs;
+    forgetFalseAlarm(state);
     const next = nextToProbe(state);
     if (next !== undefined) probe(state, next, effects);
     // A turn in time, and everyone was heard in time: as good as an answered probe.
@@ -359,6 +363,7 @@ function suspicionEndsAtMs(state: CoreState, suspicion: Suspicion): number {
       witnessesPossible: 1 + state.aliveCount,
       refused: suspicion.refused,
       latenessScore: state.latenessScore,
+      falseAlarms: state.falseAlarms,
     })
   );
 }
@@ -376,6 +381,7 @@ function declareDead(state: CoreState, member: Member, nowMs: number, effects: E
 }
 
 function setStatus(state: CoreState, member: Member, status: MemberStatus, nowMs: number, effects: Effect[]): void {
+  if (member.status === 'suspect') noteFalseAlarm(state, member, status);
   if (status !== 'suspect') member.suspicion = undefined;
   if (member.status === status) return;
   if (member.status === 'suspect') state.suspects.delete(member.node);

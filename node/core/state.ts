@@ -141,6 +141,8 @@ export type CoreState = {
   /** Every admitted member was heard once, or settleMs has passed. */
   settled: boolean;
   latenessScore: number;
+  /** Members that were missed of late, and were only slow; one fewer every probeIntervalMs (doubt.ts). */
+  falseAlarms: number;
   /** By how much its loop was late of late, up to latenessMs; falls with every probe that is answered (lateness.ts). */
   recentLateMs: number;
   /** When this node's loop went on after it was blocked for majorityStaleMs or more; undefined once it has heard a majority since. */
@@ -231,6 +233,7 @@ export function initialState(options: {
     adopted: false,
     settled: false,
     latenessScore: 0,
+    falseAlarms: 0,
     recentLateMs: 0,
     staleSinceMs: undefined,
     pace: 1 - PACE_SPREAD * (rendezvousWeight('pace', options.self.node) / RENDEZVOUS_WEIGHTS),

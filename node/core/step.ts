@@ -225,7 +225,7 @@ function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   const newsAtMs = state.reportedAtMs + reportGapMs(state.config, state.members.size);
   const dueAtMs = state.reportDirty ? newsAtMs : Math.min(heartbeatAtMs, Math.max(newsAtMs, state.minorNewsAtMs));
   if (nowMs < dueAtMs) return dueAtMs;
-  const relay = state.reportDirty || nowMs >= state.minorNewsAtMs || !reachesAll(state);
+  const relay = !reachesAll(state);
   state.sequence++;
   state.reportedAtMs = nowMs;
   state.reportDirty = false;

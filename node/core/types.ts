@@ -179,8 +179,8 @@ export type Effect =
   /** Answered by probeSucceeded or probeFailed within timeoutMs. */
   | { type: 'probe'; node: NodeId; timeoutMs: number }
   /**
-   * `relay`: others pass it on, so that it also reaches those without a connection to this node. A heartbeat that says nothing new
-   * needs no relay while every living member has one.
+   * `relay`: others pass it on, so that it also reaches those without a connection to this node. While every living member has
+   * one it goes straight to each: passed on, it would come to each several times, and be signed and checked each time.
    */
   | { type: 'publishReport'; report: Report; relay: boolean }
   /** Ask the node for its report, and tell it what is believed of it here. Answered by reportReceived. */

@@ -24,8 +24,8 @@ const reportOf = (node: NodeId, sequence: number): Report => ({
 });
 
 /** Node a, which has just heard of all others. Nothing happens but what it is told. */
-function core() {
-  const state = initialState({ self: selfInfo(A), incarnation: 1, nowMs: 0, config: { probeIntervalMs: 3_600_000 } });
+function core(config = { probeIntervalMs: 3_600_000 }) {
+  const state = initialState({ self: selfInfo(A), incarnation: 1, nowMs: 0, config });
   const tell = (event: Event, nowMs: number): Effect[] => step(state, event, nowMs).effects;
   tell({ type: 'desiredChanged', view: desired([A, ...OTHERS], []), heads: ['h'] }, 0);
   for (const node of OTHERS) tell({ type: 'reportReceived', report: reportOf(node, 1) }, 0);
@@ -128,5 +128,70 @@ describe('a node that was late', () => {
       for (const node of OTHERS) tell({ type: 'probeSucceeded', node }, nowMs);
     }
     expect(timeoutsOf(tick(nowMs))[0]).toBe(defaultConfig.probeTimeoutMs);
+  });
+});
+
+describe('after a false alarm', () => {
+  const suspectB = (from: NodeId, incarnation: number) =>
+    ({
+      type: 'membershipReceived',
+      message: { kind: 'suspect', node: B, incarnation, from, evidence: 'silence' },
+    }) as const;
+  const refuted = (incarnation: number) =>
+    ({ type: 'membershipReceived', message: { kind: 'alive', node: B, incarnation, from: B } }) as const;
+  const { suspicionMinMs, probeTimeoutMs } = defaultConfig;
+  const timeoutsOf = (effects: readonly Effect[]): number[] =>
+    effects.flatMap((effect) => (effect.type === 'probe' ? [effect.timeoutMs] : []));
+
+  /** So many times, at once. */
+  function alarmed(times: number, options?: { probeIntervalMs: number }) {
+    const made = core(options);
+    for (let incarnation = 1; incarnation <= times; incarnation++) {
+      made.tell(suspectB(C, incarnation), 0);
+      made.tell(refuted(incarnation + 1), 0);
+    }
+    const dies = (atMs: number): number => {
+      for (const from of [C, D]) made.tell(suspectB(from, times + 1), atMs);
+      made.tell({ type: 'probeFailed', node: B, reason: 'timeout' }, atMs);
+      let nowMs = atMs;
+      while (made.statusOf(B) !== 'dead') made.tick(++nowMs);
+      return nowMs - atMs;
+    };
+    return { ...made, dies };
+  }
+
+  it('waits longer for answers, and before it holds anyone dead, whoever says so', () => {
+    for (const [times, factor] of [
+      [0, 1],
+      [1, 2],
+      [3, 4],
+      [20, 9],
+    ] as const) {
+      expect(timeoutsOf(alarmed(times).tick(SILENCE_MS))[0]).toBe(factor * probeTimeoutMs);
+      expect(alarmed(times).dies(100)).toBe(factor * suspicionMinMs);
+    }
+  });
+
+  it('waits as long as ever where nothing listens any more', () => {
+    const { tell, tick, statusOf } = alarmed(5);
+    const message = { kind: 'suspect', node: B, incarnation: 6, from: C, evidence: 'refused' } as const;
+    tell({ type: 'membershipReceived', message }, 0);
+    tell({ type: 'membershipReceived', message: { ...message, from: D } }, 0);
+    tell({ type: 'probeFailed', node: B, reason: 'refused' }, 0);
+    tick(defaultConfig.suspicionRefusedMinMs);
+    expect(statusOf(B)).toBe('dead');
+  });
+
+  it('forgets one in every second', () => {
+    const { tick, dies } = alarmed(3, { probeIntervalMs: 1_000 });
+    for (let nowMs = 0; nowMs <= 3_000; nowMs += 100) tick(nowMs);
+    expect(dies(3_000)).toBe(suspicionMinMs);
+  });
+
+  it('takes the return of one that was held dead for none', () => {
+    const { tell, tick, dies } = alarmed(0);
+    dies(0);
+    tell({ type: 'connected', node: B }, 2_000);
+    expect(timeoutsOf(tick(2_000 + SILENCE_MS))[0]).toBe(probeTimeoutMs);
   });
 });

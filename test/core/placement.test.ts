@@ -389,7 +389,7 @@ describe('arithmetic', () => {
     [4, 3, 4, false, 8, 1_000],
   ])('%i witnesses, %i of them others of %i possible (refused: %s, lateness %i), leave %i ms', (...row) => {
     const [witnesses, others, witnessesPossible, refused, latenessScore, ms] = row;
-    const options = { witnesses, others, witnessesPossible, refused, latenessScore };
+    const options = { witnesses, others, witnessesPossible, refused, latenessScore, falseAlarms: 0 };
     expect(Math.round(suspicionTimeoutMs(defaultConfig, options))).toBe(ms);
   });
 
