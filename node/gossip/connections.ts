@@ -53,6 +53,9 @@ export class Gate {
 
 type Live = { peer: PeerId; connections: Connection[]; answered: boolean; sinceMs: number };
 
+/** Of every version of gossipsub. */
+const GOSSIP_PROTOCOL = '/meshsub/';
+
 export class Connections {
   readonly #self: NodeId;
   readonly #host: Host;
@@ -105,6 +108,18 @@ export class Connections {
   refresh(node: NodeId): void {
     const connection = this.of(node);
     if (connection !== undefined) void this.#host.services.identify.identify(connection).catch(() => undefined);
+  }
+
+  /**
+   * Ends the gossip streams that the other side opened, so that it opens them anew and says again what it subscribes to: gossipsub
+   * forgets that with the end of any stream of the node, also of one over a connection that was replaced.
+   */
+  reopen(node: NodeId): void {
+    for (const stream of this.of(node)?.streams ?? []) {
+      if (stream.direction !== 'inbound' || !stream.protocol.startsWith(GOSSIP_PROTOCOL)) continue;
+      stream.abort(new GossipError('closed', 'no gossip flows over it'));
+    }
+    this.refresh(node);
   }
 
   #opened(connection: Connection): void {

@@ -181,6 +181,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
         renew: (node) => this.#dialer.renew(node),
         isOutOfReach: (error) => isOutOfReach((error as Error).cause),
         refresh: (node) => this.#connections.refresh(node),
+        reopen: (node) => this.#connections.reopen(node),
       },
       log,
     );

@@ -30,8 +30,7 @@ export const GOSSIP_MESH = { aim: 3, min: 2, max: 4 };
 export const GOSSIP_LAZY_NEIGHBOURS = 2;
 /** How long a message id is remembered, so that no loop of the mesh delivers it twice. */
 export const GOSSIP_SEEN_TTL_MS = 60_000;
-/** Looks at a connection without gossip streams (quiet.ts) before they are asked for again, and before it is replaced. */
-export const GOSSIP_MISSING_LOOKS = 5;
+/** Looks at a connection without gossip streams (quiet.ts) before it is replaced. */
 export const GOSSIP_MISSING_LOOKS_MAX = 60;
 /** One line per reason in this time, with the number of messages refused since the last. */
 export const REJECTION_LOG_INTERVAL_MS = 10_000;

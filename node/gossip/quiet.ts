@@ -6,7 +6,6 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../ports.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import {
-  GOSSIP_MISSING_LOOKS,
   GOSSIP_MISSING_LOOKS_MAX,
   QUIET_ANSWER_TIMEOUT_MS,
   QUIET_ASKED_PARALLEL_MAX,
@@ -32,9 +31,14 @@ export type QuietLinks = {
   isOutOfReach(error: unknown): boolean;
   /** Has the other side say again which protocols it speaks, so that streams of gossip which are missing are opened. */
   refresh(node: NodeId): void;
+  /** Has the other side open its streams of gossip anew, and say what it subscribes to. */
+  reopen(node: NodeId): void;
 };
 
 type Look = { connection: Connection; quiet: number; withoutGossip: number };
+
+/** Looks further and further apart: what is missing is mended at once as a rule, and where it cannot be, each look costs a request. */
+const isPowerOfTwo = (looks: number): boolean => (looks & (looks - 1)) === 0;
 
 export class Quiet {
   readonly #links: QuietLinks;
@@ -110,7 +114,8 @@ export class Quiet {
     if (look.withoutGossip >= GOSSIP_MISSING_LOOKS_MAX) {
       look.withoutGossip = 0;
       void this.#renew(node, look, 'no gossip flows over it');
-    } else if (look.withoutGossip % GOSSIP_MISSING_LOOKS === 0) this.#links.refresh(node);
+    } else if (look.withoutGossip === 1) this.#links.refresh(node);
+    else if (isPowerOfTwo(look.withoutGossip)) this.#links.reopen(node);
   }
 
   async #ask(node: NodeId, look: Look, timeoutMs: number): Promise<void> {

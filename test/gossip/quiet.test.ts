@@ -1,7 +1,7 @@
 import type { Connection } from '@libp2p/interface';
 import { describe, expect, test } from 'vitest';
 import type { NodeId } from '../../crdt/ids.ts';
-import { GOSSIP_MISSING_LOOKS, GOSSIP_MISSING_LOOKS_MAX, QUIET_LOOK_INTERVAL_MS } from '../../node/gossip/limits.ts';
+import { GOSSIP_MISSING_LOOKS_MAX, QUIET_LOOK_INTERVAL_MS } from '../../node/gossip/limits.ts';
 import { Quiet } from '../../node/gossip/quiet.ts';
 import { collectingLog } from './twins.ts';
 
@@ -31,6 +31,7 @@ function neighbour(answers: { ask: 'answers' | 'silent'; renew: 'works' | 'refus
       },
       isOutOfReach: (error) => error === refusal,
       refresh: () => done.push('refreshed'),
+      reopen: () => done.push('reopened'),
     },
     collectingLog(),
     () => state.nowMs,
@@ -86,14 +87,14 @@ describe('a connection over which nothing comes', () => {
   });
 });
 
-test('a connection without gossip is refreshed now and then, and followed by a second one after long', async () => {
+test('a connection without gossip is refreshed, opened anew now and then, and followed by a second one after long', async () => {
   const { done, state, look } = neighbour({ ask: 'answers', renew: 'works' });
   Object.assign(state, { heard: true, joined: false });
-  await look(GOSSIP_MISSING_LOOKS - 1);
-  expect(done).toEqual([]);
   await look(1);
   expect(done).toEqual(['refreshed']);
-  await look(GOSSIP_MISSING_LOOKS_MAX - GOSSIP_MISSING_LOOKS);
+  await look(7);
+  expect(done).toEqual(['refreshed', 'reopened', 'reopened', 'reopened']);
+  await look(GOSSIP_MISSING_LOOKS_MAX - 8);
   expect(done.at(-1)).toBe('dialled');
   expect(done.filter((one) => one === 'dialled')).toHaveLength(1);
 });
