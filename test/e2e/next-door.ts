@@ -60,8 +60,9 @@ export class NextDoor {
       'netns',
       'exec',
       NAMESPACE,
+      // For all three programs that are started, on a machine that may be busy.
       'timeout',
-      '1',
+      '3',
       'bash',
       '-c',
       `echo >/dev/tcp/${host}/${port}`,
