@@ -89,7 +89,7 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
         log.warn('runtime.no_call_filter', { reason: (error as Error).message, message: NO_FILTER });
         return;
       }
-      await isolation.networks?.close();
+      await isolation.networks?.giveUp();
       throw error;
     });
   }
@@ -98,7 +98,7 @@ export async function prepareIsolation(options: IsolationOptions): Promise<Isola
 
 /** The last thing a daemon does. What runs keeps its network and its control groups. */
 export async function closeIsolation(isolation: Isolation, options: { keepInstances: boolean }): Promise<void> {
-  if (options.keepInstances) isolation.networks?.detach();
+  if (options.keepInstances) await isolation.networks?.detach();
   else await isolation.networks?.close();
   await isolation.groups?.close();
 }

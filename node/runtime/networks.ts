@@ -63,7 +63,7 @@ export async function prepareNetworks(
     await networks.open();
     return { networks };
   } catch (error) {
-    await networks?.close();
+    await networks?.giveUp();
     return { networks: undefined, reason: (error as Error).message };
   }
 }
@@ -188,17 +188,23 @@ export class Networks {
     await loadRules(rules, network.namespace);
   }
 
-  /** Lets go; what runs keeps its network, for the next daemon. */
-  detach(): void {
+  /** Lets go; what runs keeps its network, for the next daemon. Nothing is made or removed any more when it resolves. */
+  async detach(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#watching);
+    await this.#work.catch(() => {});
   }
 
   /** Removes all of it. Nothing may run in it any more. */
   async close(): Promise<void> {
-    this.detach();
-    await this.#work.catch(() => {});
+    await this.detach();
     await removeNetwork(this.#key);
+  }
+
+  /** This daemon does not start after all: what an earlier one left keeps its networks, which instances may run in. */
+  async giveUp(): Promise<void> {
+    if (this.#unknown.size > 0) await this.detach();
+    else await this.close();
   }
 
   #numberOf(namespace: string): number | undefined {
