@@ -142,8 +142,9 @@ export class Replicator {
     const endsAtMs = this.#nowMs() + timeoutMs;
     const ask = async (node: NodeId): Promise<NodeId> => {
       try {
-        const leftMs = Math.max(1, endsAtMs - this.#nowMs());
-        const reply = await this.#gossip.request(node, 'desired.hold', payload, { timeoutMs: leftMs });
+        const reply = await this.#gossip.request(node, 'desired.hold', payload, {
+          timeoutMs: endsAtMs - this.#nowMs(),
+        });
         if ((reply as { held?: unknown } | undefined)?.held === true) return node;
       } catch (error) {
         if ((error as { code?: unknown }).code === 'timeout') silent.push(node);

@@ -29,6 +29,8 @@ const CROWD: ShapeOptions = {
   faults: ['work'],
   users: ['map'],
 };
+/** As much as it just bears: the pinned seeds hold. */
+const OVERLOADED: ShapeOptions = { ...CROWD, work: 11 };
 
 export const MUTANTS: Mutant[] = [
   {
@@ -380,6 +382,18 @@ export const MUTANTS: Mutant[] = [
       },
     ],
     provoke: CROWD,
+  },
+  {
+    name: 'late-suspects',
+    fault: 'a node that was late itself takes what it missed meanwhile for the silence of others',
+    changes: [{ file: 'lateness.ts', find: 'if (lateMs < latenessMs) return;', replace: 'if (lateMs >= 0) return;' }],
+    provoke: OVERLOADED,
+  },
+  {
+    name: 'impatient',
+    fault: 'a node on a busy machine waits no longer for an answer than on an idle one',
+    changes: [{ file: 'lateness.ts', find: 'LATENESS_PER_ANSWER = 8', replace: 'LATENESS_PER_ANSWER = 0' }],
+    provoke: OVERLOADED,
   },
   {
     name: 'decides-over',
