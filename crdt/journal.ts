@@ -216,7 +216,7 @@ function orCorrupt<T>(paths: Paths, path: string, read: () => T): T {
 export function corrupt(dir: string, path: string, cause: unknown): StoreError {
   return new StoreError(
     'corrupt',
-    `${path} is damaged: ${reasonOf(cause)}. Move desired.snapshot and desired.log out of ${dir}, then join again with an invite from another node (\`peer start --join INVITE\`).`,
+    `${path} is damaged: ${reasonOf(cause)}. Move desired.snapshot and desired.log out of ${dir}, then join again with an invite from another node (on its stdin: \`peer start --join -\`).`,
     { cause },
   );
 }

@@ -60,14 +60,14 @@ export async function openClusterState(
   if (hasStore) {
     throw new DataDirError(
       'damaged',
-      `${dataDir.path} holds a desired state but no cluster.json: join again with an invite from another node (peer start --join INVITE)`,
+      `${dataDir.path} holds a desired state but no cluster.json: join again with an invite from another node (on its stdin: peer start --join -)`,
     );
   }
   // Before its first life a founder may have ended between the two; afterwards it is a member of a cluster that goes on.
   if (known !== undefined && (await dataDir.hasLived())) {
     throw new DataDirError(
       'damaged',
-      `${storeDir} holds no desired state, and this node has been a member of a cluster: join again with an invite from another node (peer start --join INVITE), or found a new cluster with a fresh --data-dir`,
+      `${storeDir} holds no desired state, and this node has been a member of a cluster: join again with an invite from another node (on its stdin: peer start --join -), or found a new cluster with a fresh --data-dir`,
     );
   }
   return create(dataDir, storeDir, options, identity, log);

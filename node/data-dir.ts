@@ -93,7 +93,7 @@ export class DataDir {
     } catch {
       throw new DataDirError(
         'damaged',
-        `${this.file('cluster.json')} is damaged: join again with an invite from another node (peer start --join INVITE)`,
+        `${this.file('cluster.json')} is damaged: join again with an invite from another node (on its stdin: peer start --join -)`,
       );
     }
     if (typeof value.format === 'number' && value.format > FORMAT) {
@@ -106,7 +106,7 @@ export class DataDir {
     if (typeof cluster !== 'string' || typeof psk !== 'string' || typeof operatorToken !== 'string') {
       throw new DataDirError(
         'damaged',
-        `${this.file('cluster.json')} is incomplete: join again with an invite from another node (peer start --join INVITE)`,
+        `${this.file('cluster.json')} is incomplete: join again with an invite from another node (on its stdin: peer start --join -)`,
       );
     }
     return { format: FORMAT, cluster, psk, operatorToken };

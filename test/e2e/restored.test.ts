@@ -91,7 +91,7 @@ describe('a node whose desired state is damaged', { timeout: TIMEOUT_MS }, () =>
     await log.write(Buffer.alloc(20, 0xff), 0, 20, 200);
     await log.close();
     const advice =
-      /Move desired\.snapshot and desired\.log out of (\S+), then join again with an invite from another node \(`peer start --join INVITE`\)/;
+      /Move desired\.snapshot and desired\.log out of (\S+), then join again with an invite from another node \(on its stdin: `peer start --join -`\)/;
     const [, dir] = advice.exec(await startFails(one, advice))!;
     for (const file of ['desired.snapshot', 'desired.log']) await rename(join(dir!, file), join(scratch, file));
     await startFails(one, /has been a member of a cluster: join again with an invite/);
