@@ -56,6 +56,11 @@ export const defaultConfig = {
    * often on a machine that is slow for long; for so long a member that has gone is missed later there.
    */
   latenessExcusedMaxMs: 3_000,
+  /**
+   * What is learnt of how late a member is as a rule, and what it may be silent longer because of that, is at most this much each
+   * (overdue.ts). Lower suspects members more often that are slow for long; higher finds their silent deaths later.
+   */
+  overdueMaxMs: 1_500,
   /** Upper bound of the lateness score. */
   latenessScoreMax: 8,
   /**

@@ -11,6 +11,7 @@ import { forgetFalseAlarm, noteFalseAlarm } from './doubt.ts';
 import { rendezvousWeight } from './hash.ts';
 import { forgetLateness } from './lateness.ts';
 import { askForReport, onClaim, tellIfBehind } from './lives.ts';
+import { extraSilenceMs, learnOverdue } from './overdue.ts';
 import {
   countConnected,
   findSilent,
@@ -83,6 +84,7 @@ export function memberOf(state: CoreState, node: NodeId, nowMs: number): Member 
     probeAgain: false,
     probeExcused: false,
     excusedMs: 0,
+    overdueMs: 0,
     suspicion: undefined,
     looksAtMs: Number.POSITIVE_INFINITY,
     syncAskedAtMs: Number.NEGATIVE_INFINITY,
@@ -133,6 +135,7 @@ export function onProbeSucceeded(state: CoreState, node: NodeId, nowMs: number, 
   member.probing = false;
   if (isOutdated(state, member, effects)) return;
   member.looksAtMs = Number.POSITIVE_INFINITY;
+  learnOverdue(state, member, nowMs);
   hear(state, member, nowMs);
   if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
   forgetLateness(state);
@@ -188,6 +191,8 @@ export function onReport(state: CoreState, report: Report, nowMs: number, effect
   const isNewLife = report.incarnation > member.incarnation;
   member.report = report;
   member.reportAtMs = nowMs;
+  // A node that has started anew was away, not late; one that refutes was late.
+  if (!isNewLife || member.status === 'suspect') learnOverdue(state, member, nowMs);
   hear(state, member, nowMs);
   member.incarnation = Math.max(member.incarnation, report.incarnation);
   if (member.status === 'left' && !isNewLife) return true;
@@ -215,6 +220,7 @@ export function onMembership(state: CoreState, message: MembershipMessage, nowMs
       // Only the node itself can raise its incarnation, and only that refutes.
       if (message.from !== message.node || message.incarnation <= member.incarnation) return;
       member.incarnation = message.incarnation;
+      learnOverdue(state, member, nowMs);
       hear(state, member, nowMs);
       if (member.report !== undefined) setStatus(state, member, 'alive', nowMs, effects);
       return;
@@ -279,7 +285,7 @@ function endSuspicions(state: CoreState, nowMs: number, due: Member[]): void {
   for (const node of state.suspects) {
     const member = state.members.get(node);
     if (member?.suspicion === undefined) continue;
-    const deadAtMs = suspicionEndsAtMs(state, member.suspicion);
+    const deadAtMs = suspicionEndsAtMs(state, member, member.suspicion);
     if (nowMs >= deadAtMs) due.push(member);
     else state.suspicionEndsAtMs = Math.min(state.suspicionEndsAtMs, deadAtMs);
   }
@@ -351,12 +357,15 @@ function suspect(
     member.suspicion.refused = true;
     state.decisionDirty = true;
   }
-  if (options.nowMs >= suspicionEndsAtMs(state, member.suspicion)) declareDead(state, member, options.nowMs, effects);
+  if (options.nowMs >= suspicionEndsAtMs(state, member, member.suspicion))
+    declareDead(state, member, options.nowMs, effects);
 }
 
-function suspicionEndsAtMs(state: CoreState, suspicion: Suspicion): number {
+function suspicionEndsAtMs(state: CoreState, member: Member, suspicion: Suspicion): number {
+  const patienceMs = suspicion.refused ? 0 : extraSilenceMs(state.config, member);
   return (
     suspicion.sinceMs +
+    patienceMs +
     suspicionTimeoutMs(state.config, {
       witnesses: suspicion.witnesses.size,
       others: suspicion.witnesses.size - (suspicion.witnesses.has(state.self.node) ? 1 : 0),

@@ -3,7 +3,7 @@
 
 import { silenceMs } from './config.ts';
 import { RENDEZVOUS_WEIGHTS } from './hash.ts';
-import { probeTimeoutMs } from './lateness.ts';
+import { extraSilenceMs, probeTimeoutOf } from './overdue.ts';
 import { type CoreState, compareText, type Member } from './state.ts';
 import type { Effect } from './types.ts';
 
@@ -13,7 +13,7 @@ export function findSilent(state: CoreState, nowMs: number, due: Member[]): void
   state.silenceAtMs = Number.POSITIVE_INFINITY;
   for (const member of state.members.values()) {
     if (member.status !== 'alive' || member.probing || !isWitness(state, member, state.members.size)) continue;
-    const overdueAtMs = member.heardAtMs + member.excusedMs + boundMs;
+    const overdueAtMs = member.heardAtMs + member.excusedMs + boundMs + extraSilenceMs(state.config, member);
     if (nowMs >= overdueAtMs) due.push(member);
     else state.silenceAtMs = Math.min(state.silenceAtMs, overdueAtMs);
   }
@@ -86,6 +86,6 @@ export function probe(state: CoreState, member: Member, effects: Effect[]): void
   effects.push({
     type: 'probe',
     node: member.node,
-    timeoutMs: probeTimeoutMs(state),
+    timeoutMs: probeTimeoutOf(state, member),
   });
 }

@@ -52,6 +52,8 @@ export type Member = {
   probeExcused: boolean;
   /** By how much this node was late since the member was heard last, as far as that counts, ms (lateness.ts). */
   excusedMs: number;
+  /** How long after its silence had become too long it was heard, at the latest of late, ms; fades while it is in time (overdue.ts). */
+  overdueMs: number;
   suspicion: Suspicion | undefined;
   /** In a large cluster: when this node looks for itself, if it does not have enough witnesses by then. Infinity: it does not mean to. */
   looksAtMs: number;

@@ -131,6 +131,81 @@ describe('a node that was late', () => {
   });
 });
 
+describe('a member that is late as a rule', () => {
+  const timeoutOf = (effects: readonly Effect[], node: NodeId): number | undefined =>
+    effects.flatMap((effect) => (effect.type === 'probe' && effect.node === node ? [effect.timeoutMs] : []))[0];
+  const { overdueMaxMs, probeTimeoutMs, latenessScoreMax, suspicionMinMs, fenceDelayMs, majorityStaleMs } =
+    defaultConfig;
+
+  /** B answers its probe so long after it was missed; the others speak in time. Node a at that time. */
+  function late(byMs: number) {
+    const made = core();
+    made.tick(SILENCE_MS - 1);
+    for (const node of [C, D]) made.tell({ type: 'reportReceived', report: reportOf(node, 2) }, SILENCE_MS - 1);
+    expect(probesIn(made.tick(SILENCE_MS))).toEqual([B]);
+    made.tell({ type: 'probeSucceeded', node: B }, SILENCE_MS + byMs);
+    return { ...made, heardAtMs: SILENCE_MS + byMs };
+  }
+
+  it('is missed that much later, twice over, and given as much longer for its answer; others are not', () => {
+    const { tick, tell, heardAtMs } = late(300);
+    for (const node of [C, D]) tell({ type: 'reportReceived', report: reportOf(node, 3) }, heardAtMs);
+    const overdueAtMs = heardAtMs + SILENCE_MS;
+    expect(probesIn(tick(overdueAtMs))).toEqual([C, D]);
+    expect(probesIn(tick(overdueAtMs + 599))).toEqual([]);
+    expect(timeoutOf(tick(overdueAtMs + 600), B)).toBe(probeTimeoutMs + 600);
+  });
+
+  it('is given longer to refute', () => {
+    const { tell, tick, statusOf, heardAtMs } = late(300);
+    for (const from of [C, D]) {
+      const message = { kind: 'suspect', node: B, incarnation: 1, from, evidence: 'silence' } as const;
+      tell({ type: 'membershipReceived', message }, heardAtMs);
+    }
+    tell({ type: 'probeFailed', node: B, reason: 'timeout' }, heardAtMs);
+    tick(heardAtMs + suspicionMinMs + 599);
+    expect(statusOf(B)).toBe('suspect');
+    tick(heardAtMs + suspicionMinMs + 600);
+    expect(statusOf(B)).toBe('dead');
+  });
+
+  it('is missed in a bounded time however late it was, soon enough for a fence', () => {
+    const { tick, heardAtMs } = late(60_000);
+    expect(probesIn(tick(heardAtMs + SILENCE_MS + overdueMaxMs - 1))).not.toContain(B);
+    const timeoutMs = timeoutOf(tick(heardAtMs + SILENCE_MS + overdueMaxMs), B)!;
+    expect(overdueMaxMs + timeoutMs).toBe(probeTimeoutMs * (1 + latenessScoreMax));
+    expect(majorityStaleMs + SILENCE_MS + overdueMaxMs + timeoutMs).toBeLessThanOrEqual(fenceDelayMs);
+  });
+
+  it('is missed as soon as ever after it was in time for long', () => {
+    const { tell, tick, heardAtMs } = late(1_000);
+    for (let beat = 1; beat <= 400; beat++) {
+      for (const node of OTHERS) {
+        tell({ type: 'reportReceived', report: reportOf(node, 2 + beat) }, heardAtMs + beat * 2_000);
+      }
+    }
+    const overdueAtMs = heardAtMs + 400 * 2_000 + SILENCE_MS;
+    expect(probesIn(tick(overdueAtMs + 1))).toContain(B);
+  });
+
+  it('that was away, or held for dead, has taught nothing', () => {
+    for (const wasDead of [false, true]) {
+      const { tell, tick, statusOf } = core();
+      if (wasDead) {
+        for (const from of [C, D]) {
+          const message = { kind: 'suspect', node: B, incarnation: 1, from, evidence: 'refused' } as const;
+          tell({ type: 'membershipReceived', message }, 0);
+        }
+        tell({ type: 'probeFailed', node: B, reason: 'refused' }, 0);
+        tick(100);
+        expect(statusOf(B)).toBe('dead');
+      }
+      tell({ type: 'reportReceived', report: { ...reportOf(B, 1), incarnation: 2 } }, 20_000);
+      expect(probesIn(tick(20_000 + SILENCE_MS))).toContain(B);
+    }
+  });
+});
+
 describe('after a false alarm', () => {
   const suspectB = (from: NodeId, incarnation: number) =>
     ({

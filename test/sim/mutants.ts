@@ -217,6 +217,7 @@ export const MUTANTS: Mutant[] = [
     name: 'majority-of-old',
     fault: 'a node that stood still for long counts a majority that it has not heard since',
     changes: [{ file: 'fencing.ts', find: 'state.staleSinceMs = nowMs;', replace: '' }],
+    provoke: { nodes: 3, apps: 3, instances: 3, minutes: 4, faults: ['freeze', 'partition'], users: ['map'], work: 0 },
   },
   {
     name: 'incarnation-reused',
@@ -382,6 +383,12 @@ export const MUTANTS: Mutant[] = [
       },
     ],
     provoke: CROWD,
+  },
+  {
+    name: 'never-learns',
+    fault: 'members that are late as a rule are missed as soon as others',
+    changes: [{ file: 'overdue.ts', find: 'Math.max(overdueMs, member.overdueMs * (1 - FADES_BY))', replace: '0' }],
+    provoke: OVERLOADED,
   },
   {
     name: 'late-suspects',

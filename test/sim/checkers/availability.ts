@@ -25,6 +25,8 @@ export class Availability implements Checker {
   readonly #world: ClusterFacts;
   /** When instances that were ready ceased to be, other than by a core's own decision. */
   readonly #taken = new Map<InstanceId, number>();
+  /** An instance that was asked to stop takes its time, and may be asked again, by a daemon that has found it anew. */
+  readonly #asked = new Set<InstanceId>();
 
   constructor(world: ClusterFacts) {
     this.#world = world;
@@ -38,6 +40,8 @@ export class Availability implements Checker {
     const victim = node.runtime.running.get(id);
     const view = node.core?.desired;
     if (victim === undefined || victim.state !== 'ready' || victim.told === false || view === undefined) return;
+    if (this.#asked.has(id)) return;
+    this.#asked.add(id);
     const { spec } = victim;
     const app = view.apps.get(spec.app.id);
     const slots = app === undefined ? [] : slotsOf(app);
