@@ -1,6 +1,7 @@
 // The report of this node: what it says of itself to everyone. Builds it; when it goes out is decided in step.ts.
 
 import { promisesOf } from './handover.ts';
+import { toldLatenessMs } from './overdue.ts';
 import { coarseAmount, pressureOf } from './pressure.ts';
 import { type CoreState, compareText, crashHistory } from './state.ts';
 import type { InstanceReport, Report } from './types.ts';
@@ -47,5 +48,6 @@ export function buildReport(state: CoreState, nowMs: number): Report {
     // Also when there are none: what a report leaves out counts as unchanged since its base.
     unreachable: state.unreachable,
     warnings: state.warnings,
+    lateMs: toldLatenessMs(state),
   };
 }

@@ -147,6 +147,8 @@ export type CoreState = {
   falseAlarms: number;
   /** By how much its loop was late of late, up to latenessMs; falls with every probe that is answered (lateness.ts). */
   recentLateMs: number;
+  /** By how much it was late at the most, beyond latenessMs, and tells others so; fades with every report (overdue.ts). */
+  ownOverdueMs: number;
   /** When this node's loop went on after it was blocked for majorityStaleMs or more; undefined once it has heard a majority since. */
   staleSinceMs: number | undefined;
   /**
@@ -237,6 +239,7 @@ export function initialState(options: {
     latenessScore: 0,
     falseAlarms: 0,
     recentLateMs: 0,
+    ownOverdueMs: 0,
     staleSinceMs: undefined,
     pace: 1 - PACE_SPREAD * (rendezvousWeight('pace', options.self.node) / RENDEZVOUS_WEIGHTS),
     nextProbeAtMs: options.nowMs + config.probeIntervalMs,

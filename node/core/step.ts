@@ -27,6 +27,7 @@ import {
   onProbeSucceeded,
   onReport,
 } from './membership.ts';
+import { fadeOwnLateness, learnOwnLateness } from './overdue.ts';
 import { place } from './placement.ts';
 import { endStartFault, onMeasured } from './pressure.ts';
 import { isLarge } from './probing.ts';
@@ -133,6 +134,7 @@ function take(state: CoreState, event: Event, nowMs: number, effects: Effect[]):
     case 'tick':
       onLateness(state, event.lateMs);
       excuseLateness(state, event.lateMs, nowMs);
+      learnOwnLateness(state, event.lateMs);
       doubtMajority(state, event.lateMs, nowMs);
       break;
   }
@@ -231,6 +233,7 @@ function publish(state: CoreState, nowMs: number, effects: Effect[]): number {
   state.reportDirty = false;
   state.minorNewsAtMs = Number.POSITIVE_INFINITY;
   state.loadTold = state.load;
+  fadeOwnLateness(state);
   const report = buildReport(state, nowMs);
   // What makes others decide makes this node decide: otherwise they would leave to it what it does not take.
   if (state.decidedOn !== undefined && !decidesAlike(state.decidedOn, report)) state.decisionDirty = true;

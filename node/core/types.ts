@@ -81,6 +81,8 @@ export type Report = {
   unreachable?: Unreachable[];
   /** What is wrong with the node itself, and what to do about it: lines for people. Absent as above. */
   warnings?: string[];
+  /** By how much its loop was late at the most of late, ms, coarse: it is given that much more time. Absent as above. */
+  lateMs?: number;
 };
 
 /** `link`: requests for instances there fail. `gossip`: it has no connection to it, and others carry what both say. */

@@ -130,6 +130,7 @@ const reportSchema = v.looseObject({
   heads: list(text(ID_CHARS_MAX), 1_024),
   unreachable: v.optional(list(unreachableSchema, UNREACHABLE_MAX)),
   warnings: v.optional(list(text(REASON_CHARS_MAX), WARNINGS_MAX)),
+  lateMs: v.optional(amount),
 });
 
 const changeSchema: v.GenericSchema<unknown, ReportChange> = v.looseObject({

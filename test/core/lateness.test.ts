@@ -179,13 +179,41 @@ describe('a member that is late as a rule', () => {
 
   it('is missed as soon as ever after it was in time for long', () => {
     const { tell, tick, heardAtMs } = late(1_000);
-    for (let beat = 1; beat <= 400; beat++) {
+    for (let beat = 1; beat <= 1_600; beat++) {
       for (const node of OTHERS) {
         tell({ type: 'reportReceived', report: reportOf(node, 2 + beat) }, heardAtMs + beat * 2_000);
       }
     }
-    const overdueAtMs = heardAtMs + 400 * 2_000 + SILENCE_MS;
+    const overdueAtMs = heardAtMs + 1_600 * 2_000 + SILENCE_MS;
     expect(probesIn(tick(overdueAtMs + 1))).toContain(B);
+  });
+
+  it('may say so itself, and is believed up to a bound', () => {
+    for (const [lateMs, extraMs] of [
+      [300, 600],
+      [1e12, overdueMaxMs],
+    ] as const) {
+      const { tell, tick } = core();
+      tell({ type: 'reportReceived', report: { ...reportOf(B, 2), lateMs } }, 0);
+      expect(probesIn(tick(SILENCE_MS + extraMs - 1))).toEqual([C, D]);
+      expect(timeoutOf(tick(SILENCE_MS + extraMs), B)).toBe(
+        Math.min(
+          probeTimeoutMs + 2 * Math.min(lateMs, overdueMaxMs),
+          probeTimeoutMs * (1 + latenessScoreMax) - extraMs,
+        ),
+      );
+    }
+  });
+
+  it('tells others by how much its loop was late, beyond what nobody minds, and less and less of it', () => {
+    const { tick } = core();
+    const toldMs = (effects: readonly Effect[]): number | undefined =>
+      effects.flatMap((effect) => (effect.type === 'publishReport' ? [effect.report.lateMs] : []))[0];
+    expect(toldMs(tick(2_000, defaultConfig.latenessMs))).toBe(0);
+    expect(toldMs(tick(4_000, defaultConfig.latenessMs + 600))).toBe(600);
+    let nowMs = 4_000;
+    for (; nowMs < 284_000; nowMs += 2_000) tick(nowMs);
+    expect(toldMs(tick(nowMs))).toBe(300);
   });
 
   it('that was away, or held for dead, has taught nothing', () => {
