@@ -32,6 +32,7 @@ export class NotReplicatedError extends Error {
   }
 }
 
+/** For the first answers; twice as long each time after that, as to ask slow members over and over makes them slower. */
 const HOLD_TIMEOUT_MS = 2_000;
 /** So many are asked at once, and others when those have not answered for a moment: one is enough, and the change spreads anyway. */
 const HOLD_WAVE = 4;
@@ -108,7 +109,7 @@ export class Replicator {
     const payload = { changes: written.map((change) => Buffer.from(change).toString('base64')), heads };
     const startedAtMs = this.#nowMs();
     let heardAtMs = startedAtMs;
-    for (;;) {
+    for (let timeoutMs = HOLD_TIMEOUT_MS; ; timeoutMs *= 2) {
       // Who was asked may have died meanwhile: alone, the write stands.
       const others = this.#others();
       if (others.length === 0) return { heldBy: [self] };
@@ -116,7 +117,8 @@ export class Replicator {
       if (askedAtMs - heardAtMs >= SILENCE_MAX_MS || askedAtMs - startedAtMs >= ACKNOWLEDGE_MAX_MS) {
         throw new NotReplicatedError(others.length, askedAtMs - startedAtMs);
       }
-      const leftMs = Math.min(SILENCE_MAX_MS - (askedAtMs - heardAtMs), HOLD_TIMEOUT_MS);
+      const mayWaitMs = Math.min(heardAtMs + SILENCE_MAX_MS, startedAtMs + ACKNOWLEDGE_MAX_MS) - askedAtMs;
+      const leftMs = Math.min(mayWaitMs, timeoutMs);
       const { first, allFull, silent } = await this.#firstToHold(beginningAfter(self, others), payload, leftMs);
       // Or nothing could be deleted, drained or moved that would make room.
       if (allFull) return { heldBy: [self] };

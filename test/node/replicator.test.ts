@@ -136,6 +136,8 @@ describe('an acknowledged write', () => {
     state.there = [b];
     const written = replicator.write([], author);
     await vi.advanceTimersByTimeAsync(15_000);
+    // Twice as long each time, so that what is slow is not asked for more and more.
+    expect(state.asked.filter((node) => node === b)).toHaveLength(4);
     resolve({ held: true });
     await vi.advanceTimersByTimeAsync(200);
     expect(await written).toEqual({ heldBy: [self, b] });
