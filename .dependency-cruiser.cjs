@@ -46,7 +46,7 @@ module.exports = {
       from: { path: '^cli/' },
       to: {
         path: '^(node|crdt)/',
-        pathNot: '^node/(blobs/(chunker|limits)|session-frames)\\.ts$',
+        pathNot: '^node/(blobs/(chunker|limits)|sessions/frames)\\.ts$',
         dependencyTypesNot: ['type-only'],
       },
     },

@@ -7,8 +7,8 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { NodeFile } from '../node/data-dir.ts';
-import type { StartOptions } from '../node/options.ts';
+import type { NodeFile } from '../node/daemon/data-dir.ts';
+import type { StartOptions } from '../node/daemon/options.ts';
 import { CliError } from './errors.ts';
 
 export type { NodeFile };
@@ -19,7 +19,7 @@ const DAEMON = fileURLToPath(new URL('../node/main.ts', import.meta.url));
  * speed, costs 40 MB that it never earns back, and a large young generation another ten.
  */
 const DAEMON_FLAGS = ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering', '--max-semi-space-size=2'];
-/** Among its arguments: the invite comes on its stdin (node/options.ts). */
+/** Among its arguments: the invite comes on its stdin (node/daemon/options.ts). */
 const JOIN_FROM_STDIN = '-';
 const READY_POLL_MS = 50;
 /** Joining copies the desired state over a possibly slow line. */

@@ -4,7 +4,7 @@
 import { createReadStream } from 'node:fs';
 import { CliError, UsageError } from './errors.ts';
 
-/** Every invite begins with it (node/invite.ts). */
+/** Every invite begins with it (node/admission/invite.ts). */
 const INVITE_PREFIX = 'peer-invite-';
 /** An invite is a few KiB; a file that is longer is something else. */
 const SOURCE_BYTES_MAX = 64 * 1024;

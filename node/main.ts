@@ -1,11 +1,11 @@
 // The daemon's process: reads its options, starts the node, and ends it on signals. The parts are wired in composition.ts.
 
 import { flushCompileCache } from 'node:module';
-import { startNode } from './composition.ts';
-import { createLog } from './log.ts';
-import { JOIN_BYTES_MAX, JOIN_FROM_STDIN, parseStartOptions } from './options.ts';
-import { recallOptions } from './remembered-options.ts';
-import { survivor } from './unexpected.ts';
+import { startNode } from './daemon/composition.ts';
+import { JOIN_BYTES_MAX, JOIN_FROM_STDIN, parseStartOptions } from './daemon/options.ts';
+import { recallOptions } from './daemon/remembered-options.ts';
+import { createLog } from './lib/log.ts';
+import { survivor } from './lib/unexpected.ts';
 
 const log = createLog((line) => process.stderr.write(line));
 // A full disk behind the log, or a terminal that has gone, must not end the node. What cannot be written is lost.

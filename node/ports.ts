@@ -516,7 +516,7 @@ export interface NodeService {
   whatIf(without: NodeId[]): WhatIf;
   /**
    * Runs the command on the node that has the instance, or on one that can run the task, and attends to it from here:
-   * frames (session-frames.ts) in both directions. Resolves when it has started; fails with an error with a `code`
+   * frames (sessions/frames.ts) in both directions. Resolves when it has started; fails with an error with a `code`
    * otherwise. When the input ends or the signal is aborted the command ends too.
    */
   openSession(

@@ -4,7 +4,7 @@
 import { findEngine } from '../node/runtime/docker/engine.ts';
 import { NODE_LABEL } from '../node/runtime/docker/labels.ts';
 import { policyTable } from '../node/runtime/docker/policy.ts';
-import { loadRules } from '../node/runtime/nft.ts';
+import { loadRules } from '../node/runtime/network/nft.ts';
 
 export async function removeContainersOf(nodeIds: Iterable<string>): Promise<void> {
   const { docker } = await findEngine();

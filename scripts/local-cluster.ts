@@ -8,7 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { removeAbandonedNetworks } from '../node/runtime/networks.ts';
+import { removeAbandonedNetworks } from '../node/runtime/network/networks.ts';
 import { removeContainersOf } from './containers.ts';
 import type { Lan } from './lan.ts';
 import { NamespaceDoor } from './namespace-door.ts';

@@ -1,7 +1,7 @@
 // peer start: runs the daemon, in the foreground or detached, and makes it the API that this user's commands use.
 
 import type { ChildProcess } from 'node:child_process';
-import type { StartOptions } from '../../node/options.ts';
+import type { StartOptions } from '../../node/daemon/options.ts';
 import { writeConfig } from '../config.ts';
 import { apiUrl } from '../connection.ts';
 import { type Context, flagOption, textOption, textsOption } from '../context.ts';

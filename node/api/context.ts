@@ -1,7 +1,7 @@
 // What every route is given. Types only.
 
+import type { Standstill } from '../daemon/standstill.ts';
 import type { Log, NodeService } from '../ports.ts';
-import type { Standstill } from '../standstill.ts';
 
 export type ApiContext = {
   service: NodeService;

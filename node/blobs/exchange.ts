@@ -2,7 +2,7 @@
 // time. Says which holder sent what it should not. The transfer itself is in the worker.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
-import type { TlsIdentity } from '../identity.ts';
+import type { TlsIdentity } from '../identity/identity.ts';
 import type { BlobExchange, Log, Room } from '../ports.ts';
 import { BlobError } from './errors.ts';
 import type { FetchEvent } from './fetch.ts';

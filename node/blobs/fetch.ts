@@ -3,7 +3,7 @@
 // stays, so that a fetch that was cut goes on where it ended. For the worker only.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
-import type { TlsIdentity } from '../identity.ts';
+import type { TlsIdentity } from '../identity/identity.ts';
 import type { Room } from '../ports.ts';
 import { openChunk } from './chunk-codec.ts';
 import { BlobError, type BlobErrorCode, isDiskFull } from './errors.ts';

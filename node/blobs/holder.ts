@@ -3,8 +3,8 @@
 
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { NodeId } from '../../crdt/ids.ts';
-import type { TlsIdentity } from '../identity.ts';
-import { nodeIdOfCertificate } from '../node-id.ts';
+import type { TlsIdentity } from '../identity/identity.ts';
+import { nodeIdOfCertificate } from '../identity/node-id.ts';
 import { BlobError } from './errors.ts';
 import { DIAL_TIMEOUT_MS, HOLDER_IDLE_TIMEOUT_MS, SOCKET_READ_BYTES } from './limits.ts';
 

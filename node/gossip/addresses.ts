@@ -4,7 +4,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { multiaddr } from '@multiformats/multiaddr';
-import { type Interfaces, isLoopback, isWildcard, outwardAddresses } from '../machine-addresses.ts';
+import { type Interfaces, isLoopback, isWildcard, outwardAddresses } from '../lib/machine-addresses.ts';
 import { ADDRESS_BYTES_MAX } from './limits.ts';
 
 export type ListenAddress = { ip: string; port: number };

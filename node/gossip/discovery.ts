@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import type { ComponentLogger, PeerDiscovery, PeerInfo, Startable } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { ClusterId } from '../../crdt/ids.ts';
-import { isLoopback } from '../machine-addresses.ts';
+import { isLoopback } from '../lib/machine-addresses.ts';
 import type { Log } from '../ports.ts';
 import type { ListenAddress } from './addresses.ts';
 import { reasonOf } from './errors.ts';

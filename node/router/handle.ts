@@ -8,7 +8,7 @@ import { join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { RouteTable } from '../core/types.ts';
-import type { TlsIdentity } from '../identity.ts';
+import type { TlsIdentity } from '../identity/identity.ts';
 import type { Log, RouterHandle } from '../ports.ts';
 import type { DownLink } from './down-links.ts';
 import { RouterError } from './errors.ts';

@@ -4,7 +4,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import type { NodeId } from '../../crdt/ids.ts';
-import type { TlsIdentity } from '../identity.ts';
+import type { TlsIdentity } from '../identity/identity.ts';
 import { http } from './builtin.ts';
 import { JoinError, LinkError } from './errors.ts';
 import { JOIN_REPLY_BYTES_MAX, JOIN_REQUEST_BYTES_MAX, LINK_DIAL_TIMEOUT_MS } from './limits.ts';

@@ -4,8 +4,8 @@
 import type { Socket } from 'node:net';
 import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls';
 import type { InstanceId, NodeId } from '../../crdt/ids.ts';
-import type { TlsIdentity } from '../identity.ts';
-import { nodeIdOfCertificate } from '../node-id.ts';
+import type { TlsIdentity } from '../identity/identity.ts';
+import { nodeIdOfCertificate } from '../identity/node-id.ts';
 import { type Address, parseAddress } from './address.ts';
 import { http, SOCKET_OPTIONS, tls } from './builtin.ts';
 import { LinkError } from './errors.ts';

@@ -2,7 +2,7 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { RouteTable } from '../core/types.ts';
-import type { TlsIdentity } from '../identity.ts';
+import type { TlsIdentity } from '../identity/identity.ts';
 import type { LogLine } from './bounded-log.ts';
 import type { DownLink } from './down-links.ts';
 import type { RouterErrorCode } from './errors.ts';

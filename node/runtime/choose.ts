@@ -5,7 +5,7 @@ import type { CommandRunner, Log, Runtime, UsageMeter } from '../ports.ts';
 import { findEngine } from './docker/engine.ts';
 import { clearEngines, rememberEngine } from './docker/leftovers.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from './docker/runtime.ts';
-import { createProcessRuntime, type ProcessRuntimeOptions } from './process.ts';
+import { createProcessRuntime, type ProcessRuntimeOptions } from './process/runtime.ts';
 
 export type RuntimeChoice = 'auto' | 'docker' | 'process';
 

@@ -2,7 +2,7 @@
 // read is a few small files; nothing is kept.
 
 import { readFile, statfs } from 'node:fs/promises';
-import { descendants, ownMemoryBytes, processorTimeUs } from './processtree.ts';
+import { descendants, ownMemoryBytes, processorTimeUs } from './process-tree.ts';
 
 /** What cannot be read is missing. `cpuUs` only ever grows. */
 export type Counters = { memoryBytes?: number; cpuUs?: number; diskBytes?: number };

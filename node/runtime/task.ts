@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { InstanceSpec } from '../core/types.ts';
 import type { TaskSpec } from '../ports.ts';
-import type { InstanceRecord } from './folder.ts';
+import type { InstanceRecord } from './instance-folder.ts';
 
 /** Tasks have no port; apps that insist on one find this. */
 export const TASK_PORT = 8080;

@@ -1,6 +1,6 @@
 // Decides which processes of an instance get TERM, and ends processes when told to. Never waits.
 
-import { descendants, type ProcessInfo } from './processtree.ts';
+import { descendants, type ProcessInfo } from './process-tree.ts';
 
 /** Programs that wait for a child without passing TERM on: ending one first would take the app's chance to finish. */
 const SHELLS = new Set(['sh', 'bash', 'dash', 'ash', 'zsh', 'ksh', 'busybox']);

@@ -1,8 +1,8 @@
 // Watches what no control group can: an instance's memory where no group is writable, and its disk use. Samples at
 // bounded intervals and calls once when a limit is passed; it never ends anything itself.
 
-import { spawnChild } from '../spawn-child.ts';
-import { descendants, ownMemoryBytes } from './processtree.ts';
+import { spawnChild } from '../lib/spawn-child.ts';
+import { descendants, ownMemoryBytes } from './process-tree.ts';
 
 export type Watch = { stop(): void };
 export type DiskWatch = Watch & { /** As it was last measured. */ readonly bytes: number | undefined };

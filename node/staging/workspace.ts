@@ -5,7 +5,7 @@ import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:fs';
 import { mkdir, open, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { spawnChild } from '../spawn-child.ts';
+import { spawnChild } from '../lib/spawn-child.ts';
 
 export type Workspace = {
   /** Removed as a whole at the end. */

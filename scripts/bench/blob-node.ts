@@ -9,7 +9,7 @@ import { connect, createServer } from 'node:tls';
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import { createBlobExchange } from '../../node/blobs/exchange.ts';
 import { createBlobStore } from '../../node/blobs/store.ts';
-import type { TlsIdentity } from '../../node/identity.ts';
+import type { TlsIdentity } from '../../node/identity/identity.ts';
 import type { Log } from '../../node/ports.ts';
 import { startRouter } from '../../node/router/handle.ts';
 

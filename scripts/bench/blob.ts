@@ -10,8 +10,8 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Digest } from '../../crdt/ids.ts';
-import { selfSignedCertificate } from '../../node/certificate.ts';
-import { nodeIdOfPublicKey } from '../../node/node-id.ts';
+import { selfSignedCertificate } from '../../node/identity/certificate.ts';
+import { nodeIdOfPublicKey } from '../../node/identity/node-id.ts';
 import type { ToBlobNode } from './blob-node.ts';
 import { type Bench, figure, median, worst } from './figure.ts';
 

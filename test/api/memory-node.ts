@@ -32,7 +32,7 @@ import type {
   StagedDroplet,
   StageRequest,
 } from '../../node/ports.ts';
-import { Sessions } from '../../node/sessions.ts';
+import { Sessions } from '../../node/sessions/sessions.ts';
 import { PlainRunner } from './plain-runner.ts';
 
 export const tokenOf = (role: Role): string =>

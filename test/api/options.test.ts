@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { nodeNameOf, parseListen, parseStartOptions } from '../../node/options.ts';
+import { nodeNameOf, parseListen, parseStartOptions } from '../../node/daemon/options.ts';
 
 describe('start options', () => {
   it('need nothing but a data directory', () => {

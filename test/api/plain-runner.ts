@@ -3,8 +3,8 @@
 
 import type { ChildProcess } from 'node:child_process';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../node/ports.ts';
-import { type AttendedProcess, startAttended } from '../../node/runtime/attended.ts';
-import { loaderArguments } from '../../node/runtime/launch.ts';
+import { type AttendedProcess, startAttended } from '../../node/runtime/commands/attended-command.ts';
+import { loaderArguments } from '../../node/runtime/sandbox/scripts.ts';
 
 export class PlainRunner implements CommandRunner {
   readonly started: { where: string; argv: readonly string[] }[] = [];

@@ -8,7 +8,7 @@ import { asClusterId, asNodeId, type NodeId } from '../../crdt/ids.ts';
 import { DesiredStore } from '../../crdt/store.ts';
 import type { StatusShape } from '../../node/api/shapes.ts';
 import { createGossip } from '../../node/gossip/gossip.ts';
-import { loadOrCreateIdentity } from '../../node/identity.ts';
+import { loadOrCreateIdentity } from '../../node/identity/identity.ts';
 import { LocalCluster, type LocalNode, ROOT, splitAddress, waitFor } from '../../scripts/local-cluster.ts';
 import { isRunning } from '../../scripts/processes.ts';
 import { plainCopyOf, rawChange } from '../crdt/odd-records.ts';

@@ -4,8 +4,8 @@
 import { chmod, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { NodeFile } from '../../node/data-dir.ts';
-import type { Invite } from '../../node/invite.ts';
+import type { Invite } from '../../node/admission/invite.ts';
+import type { NodeFile } from '../../node/daemon/data-dir.ts';
 import { LocalCluster, type LocalNode, type StartOptions, waitFor } from '../../scripts/local-cluster.ts';
 import { ROOT } from '../cli/peer.ts';
 

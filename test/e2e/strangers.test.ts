@@ -12,7 +12,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { asClusterId } from '../../crdt/ids.ts';
 import { createHost, type Host } from '../../node/gossip/host.ts';
 import { topicNames } from '../../node/gossip/topics.ts';
-import { type Identity, loadOrCreateIdentity } from '../../node/identity.ts';
+import { type Identity, loadOrCreateIdentity } from '../../node/identity/identity.ts';
 import {
   LocalCluster,
   type LocalNode,

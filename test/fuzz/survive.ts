@@ -24,6 +24,7 @@ import {
   urlsOf,
   userShape,
 } from '../../node/api/shaping.ts';
+import { RecordReporter } from '../../node/cluster/record-reporter.ts';
 import { candidatesOf } from '../../node/core/candidates.ts';
 import { explainSlot, whatIf } from '../../node/core/explain.ts';
 import { slotsOf } from '../../node/core/slots.ts';
@@ -32,16 +33,15 @@ import { step } from '../../node/core/step.ts';
 import type { ClusterEvent, Effect, Event, InstanceSpec, Report, RouteTable } from '../../node/core/types.ts';
 import { checkMembership, checkReport } from '../../node/gossip/messages.ts';
 import type { MemberView, NodeService, ObservedView } from '../../node/ports.ts';
-import { RecordReporter } from '../../node/record-reporter.ts';
 import { findRoute, hostOf, indexRoutes } from '../../node/router/lookup.ts';
-import { accountFiles } from '../../node/runtime/bwrap.ts';
-import { confinedCommand, type Isolation } from '../../node/runtime/confinement.ts';
 import { dropletContainer, imageContainer } from '../../node/runtime/docker/container.ts';
 import { readRecord } from '../../node/runtime/docker/labels.ts';
 import { instanceEnvironment } from '../../node/runtime/environment.ts';
-import { InstanceFolder, type InstanceRecord } from '../../node/runtime/folder.ts';
-import { encodeLoad, startCommand } from '../../node/runtime/launch.ts';
-import { DROPLET_LINKS, instanceLimits } from '../../node/runtime/launchinstance.ts';
+import { InstanceFolder, type InstanceRecord } from '../../node/runtime/instance-folder.ts';
+import { DROPLET_LINKS, instanceLimits } from '../../node/runtime/process/launch.ts';
+import { accountFiles } from '../../node/runtime/sandbox/bwrap.ts';
+import { confinedCommand, type Isolation } from '../../node/runtime/sandbox/confinement.ts';
+import { encodeLoad, startCommand } from '../../node/runtime/sandbox/scripts.ts';
 import { selfInfo } from '../core/little-cluster.ts';
 import { node } from '../crdt/fixtures.ts';
 import { reportOf } from '../gossip/fixtures.ts';

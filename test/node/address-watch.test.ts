@@ -2,7 +2,7 @@
 
 import type { NetworkInterfaceInfo } from 'node:os';
 import { afterEach, describe, expect, it } from 'vitest';
-import { AddressWatch } from '../../node/address-watch.ts';
+import { AddressWatch } from '../../node/daemon/address-watch.ts';
 
 const LISTENERS = { '--listen': '0.0.0.0:7601', '--link': '0.0.0.0:7602' };
 

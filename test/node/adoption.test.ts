@@ -2,8 +2,8 @@
 
 import { expect, it } from 'vitest';
 import { asAppId, asInstanceId, asReleaseId } from '../../crdt/ids.ts';
-import { adoptInstances } from '../../node/adoption.ts';
 import type { AdoptedInstance, Event } from '../../node/core/types.ts';
+import { adoptInstances } from '../../node/daemon/runtime-events.ts';
 import type { RuntimeEvent } from '../../node/ports.ts';
 
 const instance: AdoptedInstance = {

@@ -2,9 +2,9 @@
 
 import { expect, it, vi } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
-import { type Actors, Agent } from '../../node/agent.ts';
 import { defaultConfig } from '../../node/core/config.ts';
 import { initialState } from '../../node/core/state.ts';
+import { type Actors, Agent } from '../../node/daemon/agent.ts';
 import { desired } from '../core/little-cluster.ts';
 import { reportOf } from '../gossip/fixtures.ts';
 

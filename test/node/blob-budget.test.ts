@@ -2,8 +2,8 @@
 
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { asDigest, asNodeId, type Digest } from '../../crdt/ids.ts';
-import { BlobBudget, type CacheUse } from '../../node/blob-budget.ts';
 import type { ObservedView } from '../../node/ports.ts';
+import { BlobBudget, type CacheUse } from '../../node/storage/blob-budget.ts';
 import { app, desired, release } from '../core/little-cluster.ts';
 
 const MiB = 1024 * 1024;

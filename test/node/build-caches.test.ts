@@ -2,8 +2,8 @@
 
 import { describe, expect, it, vi } from 'vitest';
 import { asAppId, asNodeId, type NodeId } from '../../crdt/ids.ts';
-import { BuildCaches } from '../../node/build-caches.ts';
 import type { BlobExchange, Gossip } from '../../node/ports.ts';
+import { BuildCaches } from '../../node/storage/build-caches.ts';
 
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
 const app = asAppId('app');

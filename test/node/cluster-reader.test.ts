@@ -2,8 +2,8 @@
 
 import { expect, it } from 'vitest';
 import { asAppId, asNodeId } from '../../crdt/ids.ts';
-import { ClusterReader } from '../../node/cluster-reader.ts';
-import { EventLog } from '../../node/event-log.ts';
+import { ClusterReader } from '../../node/cluster/cluster-reader.ts';
+import { EventLog } from '../../node/cluster/event-log.ts';
 import type { Gossip, LogStore } from '../../node/ports.ts';
 
 it('reading of the cluster › leaves out what is no line, and shows the rest in order', async () => {

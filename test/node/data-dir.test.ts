@@ -6,7 +6,7 @@ import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { DataDir } from '../../node/data-dir.ts';
+import { DataDir } from '../../node/daemon/data-dir.ts';
 import { run } from '../../scripts/local-cluster.ts';
 
 let folder: string;

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asDigest, asNodeId, type Digest } from '../../crdt/ids.ts';
-import { DropletFetches } from '../../node/droplet-fetches.ts';
+import { DropletFetches } from '../../node/storage/droplet-fetches.ts';
 
 const digest = asDigest('sha256:d');
 const wanted = { type: 'fetchDroplet' as const, digest, sizeBytes: 9, holders: [asNodeId('b')] };

@@ -2,10 +2,10 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asInstanceId, asNodeId, type NodeId } from '../../crdt/ids.ts';
-import { type Actors, Agent } from '../../node/agent.ts';
 import { initialState } from '../../node/core/state.ts';
 import type { ClusterEvent, InstanceSpec } from '../../node/core/types.ts';
-import { Effects, retryDelayMs } from '../../node/effects.ts';
+import { type Actors, Agent } from '../../node/daemon/agent.ts';
+import { Effects, retryDelayMs } from '../../node/daemon/effects.ts';
 import { app, desired, release, selfInfo } from '../core/little-cluster.ts';
 
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };

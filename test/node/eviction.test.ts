@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { asAppId, asDigest, asNodeId, type Digest } from '../../crdt/ids.ts';
-import { type EvictionFacts, evictionOrder, firstThatFree } from '../../node/eviction.ts';
+import { type EvictionFacts, evictionOrder, firstThatFree } from '../../node/storage/eviction.ts';
 
 const MINUTE_MS = 60_000;
 const nowMs = 100 * MINUTE_MS;

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asAppId, asDigest, type Digest } from '../../crdt/ids.ts';
-import { Housekeeping } from '../../node/housekeeping.ts';
 import type { BlobStore } from '../../node/ports.ts';
+import { Housekeeping } from '../../node/storage/housekeeping.ts';
 import { app, desired, release } from '../core/little-cluster.ts';
 
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };

@@ -3,8 +3,8 @@
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
-import { checkInvite, decodeInvite, encodeInvite, type Invite, newInviteSecret } from '../../node/invite.ts';
-import { answerJoin, joinCluster } from '../../node/joining.ts';
+import { checkInvite, decodeInvite, encodeInvite, type Invite, newInviteSecret } from '../../node/admission/invite.ts';
+import { answerJoin, joinCluster } from '../../node/admission/joining.ts';
 import { desired } from '../core/little-cluster.ts';
 
 const [a, b] = ['a', 'b'].map(asNodeId) as [ReturnType<typeof asNodeId>, ReturnType<typeof asNodeId>];

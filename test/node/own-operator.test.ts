@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { NamedChange } from '../../crdt/change.ts';
 import type { DesiredDocument } from '../../crdt/document.ts';
-import { OwnOperator } from '../../node/own-operator.ts';
+import { OwnOperator } from '../../node/admission/own-operator.ts';
 import { admitNode, alice, documentWith, merged, newActor, node, replicaOf, writeAll } from '../crdt/fixtures.ts';
 
 const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };

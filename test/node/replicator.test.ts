@@ -2,8 +2,8 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asNodeId, type NodeId } from '../../crdt/ids.ts';
+import { type ReplicatedStore, Replicator } from '../../node/cluster/replicator.ts';
 import type { Gossip } from '../../node/ports.ts';
-import { type ReplicatedStore, Replicator } from '../../node/replicator.ts';
 
 const [self, b, c] = ['a', 'b', 'c'].map(asNodeId) as [NodeId, NodeId, NodeId];
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Measure } from '../../node/core/pressure.ts';
-import { measureResources, ResourceMeter } from '../../node/resource-meter.ts';
+import { measureResources, ResourceMeter } from '../../node/daemon/resource-meter.ts';
 import { run } from '../../scripts/local-cluster.ts';
 
 const MIB = 1024 * 1024;

@@ -2,10 +2,10 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asDigest, asNodeId, type NodeId } from '../../crdt/ids.ts';
+import { Service, type ServiceParts } from '../../node/cluster/service.ts';
 import type { Pressure } from '../../node/core/pressure.ts';
 import type { Report } from '../../node/core/types.ts';
 import type { Gossip, MemberView, ObservedView, StageRequest } from '../../node/ports.ts';
-import { Service, type ServiceParts } from '../../node/service.ts';
 import { desired, MIB } from '../core/little-cluster.ts';
 
 const self = asNodeId('self');

@@ -2,9 +2,9 @@
 
 import { describe, expect, it, vi } from 'vitest';
 import type { RecordProblem } from '../../crdt/record-problems.ts';
+import { RecordReporter } from '../../node/cluster/record-reporter.ts';
 import type { ClusterEvent } from '../../node/core/types.ts';
-import { RecordReporter } from '../../node/record-reporter.ts';
-import { survivor, UNEXPECTED_MAX, UNEXPECTED_WITHIN_MS } from '../../node/unexpected.ts';
+import { survivor, UNEXPECTED_MAX, UNEXPECTED_WITHIN_MS } from '../../node/lib/unexpected.ts';
 
 const newLog = () => ({ debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() });
 

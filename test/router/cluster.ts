@@ -5,10 +5,10 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import net from 'node:net';
 import { type AppId, asAppId, asInstanceId, type NodeId } from '../../crdt/ids.ts';
-import { selfSignedCertificate } from '../../node/certificate.ts';
 import type { RouteTable, Upstream } from '../../node/core/types.ts';
-import type { TlsIdentity } from '../../node/identity.ts';
-import { nodeIdOfPublicKey } from '../../node/node-id.ts';
+import { selfSignedCertificate } from '../../node/identity/certificate.ts';
+import type { TlsIdentity } from '../../node/identity/identity.ts';
+import { nodeIdOfPublicKey } from '../../node/identity/node-id.ts';
 import type { Log, RouterHandle } from '../../node/ports.ts';
 import { startRouter } from '../../node/router/handle.ts';
 

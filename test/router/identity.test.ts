@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import { generateKeyPair } from '@libp2p/crypto/keys';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { IDENTITY_FILE, loadOrCreateIdentity, nodeIdOfCertificate, nodeIdOfPublicKey } from '../../node/identity.ts';
+import {
+  IDENTITY_FILE,
+  loadOrCreateIdentity,
+  nodeIdOfCertificate,
+  nodeIdOfPublicKey,
+} from '../../node/identity/identity.ts';
 
 let dir: string;
 beforeEach(async () => {

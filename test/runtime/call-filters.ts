@@ -1,7 +1,7 @@
 // What a filter of system calls makes of a call: interpreters of the sandbox's program and of an engine's profile.
 
 import type { Profile } from '../../node/runtime/docker/seccomp-profile.ts';
-import type { Architecture, Instruction } from '../../node/runtime/seccomp.ts';
+import type { Architecture, Instruction } from '../../node/runtime/sandbox/seccomp.ts';
 
 export const ARCH: Record<Architecture, number> = { x64: 0xc000003e, arm64: 0xc00000b7 };
 export const ALLOWED = 'allowed';

@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** What a machine whose mounts a script has changed says of its control groups. */
 async function foundAfter(mounts: string, root = '/sys/fs/cgroup'): Promise<{ version?: number; reason?: string }> {
   const look = `
-    const { findControlGroups } = await import('${ROOT}node/runtime/cgroup.ts');
+    const { findControlGroups } = await import('${ROOT}node/runtime/sandbox/cgroup.ts');
     const { groups, reason } = await findControlGroups('test-node', '${root}');
     await groups?.close();
     console.log(JSON.stringify({ version: groups?.version, reason }));`;

@@ -5,6 +5,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { asAppId, asDigest, asInstanceId, asReleaseId } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
+import { instanceEnvironment } from '../../node/runtime/environment.ts';
+import { RuntimeError } from '../../node/runtime/errors.ts';
+import { endingReason, formatBytes, neverHealthyReason, startProblem } from '../../node/runtime/exits.ts';
+import { startingProbeMs, watchHealth } from '../../node/runtime/health.ts';
+import { PortPool } from '../../node/runtime/process/port-pool.ts';
+import { listeners, parseStat } from '../../node/runtime/process-tree.ts';
 import {
   accountFiles,
   bwrapArguments,
@@ -12,18 +18,12 @@ import {
   etcVisible,
   type SandboxView,
   sandboxHostname,
-} from '../../node/runtime/bwrap.ts';
-import { groupSettings } from '../../node/runtime/cgroup.ts';
-import { cpuQuotaUs, cpuWeight } from '../../node/runtime/cpu.ts';
-import { instanceEnvironment } from '../../node/runtime/environment.ts';
-import { RuntimeError } from '../../node/runtime/errors.ts';
-import { endingReason, formatBytes, neverHealthyReason, startProblem } from '../../node/runtime/exits.ts';
-import { startingProbeMs, watchHealth } from '../../node/runtime/health.ts';
-import { encodeLoad, loaderArguments } from '../../node/runtime/launch.ts';
-import { PortPool } from '../../node/runtime/portpool.ts';
-import { listeners, parseStat } from '../../node/runtime/processtree.ts';
+} from '../../node/runtime/sandbox/bwrap.ts';
+import { groupSettings } from '../../node/runtime/sandbox/cgroup.ts';
+import { cpuQuotaUs, cpuWeight } from '../../node/runtime/sandbox/cpu.ts';
+import { encodeLoad, loaderArguments } from '../../node/runtime/sandbox/scripts.ts';
+import { UIDS_PER_NODE, UserPool, uidBlock } from '../../node/runtime/sandbox/users.ts';
 import { terminationTargets } from '../../node/runtime/termination.ts';
-import { UIDS_PER_NODE, UserPool, uidBlock } from '../../node/runtime/users.ts';
 
 const MIB = 1024 * 1024;
 

@@ -7,9 +7,9 @@ const LIMIT = 64;
 /** Takes every descriptor there is, then starts a program in each of the ways that the runtime has. */
 const PROBE = `
   import { openSync } from 'node:fs';
-  import { runCommand } from '${ROOT}/node/runtime/command.ts';
+  import { runCommand } from '${ROOT}/node/lib/program.ts';
   import { diskUseBytes } from '${ROOT}/node/runtime/watch.ts';
-  import { InstanceFolder } from '${ROOT}/node/runtime/folder.ts';
+  import { InstanceFolder } from '${ROOT}/node/runtime/instance-folder.ts';
   import { removeTree, treeBytes } from '${ROOT}/node/staging/workspace.ts';
   import { resourceBehind } from '${ROOT}/node/core/pressure.ts';
   const folder = new InstanceFolder('/nonexistent', 'one');

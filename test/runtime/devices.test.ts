@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkDevices, damagedDevices } from '../../node/runtime/devices.ts';
-import { closeIsolation, prepareIsolation } from '../../node/runtime/isolation.ts';
-import { runAttached } from '../../node/runtime/run.ts';
+import { checkDevices, damagedDevices } from '../../node/runtime/sandbox/devices.ts';
+import { closeIsolation, prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
+import { runAttached } from '../../node/runtime/sandbox/run.ts';
 import { silent, testNode } from './harness.ts';
 
 const run = promisify(execFile);

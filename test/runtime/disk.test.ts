@@ -5,7 +5,7 @@ import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, sta
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { attachDisk, detachDisk, diskCommands } from '../../node/runtime/disk.ts';
+import { attachDisk, detachDisk, diskCommands } from '../../node/runtime/sandbox/disk.ts';
 
 const MIB = 1024 * 1024;
 

@@ -18,7 +18,7 @@ import { exposedPort, ownCommand, ownUser, volumes } from '../../node/runtime/do
 import { layersOf, mountArguments } from '../../node/runtime/docker/image-root.ts';
 import { bridgeName, bridgePrefix, subnet } from '../../node/runtime/docker/networks.ts';
 import { resolversOf } from '../../node/runtime/docker/policy.ts';
-import type { InstanceRecord } from '../../node/runtime/folder.ts';
+import type { InstanceRecord } from '../../node/runtime/instance-folder.ts';
 
 const MIB = 1024 * 1024;
 const record: InstanceRecord = {

@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { expect, vi } from 'vitest';
 import { asNodeId, type NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../../node/ports.ts';
-import { findControlGroups } from '../../node/runtime/cgroup.ts';
-import type { Isolation } from '../../node/runtime/confinement.ts';
-import { closeIsolation, prepareIsolation } from '../../node/runtime/isolation.ts';
-import { createLogStore, type PacedLogStore } from '../../node/runtime/logs.ts';
-import { createProcessRuntime, type ProcessRuntimeOptions } from '../../node/runtime/process.ts';
+import { createLogStore, type PacedLogStore } from '../../node/runtime/logs/store.ts';
+import { createProcessRuntime, type ProcessRuntimeOptions } from '../../node/runtime/process/runtime.ts';
+import { findControlGroups } from '../../node/runtime/sandbox/cgroup.ts';
+import type { Isolation } from '../../node/runtime/sandbox/confinement.ts';
+import { closeIsolation, prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
 import type { CommandsHarness } from './commands.contract.ts';
 import { DropletShelf } from './droplet.ts';
 

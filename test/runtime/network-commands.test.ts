@@ -1,7 +1,7 @@
 // The commands that make an instance's network, on literals; what they make is in network.test.ts.
 
 import { expect, it } from 'vitest';
-import { bridgeCommands, candidateSubnets, namespaceCommands } from '../../node/runtime/network-commands.ts';
+import { bridgeCommands, candidateSubnets, namespaceCommands } from '../../node/runtime/network/commands.ts';
 
 const { key, subnet } = candidateSubnets(1).next().value!;
 

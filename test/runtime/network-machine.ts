@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import type { Log } from '../../node/ports.ts';
-import { type OwnNetwork, prepareNetworks } from '../../node/runtime/networks.ts';
+import { type OwnNetwork, prepareNetworks } from '../../node/runtime/network/networks.ts';
 
 const run = promisify(execFile);
 const log: Log = {

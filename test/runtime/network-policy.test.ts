@@ -9,7 +9,7 @@ import {
   networkRules,
   overlap,
   parseNetwork,
-} from '../../node/runtime/network-policy.ts';
+} from '../../node/runtime/network/policy.ts';
 
 const POLICY: NetworkPolicy = {
   table: 'peer_net_7',

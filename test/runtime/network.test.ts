@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Network } from '../../node/runtime/network-policy.ts';
+import type { Network } from '../../node/runtime/network/policy.ts';
 
 /** What the program in network-machine.ts answers. */
 type Answer = { ok: boolean; said: string };

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { LineSplitter, LOG_LINE_BYTES_MAX } from '../../node/runtime/lines.ts';
-import { OUTPUT_BYTES_PER_SECOND_MAX, type OutputReader, Pace, readOutput } from '../../node/runtime/output.ts';
+import { LineSplitter, LOG_LINE_BYTES_MAX } from '../../node/lib/lines.ts';
+import { OUTPUT_BYTES_PER_SECOND_MAX, type OutputReader, Pace, readOutput } from '../../node/runtime/logs/fifo.ts';
 import { type TestNode, testNode } from './harness.ts';
 
 describe('line splitter', () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
-import { prepareIsolation } from '../../node/runtime/isolation.ts';
+import { prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
 import { type ProcessHarness, processesNaming, processHarness, silent } from './harness.ts';
 import { type Address, describeRuntime, Opened, SERVER, shell, specOf } from './runtime.contract.ts';
 

@@ -6,10 +6,10 @@ import { Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Sandbox, SandboxResult, SandboxRun } from '../../node/ports.ts';
-import type { Isolation } from '../../node/runtime/confinement.ts';
-import { closeIsolation, prepareIsolation } from '../../node/runtime/isolation.ts';
-import { withoutMounts } from '../../node/runtime/run.ts';
-import { createSandbox } from '../../node/runtime/sandbox.ts';
+import type { Isolation } from '../../node/runtime/sandbox/confinement.ts';
+import { closeIsolation, prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
+import { withoutMounts } from '../../node/runtime/sandbox/run.ts';
+import { createSandbox } from '../../node/runtime/sandbox/staging-sandbox.ts';
 import { checkNothingLeft, silent, type TestNode, testNode } from './harness.ts';
 
 const MIB = 1024 * 1024;

@@ -13,7 +13,7 @@ import {
   JUDGED_CALLS,
   LAST_CALL,
   seccompFilter,
-} from '../../node/runtime/seccomp.ts';
+} from '../../node/runtime/sandbox/seccomp.ts';
 import { ALLOWED, ARCH, outcome, profileOutcome } from './call-filters.ts';
 
 describe.each<Architecture>(['x64', 'arm64'])('the filter for %s', (architecture) => {

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
-import { raiseShield, shieldRules } from '../../node/runtime/shield.ts';
-import { uidBlock } from '../../node/runtime/users.ts';
+import { raiseShield, shieldRules } from '../../node/runtime/network/shield.ts';
+import { uidBlock } from '../../node/runtime/sandbox/users.ts';
 
 const node = asNodeId('12D3KooWShieldTestNode');
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asAppId, asInstanceId, asNodeId, asReleaseId } from '../../crdt/ids.ts';
 import type { Log, RuntimeEvent } from '../../node/ports.ts';
-import { prepareIsolation } from '../../node/runtime/isolation.ts';
-import { createLogStore } from '../../node/runtime/logs.ts';
-import { createProcessRuntime } from '../../node/runtime/process.ts';
+import { createLogStore } from '../../node/runtime/logs/store.ts';
+import { createProcessRuntime } from '../../node/runtime/process/runtime.ts';
+import { prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
 import { DropletShelf } from './droplet.ts';
 
 const log: Log = { debug() {}, info() {}, warn() {}, error() {} };

@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest';
 import { asInstanceId } from '../../crdt/ids.ts';
 import { type Counters, groupsIn } from '../../node/runtime/counters.ts';
-import { ticksIn } from '../../node/runtime/processtree.ts';
+import { ticksIn } from '../../node/runtime/process-tree.ts';
 import { UsageSampler, type UsageSource } from '../../node/runtime/usage.ts';
 
 class Clock {

@@ -1,5 +1,5 @@
 // One simulated machine: the real core and the real document between twins of disk, runtime and gossip. Starts, crashes,
-// freezes and thaws; carries out effects as node/composition.ts does. Decides nothing the core decides.
+// freezes and thaws; carries out effects as node/daemon/composition.ts does. Decides nothing the core decides.
 
 import type { Digest, InstanceId, NodeId } from '../../crdt/ids.ts';
 import { candidatesOf } from '../../node/core/candidates.ts';
@@ -18,7 +18,7 @@ import { SimStore } from './store.ts';
 import { Thread, type Work } from './thread.ts';
 import type { World } from './world.ts';
 
-/** As node/agent.ts. */
+/** As node/daemon/agent.ts. */
 const TICK_MAX_MS = 1_000;
 const BEAT_MS = 250;
 const BEAT_LATE_MS = 50;
@@ -141,7 +141,7 @@ export class SimNode implements Endpoint {
     });
   }
 
-  /** As node/resource-meter.ts: the core hears of it some time later. */
+  /** As node/daemon/resource-meter.ts: the core hears of it some time later. */
   measureDisk(): void {
     this.later(DISK_LOOK_AFTER_MS, () => {
       if (this.core === undefined) return;
@@ -283,7 +283,7 @@ export class SimNode implements Endpoint {
     this.post({ type: 'reportReceived', report });
   }
 
-  // ---------------------------------------------------------------- the mailbox, as node/agent.ts
+  // ---------------------------------------------------------------- the mailbox, as node/daemon/agent.ts
 
   post(event: Event): void {
     if (this.core === undefined) return;
@@ -379,7 +379,7 @@ export class SimNode implements Endpoint {
     return new Set(place(view, candidates).assigned.keys());
   }
 
-  // ---------------------------------------------------------------- effects, as node/composition.ts
+  // ---------------------------------------------------------------- effects, as node/daemon/composition.ts
 
   #carryOut(effect: Effect): void {
     switch (effect.type) {

@@ -1,4 +1,4 @@
-// Twin of node/replicator.ts with the same rule of acknowledgement: a write counts once another member that is believed
+// Twin of node/cluster/replicator.ts with the same rule of acknowledgement: a write counts once another member that is believed
 // alive has it on disk, or at once when there is none. Times and attempts are the real ones.
 
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';

@@ -22,8 +22,8 @@ import { gzipSync } from 'node:zlib';
 import { type AppId, asAppId, asNodeId, type Digest } from '../../crdt/ids.ts';
 import { createBlobStore } from '../../node/blobs/store.ts';
 import type { BlobStore, Log, Sandbox, StagedDroplet, StageRequest } from '../../node/ports.ts';
-import { closeIsolation, prepareIsolation } from '../../node/runtime/isolation.ts';
-import { createSandbox } from '../../node/runtime/sandbox.ts';
+import { closeIsolation, prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
+import { createSandbox } from '../../node/runtime/sandbox/staging-sandbox.ts';
 import { createStager, type LocalStager, type StagerOptions } from '../../node/staging/stager.ts';
 
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };

@@ -2,8 +2,8 @@
 // scripts, in an image the program itself, because an image need not have a shell. Pure.
 
 import type { AttendedCommand } from '../../ports.ts';
-import { startCommand } from '../launch.ts';
-import { quoted, SHELL_LINE } from '../terminal.ts';
+import { quoted, SHELL_LINE } from '../commands/terminal.ts';
+import { startCommand } from '../sandbox/scripts.ts';
 import { IMAGE_SHELL } from './image-config.ts';
 
 /** Of a program that is not there, as shells have it. */

@@ -3,14 +3,14 @@
 
 import type { Container } from 'dockerode';
 import type { Attended, AttendedCommand, Log, TaskSpec } from '../../ports.ts';
+import { TERM } from '../commands/terminal.ts';
 import { formatBytes } from '../exits.ts';
-import type { InstanceRecord } from '../folder.ts';
+import type { InstanceRecord } from '../instance-folder.ts';
 import { taskDyno, taskInstance } from '../task.ts';
-import { TERM } from '../terminal.ts';
 import { DISK_SAMPLE_MS, watchDisk } from '../watch.ts';
 import { attachTo } from './attach.ts';
-import { AttachedCommand, type AttachedRun } from './attached.ts';
 import { argvInDroplet, argvInImage, NOT_FOUND_STATUS, notInImage } from './command-line.ts';
+import { AttachedCommand, type AttachedRun } from './command-streams.ts';
 import { taskOptions } from './container.ts';
 import type { Engine } from './engine.ts';
 import { endAllExecs, startExec } from './exec.ts';

@@ -1,13 +1,13 @@
 // Decides what a container may see, do and use: builds what is asked of the engine. Pure; it never talks to one.
 
 import type { ContainerCreateOptions, ImageInspectInfo, MountSettings } from 'dockerode';
-import { SANDBOX_HOME, SANDBOX_NODE_BIN, sandboxHostname } from '../bwrap.ts';
-import { CPU_PERIOD_US, cpuQuotaUs, cpuShares } from '../cpu.ts';
-import { fileBytesMax } from '../disk.ts';
 import { INSTANCE_FILES_MAX } from '../environment.ts';
-import type { InstanceRecord } from '../folder.ts';
-import { startCommand } from '../launch.ts';
-import { INSTANCE_PIDS_MAX } from '../launchinstance.ts';
+import type { InstanceRecord } from '../instance-folder.ts';
+import { INSTANCE_PIDS_MAX } from '../process/launch.ts';
+import { SANDBOX_HOME, SANDBOX_NODE_BIN, sandboxHostname } from '../sandbox/bwrap.ts';
+import { CPU_PERIOD_US, cpuQuotaUs, cpuShares } from '../sandbox/cpu.ts';
+import { fileBytesMax } from '../sandbox/disk.ts';
+import { startCommand } from '../sandbox/scripts.ts';
 import { IMAGE_SHELL, ownUser, volumes } from './image-config.ts';
 import { INSTANCE_LABEL, NODE_LABEL, RECORD_LABEL } from './labels.ts';
 

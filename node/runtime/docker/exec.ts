@@ -6,13 +6,13 @@ import { PassThrough } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Container, Exec } from 'dockerode';
 import type { AttendedCommand } from '../../ports.ts';
-import { SANDBOX_HOME } from '../bwrap.ts';
-import { notRunning } from '../commands.ts';
+import { TERM } from '../commands/terminal.ts';
 import { RuntimeError } from '../errors.ts';
-import { TERM } from '../terminal.ts';
-import type { AttachedRun } from './attached.ts';
+import { notRunning } from '../process/commands.ts';
+import { SANDBOX_HOME } from '../sandbox/bwrap.ts';
 import { argvInDroplet, argvInImage, NOT_FOUND_STATUS, notInImage } from './command-line.ts';
-import { killCommand } from './processes.ts';
+import type { AttachedRun } from './command-streams.ts';
+import { killCommand } from './container-processes.ts';
 
 /** Marks all that a command starts. */
 const MARK = 'PEER_SESSION';

@@ -4,7 +4,7 @@
 import { mkdir, readdir, readlink, symlink } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import type { ImageInspectInfo } from 'dockerode';
-import { runCommand } from '../command.ts';
+import { runCommand } from '../../lib/program.ts';
 
 /** As many as an engine stacks. */
 const LAYERS_MAX = 128;

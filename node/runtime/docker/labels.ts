@@ -1,6 +1,6 @@
 // Names the labels that Peer puts on what it makes in a container engine, and reads them back. Pure.
 
-import type { InstanceRecord } from '../folder.ts';
+import type { InstanceRecord } from '../instance-folder.ts';
 
 /** On a stack image: the stack it is, such as `debian12-x64`. */
 export const STACK_LABEL = 'peer.stack';

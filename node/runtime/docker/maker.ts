@@ -6,13 +6,13 @@ import type { Container, ContainerCreateOptions, ImageInspectInfo } from 'docker
 import type { AppId, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { InstanceSpec } from '../../core/types.ts';
 import type { BlobStore, Log } from '../../ports.ts';
-import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../bwrap.ts';
-import { type Isolation, writeAccounts } from '../confinement.ts';
-import { attachDisk } from '../disk.ts';
 import { instanceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
-import { InstanceFolder, type InstanceRecord } from '../folder.ts';
-import { unpackDroplet } from '../launchinstance.ts';
+import { InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
+import { unpackDroplet } from '../process/launch.ts';
+import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../sandbox/bwrap.ts';
+import { type Isolation, writeAccounts } from '../sandbox/confinement.ts';
+import { attachDisk } from '../sandbox/disk.ts';
 import { dropletContainer, type ImagePlan, imageContainer } from './container.ts';
 import type { Engine } from './engine.ts';
 import { exposedPort } from './image-config.ts';

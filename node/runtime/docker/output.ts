@@ -3,8 +3,8 @@
 
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import type { Container } from 'dockerode';
-import { LineSplitter } from '../lines.ts';
-import type { Pace } from '../output.ts';
+import { LineSplitter } from '../../lib/lines.ts';
+import type { Pace } from '../logs/fifo.ts';
 import { FrameSplitter, type LogPosition, sinceOf, Unread } from './frames.ts';
 
 const LINES_PER_TURN = 1_000;

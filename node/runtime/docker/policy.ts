@@ -1,11 +1,11 @@
 // Puts the network policy in force for a node's containers, before the first of them runs, and takes it away. What it says
-// is decided in network-policy.ts.
+// is decided in network/policy.ts.
 
 import { readFile } from 'node:fs/promises';
 import type { MachinePorts } from '../../ports.ts';
 import { RuntimeError } from '../errors.ts';
-import { type NetworkPolicy, networkRules } from '../network-policy.ts';
-import { loadRules } from '../nft.ts';
+import { loadRules } from '../network/nft.ts';
+import { type NetworkPolicy, networkRules } from '../network/policy.ts';
 import { bridgePrefix } from './networks.ts';
 
 export type PolicyOptions = Pick<NetworkPolicy, 'allowed'>;

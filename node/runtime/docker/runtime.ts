@@ -20,11 +20,11 @@ import type {
   TaskSpec,
   UsageMeter,
 } from '../../ports.ts';
-import { notRunning } from '../commands.ts';
-import type { Isolation } from '../confinement.ts';
-import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../folder.ts';
-import { InstanceTable, type Launched, type Watched } from '../instances.ts';
-import type { PacedLogStore } from '../logs.ts';
+import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
+import { InstanceTable, type Launched, type Watched } from '../instance-table.ts';
+import type { PacedLogStore } from '../logs/store.ts';
+import { notRunning } from '../process/commands.ts';
+import type { Isolation } from '../sandbox/confinement.ts';
 import { killAll, killGroup } from '../termination.ts';
 import { callFilter } from './call-filter.ts';
 import { DockerCommands } from './commands.ts';

@@ -13,7 +13,7 @@ import {
   PERSONALITIES,
   TERMINAL_FORGERY,
   UNKNOWN,
-} from '../seccomp.ts';
+} from '../sandbox/seccomp.ts';
 import { UNJUDGED_CALLS } from './calls.ts';
 
 /** With this operator `value` is the mask, and `valueTwo` what must be left. */

@@ -206,7 +206,7 @@ export class WideCluster {
     return droplets;
   }
 
-  // ---------------------------------------------------------------- the mailbox, as node/agent.ts
+  // ---------------------------------------------------------------- the mailbox, as node/daemon/agent.ts
 
   #post(node: WideNode, event: Event): void {
     if (!node.up) return;

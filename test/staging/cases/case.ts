@@ -10,9 +10,9 @@ import { expect } from 'vitest';
 import { asAppId, asDigest, asInstanceId, asReleaseId } from '../../../crdt/ids.ts';
 import type { InstanceSpec } from '../../../node/core/types.ts';
 import type { StagedDroplet } from '../../../node/ports.ts';
-import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../../../node/runtime/bwrap.ts';
 import { DROPLET_PATHS, instanceEnvironment } from '../../../node/runtime/environment.ts';
-import { startCommand } from '../../../node/runtime/launch.ts';
+import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../../../node/runtime/sandbox/bwrap.ts';
+import { startCommand } from '../../../node/runtime/sandbox/scripts.ts';
 import { uploadSpec } from '../../../node/staging/buildpack.ts';
 import { type Files, failureOf, type Harness, request, tarOf } from '../harness.ts';
 

@@ -1,0 +1,87 @@
+// Joining a cluster: what a new node shows with its invite, and what a member checks, writes and answers. Both sides; the
+// transport (mutual TLS on the link, which proves the new node's identity) is passed in.
+
+import * as v from 'valibot';
+import type { NamedChange } from '../../crdt/change.ts';
+import { asNodeId, type NodeId } from '../../crdt/ids.ts';
+import type { DesiredView } from '../../crdt/view.ts';
+import { checkInvite, type Invite, InviteError } from './invite.ts';
+
+const requestSchema = v.strictObject({
+  cluster: v.pipe(v.string(), v.maxLength(64)),
+  invite: v.pipe(v.string(), v.maxLength(64)),
+  secret: v.pipe(v.string(), v.maxLength(128)),
+  name: v.pipe(v.string(), v.maxLength(63)),
+  operatorTokenHash: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+});
+export type JoinRequest = v.InferOutput<typeof requestSchema>;
+
+const replySchema = v.object({
+  snapshot: v.pipe(v.string(), v.base64()),
+  addresses: v.record(v.string(), v.array(v.string())),
+});
+export type JoinReply = v.InferOutput<typeof replySchema>;
+
+/** No member named in the invite let this node in. Nothing was kept; joining may be tried again. */
+export class JoinFailedError extends Error {
+  readonly code = 'join_failed';
+}
+
+export type JoinAnswering = {
+  view(): DesiredView;
+  write(changes: NamedChange[], by: string): Promise<unknown>;
+  snapshot(): Uint8Array;
+  /** libp2p addresses of members, this one included. */
+  addresses(): Record<string, string[]>;
+};
+
+/** A member's side. `from` is proven by the transport. Fails with InviteError, ChangeRejected or a line that says what was malformed. */
+export async function answerJoin(member: JoinAnswering, payload: unknown, from: NodeId): Promise<JoinReply> {
+  const parsed = v.safeParse(requestSchema, payload);
+  if (!parsed.success) throw new InviteError('invite_unreadable', 'the request to join is malformed');
+  const { cluster, invite, secret, name, operatorTokenHash } = parsed.output;
+  checkInvite(member.view(), { cluster, id: invite, secret, node: from }, Date.now());
+  // A member asks again when the answer was lost, or what it had: its operator's token is a new one then. What is so already
+  // changes nothing.
+  await member.write([{ change: 'admitNode', node: from, name, invite, operatorTokenHash }], `invite ${invite}`);
+  return { snapshot: Buffer.from(member.snapshot()).toString('base64'), addresses: member.addresses() };
+}
+
+export type JoinTransport = (link: string, expectedNode: NodeId, request: JoinRequest) => Promise<unknown>;
+
+/** The new node's side: asks the members of the invite in turn. Fails with JoinFailedError, naming what each said. */
+export async function joinCluster(
+  invite: Invite,
+  options: { name: string; operatorTokenHash: string; ask: JoinTransport },
+): Promise<{ snapshot: Uint8Array; addresses: Map<NodeId, string[]> }> {
+  const { name, operatorTokenHash } = options;
+  const request = { cluster: invite.cluster, invite: invite.id, secret: invite.secret, name, operatorTokenHash };
+  const failures: string[] = [];
+  for (const node of invite.nodes) {
+    try {
+      const reply = v.parse(replySchema, await options.ask(node.link, node.id, request));
+      const addresses = Object.entries(reply.addresses).map(([id, list]) => [asNodeId(id), list] as const);
+      return { snapshot: new Uint8Array(Buffer.from(reply.snapshot, 'base64')), addresses: new Map(addresses) };
+    } catch (error) {
+      const { message } = error as Error;
+      // A refusal is final: the other members would refuse too, and the user should see why, not a list.
+      if (isRefusal(error)) throw new JoinFailedError(`cannot join: ${message}`);
+      failures.push(`${node.link}: ${message}`);
+    }
+  }
+  throw new JoinFailedError(
+    `cannot join: no member could be reached (${failures.join('; ')}); check the network, or make a new invite with peer invite`,
+  );
+}
+
+/** Codes of answers from a member that checked the invite, as opposed to failures on the way. */
+const REFUSALS = new Set([
+  'invite_unreadable',
+  'invite_unknown',
+  'invite_expired',
+  'invite_used_up',
+  'node_removed',
+  'node_name_taken',
+  'invalid_name',
+]);
+const isRefusal = (error: unknown): boolean => REFUSALS.has(String((error as { code?: unknown }).code));

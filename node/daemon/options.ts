@@ -1,0 +1,216 @@
+// StartOptions: what `peer start` may ask of the daemon, how the daemon reads it from its argument, and every default. No I/O but the host's name.
+
+import { hostname } from 'node:os';
+import * as v from 'valibot';
+import { parseNetwork } from '../runtime/network/policy.ts';
+
+/** What the CLI passes as JSON, `node/main.ts '{"dataDir":…}'`. Everything but the data directory has a default. */
+export type StartOptions = {
+  /** Absolute. Holds the node's identity, desired state, blobs, logs and node.json. */
+  dataDir: string;
+  name?: string;
+  /**
+   * An invite made by `peer invite`; absent: the first node of a new cluster, or one that is a member already. Among the
+   * daemon's arguments it is JOIN_FROM_STDIN alone.
+   */
+  join?: string;
+  /** `HOST:PORT` of the libp2p listener. Port 0: any free port. So for the next three. */
+  listen?: string;
+  link?: string;
+  api?: string;
+  http?: string;
+  /** Host that other nodes are told to reach this one at; absent: the addresses of its interfaces. */
+  advertise?: string;
+  runtime?: RuntimeChoice;
+  /** Memory that instances may take on this node; absent: decided from the machine's memory. */
+  memoryBytes?: number;
+  /** What blobs and build caches may take on this node's disk; absent: a share of the file system. */
+  blobsBytes?: number;
+  /** Domain of default routes; only the first node of a cluster decides it. */
+  domain?: string;
+  labels?: Record<string, string>;
+  insecureProcessRuntime?: boolean;
+  /** IPv4 networks that apps and builds may reach although they are private, `10.1.0.0/16`. */
+  allowNetworks?: string[];
+};
+
+export type RuntimeChoice = 'auto' | 'docker' | 'process';
+
+/** StartOptions with the defaults filled in. */
+export type NodeOptions = StartOptions &
+  Required<
+    Pick<
+      StartOptions,
+      | 'name'
+      | 'listen'
+      | 'link'
+      | 'api'
+      | 'http'
+      | 'runtime'
+      | 'domain'
+      | 'labels'
+      | 'insecureProcessRuntime'
+      | 'allowNetworks'
+    >
+  >;
+
+/** The invite comes on the daemon's stdin: an invite holds secrets, and everyone on the machine can read arguments. */
+export const JOIN_FROM_STDIN = '-';
+/** What is read there; an invite is shorter. */
+export const JOIN_BYTES_MAX = 64 * 1024;
+
+/** Nodes and apps are reachable from elsewhere at once; the API, which can do everything, only from this machine. */
+export const START_DEFAULTS = {
+  listen: '0.0.0.0:7601',
+  link: '0.0.0.0:7602',
+  api: '127.0.0.1:7600',
+  http: '0.0.0.0:8080',
+  runtime: 'auto',
+  domain: 'localhost',
+} as const;
+
+const NODE_NAME_CHARS_MAX = 63;
+const LABELS_MAX = 32;
+const ALLOW_NETWORKS_MAX = 32;
+/** Below this not even the sources of a small app and its droplet fit. */
+const BLOBS_BYTES_MIN = 1024 * 1024;
+/** Below this not even one small instance fits. */
+const MEMORY_BYTES_MIN = 16 * 1024 * 1024;
+
+/** What is wrong with the options; one line, names the option. Nothing has been started. */
+export class OptionsError extends Error {
+  readonly code = 'bad_options';
+}
+
+const listenAddress = v.pipe(
+  v.string('should be HOST:PORT'),
+  v.check((text) => parseListen(text) !== undefined, 'should be HOST:PORT, for example 127.0.0.1:7600'),
+);
+
+const schema = v.strictObject(
+  {
+    dataDir: v.pipe(v.string('should be a path'), v.startsWith('/', 'should be an absolute path')),
+    name: v.optional(
+      v.pipe(
+        v.string('should be a name'),
+        v.regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'should be up to 63 lower-case letters, digits and dashes'),
+      ),
+    ),
+    join: v.optional(v.pipe(v.string('should be an invite'), v.minLength(1, 'is empty'))),
+    listen: v.optional(listenAddress),
+    link: v.optional(listenAddress),
+    api: v.optional(listenAddress),
+    http: v.optional(listenAddress),
+    advertise: v.optional(
+      v.pipe(
+        v.string('should be a host'),
+        v.regex(/^[A-Za-z0-9.:_-]{1,253}$/, 'should be a host name or an IP address'),
+      ),
+    ),
+    runtime: v.optional(v.picklist(['auto', 'docker', 'process'], 'should be auto, docker or process')),
+    memoryBytes: v.optional(
+      v.pipe(
+        v.number('should be a number of bytes'),
+        v.safeInteger('should be a whole number of bytes'),
+        v.minValue(MEMORY_BYTES_MIN, 'should be at least 16M'),
+      ),
+    ),
+    blobsBytes: v.optional(
+      v.pipe(
+        v.number('should be a number of bytes'),
+        v.safeInteger('should be a whole number of bytes'),
+        v.minValue(BLOBS_BYTES_MIN, 'should be at least 1M'),
+      ),
+    ),
+    domain: v.optional(
+      v.pipe(
+        v.string('should be a domain'),
+        v.regex(
+          /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
+          'should be a domain in lower case, for example apps.example.org',
+        ),
+      ),
+    ),
+    labels: v.optional(
+      v.pipe(
+        v.record(
+          v.pipe(
+            v.string(),
+            v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/, 'has a key with characters that labels cannot have'),
+          ),
+          v.pipe(v.string('should be text'), v.maxLength(63, 'should be at most 63 characters')),
+        ),
+        v.check((labels) => Object.keys(labels).length <= LABELS_MAX, `should be at most ${LABELS_MAX} labels`),
+      ),
+    ),
+    insecureProcessRuntime: v.optional(v.boolean('should be true or false')),
+    allowNetworks: v.optional(
+      v.pipe(
+        v.array(
+          v.pipe(
+            v.string('should be a network'),
+            v.check(
+              (text) => parseNetwork(text) !== undefined,
+              (issue) =>
+                `should be an IPv4 network such as 10.1.0.0/16, not ${JSON.stringify(String(issue.input).slice(0, 50))}`,
+            ),
+            v.transform((text) => parseNetwork(text)!),
+          ),
+        ),
+        v.check(
+          (networks) => networks.length <= ALLOW_NETWORKS_MAX,
+          `should be at most ${ALLOW_NETWORKS_MAX} networks`,
+        ),
+      ),
+    ),
+  },
+  (issue) =>
+    issue.expected === 'never'
+      ? 'is not an option'
+      : issue.received === 'undefined'
+        ? 'is missing'
+        : 'should be an object',
+);
+
+/**
+ * Validates what the CLI passed and completes it: what is given wins, then what the last start on the data directory
+ * remembered, then the defaults. An invite is never remembered. Fails with OptionsError.
+ */
+export function parseStartOptions(input: unknown, remembered: Partial<StartOptions> = {}): NodeOptions {
+  const given = validated(input);
+  const { join: _, ...earlier } = remembered;
+  return {
+    ...START_DEFAULTS,
+    name: nodeNameOf(hostname()),
+    labels: {},
+    insecureProcessRuntime: false,
+    allowNetworks: [],
+    ...validated({ ...earlier, dataDir: given.dataDir }),
+    ...given,
+  };
+}
+
+function validated(input: unknown): StartOptions {
+  const parsed = v.safeParse(schema, input);
+  if (parsed.success) return parsed.output;
+  const [issue] = parsed.issues;
+  throw new OptionsError(`${v.getDotPath(issue) ?? 'options'} ${issue.message}`);
+}
+
+/** A host's name as a node's name: its first label, in the characters a name may have. */
+export function nodeNameOf(host: string): string {
+  const name = (host.split('.')[0] ?? '')
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, NODE_NAME_CHARS_MAX)
+    .replace(/^-+|-+$/g, '');
+  return name === '' ? 'node' : name;
+}
+
+/** `HOST:PORT` or `[IPV6]:PORT`; undefined when it is neither. Port 0 means any free one. */
+export function parseListen(text: string): { host: string; port: number } | undefined {
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text);
+  if (match === null) return undefined;
+  const port = Number(match[3]);
+  return port <= 65535 ? { host: (match[1] ?? match[2])!, port } : undefined;
+}

@@ -1,0 +1,66 @@
+// The node's identity: one Ed25519 key on disk, from which its id and its certificate follow. Never replaces a key it cannot
+// read, because a node with another key is another node.
+
+import { chmod, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys';
+import writeFileAtomic from 'write-file-atomic';
+import type { NodeId } from '../../crdt/ids.ts';
+import { selfSignedCertificate } from './certificate.ts';
+import { nodeIdOfPublicKey } from './node-id.ts';
+
+export { nodeIdOfCertificate, nodeIdOfPublicKey } from './node-id.ts';
+
+type Ed25519PrivateKey = Extract<ReturnType<typeof privateKeyFromProtobuf>, { type: 'Ed25519' }>;
+
+/** Private key and self-signed certificate for the link. Secret: never log it. */
+export type TlsIdentity = { keyPem: string; certPem: string };
+export type Identity = { nodeId: NodeId; privateKey: Ed25519PrivateKey; tls: TlsIdentity };
+
+/** `identity_unreadable`: the key file is there but cannot be read or is no Ed25519 key. Nothing was changed. */
+export class IdentityError extends Error {
+  readonly code = 'identity_unreadable';
+}
+
+export const IDENTITY_FILE = 'identity.key';
+const ED25519_SEED_BYTES = 32;
+
+/** Reads `dir/identity.key`, or makes it (libp2p's protobuf, mode 0600, written atomically). */
+export async function loadOrCreateIdentity(dir: string): Promise<Identity> {
+  const path = join(dir, IDENTITY_FILE);
+  const stored = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw new IdentityError(`The node's key ${path} cannot be read (${error.message}). Check its owner and mode.`, {
+      cause: error,
+    });
+  });
+  if (stored) {
+    await chmod(path, 0o600);
+    return identityOf(decode(stored, path));
+  }
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const key = await generateKeyPair('Ed25519');
+  await writeFileAtomic(path, Buffer.from(privateKeyToProtobuf(key)), { mode: 0o600 });
+  return identityOf(key);
+}
+
+function decode(stored: Uint8Array, path: string): Ed25519PrivateKey {
+  const unreadable = (cause?: unknown) =>
+    new IdentityError(
+      `The node's key ${path} is damaged or no Ed25519 key. Restore it from a backup, or move it away to start as a new node.`,
+      { cause },
+    );
+  let key: ReturnType<typeof privateKeyFromProtobuf>;
+  try {
+    key = privateKeyFromProtobuf(stored);
+  } catch (error) {
+    throw unreadable(error);
+  }
+  if (key.type !== 'Ed25519') throw unreadable();
+  return key;
+}
+
+function identityOf(privateKey: Ed25519PrivateKey): Identity {
+  const nodeId = nodeIdOfPublicKey(privateKey.publicKey.raw);
+  return { nodeId, privateKey, tls: selfSignedCertificate(privateKey.raw.subarray(0, ED25519_SEED_BYTES), nodeId) };
+}

@@ -1,0 +1,222 @@
+// The Runtime port without containers: each instance is a group of processes in a bubblewrap sandbox, watched through
+// files, so that it outlives the daemon. Keeps the table of instances; decides nothing about what should run.
+
+import type { AppId, InstanceId } from '../../../crdt/ids.ts';
+import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
+import type {
+  Attended,
+  AttendedCommand,
+  BlobStore,
+  CommandRunner,
+  InstanceUsage,
+  Log,
+  Runtime,
+  RuntimeEvent,
+  TaskSpec,
+  UsageMeter,
+} from '../../ports.ts';
+import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
+import { InstanceTable, type Launched } from '../instance-table.ts';
+import type { PacedLogStore } from '../logs/store.ts';
+import type { OwnNetwork } from '../network/networks.ts';
+import { bootId } from '../process-tree.ts';
+import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from '../sandbox/confinement.ts';
+import { Commands, notRunning } from './commands.ts';
+import { type LaunchOptions, launchInstance, OWN_NETWORK_PORT, prepareInstance } from './launch.ts';
+import { PortPool } from './port-pool.ts';
+import { type SuperviseContext, supervise } from './supervise.ts';
+
+export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskSampleMs' | 'readyProbeMs'> & {
+  isolation: Isolation;
+  /** The stack that droplets must be built for. */
+  stack: string;
+  pourBlob: BlobStore['pour'];
+  logs: PacedLogStore;
+  log: Log;
+};
+
+export async function createProcessRuntime(
+  options: ProcessRuntimeOptions,
+): Promise<Runtime & CommandRunner & UsageMeter> {
+  const { isolation, log } = options;
+  log.info('runtime.started', {
+    kind: 'process',
+    sandbox: isolation.bwrap ?? 'none',
+    users: isolation.ownUsers ? 'one per instance' : 'shared',
+    controlGroups: isolation.groups?.version ?? 'none',
+    network: isolation.networks === undefined ? 'shared' : isolation.networks.subnet,
+  });
+  return new ProcessRuntime(options, await bootId());
+}
+
+type Place = { record: InstanceRecord; folder: InstanceFolder; shim: number };
+
+/** What has been taken for an instance so far. */
+type Taken = { uid?: number; port?: number; network?: OwnNetwork | undefined; folder?: InstanceFolder };
+
+class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
+  readonly kind = 'process';
+  readonly stacks: readonly string[];
+  readonly #options: ProcessRuntimeOptions;
+  readonly #boot: string;
+  readonly #ports = new PortPool(Math.random());
+  readonly #instances: InstanceTable<Place>;
+  readonly #commands: Commands;
+
+  constructor(options: ProcessRuntimeOptions, boot: string) {
+    this.#options = options;
+    this.#instances = new InstanceTable(options);
+    this.stacks = [options.stack];
+    this.#boot = boot;
+    this.#commands = new Commands(options);
+  }
+
+  async exec(id: InstanceId, command: AttendedCommand): Promise<Attended> {
+    const place = this.#instances.placeOf(id);
+    if (place === undefined) throw notRunning(id);
+    return this.#commands.exec(place, command);
+  }
+
+  runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
+    return this.#commands.runTask(task, command);
+  }
+
+  usage(app: AppId): Promise<InstanceUsage[]> {
+    return this.#instances.usage(app);
+  }
+
+  onEvent(listener: (event: RuntimeEvent) => void): void {
+    this.#instances.onEvent(listener);
+  }
+
+  async adopt(): Promise<AdoptedInstance[]> {
+    const { isolation } = this.#options;
+    const folders = await listInstanceFolders(isolation.dataDir);
+    const adopted = (await Promise.all(folders.map((folder) => this.#adopt(folder)))).filter(
+      (found) => found !== undefined,
+    );
+    await isolation.networks?.settle();
+    if (isolation.groups !== undefined) {
+      await removeGroups(isolation.groups, (name) => !name.startsWith(RUN_GROUP_PREFIX) && !this.#instances.has(name));
+    }
+    return adopted;
+  }
+
+  start(spec: InstanceSpec): void {
+    this.#instances.start(spec, {
+      launch: (signal) => this.#launch(spec, signal),
+      remove: async ({ record, folder }) => {
+        const { uid, network } = record;
+        await this.#giveBack({ uid, network, folder, ...(network === undefined ? { port: record.port } : {}) });
+      },
+    });
+  }
+
+  stop(id: InstanceId, reason: string): void {
+    this.#instances.stop(id, reason);
+  }
+
+  async close(options: { keepInstances: boolean }): Promise<void> {
+    await this.#commands.close();
+    await this.#instances.close(options);
+  }
+
+  async #launch(spec: InstanceSpec, signal: AbortSignal): Promise<Launched<Place>> {
+    const { isolation } = this.#options;
+    const taken: Taken = {};
+    try {
+      taken.uid = isolation.users.take();
+      const network = await isolation.networks?.take('instance');
+      taken.network = network;
+      if (network === undefined) taken.port = await this.#ports.take();
+      const folder = new InstanceFolder(isolation.dataDir, spec.id);
+      taken.folder = folder;
+      const place = { uid: taken.uid, port: taken.port ?? OWN_NETWORK_PORT, network, boot: this.#boot };
+      const record = recordOf(spec, place);
+      const launch: LaunchOptions = { ...this.#options, folder, record, spec, signal };
+      await prepareInstance(launch);
+      signal.throwIfAborted();
+      const ownDisk = await folder.hasDisk();
+      const launched = await launchInstance(launch);
+      this.#instances.emit({ type: 'instanceLaunched', id: spec.id, port: record.port, ...hostOf(record) });
+      const watched = supervise(this.#context(), { record, folder, ownDisk, ...launched });
+      return { place: { record, folder, shim: launched.shim }, watched };
+    } catch (error) {
+      // Without a folder the id was not even a name.
+      if (taken.folder !== undefined) await isolation.groups?.open(spec.id).remove();
+      await this.#giveBack(taken);
+      throw error;
+    }
+  }
+
+  async #giveBack({ uid, port, network, folder }: Taken): Promise<void> {
+    const { isolation } = this.#options;
+    if (folder !== undefined) await this.#removeFolder(folder);
+    if (port !== undefined) this.#ports.release(port);
+    if (network !== undefined) await isolation.networks?.release(network);
+    if (uid !== undefined) isolation.users.release(uid);
+  }
+
+  async #removeFolder(folder: InstanceFolder): Promise<void> {
+    await folder.remove().catch((error: Error) => {
+      this.#options.log.warn('runtime.folder_left', { instance: folder.name, error: error.message });
+    });
+  }
+
+  async #adopt(folder: InstanceFolder): Promise<AdoptedInstance | undefined> {
+    const { isolation } = this.#options;
+    const record = await folder.readRecord();
+    const shim = record?.boot === this.#boot ? await folder.livingShim() : undefined;
+    const descriptors = shim === undefined ? undefined : await folder.openReaders().catch(() => undefined);
+    if (record === undefined || descriptors === undefined || shim === undefined) {
+      await isolation.groups?.open(folder.name).remove();
+      await this.#removeFolder(folder);
+      return undefined;
+    }
+    if (record.network === undefined) this.#ports.hold(record.port);
+    else isolation.networks?.hold(record.network);
+    isolation.users.hold(record.uid);
+    const ownDisk = await folder.hasDisk();
+    // Looked for again: the end of a shim that ended before its FIFOs were open would never be heard of.
+    const ended = (await folder.livingShim()) === undefined;
+    await this.#commands.removeLeftovers(record.id);
+    const watched = supervise(this.#context(), { record, folder, descriptors, shim, ownDisk, ended });
+    const remove = async (): Promise<void> => {
+      await this.#removeFolder(folder);
+      if (record.network === undefined) this.#ports.release(record.port);
+      else isolation.networks?.releaseLater(record.network);
+      isolation.users.release(record.uid);
+    };
+    return this.#instances.adopt({ place: { record, folder, shim }, watched }, remove, hostOf(record));
+  }
+
+  #context(): SuperviseContext {
+    return { ...this.#options, emit: this.#instances.emit };
+  }
+}
+
+function recordOf(
+  spec: InstanceSpec,
+  found: Pick<InstanceRecord, 'port' | 'uid' | 'boot'> & { network: OwnNetwork | undefined },
+): InstanceRecord {
+  const { id, app, process, index, release, restartCount, memoryBytes, diskBytes, health } = spec;
+  const { network, ...rest } = found;
+  const record = {
+    version: 1 as const,
+    id,
+    app,
+    process,
+    index,
+    release,
+    restartCount,
+    memoryBytes,
+    diskBytes,
+    health,
+  };
+  return { ...record, ...rest, ...(network === undefined ? {} : { network }) };
+}
+
+/** Undefined stays out: the machine's loopback goes without saying. */
+function hostOf({ network }: InstanceRecord): { host?: string } {
+  return network === undefined ? {} : { host: network.host };
+}

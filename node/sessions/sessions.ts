@@ -1,0 +1,321 @@
+// Commands that people attend to, from any node: finds the node that has the instance or can run the task, forwards the
+// frames there, and on that node runs the command within the node's bounds. Writes down who ran what where, never what
+// it was told.
+
+import { randomBytes } from 'node:crypto';
+import { type AppId, asInstanceId, type Digest, type InstanceId, type NodeId } from '../../crdt/ids.ts';
+import type { AppView, DesiredView } from '../../crdt/view.ts';
+import { type Candidate, isFeasible } from '../core/feasibility.ts';
+import type { ClusterEvent } from '../core/types.ts';
+import { LineSplitter } from '../lib/lines.ts';
+import type {
+  Attended,
+  AttendedCommand,
+  CommandExit,
+  CommandRunner,
+  DuplexRequests,
+  Log,
+  LogStore,
+  SessionRequest,
+} from '../ports.ts';
+import { attend, sizeIn } from './attend.ts';
+import { encodeJsonFrame } from './frames.ts';
+
+/** Commands that are attended to on one node at a time. Each costs two pipes, a few processes and what is on its way. */
+export const SESSIONS_MAX = 32;
+/** Tasks of one node at a time: each has the memory of an instance. */
+export const TASKS_MAX = 8;
+const DURATION_MS_MAX = 24 * 60 * 60 * 1000;
+/** A shell that was left open. Tasks may be quiet for as long as they work. */
+const IDLE_MS_MAX = 60 * 60 * 1000;
+const ARGV_BYTES_MAX = 64 * 1024;
+const METHOD = 'session.open';
+
+/** Nothing was run. */
+export class SessionError extends Error {
+  override readonly name = 'SessionError';
+  readonly code: 'instance_not_found' | 'no_release' | 'no_node_for_task' | 'busy' | 'bad_request';
+  constructor(code: SessionError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** What one node asks another, or itself, to run. */
+type Order = {
+  by: string;
+  app: AppId;
+  command: AttendedCommand;
+  target: { kind: 'exec'; instance: InstanceId; process: string; index: number } | { kind: 'task'; name: string };
+};
+
+export type SessionsParts = {
+  self: { id: NodeId; name: string };
+  runner: CommandRunner;
+  duplex: DuplexRequests;
+  logs: Pick<LogStore, 'append'>;
+  log: Log;
+  view(): DesiredView;
+  candidates(): Candidate[];
+  holds(digest: Digest): boolean;
+  fetchBlob(digest: Digest, options: { sizeBytesMax: number; holders: NodeId[]; signal: AbortSignal }): Promise<void>;
+  record(event: ClusterEvent): void;
+};
+
+export class Sessions {
+  readonly #parts: SessionsParts;
+  #running = 0;
+  /** Memory of each task that runs here. */
+  readonly #tasks = new Map<InstanceId, number>();
+
+  constructor(parts: SessionsParts) {
+    this.#parts = parts;
+    parts.duplex.handleDuplex(METHOD, (payload, _from, input, signal) => this.#run(parseOrder(payload), input, signal));
+  }
+
+  /** As in NodeService. */
+  async open(
+    request: SessionRequest,
+    io: { input: AsyncIterable<Uint8Array>; signal: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array>> {
+    const app = this.#appOf(request.app);
+    const { node, order } =
+      request.target.kind === 'exec'
+        ? this.#placeOfInstance(app, request, request.target)
+        : { node: this.#nodeForTask(app), order: { ...request, target: request.target } };
+    const frames =
+      node === this.#parts.self.id
+        ? this.#run(order, io.input, io.signal)
+        : this.#parts.duplex.requestDuplex(node, METHOD, order, io);
+    const values = frames[Symbol.asyncIterator]();
+    // What goes wrong before it has started is an answer of its own.
+    const first = await values.next();
+    return resumed(first, values);
+  }
+
+  #placeOfInstance(
+    app: AppView,
+    request: SessionRequest,
+    { process, index }: { process: string; index: number },
+  ): { node: NodeId; order: Order } {
+    const found = this.#parts
+      .candidates()
+      .flatMap(({ node, report }) => report.instances.map((instance) => ({ node, instance })))
+      .filter(
+        ({ instance }) =>
+          instance.app === app.id &&
+          instance.process === process &&
+          instance.index === index &&
+          instance.state !== 'stopping' &&
+          instance.state !== 'crashed',
+      )
+      // Of two copies, the one that serves.
+      .sort((a, b) => Number(b.instance.state === 'ready') - Number(a.instance.state === 'ready'))[0];
+    if (found === undefined) {
+      const message = `${app.name} has no running instance ${process}/${index}: see peer app ${app.name}`;
+      throw new SessionError('instance_not_found', message);
+    }
+    const target = { kind: 'exec' as const, instance: found.instance.id, process, index };
+    return { node: found.node, order: { by: request.by, app: app.id, command: request.command, target } };
+  }
+
+  /** This node if it can, else one that has the droplet, else any that has room. */
+  #nodeForTask(app: AppView): NodeId {
+    const { release } = app;
+    if (release === undefined) {
+      throw new SessionError('no_release', `${app.name} has no release to run: push it first`);
+    }
+    const { id } = this.#parts.self;
+    const able = this.#parts
+      .candidates()
+      .map((candidate) => ({ ...candidate, freeBytes: this.#freeBytes(candidate) }))
+      .filter((candidate) => isFeasible(candidate, app, release))
+      .map(({ node, report, freeBytes }) => ({
+        node,
+        freeBytes,
+        preference: (report.droplets.includes(release.droplet.digest) ? 2 : 0) + (node === id ? 1 : 0),
+      }))
+      .sort((a, b) => b.preference - a.preference || b.freeBytes - a.freeBytes);
+    const [best] = able;
+    if (best !== undefined) return best.node;
+    const { stack } = release.droplet;
+    const place =
+      release.image === undefined ? `the stack ${stack}` : `an engine for its image (runtime docker, stack ${stack})`;
+    const memory = `${Math.ceil(app.memoryBytes / 1024 ** 2)}M of free memory`;
+    const message = `no node can run a task of ${app.name}: it needs ${place} and ${memory}; see peer nodes`;
+    throw new SessionError('no_node_for_task', message);
+  }
+
+  /** What is promised to nobody. Tasks of other nodes are not known here: they refuse by themselves. */
+  #freeBytes({ node, report }: Candidate): number {
+    const tasks = node === this.#parts.self.id ? [...this.#tasks.values()] : [];
+    const promised = [...report.instances.map((instance) => instance.memoryBytes), ...tasks];
+    return report.memoryBytes - promised.reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /** Runs the order on this node. The first frame says that it has started. */
+  async *#run(order: Order, input: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    if (this.#running >= SESSIONS_MAX) {
+      throw new SessionError('busy', `${SESSIONS_MAX} commands are attended to on this node already: try again later`);
+    }
+    this.#running++;
+    try {
+      if (order.target.kind === 'exec') yield* this.#exec(order, order.target, input, signal);
+      else yield* this.#task(order, order.target.name, input, signal);
+    } finally {
+      this.#running--;
+    }
+  }
+
+  async *#exec(
+    { app, by, command }: Order,
+    target: { instance: InstanceId; process: string; index: number },
+    input: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array> {
+    const { runner, logs, log, self } = this.#parts;
+    const { instance, process, index } = target;
+    const attended = await runner.exec(instance, command);
+    const what = command.terminal === undefined ? 'runs a command' : 'opened a terminal';
+    const slot = { app, source: 'CELL' as const, process, index, instance, stream: 'out' as const };
+    logs.append({ ...slot, text: `${by} ${what} in instance ${process}.${index}` });
+    log.info('session.opened', { by, instance, terminal: command.terminal !== undefined });
+    yield encodeJsonFrame('started', { node: self.name, instance });
+    const idleMsMax = command.terminal === undefined ? undefined : IDLE_MS_MAX;
+    yield* this.#attend(attended, { input, signal, idleMsMax });
+    log.info('session.closed', { by, instance });
+  }
+
+  async *#task(
+    { app: id, by, command }: Order,
+    name: string,
+    input: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array> {
+    const { runner, logs, log, self, record } = this.#parts;
+    const app = this.#appOf(id);
+    const own = this.#parts.candidates().find(({ node }) => node === self.id);
+    if (this.#tasks.size >= TASKS_MAX) {
+      throw new SessionError('busy', `${TASKS_MAX} tasks run on this node already: try again later`);
+    }
+    if (app.release === undefined) {
+      throw new SessionError('no_release', `${app.name} has no release to run: push it first`);
+    }
+    if (own === undefined || this.#freeBytes(own) < app.memoryBytes) {
+      throw new SessionError('busy', `${self.name} has no memory left for a task of ${app.name}: try again later`);
+    }
+    const task = asInstanceId(`task-${name}-${randomBytes(4).toString('hex')}`);
+    const say = (text: string, stream: 'out' | 'err', source: 'APP' | 'CELL'): void =>
+      logs.append({ app: id, source, process: `TASK/${name}`, index: 0, instance: task, stream, text });
+    const splitters = { out: new LineSplitter(), err: new LineSplitter() };
+    let exit: CommandExit = { code: 1, reason: 'it was not started' };
+    this.#tasks.set(task, app.memoryBytes);
+    try {
+      await this.#fetchDroplet(app, signal);
+      const { env, droplet, image } = app.release;
+      const release = { id: app.release.id, version: app.release.version };
+      const { memoryBytes, diskBytes } = app;
+      const spec = { id: task, app: { id, name: app.name }, name, release, droplet, env, memoryBytes, diskBytes };
+      const runs = { ...spec, ...(image === undefined ? {} : { image }), uris: [...app.routes] };
+      const attended = await runner.runTask(runs, command);
+      say(`Task ${name} of release v${release.version} was started by ${by}`, 'out', 'CELL');
+      record({
+        name: 'task.started',
+        app: id,
+        release: release.id,
+        message: `${by} started the task ${name} of ${app.name}`,
+      });
+      log.info('task.started', { by, task });
+      void attended.exited.then((how) => {
+        exit = how;
+      });
+      try {
+        yield encodeJsonFrame('started', { node: self.name, task: name });
+        yield* this.#attend(attended, {
+          input,
+          signal,
+          idleMsMax: undefined,
+          onOutput: (chunk, stream) => {
+            for (const line of splitters[stream].push(chunk)) say(line, stream, 'APP');
+          },
+        });
+      } finally {
+        attended.end('whoever attended to it has gone');
+        await attended.exited;
+        for (const stream of ['out', 'err'] as const) {
+          const rest = splitters[stream].flush();
+          if (rest !== undefined) say(rest, stream, 'APP');
+        }
+        const how = exit.reason === undefined ? `exit status ${exit.code}` : `cancelled: ${exit.reason}`;
+        say(`Task ${name} ended: ${how}`, exit.code === 0 ? 'out' : 'err', 'CELL');
+        record({ name: 'task.ended', app: id, message: `the task ${name} of ${app.name} ended: ${how}` });
+        log.info('task.ended', {
+          task,
+          code: exit.code,
+          ...(exit.reason === undefined ? {} : { reason: exit.reason }),
+        });
+      }
+    } finally {
+      this.#tasks.delete(task);
+    }
+  }
+
+  async *#attend(
+    command: Attended,
+    options: {
+      input: AsyncIterable<Uint8Array>;
+      signal: AbortSignal;
+      idleMsMax: number | undefined;
+      onOutput?: (chunk: Buffer, stream: 'out' | 'err') => void;
+    },
+  ): AsyncGenerator<Uint8Array> {
+    yield* attend({ ...options, command, durationMsMax: DURATION_MS_MAX });
+  }
+
+  async #fetchDroplet(app: AppView, signal: AbortSignal): Promise<void> {
+    const { droplet } = app.release!;
+    if (this.#parts.holds(droplet.digest)) return;
+    const holders = this.#parts
+      .candidates()
+      .filter(({ node, report }) => node !== this.#parts.self.id && report.droplets.includes(droplet.digest))
+      .map(({ node }) => node);
+    await this.#parts.fetchBlob(droplet.digest, { sizeBytesMax: droplet.sizeBytes, holders, signal });
+  }
+
+  #appOf(id: AppId): AppView {
+    const app = this.#parts.view().apps.get(id);
+    if (app === undefined) throw new SessionError('no_release', 'the app is not known on this node: try again');
+    return app;
+  }
+}
+
+/** What another node sent: checked, though nodes trust each other. */
+function parseOrder(payload: unknown): Order {
+  const { by, app, command, target } = (payload ?? {}) as Record<string, unknown>;
+  const { argv, terminal } = (command ?? {}) as Record<string, unknown>;
+  const { kind, instance, process, index, name } = (target ?? {}) as Record<string, unknown>;
+  const isArgv = Array.isArray(argv) && argv.every((word) => typeof word === 'string' && !word.includes('\0'));
+  if (typeof by !== 'string' || typeof app !== 'string' || !isArgv) {
+    throw new SessionError('bad_request', 'a session should have by, app and command');
+  }
+  if (argv.join('').length > ARGV_BYTES_MAX) throw new SessionError('bad_request', 'the command is too long');
+  const size = sizeIn((terminal ?? {}) as Record<string, unknown>);
+  const asked = { by, app: app as AppId, command: { argv, ...(size === undefined ? {} : { terminal: size }) } };
+  if (kind === 'task' && typeof name === 'string' && /^[a-z0-9-]{1,63}$/.test(name)) {
+    return { ...asked, target: { kind, name } };
+  }
+  if (kind === 'exec' && typeof instance === 'string' && typeof process === 'string' && typeof index === 'number') {
+    return { ...asked, target: { kind, instance: asInstanceId(instance), process, index } };
+  }
+  throw new SessionError('bad_request', 'a session should have a target');
+}
+
+async function* resumed<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncGenerator<T> {
+  try {
+    if (first.done === true) return;
+    yield first.value;
+    for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
+  } finally {
+    await rest.return?.();
+  }
+}
