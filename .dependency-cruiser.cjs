@@ -1,6 +1,24 @@
-// Which way imports may point: main → agent, edges → core → crdt types. Run by `npm run imports`, a part of the tests.
+// Which way imports may point, for every file of the product. Run by `npm run imports`, a part of the tests; each forbidden arrow
+// is shown to be forbidden in test/scripts/imports.test.ts.
 
-const edges = ['api', 'blobs', 'gossip', 'router', 'runtime', 'services', 'staging'];
+/** What each room of node/ may import besides itself. `daemon` puts all together; `main.ts` starts it. */
+const INNER = ['ports', 'core', 'lib', 'identity'];
+const ROOMS = {
+  lib: [],
+  core: [],
+  identity: ['lib'],
+  ports: ['core', 'lib'],
+  admission: INNER,
+  cluster: INNER,
+  storage: INNER,
+  sessions: INNER,
+  api: INNER,
+  blobs: INNER,
+  gossip: INNER,
+  router: INNER,
+  runtime: INNER,
+  staging: INNER,
+};
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
@@ -30,14 +48,36 @@ module.exports = {
       from: { pathNot: '^(crdt|test/crdt|test/sim)/' },
       to: { path: 'node_modules/@automerge/' },
     },
-    ...edges.map((edge) => ({
-      name: `edge-${edge}-imports-no-other-edge`,
+    ...Object.entries(ROOMS).map(([room, others]) => ({
+      name: `${room}-imports-only-what-it-may`,
       severity: 'error',
-      from: { path: `^node/${edge}/` },
-      to: {
-        path: `^(node/(${edges.filter((other) => other !== edge).join('|')})/|node/(agent|main)\\.ts$|cli/|scripts/)`,
-      },
+      from: { path: `^node/${room}/` },
+      to: { path: '^(node|cli|scripts)/', pathNot: `^node/(${[room, ...others].join('|')})/` },
     })),
+    {
+      name: 'lib-knows-nothing-of-peer',
+      severity: 'error',
+      from: { path: '^node/lib/' },
+      to: { path: '^crdt/' },
+    },
+    {
+      name: 'daemon-is-started-by-main',
+      severity: 'error',
+      from: { path: '^node/daemon/' },
+      to: { path: '^(node/main\\.ts$|cli/|scripts/)' },
+    },
+    {
+      name: 'main-starts-the-daemon',
+      severity: 'error',
+      from: { path: '^node/main\\.ts$' },
+      to: { path: '^(node|crdt|cli|scripts)/', pathNot: '^node/(daemon|lib)/' },
+    },
+    {
+      name: 'no-file-beside-main',
+      severity: 'error',
+      from: {},
+      to: { path: '^node/[^/]+$', pathNot: '^node/main\\.ts$' },
+    },
     {
       name: 'cli-only-calls-the-api',
       comment:
@@ -46,7 +86,7 @@ module.exports = {
       from: { path: '^cli/' },
       to: {
         path: '^(node|crdt)/',
-        pathNot: '^node/(blobs/(chunker|limits)|sessions/frames)\\.ts$',
+        pathNot: '^node/(blobs/(chunker|limits)|lib/session-frames)\\.ts$',
         dependencyTypesNot: ['type-only'],
       },
     },

@@ -11,7 +11,7 @@ import {
   type Frame,
   jsonIn,
   SESSION_BEAT_MS,
-} from '../node/sessions/frames.ts';
+} from '../node/lib/session-frames.ts';
 import type { Client } from './client.ts';
 import { CliError } from './errors.ts';
 

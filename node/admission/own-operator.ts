@@ -4,7 +4,7 @@
 import type { NamedChange } from '../../crdt/change.ts';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { DesiredView, UserView } from '../../crdt/view.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 
 /** Two daemons with one identity and two tokens would go on for ever otherwise. */
 const CLAIMS_PER_LIFE_MAX = 3;

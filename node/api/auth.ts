@@ -1,9 +1,10 @@
 // Who is asking, and whether that role may: bearer token → user → role. Knows nothing of what is behind the routes.
 
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
 import type { Role } from '../../crdt/schema.ts';
 import type { DesiredView, UserView } from '../../crdt/view.ts';
+import { tokenHashOf } from '../identity/tokens.ts';
 import { ApiError } from './errors.ts';
 
 export type ApiEnv = {
@@ -17,19 +18,7 @@ export type ApiEnv = {
 /** Each role may do what those before it may. */
 const ROLE_ORDER: readonly Role[] = ['viewer', 'developer', 'admin'];
 
-const TOKEN_BYTES = 32;
 const TOKEN_PATTERN = /^Bearer +(peer_[0-9a-f]{64})$/i;
-
-/** A fresh 256-bit token. It is shown to its owner once; the cluster keeps the hash. */
-export function newToken(): { token: string; tokenHash: string } {
-  const token = `peer_${randomBytes(TOKEN_BYTES).toString('hex')}`;
-  return { token, tokenHash: tokenHashOf(token) };
-}
-
-/** SHA-256 in hex; no salt or stretching, as a token is 256 random bits already. */
-export function tokenHashOf(token: string): string {
-  return createHash('sha256').update(token).digest('hex');
-}
 
 /** The user whose token it is. Compares with every user, each in constant time. */
 export function userOf(users: DesiredView['users'], token: string): UserView | undefined {

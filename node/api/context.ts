@@ -1,7 +1,8 @@
 // What every route is given. Types only.
 
-import type { Standstill } from '../daemon/standstill.ts';
-import type { Log, NodeService } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { Standstill } from '../lib/standstill.ts';
+import type { NodeService } from '../ports/node-service.ts';
 
 export type ApiContext = {
   service: NodeService;

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 
 /** Codes that the API itself raises. Failures of the node below keep their own code. */
 const STATUS_BY_CODE = {

@@ -4,7 +4,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { Considered } from '../core/decision.ts';
 import type { SlotExplanation, WhatIf } from '../core/explain.ts';
-import type { ObservedView } from '../ports.ts';
+import type { ObservedView } from '../ports/node-service.ts';
 import type { NodeVerdictShape, WhatIfShape, WhyShape } from './shapes.ts';
 import { instanceShape } from './shaping.ts';
 

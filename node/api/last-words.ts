@@ -1,7 +1,7 @@
 // What an app said last and why it crashed, for a roll-out that fails. Best effort: the failure itself matters more.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
-import type { NodeService } from '../ports.ts';
+import type { NodeService } from '../ports/node-service.ts';
 import { oneLine } from './errors.ts';
 import { type LogShape, logShape } from './log-lines.ts';
 

@@ -1,7 +1,8 @@
 // Lines of logs and events as the API answers them. Pure.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
-import type { LogLine, RecordedEvent } from '../ports.ts';
+import type { LogLine } from '../ports/logs.ts';
+import type { RecordedEvent } from '../ports/node-service.ts';
 
 export type LogShape = {
   atMs: number;

@@ -7,7 +7,8 @@ import { type AppId, asAppId, asReleaseId, type NodeId } from '../../crdt/ids.ts
 import { HEALTH_KIND_DEFAULT, HEALTH_TIMEOUT_MS_DEFAULT, normaliseRoute } from '../../crdt/limits.ts';
 import { checkClaim } from '../../crdt/validate-apps.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
-import type { NodeService, StagedDroplet } from '../ports.ts';
+import type { NodeService } from '../ports/node-service.ts';
+import type { StagedDroplet } from '../ports/staging.ts';
 import { ApiError, oneLine } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
 import { findApp } from './lookup.ts';

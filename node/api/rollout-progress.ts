@@ -6,7 +6,7 @@ import type { AppView, DesiredView } from '../../crdt/view.ts';
 import { type Infeasible, infeasibleReasons } from '../core/feasibility.ts';
 import { fullOf } from '../core/pressure.ts';
 import { slotsOf } from '../core/slots.ts';
-import type { MemberView, ObservedView } from '../ports.ts';
+import type { MemberView, ObservedView } from '../ports/node-service.ts';
 import { instancesOf, slotName } from './shaping.ts';
 
 /** What is waited for. */

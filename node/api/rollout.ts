@@ -3,7 +3,7 @@
 
 import type { AppId, InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { AppView } from '../../crdt/view.ts';
-import type { NodeService } from '../ports.ts';
+import type { NodeService } from '../ports/node-service.ts';
 import { oneLine } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
 import { lastCrashReason, lastLogLines } from './last-words.ts';

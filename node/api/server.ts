@@ -4,9 +4,10 @@ import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer, type Http2Bindings, type HttpBindings } from '@hono/node-server';
-import { parseListen } from '../daemon/options.ts';
-import type { Standstill } from '../daemon/standstill.ts';
-import type { Log, NodeService } from '../ports.ts';
+import { parseHostPort } from '../lib/host-port.ts';
+import type { Log } from '../lib/log.ts';
+import type { Standstill } from '../lib/standstill.ts';
+import type { NodeService } from '../ports/node-service.ts';
 import { createApi } from './api.ts';
 import { dropBody } from './linger.ts';
 import { noteConnections } from './wanted.ts';
@@ -40,7 +41,7 @@ export async function startApi(options: {
   caughtUp?: Promise<unknown>;
   standstill?: Pick<Standstill, 'recentMs' | 'nowMs'>;
 }): Promise<RunningApi> {
-  const listen = parseListen(options.listen);
+  const listen = parseHostPort(options.listen);
   if (listen === undefined) throw new ApiListenError(`--api ${options.listen} should be HOST:PORT`);
   const secure = !isLoopback(listen.host);
   if (secure && options.tls === undefined) {

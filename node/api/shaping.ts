@@ -8,7 +8,8 @@ import type { AppView, Conflict, DesiredView, ReleaseView, UserView } from '../.
 import { pressureWarning } from '../core/pressure.ts';
 import { compareText } from '../core/state.ts';
 import type { InstanceReport } from '../core/types.ts';
-import type { InstanceUsage, MemberView, NodeService, ObservedView } from '../ports.ts';
+import type { MemberView, NodeService, ObservedView } from '../ports/node-service.ts';
+import type { InstanceUsage } from '../ports/runtime.ts';
 import type {
   AppShape,
   AppSummaryShape,

@@ -4,8 +4,8 @@
 import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { MiddlewareHandler } from 'hono';
-import { readWhatCameIn, type Standstill } from '../daemon/standstill.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import { readWhatCameIn, type Standstill } from '../lib/standstill.ts';
 import type { ApiEnv } from './auth.ts';
 import { ApiError } from './errors.ts';
 

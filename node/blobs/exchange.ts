@@ -3,7 +3,8 @@
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
-import type { BlobExchange, Log, Room } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlobExchange, Room } from '../ports/blobs.ts';
 import { BlobError } from './errors.ts';
 import type { FetchEvent } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';

@@ -4,7 +4,7 @@
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
-import type { Room } from '../ports.ts';
+import type { Room } from '../ports/blobs.ts';
 import { openChunk } from './chunk-codec.ts';
 import { BlobError, type BlobErrorCode, isDiskFull } from './errors.ts';
 import { type HolderAddress, HolderConnection } from './holder.ts';

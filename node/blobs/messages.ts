@@ -1,7 +1,7 @@
 // What the store and its worker thread say to each other. Types only. `job` is a number that the store gives.
 
 import type { Digest } from '../../crdt/ids.ts';
-import type { BlobRange, Room } from '../ports.ts';
+import type { BlobRange, Room } from '../ports/blobs.ts';
 import type { BlobErrorCode } from './errors.ts';
 import type { FetchEvent, Fetched, FetchOptions } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';

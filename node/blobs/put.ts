@@ -3,7 +3,7 @@
 
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { Digest } from '../../crdt/ids.ts';
-import type { BlobRange, Room } from '../ports.ts';
+import type { BlobRange, Room } from '../ports/blobs.ts';
 import { hashOf, openChunk, packChunk } from './chunk-codec.ts';
 import { chunkLength, knownChunkLength } from './chunker.ts';
 import { BlobError } from './errors.ts';

@@ -1,6 +1,6 @@
 // Room that a job may fill on disk, and what is said when it does not suffice. Decides nothing about how much that is.
 
-import type { Room } from '../ports.ts';
+import type { Room } from '../ports/blobs.ts';
 import { BlobError } from './errors.ts';
 
 /** Fails with BlobError `over_budget`. */

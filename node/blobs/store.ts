@@ -5,7 +5,7 @@ import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
-import type { BlobRange, BlobStore, Room, SourceStore } from '../ports.ts';
+import type { BlobRange, BlobStore, Room, SourceStore } from '../ports/blobs.ts';
 import { BlobError } from './errors.ts';
 import type { FetchEvent, Fetched } from './fetch.ts';
 import type { HolderAddress } from './holder.ts';

@@ -2,7 +2,7 @@
 // the worker only.
 
 import type { Digest } from '../../crdt/ids.ts';
-import type { Room } from '../ports.ts';
+import type { Room } from '../ports/blobs.ts';
 import { ChunkFrames } from './chunk-frames.ts';
 import { BlobError } from './errors.ts';
 import type { Stay } from './layout.ts';

@@ -2,7 +2,7 @@
 // its messages into promises. Does no work of its own.
 
 import { Worker } from 'node:worker_threads';
-import type { BlobRange } from '../ports.ts';
+import type { BlobRange } from '../ports/blobs.ts';
 import { BlobError } from './errors.ts';
 import type { HolderAddress } from './holder.ts';
 import { PUT_AHEAD_BYTES, WORKER_IDLE_MS } from './limits.ts';

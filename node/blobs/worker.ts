@@ -3,7 +3,7 @@
 
 import { flushCompileCache } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
-import type { BlobRange } from '../ports.ts';
+import type { BlobRange } from '../ports/blobs.ts';
 import { BlobError, isDiskFull } from './errors.ts';
 import { Fetch } from './fetch.ts';
 import { layoutOf } from './layout.ts';

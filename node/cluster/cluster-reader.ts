@@ -2,7 +2,9 @@
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import { FanIn } from '../lib/fan-in.ts';
-import type { Gossip, LogLine, LogStore, RecordedEvent } from '../ports.ts';
+import type { Gossip } from '../ports/gossip.ts';
+import type { LogLine, LogStore } from '../ports/logs.ts';
+import type { RecordedEvent } from '../ports/node-service.ts';
 import type { EventLog } from './event-log.ts';
 
 /** A tail is up to some MiB from a machine that may be busy; a node that does not answer is left out. */

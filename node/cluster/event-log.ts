@@ -2,7 +2,7 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { ClusterEvent } from '../core/types.ts';
-import type { RecordedEvent } from '../ports.ts';
+import type { RecordedEvent } from '../ports/node-service.ts';
 
 const EVENTS_KEPT_MAX = 2_000;
 

@@ -4,7 +4,7 @@
 import { problemText } from '../../crdt/record-problems.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { ClusterEvent } from '../core/types.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 
 const WHAT_TO_DO =
   'run one version of Peer on all nodes; what no version wrote came from a damaged or hostile node: peer nodes remove it';

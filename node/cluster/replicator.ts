@@ -4,7 +4,8 @@
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
 import type { NodeId } from '../../crdt/ids.ts';
 import { resourceBehind } from '../core/pressure.ts';
-import type { Gossip, Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { Gossip } from '../ports/gossip.ts';
 
 /** The part of the desired-state store that replication needs. */
 export type ReplicatedStore = {

@@ -4,30 +4,18 @@
 import type { NamedChange } from '../../crdt/change.ts';
 import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
-import { encodeInvite, INVITE_NODES_MAX, newInviteSecret } from '../admission/invite.ts';
 import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from '../core/explain.ts';
 import type { ReportedCandidate } from '../core/feasibility.ts';
 import { rendezvousWeight } from '../core/hash.ts';
 import { fullOf, hasDiskRoom, type Pressure, pressureAdvice, pressureText } from '../core/pressure.ts';
 import { slotKey } from '../core/state.ts';
 import type { Slot } from '../core/types.ts';
-import type {
-  BlobExchange,
-  BlobStore,
-  BlobUsage,
-  DropletCopies,
-  Gossip,
-  Log,
-  LogLine,
-  MemberView,
-  NodeService,
-  ObservedView,
-  PushSources,
-  RecordedEvent,
-  Room,
-  Stager,
-} from '../ports.ts';
-import type { Sessions } from '../sessions/sessions.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlobExchange, BlobStore, BlobUsage, PushSources, Room } from '../ports/blobs.ts';
+import type { Gossip } from '../ports/gossip.ts';
+import type { LogLine } from '../ports/logs.ts';
+import type { DropletCopies, MemberView, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
+import type { Stager } from '../ports/staging.ts';
 import type { ClusterReader } from './cluster-reader.ts';
 import type { Replicator } from './replicator.ts';
 import type { UsageReader } from './usage-reader.ts';
@@ -60,7 +48,6 @@ const NO_ROOM_CODES: readonly unknown[] = ['no_room', 'disk_full', 'over_budget'
 export type ServiceParts = {
   self: NodeService['self'];
   cluster: string;
-  psk: string;
   blobs: BlobStore;
   exchange: BlobExchange;
   /** `room`: what copies that other nodes ask this one to hold may fill. */
@@ -73,7 +60,8 @@ export type ServiceParts = {
   /** Told of every failure: it looks at once when it was for want of a resource. `look` resolves when what it saw is observed. */
   resources: { failed(error: unknown): boolean; look(): Promise<void> };
   stager: Stager;
-  sessions: Pick<Sessions, 'open'>;
+  sessions: { open: NodeService['openSession'] };
+  createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
   view(): DesiredView;
   observed(): ObservedView;
@@ -183,24 +171,7 @@ export class Service implements NodeService {
     );
   }
 
-  async createInvite(
-    options: { ttlMs: number; uses: number },
-    by: string,
-  ): Promise<{ invite: string; expiresAtMs: number }> {
-    const { id, secret, secretHash } = newInviteSecret();
-    const expiresAtMs = Date.now() + options.ttlMs;
-    await this.write([{ change: 'createInvite', id, secretHash, expiresAtMs, usesMax: options.uses }], by);
-    const nodes: { id: NodeId; link: string }[] = [];
-    for (const member of this.observed().members) {
-      if (member.report === undefined || member.status !== 'alive') continue;
-      const entry = { id: member.id, link: member.report.link };
-      if (member.id === this.self.id) nodes.unshift(entry);
-      else nodes.push(entry);
-    }
-    const { cluster, psk } = this.#parts;
-    const invite = encodeInvite({ cluster, psk, id, secret, nodes: nodes.slice(0, INVITE_NODES_MAX) });
-    return { invite, expiresAtMs };
-  }
+  createInvite: NodeService['createInvite'] = (options, by) => this.#parts.createInvite(options, by);
 
   logs(app: AppId, options: { lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<LogLine> {
     return this.#parts.reader.logs(app, options);

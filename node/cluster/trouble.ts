@@ -3,7 +3,9 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { ClusterEvent, Event, Unreachable } from '../core/types.ts';
-import type { Gossip, Log, RouterHandle } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { Gossip } from '../ports/gossip.ts';
+import type { RouterHandle } from '../ports/router.ts';
 
 const LOOK_INTERVAL_MS = 2_000;
 /** A node that was unreachable for less may just be starting, or have died. */

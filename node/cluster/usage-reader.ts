@@ -2,7 +2,9 @@
 // gossiped, and nothing kept.
 
 import { type AppId, asInstanceId, type NodeId } from '../../crdt/ids.ts';
-import type { Gossip, InstanceUsage, Log, UsageMeter } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { Gossip } from '../ports/gossip.ts';
+import type { InstanceUsage, UsageMeter } from '../ports/runtime.ts';
 
 const METHOD = 'usage';
 /** A look takes a quarter of a second. Who asks for an app is not kept waiting by a node that has just frozen. */

@@ -4,8 +4,8 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { parseHostPort } from '../lib/host-port.ts';
 import { allAddresses, type Interfaces, isLoopback, isWildcard, outwardAddresses } from '../lib/machine-addresses.ts';
-import { parseListen } from './options.ts';
 import { reachableAt } from './own-address.ts';
 
 /** Reading the interfaces takes half a millisecond; in this time nobody has missed the node yet. */
@@ -82,9 +82,9 @@ export class AddressWatch {
   warnings(listeners: Readonly<Record<string, string>>): string[] {
     const lines: string[] = [];
     for (const [option, bound] of Object.entries(listeners)) {
-      const host = parseListen(bound)?.host ?? '';
+      const host = parseHostPort(bound)?.host ?? '';
       if (isIP(host) === 0 || isWildcard(host) || isLoopback(host) || this.#has.has(host)) continue;
-      const port = parseListen(bound)?.port;
+      const port = parseHostPort(bound)?.port;
       lines.push(
         `it listens on ${bound}, but this machine has no address ${host} any more: nobody reaches it there; ` +
           `start it again with ${option} 0.0.0.0:${port}, or give the machine its address back`,

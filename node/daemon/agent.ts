@@ -16,7 +16,8 @@ import type {
   Report,
   RouteTable,
 } from '../core/types.ts';
-import type { Log, ObservedView } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { ObservedView } from '../ports/node-service.ts';
 import { Effects } from './effects.ts';
 
 /** What the effects are carried out with. Each returns at once; answers come back as events. One that throws is tried again (effects.ts). */

@@ -4,9 +4,9 @@ import { randomInt } from 'node:crypto';
 import { arch, availableParallelism, loadavg, totalmem } from 'node:os';
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import { answerJoin } from '../admission/joining.ts';
+import { inviting } from '../admission/new-invite.ts';
 import { openClusterState } from '../admission/open-cluster.ts';
 import { OwnOperator } from '../admission/own-operator.ts';
-import { tokenHashOf } from '../api/auth.ts';
 import { startApi } from '../api/server.ts';
 import { createBlobExchange } from '../blobs/exchange.ts';
 import { createBlobStore } from '../blobs/store.ts';
@@ -23,9 +23,14 @@ import type { Belief, Report } from '../core/types.ts';
 import { createGossip } from '../gossip/gossip.ts';
 import { checkBelief, checkReport } from '../gossip/messages.ts';
 import { loadOrCreateIdentity } from '../identity/identity.ts';
+import { tokenHashOf } from '../identity/tokens.ts';
+import { parseHostPort } from '../lib/host-port.ts';
+import type { Log } from '../lib/log.ts';
+import { Standstill } from '../lib/standstill.ts';
 import { VERSION } from '../lib/version.ts';
-import type { BlobExchange, Log } from '../ports.ts';
+import type { BlobExchange } from '../ports/blobs.ts';
 import { startRouter } from '../router/handle.ts';
+import { joinThroughLink } from '../router/join-client.ts';
 import { chooseRuntime } from '../runtime/choose.ts';
 import { createLogStore } from '../runtime/logs/store.ts';
 import { raiseShield } from '../runtime/network/shield.ts';
@@ -44,11 +49,10 @@ import { stageWith } from '../storage/stage-with.ts';
 import { AddressWatch } from './address-watch.ts';
 import { Agent } from './agent.ts';
 import { DataDir } from './data-dir.ts';
-import { type NodeOptions, parseListen } from './options.ts';
+import type { NodeOptions } from './options.ts';
 import { rememberOptions } from './remembered-options.ts';
 import { ResourceMeter } from './resource-meter.ts';
 import { adoptInstances } from './runtime-events.ts';
-import { Standstill } from './standstill.ts';
 
 export type RunningNode = {
   /** Begins the shutdown; harmless when it has begun. */
@@ -68,6 +72,7 @@ class StartError extends Error {
 
 /** Share of the machine's memory that instances may take unless --memory says otherwise; the rest is the system's. */
 const MEMORY_SHARE = 0.75;
+const JOIN_TIMEOUT_MS = 20_000;
 const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 /** A removed node is told of it before the connection to it is closed. */
 const REMOVAL_NOTICE_MS = 300;
@@ -99,7 +104,14 @@ async function compose(
   const nowMs = () => performance.now();
   const identity = await loadOrCreateIdentity(dataDir.path);
   const self = identity.nodeId;
-  const { store, cluster, psk, operatorToken, addresses } = await openClusterState(dataDir, options, identity, log);
+  const { store, cluster, psk, operatorToken, addresses } = await openClusterState({
+    home: dataDir,
+    settings: options,
+    identity,
+    askMember: (link, expectedNode, request) =>
+      joinThroughLink({ link, expectedNode, tls: identity.tls, request }, JOIN_TIMEOUT_MS),
+    log,
+  });
   closers.push(() => store.close());
   const view = () => store.view();
   if (view().removedNodes.has(self)) {
@@ -347,12 +359,12 @@ async function compose(
         .map(({ id }) => id),
     log,
   });
-  const service = new Service({
+  const service: Service = new Service({
     sessions,
     usage,
+    createInvite: inviting({ self, cluster, psk, observed, write: (changes, by) => service.write(changes, by) }),
     self: { id: self, name: state.self.name, version: VERSION, pid: process.pid, dataDir: dataDir.path },
     cluster,
-    psk,
     blobs,
     exchange,
     budget,
@@ -500,7 +512,7 @@ async function compose(
   tell('gossip', admit);
   tell('records', () => recordReporter.look(view()));
   for (const [node, list] of addresses) gossip.learnAddresses(node, list);
-  const apiHost = parseListen(options.api)?.host ?? '';
+  const apiHost = parseHostPort(options.api)?.host ?? '';
   const isLoopback = apiHost === 'localhost' || apiHost === '::1' || apiHost.startsWith('127.');
   const server = await startApi({
     service,

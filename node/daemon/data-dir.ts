@@ -8,6 +8,7 @@ import writeFileAtomic from 'write-file-atomic';
 import { resourceBehind } from '../core/pressure.ts';
 import { START_MAX } from '../core/state.ts';
 import { makePrivate, NotOwnedError } from '../lib/private-files.ts';
+import type { Membership, MembershipStore } from '../ports/membership.ts';
 
 /** The data directory cannot be used as it is. Nothing in it was changed. */
 export class DataDirError extends Error {
@@ -21,9 +22,6 @@ export class DataDirError extends Error {
 
 /** Raised when an older daemon could no longer read the directory. */
 const FORMAT = 1;
-
-/** What makes this node a member: kept secret, readable by its owner only. */
-export type Membership = { format: number; cluster: string; psk: string; operatorToken: string };
 
 /** What `D/node.json` says of a running daemon. */
 export type NodeFile = {
@@ -39,7 +37,7 @@ export type NodeFile = {
 
 const PRIVATE = { mode: 0o600 };
 
-export class DataDir {
+export class DataDir implements MembershipStore {
   readonly path: string;
   /** What other users of the machine could read until now, as paths within the directory. */
   readonly opened: string[] = [];

@@ -3,7 +3,7 @@
 
 import { oneLine } from '../../crdt/limits.ts';
 import type { ClusterEvent, Effect, Event } from '../core/types.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 import type { Actors } from './agent.ts';
 
 /** Before the n-th try in a row that follows a failure: 1 s, doubling to a minute. */

@@ -2,6 +2,7 @@
 
 import { hostname } from 'node:os';
 import * as v from 'valibot';
+import { parseHostPort } from '../lib/host-port.ts';
 import { parseNetwork } from '../runtime/network/policy.ts';
 
 /** What the CLI passes as JSON, `node/main.ts '{"dataDir":…}'`. Everything but the data directory has a default. */
@@ -84,7 +85,7 @@ export class OptionsError extends Error {
 
 const listenAddress = v.pipe(
   v.string('should be HOST:PORT'),
-  v.check((text) => parseListen(text) !== undefined, 'should be HOST:PORT, for example 127.0.0.1:7600'),
+  v.check((text) => parseHostPort(text) !== undefined, 'should be HOST:PORT, for example 127.0.0.1:7600'),
 );
 
 const schema = v.strictObject(
@@ -205,12 +206,4 @@ export function nodeNameOf(host: string): string {
     .slice(0, NODE_NAME_CHARS_MAX)
     .replace(/^-+|-+$/g, '');
   return name === '' ? 'node' : name;
-}
-
-/** `HOST:PORT` or `[IPV6]:PORT`; undefined when it is neither. Port 0 means any free one. */
-export function parseListen(text: string): { host: string; port: number } | undefined {
-  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text);
-  if (match === null) return undefined;
-  const port = Number(match[3]);
-  return port <= 65535 ? { host: (match[1] ?? match[2])!, port } : undefined;
 }

@@ -5,7 +5,8 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
-import { type NodeOptions, parseListen, type StartOptions } from './options.ts';
+import { parseHostPort } from '../lib/host-port.ts';
+import type { NodeOptions, StartOptions } from './options.ts';
 
 const FILE = 'options.json';
 const LISTENERS = ['listen', 'link', 'api', 'http'] as const;
@@ -38,8 +39,8 @@ export async function rememberOptions(options: NodeOptions, bound: Record<Listen
   const { join: _, dataDir, ...kept } = options;
   const remembered: Remembered = { options: kept, anyPort: [] };
   for (const listener of LISTENERS) {
-    const asked = parseListen(options[listener]);
-    const got = parseListen(bound[listener]);
+    const asked = parseHostPort(options[listener]);
+    const got = parseHostPort(bound[listener]);
     if (asked === undefined || got === undefined) continue;
     // Asked for any port now, or in an earlier life: either way nobody insisted on this one.
     if (asked.port === 0) remembered.anyPort.push(listener);
@@ -67,7 +68,7 @@ async function recallAnyPorts(dataDir: string): Promise<Remembered> {
 const withPort = (address: string, port: number): string => address.replace(/:\d+$/, `:${port}`);
 
 function isFree(address: string): Promise<boolean> {
-  const parsed = parseListen(address);
+  const parsed = parseHostPort(address);
   if (parsed === undefined) return Promise.resolve(false);
   return new Promise((resolve) => {
     const server = createServer();

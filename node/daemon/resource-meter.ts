@@ -4,7 +4,7 @@
 import { readdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Measure, resourceBehind } from '../core/pressure.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 
 /** A look reads a dozen small files of the kernel. */
 export const LOOK_INTERVAL_MS = 10_000;

@@ -1,7 +1,7 @@
 // Adoption in order: the core hears which instances an earlier daemon left running before it hears anything of one of them.
 
 import type { Event } from '../core/types.ts';
-import type { Runtime, RuntimeEvent } from '../ports.ts';
+import type { Runtime, RuntimeEvent } from '../ports/runtime.ts';
 
 /** Passes on what the runtime adopts, and from then on its events. Called once, before anything is started. */
 export async function adoptInstances(

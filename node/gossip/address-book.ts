@@ -5,7 +5,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import type { NodeId } from '../../crdt/ids.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 import { dialableAddress } from './addresses.ts';
 import { reasonOf } from './errors.ts';
 import {

@@ -4,6 +4,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { multiaddr } from '@multiformats/multiaddr';
+import { parseHostPort } from '../lib/host-port.ts';
 import { type Interfaces, isLoopback, isWildcard, outwardAddresses } from '../lib/machine-addresses.ts';
 import { ADDRESS_BYTES_MAX } from './limits.ts';
 
@@ -11,11 +12,9 @@ export type ListenAddress = { ip: string; port: number };
 
 /** Fails with a message for the operator when the text is not HOST:PORT or the host has no address. */
 export async function parseListen(listen: string): Promise<ListenAddress> {
-  const match = /^(?:\[(?<v6>[^\]]+)\]|(?<host>[^:]+)):(?<port>\d{1,5})$/.exec(listen);
-  const host = match?.groups?.v6 ?? match?.groups?.host;
-  const port = Number(match?.groups?.port);
-  if (host === undefined || port > 65_535)
-    throw new Error(`--listen ${listen}: expected HOST:PORT, for example 0.0.0.0:4001`);
+  const parsed = parseHostPort(listen);
+  if (parsed === undefined) throw new Error(`--listen ${listen}: expected HOST:PORT, for example 0.0.0.0:4001`);
+  const { host, port } = parsed;
   if (isIP(host) !== 0) return { ip: host, port };
   const found = await lookup(host).catch((cause: unknown) => {
     throw new Error(`--listen ${listen}: the host ${host} has no address; use an IP address of this machine`, {

@@ -4,7 +4,8 @@
 import type { Connection, Stream } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { NodeId } from '../../crdt/ids.ts';
-import type { Log, Unreached } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { Unreached } from '../ports/gossip.ts';
 import type { AddressBook, AddressSource } from './address-book.ts';
 import type { Connections } from './connections.ts';
 import { GossipError, reasonOf } from './errors.ts';

@@ -4,8 +4,9 @@
 import type { Connection, PrivateKey, Stream } from '@libp2p/interface';
 import type { ClusterId, NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
-import type { Standstill } from '../daemon/standstill.ts';
-import type { DuplexHandler, DuplexRequests, Gossip, GossipListener, Log, Unreached } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { Standstill } from '../lib/standstill.ts';
+import type { DuplexHandler, DuplexRequests, Gossip, GossipListener, Unreached } from '../ports/gossip.ts';
 import { AddressBook } from './address-book.ts';
 import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
 import { Beats } from './beats.ts';

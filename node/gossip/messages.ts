@@ -6,6 +6,7 @@ import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/id
 import { idProblem, oneLine, processTypeProblem } from '../../crdt/limits.ts';
 import type { PressureLevel, Resource } from '../core/pressure.ts';
 import type { Belief, MembershipMessage, Report } from '../core/types.ts';
+import { parseHostPort } from '../lib/host-port.ts';
 import {
   ADDRESS_BYTES_MAX,
   BEAT_BYTES_MAX,
@@ -43,12 +44,10 @@ const instanceId = v.custom<InstanceId>(
 );
 const recordId = <T extends string>() => v.custom<T>((value) => idProblem(value) === undefined, 'an id');
 const processType = v.custom<string>((value) => processTypeProblem(value) === undefined, 'a process type');
-const HOST_PORT = /^(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9._-]+):(\d{1,5})$/;
 /** Other nodes dial it; empty while it is not known. */
 const hostPort = v.custom<string>((value) => {
   if (value === '') return true;
-  if (typeof value !== 'string' || value.length > ADDRESS_BYTES_MAX) return false;
-  return Number(HOST_PORT.exec(value)?.[1]) <= 65_535;
+  return typeof value === 'string' && value.length <= ADDRESS_BYTES_MAX && parseHostPort(value) !== undefined;
 }, 'HOST:PORT');
 /** For people to read, as other nodes show it: one line that steers no terminal. A newer node's odd text is no reason to miss its report. */
 const line = (charsMax: number) =>

@@ -3,7 +3,7 @@
 
 import type { Connection } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import {
   GOSSIP_MISSING_LOOKS_MAX,

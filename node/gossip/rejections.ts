@@ -1,7 +1,7 @@
 // Counts messages and connections that were refused, per reason, and logs each reason at most once in a while. A flood of
 // bad input costs a counter, not a log.
 
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 import { REJECTION_LOG_INTERVAL_MS } from './limits.ts';
 
 export type Rejections = {

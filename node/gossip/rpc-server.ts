@@ -3,8 +3,9 @@
 
 import type { Connection, Stream } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
-import type { Standstill } from '../daemon/standstill.ts';
-import type { Log, RpcHandler, RpcStreamHandler } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { Standstill } from '../lib/standstill.ts';
+import type { RpcHandler, RpcStreamHandler } from '../ports/gossip.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { encodeJson, StreamReader, type WaitOptions, writeFrame } from './frames.ts';
 import {

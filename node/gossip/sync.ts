@@ -3,7 +3,7 @@
 
 import type { Connection, Stream } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 import type { Dialer } from './dialer.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { decodeJsonObject, encodeJson, StreamReader, type WaitOptions, writeFrame } from './frames.ts';

@@ -5,7 +5,7 @@ import { type Message, TopicValidatorResult } from '@chainsafe/libp2p-gossipsub'
 import type { PeerId } from '@libp2p/interface';
 import type { ClusterId, NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
 import type { Gate } from './connections.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';

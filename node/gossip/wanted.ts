@@ -1,7 +1,7 @@
 // Whether the request of another node is still wanted when its turn comes, after this node has stood still: its sender may
 // have given up long before it was read.
 
-import { readWhatCameIn, type Standstill } from '../daemon/standstill.ts';
+import { readWhatCameIn, type Standstill } from '../lib/standstill.ts';
 import { GossipError } from './errors.ts';
 import type { Request } from './rpc-frames.ts';
 

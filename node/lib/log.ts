@@ -1,6 +1,12 @@
 // The daemon's own log: one line an event on stderr, the event's name first, then key=value. Never given secrets.
 
-import type { Log } from '../ports.ts';
+/** Structured log of the daemon itself: the event's name first. Never pass secrets. */
+export type Log = {
+  debug(event: string, fields?: object): void;
+  info(event: string, fields?: object): void;
+  warn(event: string, fields?: object): void;
+  error(event: string, fields?: object): void;
+};
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 type Level = (typeof LEVELS)[number];

@@ -2,7 +2,7 @@
 // than what was cut short, and what did it (a record, a message) would be there again after the next start. Only a flood of
 // them ends it, for whoever starts it anew.
 
-import type { Log } from '../ports.ts';
+import type { Log } from './log.ts';
 
 /** So many within UNEXPECTED_WITHIN_MS are no accident: something turns in circles. */
 export const UNEXPECTED_MAX = 100;

@@ -1,6 +1,6 @@
 // Tells the daemon which links have been down for a while, whenever that changes. Looks only while some are.
 
-import type { Unreached } from '../ports.ts';
+import type { Unreached } from '../ports/gossip.ts';
 import { LINK_DOWN_LOOK_INTERVAL_MS, LINK_DOWN_TOLD_AFTER_MS, LINKS_DOWN_TOLD_MAX } from './limits.ts';
 import type { Upstreams } from './upstreams.ts';
 

@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { RouteTable } from '../core/types.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
-import type { Log, RouterHandle } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { RouterHandle } from '../ports/router.ts';
 import type { DownLink } from './down-links.ts';
 import { RouterError } from './errors.ts';
 import {

@@ -3,7 +3,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { NodeId } from '../../crdt/ids.ts';
-import { readWhatCameIn } from '../daemon/standstill.ts';
+import { readWhatCameIn } from '../lib/standstill.ts';
 import {
   JOIN_BODY_TIMEOUT_MS,
   JOIN_HANDLER_TIMEOUT_MS,

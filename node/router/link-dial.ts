@@ -6,7 +6,8 @@ import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls';
 import type { InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
 import { nodeIdOfCertificate } from '../identity/node-id.ts';
-import { type Address, parseAddress } from './address.ts';
+import type { HostPort } from '../lib/host-port.ts';
+import { parseAddress } from './address.ts';
 import { http, SOCKET_OPTIONS, tls } from './builtin.ts';
 import { LinkError } from './errors.ts';
 import { LINK_DIAL_TIMEOUT_MS, LINK_TCP_KEEP_ALIVE_MS } from './limits.ts';
@@ -36,7 +37,7 @@ export function dialLink(
   callback: (error: LinkError | null, socket: TLSSocket | null) => void,
 ): void {
   const { link, expectedNode, credentials, timeoutMs = LINK_DIAL_TIMEOUT_MS } = target;
-  let address: Address;
+  let address: HostPort;
   try {
     address = parseAddress(link);
   } catch (cause) {

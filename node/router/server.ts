@@ -2,7 +2,8 @@
 
 import type { Server } from 'node:net';
 import type { RouteTable } from '../core/types.ts';
-import { formatAddress, parseAddress } from './address.ts';
+import { formatHostPort } from '../lib/host-port.ts';
+import { parseAddress } from './address.ts';
 import { BoundedLog, type LogLine } from './bounded-log.ts';
 import { net } from './builtin.ts';
 import { type DownLink, DownLinks } from './down-links.ts';
@@ -81,7 +82,7 @@ async function listen(server: Server, text: string, { flag, shared, taken }: Lis
   // A failure to accept one connection (no file descriptors left) is that client's alone.
   server.on('error', () => {});
   const bound = server.address();
-  return formatAddress({ ...address, port: bound !== null && typeof bound === 'object' ? bound.port : address.port });
+  return formatHostPort({ ...address, port: bound !== null && typeof bound === 'object' ? bound.port : address.port });
 }
 
 /** A shared port could be shared with a stranger unnoticed, so it is taken alone first. */

@@ -1,7 +1,9 @@
 // Decides which runtime this node runs instances with, and makes it: containers where an engine can run droplets, else the
 // sandbox of this machine. What was asked for by name is made or refused, never replaced.
 
-import type { CommandRunner, Log, Runtime, UsageMeter } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { CommandRunner } from '../ports/commands.ts';
+import type { Runtime, UsageMeter } from '../ports/runtime.ts';
 import { findEngine } from './docker/engine.ts';
 import { clearEngines, rememberEngine } from './docker/leftovers.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from './docker/runtime.ts';

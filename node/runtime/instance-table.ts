@@ -4,7 +4,9 @@
 import type { AppId, InstanceId } from '../../crdt/ids.ts';
 import { resourceBehind } from '../core/pressure.ts';
 import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
-import type { InstanceUsage, Log, LogStore, RuntimeEvent } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { LogStore } from '../ports/logs.ts';
+import type { InstanceUsage, RuntimeEvent } from '../ports/runtime.ts';
 import type { Counters } from './counters.ts';
 import { RuntimeError } from './errors.ts';
 import { startProblem } from './exits.ts';

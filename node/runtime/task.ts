@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { InstanceSpec } from '../core/types.ts';
-import type { TaskSpec } from '../ports.ts';
+import type { TaskSpec } from '../ports/commands.ts';
 import type { InstanceRecord } from './instance-folder.ts';
 
 /** Tasks have no port; apps that insist on one find this. */

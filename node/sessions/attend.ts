@@ -3,7 +3,6 @@
 
 import type { Readable } from 'node:stream';
 import { roomIn } from '../lib/back-pressure.ts';
-import type { Attended, CommandExit, TerminalSize } from '../ports.ts';
 import {
   dataFrames,
   decodeFrames,
@@ -12,7 +11,8 @@ import {
   jsonIn,
   SESSION_BEAT_MS,
   SessionFrameError,
-} from './frames.ts';
+} from '../lib/session-frames.ts';
+import type { Attended, CommandExit, TerminalSize } from '../ports/commands.ts';
 
 const SIZE_MAX = 1_000;
 

@@ -8,18 +8,13 @@ import type { AppView, DesiredView } from '../../crdt/view.ts';
 import { type Candidate, isFeasible } from '../core/feasibility.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import { LineSplitter } from '../lib/lines.ts';
-import type {
-  Attended,
-  AttendedCommand,
-  CommandExit,
-  CommandRunner,
-  DuplexRequests,
-  Log,
-  LogStore,
-  SessionRequest,
-} from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import { encodeJsonFrame } from '../lib/session-frames.ts';
+import type { Attended, AttendedCommand, CommandExit, CommandRunner } from '../ports/commands.ts';
+import type { DuplexRequests } from '../ports/gossip.ts';
+import type { LogStore } from '../ports/logs.ts';
+import type { SessionRequest } from '../ports/node-service.ts';
 import { attend, sizeIn } from './attend.ts';
-import { encodeJsonFrame } from './frames.ts';
 
 /** Commands that are attended to on one node at a time. Each costs two pipes, a few processes and what is on its way. */
 export const SESSIONS_MAX = 32;

@@ -3,7 +3,8 @@
 
 import { rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Bind, StagedDroplet } from '../ports.ts';
+import type { Bind } from '../ports/sandbox.ts';
+import type { StagedDroplet } from '../ports/staging.ts';
 import { packsOfApp } from './app-packs.ts';
 import { type BuildpackSpec, cacheKey, parseBuildpackSpec } from './buildpack.ts';
 import { parseOutcome } from './cloud-native.ts';

@@ -3,7 +3,8 @@
 
 import { PassThrough, Readable } from 'node:stream';
 import type { AppId, Digest } from '../../crdt/ids.ts';
-import type { BlobStore, Sandbox, SandboxRun } from '../ports.ts';
+import type { BlobStore } from '../ports/blobs.ts';
+import type { Sandbox, SandboxRun } from '../ports/sandbox.ts';
 import type { Caches } from './cache.ts';
 import { StagingError } from './errors.ts';
 

@@ -3,7 +3,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { PassThrough } from 'node:stream';
-import type { Bind, StagedDroplet } from '../ports.ts';
+import type { Bind } from '../ports/sandbox.ts';
+import type { StagedDroplet } from '../ports/staging.ts';
 import { StagingError } from './errors.ts';
 import { INSIDE, type Job, runSandbox } from './job.ts';
 import type { Lent } from './lent-folders.ts';

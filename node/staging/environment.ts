@@ -4,7 +4,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, dirname, isAbsolute, join } from 'node:path';
-import type { Bind } from '../ports.ts';
+import type { Bind } from '../ports/sandbox.ts';
 
 /** Where the sandbox shows Peer's own Node. */
 export const PEER_NODE_DIR = '/opt/peer/node/bin';

@@ -4,7 +4,7 @@
 import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type { Bind } from '../ports.ts';
+import type { Bind } from '../ports/sandbox.ts';
 import { type BuildpackSpec, resolveFolder } from './buildpack.ts';
 import { StagingError } from './errors.ts';
 import { INSIDE, type Job, lastShown, print, runSandbox } from './job.ts';

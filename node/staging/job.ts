@@ -1,7 +1,9 @@
 // What the steps of one staging share, and how one step runs in the sandbox: its folders, environment, limits and output.
 // Fails when the run was stopped, ran out of time or out of memory; what its exit status means is for the step to say.
 
-import type { Bind, BlobStore, Sandbox, SandboxResult, StageRequest } from '../ports.ts';
+import type { BlobStore } from '../ports/blobs.ts';
+import type { Bind, Sandbox, SandboxResult } from '../ports/sandbox.ts';
+import type { StageRequest } from '../ports/staging.ts';
 import type { Caches } from './cache.ts';
 import { buildEnvironment } from './environment.ts';
 import { StagingError } from './errors.ts';

@@ -3,7 +3,7 @@
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Bind } from '../ports.ts';
+import type { Bind } from '../ports/sandbox.ts';
 
 const ROOT = '/opt/peer/lifecycle';
 /** `.ts` in a checkout, `.js` in a published package. */

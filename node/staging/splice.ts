@@ -1,7 +1,7 @@
 // Puts what is in one folder of an app's last droplet in its place in the tar of the next one, which was packed without it.
 // The tar is byte for byte what it would be had the folder been packed again. Reads neither.
 
-import type { BlobRange } from '../ports.ts';
+import type { BlobRange } from '../ports/blobs.ts';
 import { findTarFolder } from './tar-folder.ts';
 
 /** What GNU tar fills up with zeros; at least two blocks of them end an archive. */

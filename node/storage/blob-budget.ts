@@ -4,7 +4,9 @@
 import { statfs } from 'node:fs/promises';
 import type { AppId, Digest, NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
-import type { BlobUsage, Log, ObservedView, Room } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlobUsage, Room } from '../ports/blobs.ts';
+import type { ObservedView } from '../ports/node-service.ts';
 import { type Eviction, type EvictionFacts, evictionOrder, firstThatFree } from './eviction.ts';
 import type { Keeping, KeepQuestion } from './keep-promises.ts';
 

@@ -3,7 +3,10 @@
 
 import type { AppId, Digest, NodeId } from '../../crdt/ids.ts';
 import { idProblem } from '../../crdt/limits.ts';
-import type { BlobExchange, CachePeers, Gossip, Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlobExchange } from '../ports/blobs.ts';
+import type { Gossip } from '../ports/gossip.ts';
+import type { CachePeers } from '../ports/staging.ts';
 
 /** A node that does not answer within this is left out: most of it passes while the upload comes in. */
 const ASK_TIMEOUT_MS = 1_000;

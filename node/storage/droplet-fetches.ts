@@ -3,7 +3,8 @@
 
 import type { Digest } from '../../crdt/ids.ts';
 import type { Effect } from '../core/types.ts';
-import type { BlobExchange, Log, Room } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlobExchange, Room } from '../ports/blobs.ts';
 
 type Wanted = Extract<Effect, { type: 'fetchDroplet' }>;
 

@@ -4,7 +4,8 @@
 import { copyFile, stat, truncate } from 'node:fs/promises';
 import type { AppId, Digest } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
-import type { BlobStore, Log } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlobStore } from '../ports/blobs.ts';
 
 const INTERVAL_MS = 10 * 60_000;
 /** A droplet that was only just staged or fetched may be of a release that is not written yet, and so may be its app. */

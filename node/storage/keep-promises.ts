@@ -2,7 +2,7 @@
 // Two nodes that give up the same droplet at the same time refuse each other: never does each rely on the other.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
-import type { Gossip } from '../ports.ts';
+import type { Gossip } from '../ports/gossip.ts';
 
 const METHOD = 'blob.keep';
 /** Asked about at once; more wait for the next look. */

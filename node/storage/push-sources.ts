@@ -2,7 +2,9 @@
 // from last, and brings it from another node when this one has none, so that a push to any node sends only what changed.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
-import type { BlobExchange, Gossip, Log, PushSources, SourceStore } from '../ports.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlobExchange, PushSources, SourceStore } from '../ports/blobs.ts';
+import type { Gossip } from '../ports/gossip.ts';
 
 /** Apps whose last source is remembered; the one that was pushed longest ago goes. */
 const APPS_MAX = 256;

@@ -1,6 +1,7 @@
 // Decides what stages a push: buildpacks, the engine's builder, or nothing at all because it is an image already.
 
-import type { Images, StagedDroplet, StageRequest, Stager } from '../ports.ts';
+import type { Images } from '../ports/runtime.ts';
+import type { StagedDroplet, StageRequest, Stager } from '../ports/staging.ts';
 
 /** Nothing was staged. */
 export class NoEngineError extends Error {

@@ -10,7 +10,7 @@ import type { Digest, NodeId } from '../../crdt/ids.ts';
 import { createBlobExchange } from '../../node/blobs/exchange.ts';
 import { createBlobStore } from '../../node/blobs/store.ts';
 import type { TlsIdentity } from '../../node/identity/identity.ts';
-import type { Log } from '../../node/ports.ts';
+import type { Log } from '../../node/lib/log.ts';
 import { startRouter } from '../../node/router/handle.ts';
 
 export type ToBlobNode =

@@ -18,20 +18,19 @@ import type { ReportedCandidate } from '../../node/core/feasibility.ts';
 import { fullOf, type Pressure } from '../../node/core/pressure.ts';
 import { slotsOf } from '../../node/core/slots.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
+import type { Log } from '../../node/lib/log.ts';
+import type { PushSources } from '../../node/ports/blobs.ts';
+import type { DuplexHandler } from '../../node/ports/gossip.ts';
+import type { LogLine } from '../../node/ports/logs.ts';
 import type {
   DropletCopies,
-  DuplexHandler,
-  InstanceUsage,
-  Log,
-  LogLine,
   MemberView,
   NodeService,
   ObservedView,
-  PushSources,
   RecordedEvent,
-  StagedDroplet,
-  StageRequest,
-} from '../../node/ports.ts';
+} from '../../node/ports/node-service.ts';
+import type { InstanceUsage } from '../../node/ports/runtime.ts';
+import type { StagedDroplet, StageRequest } from '../../node/ports/staging.ts';
 import { Sessions } from '../../node/sessions/sessions.ts';
 import { PlainRunner } from './plain-runner.ts';
 

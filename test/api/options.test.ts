@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { nodeNameOf, parseListen, parseStartOptions } from '../../node/daemon/options.ts';
+import { nodeNameOf, parseStartOptions } from '../../node/daemon/options.ts';
+import { parseHostPort } from '../../node/lib/host-port.ts';
 
 describe('start options', () => {
   it('need nothing but a data directory', () => {
@@ -60,8 +61,8 @@ describe('start options', () => {
   });
 
   it('take addresses of both families', () => {
-    expect(parseListen('[::1]:7600')).toEqual({ host: '::1', port: 7600 });
-    expect(parseListen('localhost:0')).toEqual({ host: 'localhost', port: 0 });
-    expect(parseListen('::1:7600')).toBeUndefined();
+    expect(parseHostPort('[::1]:7600')).toEqual({ host: '::1', port: 7600 });
+    expect(parseHostPort('localhost:0')).toEqual({ host: 'localhost', port: 0 });
+    expect(parseHostPort('::1:7600')).toBeUndefined();
   });
 });

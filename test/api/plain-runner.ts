@@ -2,7 +2,7 @@
 // of what is around it; what a runtime promises is in test/runtime/commands.contract.ts.
 
 import type { ChildProcess } from 'node:child_process';
-import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../node/ports.ts';
+import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../node/ports/commands.ts';
 import { type AttendedProcess, startAttended } from '../../node/runtime/commands/attended-command.ts';
 import { loaderArguments } from '../../node/runtime/sandbox/scripts.ts';
 

@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest';
 import { createApi } from '../../node/api/api.ts';
 import { NotReplicatedError } from '../../node/cluster/replicator.ts';
-import { Standstill } from '../../node/daemon/standstill.ts';
+import { Standstill } from '../../node/lib/standstill.ts';
 import { testApi } from './client.ts';
 import { MemoryNode, memoryLog, tokenOf } from './memory-node.ts';
 

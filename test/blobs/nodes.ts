@@ -7,7 +7,8 @@ import { buffer } from 'node:stream/consumers';
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import { createBlobExchange } from '../../node/blobs/exchange.ts';
 import { createBlobStore, type LocalBlobStore } from '../../node/blobs/store.ts';
-import type { BlobExchange, Log } from '../../node/ports.ts';
+import type { Log } from '../../node/lib/log.ts';
+import type { BlobExchange } from '../../node/ports/blobs.ts';
 import { applyTable, makeIdentity, startTestRouter, type TestIdentity, type TestRouter } from '../router/cluster.ts';
 
 export type Fetched = { receivedBytes: number; holders: NodeId[] };

@@ -11,7 +11,7 @@ import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asDigest, type Digest } from '../../crdt/ids.ts';
 import { createBlobStore, type LocalBlobStore } from '../../node/blobs/store.ts';
-import type { BlobRange } from '../../node/ports.ts';
+import type { BlobRange } from '../../node/ports/blobs.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

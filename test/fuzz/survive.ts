@@ -32,7 +32,7 @@ import { type CoreState, initialState } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
 import type { ClusterEvent, Effect, Event, InstanceSpec, Report, RouteTable } from '../../node/core/types.ts';
 import { checkMembership, checkReport } from '../../node/gossip/messages.ts';
-import type { MemberView, NodeService, ObservedView } from '../../node/ports.ts';
+import type { MemberView, NodeService, ObservedView } from '../../node/ports/node-service.ts';
 import { findRoute, hostOf, indexRoutes } from '../../node/router/lookup.ts';
 import { dropletContainer, imageContainer } from '../../node/runtime/docker/container.ts';
 import { readRecord } from '../../node/runtime/docker/labels.ts';

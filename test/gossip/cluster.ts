@@ -7,7 +7,7 @@ import { expect } from 'vitest';
 import type { NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../../node/core/types.ts';
 import { createGossip, type GossipOptions } from '../../node/gossip/gossip.ts';
-import type { Gossip } from '../../node/ports.ts';
+import type { Gossip } from '../../node/ports/gossip.ts';
 import { CLUSTER, type Identity, newIdentity, PSK } from './fixtures.ts';
 import { collectingLog, SetSource } from './twins.ts';
 

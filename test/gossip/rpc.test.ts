@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { GossipError, RemoteError } from '../../node/gossip/errors.ts';
 import { RPC_INBOUND_PER_NODE_MAX, RPC_REPLY_BYTES_MAX, RPC_REQUEST_BYTES_MAX } from '../../node/gossip/limits.ts';
-import type { DuplexRequests } from '../../node/ports.ts';
+import type { DuplexRequests } from '../../node/ports/gossip.ts';
 import { TestCluster, type TestNode } from './cluster.ts';
 import { rawPeer } from './raw-peer.ts';
 

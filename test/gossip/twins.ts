@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { SyncSession, SyncSource } from '../../node/gossip/sync.ts';
-import type { Log } from '../../node/ports.ts';
+import type { Log } from '../../node/lib/log.ts';
 
 /** A set of texts that grows. Its heads are a hash of all of it. */
 export class SetSource implements SyncSource {

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { asAppId, asInstanceId, asReleaseId } from '../../crdt/ids.ts';
 import type { AdoptedInstance, Event } from '../../node/core/types.ts';
 import { adoptInstances } from '../../node/daemon/runtime-events.ts';
-import type { RuntimeEvent } from '../../node/ports.ts';
+import type { RuntimeEvent } from '../../node/ports/runtime.ts';
 
 const instance: AdoptedInstance = {
   id: asInstanceId('node-1-1'),

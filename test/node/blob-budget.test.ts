@@ -2,7 +2,7 @@
 
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { asDigest, asNodeId, type Digest } from '../../crdt/ids.ts';
-import type { ObservedView } from '../../node/ports.ts';
+import type { ObservedView } from '../../node/ports/node-service.ts';
 import { BlobBudget, type CacheUse } from '../../node/storage/blob-budget.ts';
 import { app, desired, release } from '../core/little-cluster.ts';
 

@@ -2,7 +2,8 @@
 
 import { describe, expect, it, vi } from 'vitest';
 import { asAppId, asNodeId, type NodeId } from '../../crdt/ids.ts';
-import type { BlobExchange, Gossip } from '../../node/ports.ts';
+import type { BlobExchange } from '../../node/ports/blobs.ts';
+import type { Gossip } from '../../node/ports/gossip.ts';
 import { BuildCaches } from '../../node/storage/build-caches.ts';
 
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };

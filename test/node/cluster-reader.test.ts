@@ -4,7 +4,8 @@ import { expect, it } from 'vitest';
 import { asAppId, asNodeId } from '../../crdt/ids.ts';
 import { ClusterReader } from '../../node/cluster/cluster-reader.ts';
 import { EventLog } from '../../node/cluster/event-log.ts';
-import type { Gossip, LogStore } from '../../node/ports.ts';
+import type { Gossip } from '../../node/ports/gossip.ts';
+import type { LogStore } from '../../node/ports/logs.ts';
 
 it('reading of the cluster › leaves out what is no line, and shows the rest in order', async () => {
   const line = (atMs: number, text: unknown) => ({ atMs, node: 'b', source: 'APP', stream: 'out', text });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asAppId, asDigest, type Digest } from '../../crdt/ids.ts';
-import type { BlobStore } from '../../node/ports.ts';
+import type { BlobStore } from '../../node/ports/blobs.ts';
 import { Housekeeping } from '../../node/storage/housekeeping.ts';
 import { app, desired, release } from '../core/little-cluster.ts';
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { asDigest, asNodeId, type Digest, type NodeId } from '../../crdt/ids.ts';
-import type { Gossip, RpcHandler } from '../../node/ports.ts';
+import type { Gossip, RpcHandler } from '../../node/ports/gossip.ts';
 import { Keeping } from '../../node/storage/keep-promises.ts';
 
 const droplet = asDigest(`sha256:${'a'.repeat(64)}`);

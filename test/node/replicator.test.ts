@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asNodeId, type NodeId } from '../../crdt/ids.ts';
 import { type ReplicatedStore, Replicator } from '../../node/cluster/replicator.ts';
-import type { Gossip } from '../../node/ports.ts';
+import type { Gossip } from '../../node/ports/gossip.ts';
 
 const [self, b, c] = ['a', 'b', 'c'].map(asNodeId) as [NodeId, NodeId, NodeId];
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };

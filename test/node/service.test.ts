@@ -5,7 +5,9 @@ import { asDigest, asNodeId, type NodeId } from '../../crdt/ids.ts';
 import { Service, type ServiceParts } from '../../node/cluster/service.ts';
 import type { Pressure } from '../../node/core/pressure.ts';
 import type { Report } from '../../node/core/types.ts';
-import type { Gossip, MemberView, ObservedView, StageRequest } from '../../node/ports.ts';
+import type { Gossip } from '../../node/ports/gossip.ts';
+import type { MemberView, ObservedView } from '../../node/ports/node-service.ts';
+import type { StageRequest } from '../../node/ports/staging.ts';
 import { desired, MIB } from '../core/little-cluster.ts';
 
 const self = asNodeId('self');

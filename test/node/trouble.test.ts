@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
 import { Trouble, UNREACHABLE_TOLD_MAX } from '../../node/cluster/trouble.ts';
 import type { ClusterEvent, Event } from '../../node/core/types.ts';
-import type { RouterHandle, Unreached } from '../../node/ports.ts';
+import type { Unreached } from '../../node/ports/gossip.ts';
+import type { RouterHandle } from '../../node/ports/router.ts';
 import { silentLog } from '../router/cluster.ts';
 
 const two = asNodeId('two');

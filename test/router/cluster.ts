@@ -9,7 +9,8 @@ import type { RouteTable, Upstream } from '../../node/core/types.ts';
 import { selfSignedCertificate } from '../../node/identity/certificate.ts';
 import type { TlsIdentity } from '../../node/identity/identity.ts';
 import { nodeIdOfPublicKey } from '../../node/identity/node-id.ts';
-import type { Log, RouterHandle } from '../../node/ports.ts';
+import type { Log } from '../../node/lib/log.ts';
+import type { RouterHandle } from '../../node/ports/router.ts';
 import { startRouter } from '../../node/router/handle.ts';
 
 export const APP: AppId = asAppId('11111111-1111-4111-8111-111111111111');

@@ -5,15 +5,9 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, type it, vi } from 'vitest';
 import { asInstanceId, type Digest } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
-import type {
-  Attended,
-  AttendedCommand,
-  CommandRunner,
-  LogStore,
-  Runtime,
-  TaskSpec,
-  UsageMeter,
-} from '../../node/ports.ts';
+import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../node/ports/commands.ts';
+import type { LogStore } from '../../node/ports/logs.ts';
+import type { Runtime, UsageMeter } from '../../node/ports/runtime.ts';
 import {
   type Address,
   chosenTests,

@@ -9,15 +9,9 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { asAppId, asInstanceId } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
-import type {
-  Attended,
-  AttendedCommand,
-  CommandRunner,
-  Runtime,
-  StagedDroplet,
-  TaskSpec,
-  UsageMeter,
-} from '../../node/ports.ts';
+import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../node/ports/commands.ts';
+import type { Runtime, UsageMeter } from '../../node/ports/runtime.ts';
+import type { StagedDroplet } from '../../node/ports/staging.ts';
 import { candidates } from '../../node/runtime/docker/image-programs.ts';
 import { stackTag } from '../../node/runtime/docker/labels.ts';
 import { hostStack } from '../../node/staging/stack.ts';

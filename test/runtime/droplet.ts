@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { asDigest, type Digest } from '../../crdt/ids.ts';
-import type { BlobStore } from '../../node/ports.ts';
+import type { BlobStore } from '../../node/ports/blobs.ts';
 
 const run = promisify(execFile);
 

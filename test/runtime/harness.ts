@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, vi } from 'vitest';
 import { asNodeId, type NodeId } from '../../crdt/ids.ts';
-import type { Log } from '../../node/ports.ts';
+import type { Log } from '../../node/lib/log.ts';
 import { createLogStore, type PacedLogStore } from '../../node/runtime/logs/store.ts';
 import { createProcessRuntime, type ProcessRuntimeOptions } from '../../node/runtime/process/runtime.ts';
 import { findControlGroups } from '../../node/runtime/sandbox/cgroup.ts';

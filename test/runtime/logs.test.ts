@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type AppId, asAppId } from '../../crdt/ids.ts';
 import { RPC_REPLY_BYTES_MAX } from '../../node/gossip/limits.ts';
 import { LOG_LINE_BYTES_MAX } from '../../node/lib/lines.ts';
-import type { LogLine } from '../../node/ports.ts';
+import type { LogLine } from '../../node/ports/logs.ts';
 import { FOLLOW_LINES_MAX } from '../../node/runtime/logs/follow.ts';
 import { createLogStore, LOG_FILES_KEPT, type PacedLogStore } from '../../node/runtime/logs/store.ts';
 import { run } from '../../scripts/local-cluster.ts';

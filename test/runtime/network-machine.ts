@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import type { Log } from '../../node/ports.ts';
+import type { Log } from '../../node/lib/log.ts';
 import { type OwnNetwork, prepareNetworks } from '../../node/runtime/network/networks.ts';
 
 const run = promisify(execFile);

@@ -6,7 +6,8 @@ import { request } from 'node:http';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { asAppId, asInstanceId, asReleaseId, type Digest, type InstanceId } from '../../crdt/ids.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
-import type { LogLine, LogStore, Runtime, RuntimeEvent, UsageMeter } from '../../node/ports.ts';
+import type { LogLine, LogStore } from '../../node/ports/logs.ts';
+import type { Runtime, RuntimeEvent, UsageMeter } from '../../node/ports/runtime.ts';
 
 export type RuntimeHarness = {
   /** A new runtime on the harness's data directory; the one before it has been closed. */

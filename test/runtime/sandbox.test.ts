@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Sandbox, SandboxResult, SandboxRun } from '../../node/ports.ts';
+import type { Sandbox, SandboxResult, SandboxRun } from '../../node/ports/sandbox.ts';
 import type { Isolation } from '../../node/runtime/sandbox/confinement.ts';
 import { closeIsolation, prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
 import { withoutMounts } from '../../node/runtime/sandbox/run.ts';

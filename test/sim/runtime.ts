@@ -3,7 +3,7 @@
 
 import type { AppId, InstanceId } from '../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../../node/core/types.ts';
-import type { RuntimeEvent } from '../../node/ports.ts';
+import type { RuntimeEvent } from '../../node/ports/runtime.ts';
 import type { Clock } from './clock.ts';
 import type { Prng } from './prng.ts';
 

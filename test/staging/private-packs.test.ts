@@ -7,7 +7,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { dirname } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Log, StagedDroplet } from '../../node/ports.ts';
+import type { Log } from '../../node/lib/log.ts';
+import type { StagedDroplet } from '../../node/ports/staging.ts';
 import { createHarness, failureOf, type Harness, request, tarOf } from './harness.ts';
 
 const USER = 'reader';

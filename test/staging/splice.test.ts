@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asDigest } from '../../crdt/ids.ts';
-import type { BlobRange } from '../../node/ports.ts';
+import type { BlobRange } from '../../node/ports/blobs.ts';
 import { createSplice, type Splice } from '../../node/staging/splice.ts';
 
 const digest = asDigest(`sha256:${'0'.repeat(64)}`);

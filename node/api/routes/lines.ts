@@ -3,7 +3,7 @@
 import { Hono } from 'hono';
 import type { AppId, NodeId } from '../../../crdt/ids.ts';
 import type { DesiredView, UserView } from '../../../crdt/view.ts';
-import type { NodeService } from '../../ports.ts';
+import type { NodeService } from '../../ports/node-service.ts';
 import { appFor, currentUser, readsAll, requireAccess, stillHas } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';

@@ -2,7 +2,8 @@
 
 import { Hono } from 'hono';
 import { compareText } from '../../core/state.ts';
-import { type ApiEnv, newToken, requires } from '../auth.ts';
+import { newToken } from '../../identity/tokens.ts';
+import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { userShape } from '../shaping.ts';

@@ -2,7 +2,7 @@
 
 import { Hono } from 'hono';
 import type { AppView, DesiredView } from '../../../crdt/view.ts';
-import type { NodeService } from '../../ports.ts';
+import type { NodeService } from '../../ports/node-service.ts';
 import { currentUser, requireAccess } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';

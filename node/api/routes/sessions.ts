@@ -1,11 +1,12 @@
-// POST /v1/apps/:name/exec and /run: frames of a session (sessions/frames.ts) in the body, frames in the answer, at the same
+// POST /v1/apps/:name/exec and /run: frames of a session (lib/session-frames.ts) in the body, frames in the answer, at the same
 // time. What goes wrong before the command has started is an error like any other.
 
 import { randomBytes } from 'node:crypto';
 import { Hono } from 'hono';
 import type * as v from 'valibot';
-import type { AttendedCommand, SessionRequest } from '../../ports.ts';
-import { encodeJsonFrame } from '../../sessions/frames.ts';
+import { encodeJsonFrame } from '../../lib/session-frames.ts';
+import type { AttendedCommand } from '../../ports/commands.ts';
+import type { SessionRequest } from '../../ports/node-service.ts';
 import { appFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';

@@ -5,7 +5,7 @@ import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { spawnChild } from '../../lib/spawn-child.ts';
-import type { Attended, AttendedCommand, CommandExit, TerminalSize } from '../../ports.ts';
+import type { Attended, AttendedCommand, CommandExit, TerminalSize } from '../../ports/commands.ts';
 import { RuntimeError } from '../errors.ts';
 import { encodeLoad, JOIN, LOAD_FD, type Load, SHELL, startCommand } from '../sandbox/scripts.ts';
 import { attendedArgv, quoted, SIZES_FD, sizeLine } from './terminal.ts';

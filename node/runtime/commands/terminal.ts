@@ -1,7 +1,7 @@
 // Gives a command a terminal of its own inside its sandbox: decides the command line of script(1), which makes the terminal
 // where the command can name it. Pure.
 
-import type { TerminalSize } from '../../ports.ts';
+import type { TerminalSize } from '../../ports/commands.ts';
 import { BASH } from '../sandbox/scripts.ts';
 
 /** The pipe that carries new sizes of the terminal, as the wrapper finds it: a line `ROWS COLUMNS` for each. */

@@ -4,7 +4,7 @@
 
 import type Docker from 'dockerode';
 import type { AppId } from '../../../crdt/ids.ts';
-import type { Images } from '../../ports.ts';
+import type { Images } from '../../ports/runtime.ts';
 import { RuntimeError } from '../errors.ts';
 import { formatBytes } from '../exits.ts';
 import { bringBaseImages } from './base-images.ts';

@@ -3,7 +3,7 @@
 
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
-import type { Log } from '../../ports.ts';
+import type { Log } from '../../lib/log.ts';
 import type { Engine } from './engine.ts';
 import { seccompProfile } from './seccomp-profile.ts';
 

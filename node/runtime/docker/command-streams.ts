@@ -3,7 +3,7 @@
 
 import { type Duplex, PassThrough, type Readable, Writable } from 'node:stream';
 import { roomIn } from '../../lib/back-pressure.ts';
-import type { Attended, CommandExit, TerminalSize } from '../../ports.ts';
+import type { Attended, CommandExit, TerminalSize } from '../../ports/commands.ts';
 
 /** @see https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach "Stream format" */
 const HEADER_BYTES = 8;

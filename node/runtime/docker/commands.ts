@@ -2,7 +2,8 @@
 // track of what runs, so that nothing of it outlives the daemon for longer than until the next one.
 
 import type { Container } from 'dockerode';
-import type { Attended, AttendedCommand, Log, TaskSpec } from '../../ports.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Attended, AttendedCommand, TaskSpec } from '../../ports/commands.ts';
 import { TERM } from '../commands/terminal.ts';
 import { formatBytes } from '../exits.ts';
 import type { InstanceRecord } from '../instance-folder.ts';

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Container, Exec } from 'dockerode';
-import type { AttendedCommand } from '../../ports.ts';
+import type { AttendedCommand } from '../../ports/commands.ts';
 import { TERM } from '../commands/terminal.ts';
 import { RuntimeError } from '../errors.ts';
 import { notRunning } from '../process/commands.ts';

@@ -5,7 +5,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import type { NodeId } from '../../../crdt/ids.ts';
-import type { Log } from '../../ports.ts';
+import type { Log } from '../../lib/log.ts';
 import { type Engine, findEngine } from './engine.ts';
 import { NODE_LABEL } from './labels.ts';
 import { AppNetworks } from './networks.ts';

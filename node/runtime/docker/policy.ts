@@ -2,7 +2,7 @@
 // is decided in network/policy.ts.
 
 import { readFile } from 'node:fs/promises';
-import type { MachinePorts } from '../../ports.ts';
+import type { MachinePorts } from '../../ports/runtime.ts';
 import { RuntimeError } from '../errors.ts';
 import { loadRules } from '../network/nft.ts';
 import { type NetworkPolicy, networkRules } from '../network/policy.ts';

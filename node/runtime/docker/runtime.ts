@@ -7,19 +7,10 @@ import { join } from 'node:path';
 import type { Container, ContainerInspectInfo } from 'dockerode';
 import type { AppId, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
-import type {
-  Attended,
-  AttendedCommand,
-  BlobStore,
-  CommandRunner,
-  InstanceUsage,
-  Log,
-  MachinePorts,
-  Runtime,
-  RuntimeEvent,
-  TaskSpec,
-  UsageMeter,
-} from '../../ports.ts';
+import type { Log } from '../../lib/log.ts';
+import type { BlobStore } from '../../ports/blobs.ts';
+import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
+import type { InstanceUsage, MachinePorts, Runtime, RuntimeEvent, UsageMeter } from '../../ports/runtime.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
 import { InstanceTable, type Launched, type Watched } from '../instance-table.ts';
 import type { PacedLogStore } from '../logs/store.ts';

@@ -1,7 +1,7 @@
 // Passes lines on to one reader of a log, behind a bounded queue: a reader that is too slow loses the oldest lines and is
 // told how many. Never holds up the writer.
 
-import type { LogLine } from '../../ports.ts';
+import type { LogLine } from '../../ports/logs.ts';
 
 /** Lines that wait for a reader that is busy with an earlier one. */
 export const FOLLOW_LINES_MAX = 1_000;

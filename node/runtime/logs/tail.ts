@@ -1,7 +1,7 @@
 // Reads the last lines of an app's log files, from the end, without loading what came before. Writes nothing.
 
 import { type FileHandle, open } from 'node:fs/promises';
-import type { LogLine } from '../../ports.ts';
+import type { LogLine } from '../../ports/logs.ts';
 
 export const LOG_TAIL_LINES_MAX = 10_000;
 /** However long the lines are, about this much is held and answered: it has to fit into one reply to another node. */

@@ -2,8 +2,8 @@
 // Undone when the last node stops, unless something else may count on it by then.
 
 import { readFile, writeFile } from 'node:fs/promises';
+import type { Log } from '../../lib/log.ts';
 import { runCommand } from '../../lib/program.ts';
-import type { Log } from '../../ports.ts';
 import { loadRules } from './nft.ts';
 
 const FORWARD = '/proc/sys/net/ipv4/ip_forward';

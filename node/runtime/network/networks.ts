@@ -4,8 +4,9 @@
 import { lookup } from 'node:dns/promises';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Log } from '../../lib/log.ts';
 import { runCommand } from '../../lib/program.ts';
-import type { Log, MachinePorts } from '../../ports.ts';
+import type { MachinePorts } from '../../ports/runtime.ts';
 import { RuntimeError } from '../errors.ts';
 import { abandonedClaims, type Claim, claimSubnet, releaseClaim } from './claims.ts';
 import {

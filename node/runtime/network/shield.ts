@@ -3,7 +3,7 @@
 // what they open themselves is untouched. One nftables table per node, found by its instances' user ids; touches no other.
 
 import type { NodeId } from '../../../crdt/ids.ts';
-import type { Log } from '../../ports.ts';
+import type { Log } from '../../lib/log.ts';
 import { UIDS_PER_NODE, uidBlock } from '../sandbox/users.ts';
 import { loadRules } from './nft.ts';
 

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import type { InstanceSpec } from '../../core/types.ts';
 import { spawnChild } from '../../lib/spawn-child.ts';
-import type { BlobStore } from '../../ports.ts';
+import type { BlobStore } from '../../ports/blobs.ts';
 import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
 import { exhaustedAt, expectRoomAt } from '../exhausted.ts';

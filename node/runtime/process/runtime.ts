@@ -3,18 +3,10 @@
 
 import type { AppId, InstanceId } from '../../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
-import type {
-  Attended,
-  AttendedCommand,
-  BlobStore,
-  CommandRunner,
-  InstanceUsage,
-  Log,
-  Runtime,
-  RuntimeEvent,
-  TaskSpec,
-  UsageMeter,
-} from '../../ports.ts';
+import type { Log } from '../../lib/log.ts';
+import type { BlobStore } from '../../ports/blobs.ts';
+import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
+import type { InstanceUsage, Runtime, RuntimeEvent, UsageMeter } from '../../ports/runtime.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
 import { InstanceTable, type Launched } from '../instance-table.ts';
 import type { PacedLogStore } from '../logs/store.ts';

@@ -3,7 +3,7 @@
 
 import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { RuntimeEvent } from '../../ports.ts';
+import type { RuntimeEvent } from '../../ports/runtime.ts';
 import { type Counters, diskCounter, treeCounters } from '../counters.ts';
 import { exhaustedAt } from '../exhausted.ts';
 import { endingReason, formatBytes, neverHealthyReason } from '../exits.ts';

@@ -1,6 +1,6 @@
 // Decides what a sandbox can see: builds the arguments of bubblewrap and setpriv. Pure; it never looks at the machine.
 
-import type { Bind } from '../../ports.ts';
+import type { Bind } from '../../ports/sandbox.ts';
 
 /** Where the root of a droplet appears inside; the droplet's own folder is `app` within it. */
 export const SANDBOX_HOME = '/home/vcap';

@@ -2,7 +2,8 @@
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Bind, Log } from '../../ports.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Bind } from '../../ports/sandbox.ts';
 import type { Networks, OwnNetwork } from '../network/networks.ts';
 import { within } from '../network/nft.ts';
 import { accountFiles, bwrapArguments, dropArguments, type HostView, type SandboxUser } from './bwrap.ts';

@@ -6,7 +6,7 @@ import { access, mkdir, readdir, readlink, realpath, rm } from 'node:fs/promises
 import { dirname, join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import type { NodeId } from '../../../crdt/ids.ts';
-import type { Log } from '../../ports.ts';
+import type { Log } from '../../lib/log.ts';
 import { RuntimeError } from '../errors.ts';
 import { type Networks, prepareNetworks } from '../network/networks.ts';
 import type { Network } from '../network/policy.ts';

@@ -7,7 +7,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { spawnChild } from '../../lib/spawn-child.ts';
-import type { Bind, SandboxResult, SandboxRun } from '../../ports.ts';
+import type { Bind, SandboxResult, SandboxRun } from '../../ports/sandbox.ts';
 import { INSTANCE_FILES_MAX } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
 import { signalOfStatus } from '../exits.ts';

@@ -1,7 +1,7 @@
 // The Sandbox port: commands of staging, run to their end as the node's staging user. Never runs instances.
 
 import { spawnChild } from '../../lib/spawn-child.ts';
-import type { Sandbox } from '../../ports.ts';
+import type { Sandbox } from '../../ports/sandbox.ts';
 import { RuntimeError } from '../errors.ts';
 import type { Isolation } from './confinement.ts';
 import { runAttached } from './run.ts';

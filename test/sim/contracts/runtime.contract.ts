@@ -3,7 +3,7 @@
 import { expect, it } from 'vitest';
 import type { InstanceId } from '../../../crdt/ids.ts';
 import type { AdoptedInstance } from '../../../node/core/types.ts';
-import type { RuntimeEvent } from '../../../node/ports.ts';
+import type { RuntimeEvent } from '../../../node/ports/runtime.ts';
 
 /**
  * - `good` serves until it is told to stop, `deaf` also after that.

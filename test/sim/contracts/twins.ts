@@ -3,7 +3,7 @@
 import { asAppId, asDigest, asInstanceId, asReleaseId, type InstanceId } from '../../../crdt/ids.ts';
 import { buildReport } from '../../../node/core/report.ts';
 import type { Event, InstanceSpec } from '../../../node/core/types.ts';
-import type { RuntimeEvent } from '../../../node/ports.ts';
+import type { RuntimeEvent } from '../../../node/ports/runtime.ts';
 import { Clock } from '../clock.ts';
 import { Prng } from '../prng.ts';
 import { type Quality, SimRuntime } from '../runtime.ts';

@@ -2,7 +2,7 @@
 // bare stack, so that whatever a droplet does not carry itself is missing there.
 
 import { afterAll, afterEach, beforeAll } from 'vitest';
-import type { StagedDroplet, StageRequest } from '../../../node/ports.ts';
+import type { StagedDroplet, StageRequest } from '../../../node/ports/staging.ts';
 import { type BareStack, createBareStack } from '../bare-stack.ts';
 import { createHarness, type Droplet, type Files, failureOf, type Harness, request, sampleApp } from '../harness.ts';
 import { createRegistry, type Registry } from '../registry.ts';

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { expect } from 'vitest';
 import { asAppId, asDigest, asInstanceId, asReleaseId } from '../../../crdt/ids.ts';
 import type { InstanceSpec } from '../../../node/core/types.ts';
-import type { StagedDroplet } from '../../../node/ports.ts';
+import type { StagedDroplet } from '../../../node/ports/staging.ts';
 import { DROPLET_PATHS, instanceEnvironment } from '../../../node/runtime/environment.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../../../node/runtime/sandbox/bwrap.ts';
 import { startCommand } from '../../../node/runtime/sandbox/scripts.ts';
