@@ -4,22 +4,26 @@ import type { AppId, NodeId } from '../../crdt/ids.ts';
 import { FanIn } from '../lib/fan-in.ts';
 import type { Gossip } from '../ports/gossip.ts';
 import type { LogLine, LogStore } from '../ports/logs.ts';
+import {
+  FOLLOW_EVENTS,
+  FOLLOW_LOGS,
+  LINES_MAX,
+  type Method,
+  type StreamMethod,
+  TAIL_EVENTS,
+  TAIL_LOGS,
+} from '../ports/methods.ts';
 import type { RecordedEvent } from '../ports/node-service.ts';
 import type { EventLog } from './event-log.ts';
 
-/** A tail is up to some MiB from a machine that may be busy; a node that does not answer is left out. */
-const TAIL_TIMEOUT_MS = 10_000;
-/** More than this nobody reads; it also bounds the answer of one node. */
-export const LINES_MAX = 2_000;
-
 type Query = { app?: AppId; lines: number; follow: boolean; signal: AbortSignal };
 type Stamped = { atMs: number; node: NodeId };
+type TailRequest = { app?: AppId | undefined; lines: number };
 
 /** One kind of thing that every node keeps a tail of. */
 type Source<T extends Stamped> = {
-  method: string;
-  /** The field with its words. */
-  words: 'text' | 'message';
+  tailOf: Method<TailRequest, T[]>;
+  followOf: StreamMethod<TailRequest, T | undefined>;
   tail(app: AppId | undefined, lines: number): Promise<T[]>;
   follow(app: AppId | undefined, listener: (item: T) => void): () => void;
 };
@@ -35,14 +39,14 @@ export class ClusterReader {
     this.#gossip = gossip;
     this.#others = options.aliveOthers;
     this.#logs = {
-      method: 'logs',
-      words: 'text',
+      tailOf: TAIL_LOGS,
+      followOf: FOLLOW_LOGS,
       tail: (app, lines) => (app === undefined ? Promise.resolve([]) : logs.tail(app, lines)),
       follow: (app, listener) => (app === undefined ? () => {} : logs.follow(app, listener)),
     };
     this.#events = {
-      method: 'events',
-      words: 'message',
+      tailOf: TAIL_EVENTS,
+      followOf: FOLLOW_EVENTS,
       tail: (app, lines) => Promise.resolve(events.tail(lines, app)),
       follow: (app, listener) => events.follow((event) => (app === undefined || event.app === app) && listener(event)),
     };
@@ -59,12 +63,8 @@ export class ClusterReader {
   }
 
   #serve<T extends Stamped>(source: Source<T>): void {
-    this.#gossip.handle(`${source.method}.tail`, async (payload) => {
-      const { app, lines } = parseQuery(payload);
-      return source.tail(app, lines);
-    });
-    this.#gossip.handleStream(`${source.method}.follow`, (payload, _from, signal) => {
-      const { app } = parseQuery(payload);
+    this.#gossip.handle(source.tailOf, ({ app, lines }) => source.tail(app, lines));
+    this.#gossip.handleStream(source.followOf, ({ app }, _from, signal) => {
       const items = new FanIn<T>(signal);
       const unfollow = source.follow(app, (item) => items.push(item));
       signal.addEventListener('abort', unfollow, { once: true });
@@ -82,17 +82,14 @@ export class ClusterReader {
       const unfollow = source.follow(query.app, (item) => live.push(item));
       query.signal.addEventListener('abort', unfollow, { once: true });
       for (const node of others) {
-        const stream = this.#gossip.requestStream(node, `${source.method}.follow`, payload, { signal: query.signal });
-        live.addStream(itemsOf<T>(stream, source.words));
+        live.addStream(present(this.#gossip.requestStream(node, source.followOf, payload, { signal: query.signal })));
       }
     }
     const tails = await Promise.all([
       source.tail(query.app, lines),
       ...others.map(async (node) => {
         try {
-          const options = { timeoutMs: TAIL_TIMEOUT_MS, signal: query.signal };
-          const reply = await this.#gossip.request(node, `${source.method}.tail`, payload, options);
-          return Array.isArray(reply) ? reply.filter((item): item is T => isItem(item, source.words)) : [];
+          return await this.#gossip.request(node, source.tailOf, payload, { signal: query.signal });
         } catch {
           return [];
         }
@@ -110,22 +107,6 @@ export class ClusterReader {
   }
 }
 
-/** What another node sent may be anything: only what can be sorted and shown is passed on. */
-function isItem(item: unknown, words: Source<Stamped>['words']): item is Stamped {
-  const { atMs, node, [words]: said } = (item ?? {}) as Record<string, unknown>;
-  return Number.isFinite(atMs) && typeof node === 'string' && typeof said === 'string';
-}
-
-async function* itemsOf<T extends Stamped>(
-  stream: AsyncIterable<unknown>,
-  words: Source<T>['words'],
-): AsyncIterable<T> {
-  for await (const item of stream) if (isItem(item, words)) yield item as T;
-}
-
-function parseQuery(payload: unknown): { app: AppId | undefined; lines: number } {
-  const { app, lines } = (payload ?? {}) as { app?: unknown; lines?: unknown };
-  if (app !== undefined && typeof app !== 'string') throw new Error('app should be text');
-  if (typeof lines !== 'number' || !(lines >= 0)) throw new Error('lines should be a number');
-  return { app: app as AppId | undefined, lines: Math.min(Math.floor(lines), LINES_MAX) };
+async function* present<T>(items: AsyncIterable<T | undefined>): AsyncIterable<T> {
+  for await (const item of items) if (item !== undefined) yield item;
 }

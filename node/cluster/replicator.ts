@@ -6,6 +6,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import { resourceBehind } from '../core/pressure.ts';
 import type { Log } from '../lib/log.ts';
 import type { Gossip } from '../ports/gossip.ts';
+import { HOLD_CHANGES } from '../ports/methods.ts';
 
 /** The part of the desired-state store that replication needs. */
 export type ReplicatedStore = {
@@ -34,7 +35,7 @@ export class NotReplicatedError extends Error {
 }
 
 /** For the first answers; twice as long each time after that, as to ask slow members over and over makes them slower. */
-const HOLD_TIMEOUT_MS = 2_000;
+const HOLD_TIMEOUT_MS = HOLD_CHANGES.timeoutMs;
 /** So many are asked at once, and others when those have not answered for a moment: one is enough, and the change spreads anyway. */
 const HOLD_WAVE = 4;
 const HOLD_WAVE_GAP_MS = 150;
@@ -47,6 +48,9 @@ const PROBED_MAX = 4;
 const PROBE_TIMEOUT_MS = 1_000;
 /** Before members that failed are asked again: what made them fail may end with the verdict that they are dead. */
 const HOLD_RETRY_MS = 100;
+
+/** Changes in base64, and the heads that they lead to. */
+type Held = { changes: string[]; heads: string[] };
 
 export class Replicator {
   readonly #store: ReplicatedStore;
@@ -74,14 +78,8 @@ export class Replicator {
     this.#others = options.others;
     this.#failed = options.failed ?? (() => {});
     this.#nowMs = options.nowMs ?? (() => performance.now());
-    this.#gossip.handle('desired.hold', (payload, from) => this.#hold(payload, from));
-    this.#gossip.on({
-      connected: () => {},
-      disconnected: () => {},
-      report: () => {},
-      membership: () => {},
-      changes: (changes, from) => void this.#receive(changes, from),
-    });
+    this.#gossip.handle(HOLD_CHANGES, (payload, from) => this.#hold(payload, from));
+    this.#gossip.on({ changes: (changes, from) => void this.#receive(changes, from) });
   }
 
   /**
@@ -138,17 +136,15 @@ export class Replicator {
    */
   async #firstToHold(
     nodes: NodeId[],
-    payload: unknown,
+    payload: Held,
     timeoutMs: number,
   ): Promise<{ first?: NodeId; allFull: boolean; silent: NodeId[] }> {
     const silent: NodeId[] = [];
     const endsAtMs = this.#nowMs() + timeoutMs;
     const ask = async (node: NodeId): Promise<NodeId> => {
       try {
-        const reply = await this.#gossip.request(node, 'desired.hold', payload, {
-          timeoutMs: endsAtMs - this.#nowMs(),
-        });
-        if ((reply as { held?: unknown } | undefined)?.held === true) return node;
+        const options = { timeoutMs: endsAtMs - this.#nowMs() };
+        if ((await this.#gossip.request(node, HOLD_CHANGES, payload, options)).held) return node;
       } catch (error) {
         if ((error as { code?: unknown }).code === 'timeout') silent.push(node);
         throw error;
@@ -178,10 +174,7 @@ export class Replicator {
     );
   }
 
-  async #hold(payload: unknown, from: NodeId): Promise<{ held: boolean }> {
-    const { changes, heads } = payload as { changes?: unknown; heads?: unknown };
-    if (!isTextList(changes) || !isTextList(heads))
-      throw new Error('desired.hold: changes and heads should be lists of text');
+  async #hold({ changes, heads }: Held, from: NodeId): Promise<{ held: boolean }> {
     const bytes = changes.map((text) => new Uint8Array(Buffer.from(text, 'base64')));
     try {
       await this.#receive(bytes, from, isDiskFull);
@@ -230,10 +223,3 @@ class FullDiskError extends Error {
 
 /** Here, or as another node says it. */
 const isDiskFull = (error: unknown): boolean => resourceBehind(error) === 'disk';
-
-/** Lists in one message; a write is one change, the bound is for strangers to the protocol. */
-const LIST_MAX = 1_000;
-
-function isTextList(value: unknown): value is string[] {
-  return Array.isArray(value) && value.length <= LIST_MAX && value.every((item) => typeof item === 'string');
-}

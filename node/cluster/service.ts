@@ -14,6 +14,7 @@ import type { Log } from '../lib/log.ts';
 import type { BlobExchange, BlobStore, BlobUsage, PushSources, Room } from '../ports/blobs.ts';
 import type { Gossip } from '../ports/gossip.ts';
 import type { LogLine } from '../ports/logs.ts';
+import { HOLD_BLOB, RESTART_SLOT } from '../ports/methods.ts';
 import type { DropletCopies, MemberView, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
 import type { Stager } from '../ports/staging.ts';
 import type { ClusterReader } from './cluster-reader.ts';
@@ -22,13 +23,11 @@ import type { UsageReader } from './usage-reader.ts';
 
 /** Copies of a droplet that a release waits for, this node's included; all that have room where those are fewer. */
 const DROPLET_HOLDERS_WANTED = 3;
-const HOLD_BLOB_TIMEOUT_MS = 300_000;
 /** A node that could not hold it is asked again for so long, this often: a connection was replaced, or it is not known dead yet. */
 const HOLD_RETRIES_MS = 5_000;
 const HOLD_RETRY_MS = 200;
 /** With room, in a message that refuses for want of it. */
 const NODES_NAMED_MAX = 3;
-const RESTART_SLOT_TIMEOUT_MS = 5_000;
 /** Listeners hear of changes at most this often. */
 const CHANGE_GAP_MS = 20;
 
@@ -83,10 +82,8 @@ export class Service implements NodeService {
     this.self = parts.self;
     this.sources = this.#guarded(parts.sources);
     this.cluster = asClusterId(parts.cluster);
-    parts.gossip.handle('blob.hold', (...asked) => this.#holdBlob(...asked), { whileWanted: true });
-    parts.gossip.handle('slot.restart', async (payload) => parts.restartSlotHere(parseSlot(payload)), {
-      whileWanted: true,
-    });
+    parts.gossip.handle(HOLD_BLOB, (...asked) => this.#holdBlob(...asked));
+    parts.gossip.handle(RESTART_SLOT, async (slot) => parts.restartSlotHere(slot));
   }
 
   view(): DesiredView {
@@ -147,9 +144,7 @@ export class Service implements NodeService {
         if (performance.now() >= deadlineMs) throw this.#notReplicated(holders, missing, failures);
         await new Promise((resolve) => setTimeout(resolve, HOLD_RETRY_MS));
       }
-      const answers = await Promise.allSettled(
-        asked.map((node) => gossip.request(node, 'blob.hold', payload, { timeoutMs: HOLD_BLOB_TIMEOUT_MS })),
-      );
+      const answers = await Promise.allSettled(asked.map((node) => gossip.request(node, HOLD_BLOB, payload)));
       for (const [index, answer] of answers.entries()) {
         const node = asked[index]!;
         if (answer.status === 'fulfilled') holders.push(node);
@@ -207,7 +202,7 @@ export class Service implements NodeService {
     await Promise.all(
       owners.map(async ({ id }) => {
         if (id === this.self.id) this.#parts.restartSlotHere(slot);
-        else await this.#parts.gossip.request(id, 'slot.restart', slot, { timeoutMs: RESTART_SLOT_TIMEOUT_MS });
+        else await this.#parts.gossip.request(id, RESTART_SLOT, slot);
       }),
     );
   }
@@ -274,26 +269,18 @@ export class Service implements NodeService {
     return this.view().nodes.get(node)?.name ?? node;
   }
 
-  async #holdBlob(payload: unknown, from: NodeId, signal: AbortSignal): Promise<{ held: true }> {
-    const { digest, sizeBytes } = (payload ?? {}) as { digest?: unknown; sizeBytes?: unknown };
-    if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest))
-      throw new Error('digest should be sha256:…');
-    if (typeof sizeBytes !== 'number' || !(sizeBytes >= 0)) throw new Error('sizeBytes should be a number');
+  async #holdBlob(
+    { digest, sizeBytes }: { digest: Digest; sizeBytes: number },
+    from: NodeId,
+    signal: AbortSignal,
+  ): Promise<{ held: true }> {
     const { blobs, exchange } = this.#parts;
-    if (!blobs.has(digest as Digest)) {
+    if (!blobs.has(digest)) {
       const full = (await this.#exhausted()).find((one) => !hasDiskRoom({ pressure: [one] }));
       if (full !== undefined) throw new NoRoomError(pressureText(full));
       const room = this.#parts.budget.room();
-      await this.#watched(exchange.fetch(digest as Digest, { sizeBytesMax: sizeBytes, holders: [from], room, signal }));
+      await this.#watched(exchange.fetch(digest, { sizeBytesMax: sizeBytes, holders: [from], room, signal }));
     }
     return { held: true };
   }
-}
-
-function parseSlot(payload: unknown): Slot {
-  const { app, process, index } = (payload ?? {}) as Record<string, unknown>;
-  if (typeof app !== 'string' || typeof process !== 'string' || typeof index !== 'number') {
-    throw new Error('a slot should have app, process and index');
-  }
-  return { app: app as AppId, process, index };
 }

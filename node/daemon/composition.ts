@@ -19,9 +19,8 @@ import { Trouble } from '../cluster/trouble.ts';
 import { UsageReader } from '../cluster/usage-reader.ts';
 import { resourceBehind } from '../core/pressure.ts';
 import { initialState, SALTS } from '../core/state.ts';
-import type { Belief, Report } from '../core/types.ts';
+import type { Report } from '../core/types.ts';
 import { createGossip } from '../gossip/gossip.ts';
-import { checkBelief, checkReport } from '../gossip/messages.ts';
 import { loadOrCreateIdentity } from '../identity/identity.ts';
 import { tokenHashOf } from '../identity/tokens.ts';
 import { parseHostPort } from '../lib/host-port.ts';
@@ -73,7 +72,6 @@ class StartError extends Error {
 /** Share of the machine's memory that instances may take unless --memory says otherwise; the rest is the system's. */
 const MEMORY_SHARE = 0.75;
 const JOIN_TIMEOUT_MS = 20_000;
-const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 /** A removed node is told of it before the connection to it is closed. */
 const REMOVAL_NOTICE_MS = 300;
 const INSTANCES_STOP_TIMEOUT_MS = 15_000;
@@ -315,7 +313,7 @@ async function compose(
         ownReport = { report, atMs: nowMs() };
         gossip.publishReport(report, how);
       },
-      askReport: (node, belief) => void askForReport(node, belief),
+      askReport: (node, belief) => void gossip.askReport(node, belief),
       persistStart: (start) => {
         dataDir.rememberStart(start).catch((error) => log.error('node.start_not_kept', { start, error }));
       },
@@ -401,32 +399,13 @@ async function compose(
 
   // ---------------------------------------------------------------- events into the mailbox
   blobs.onChange(() => agent.post({ type: 'dropletsHeld', digests: blobs.list() }));
-  const takeReport = (report: Report): void => {
-    gossip.learnAddresses(report.node, report.addresses);
-    agent.post({ type: 'reportReceived', report });
-  };
   gossip.on({
     connected: (node) => agent.post({ type: 'connected', node }),
     disconnected: (node) => agent.post({ type: 'disconnected', node }),
-    report: takeReport,
+    report: (report) => agent.post({ type: 'reportReceived', report }),
     membership: (message) => agent.post({ type: 'membershipReceived', message }),
-    changes: () => {},
+    belief: (belief) => agent.post({ type: 'beliefHeard', belief }),
   });
-  gossip.handle('report.get', async (payload) => {
-    // Who asks says what it believes of this node. If that is wrong, the report that it gets says so.
-    const belief = checkBelief(payload);
-    if (belief.ok) agent.post({ type: 'beliefHeard', belief: belief.value });
-    return ownReport?.report;
-  });
-  const askForReport = async (node: NodeId, belief: Belief): Promise<void> => {
-    try {
-      const reply = await gossip.request(node, 'report.get', belief, { timeoutMs: REPORT_REQUEST_TIMEOUT_MS });
-      const checked = checkReport(reply);
-      if (checked.ok && checked.value.node === node) takeReport(checked.value);
-    } catch (error) {
-      log.debug('report.request_failed', { node, error });
-    }
-  };
   const housekeeping = new Housekeeping({
     view,
     blobs,

@@ -6,12 +6,15 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../lib/log.ts';
 import type { Standstill } from '../lib/standstill.ts';
 import type { DuplexHandler } from '../ports/gossip.ts';
+import type { DuplexMethod } from '../ports/methods.ts';
+import { checked } from './checked.ts';
 import type { Dialer } from './dialer.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { encodeJson, StreamReader, type WaitOptions, writeFrame } from './frames.ts';
 import {
   DUPLEX_FRAME_BYTES_MAX,
   DUPLEX_SILENCE_MAX_MS,
+  RPC_ENVELOPE_BYTES,
   RPC_FRAME_TIMEOUT_MS,
   RPC_REQUEST_BYTES_MAX,
   STREAM_OPEN_TIMEOUT_MS,
@@ -22,15 +25,18 @@ import { onlyWanted } from './wanted.ts';
 export class DuplexServer {
   readonly #log: Log;
   readonly #standstill: Pick<Standstill, 'recentMs'> | undefined;
-  readonly #handlers = new Map<string, DuplexHandler>();
+  readonly #handlers = new Map<string, DuplexHandler<unknown>>();
 
   constructor(log: Log, standstill?: Pick<Standstill, 'recentMs'>) {
     this.#log = log;
     this.#standstill = standstill;
   }
 
-  handle(method: string, handler: DuplexHandler): void {
-    this.#handlers.set(method, handler);
+  handle<Asked>(method: DuplexMethod<Asked>, handler: DuplexHandler<Asked>): void {
+    const { name, request } = method;
+    this.#handlers.set(name, (payload, ...rest) =>
+      handler(checked(request, payload, `a request of ${name} is not as it should be`), ...rest),
+    );
   }
 
   /** Never throws. */
@@ -96,10 +102,10 @@ export class DuplexClient {
     this.#protocol = protocol;
   }
 
-  async *request(
+  async *request<Asked>(
     node: NodeId,
-    method: string,
-    payload: unknown,
+    method: DuplexMethod<Asked>,
+    payload: Asked,
     options: { input: AsyncIterable<Uint8Array>; signal: AbortSignal },
   ): AsyncGenerator<Uint8Array> {
     const ended = new AbortController();
@@ -109,8 +115,8 @@ export class DuplexClient {
     try {
       stream = await this.#dialer.openStream(node, this.#protocol, opening);
       const request = encodeJson(
-        { method, payload, stream: true, withinMs: DUPLEX_SILENCE_MAX_MS },
-        RPC_REQUEST_BYTES_MAX,
+        { method: method.name, payload, stream: true, withinMs: DUPLEX_SILENCE_MAX_MS },
+        method.requestBytesMax + RPC_ENVELOPE_BYTES,
       );
       await writeFrame(stream, request, { signal, timeoutMs: RPC_FRAME_TIMEOUT_MS });
       const reader = new StreamReader(stream);
@@ -123,7 +129,7 @@ export class DuplexClient {
     } catch (error) {
       if (options.signal.aborted) throw new GossipError('aborted', 'the caller went away', { cause: error });
       if (error instanceof GossipError) {
-        throw new GossipError(error.code, `${method} on node ${node}: ${error.message}`, { cause: error });
+        throw new GossipError(error.code, `${method.name} on node ${node}: ${error.message}`, { cause: error });
       }
       throw error;
     } finally {

@@ -3,10 +3,10 @@
 
 import type { Connection, PrivateKey, Stream } from '@libp2p/interface';
 import type { ClusterId, NodeId } from '../../crdt/ids.ts';
-import type { MembershipMessage, Report } from '../core/types.ts';
+import type { Belief, MembershipMessage, Report } from '../core/types.ts';
 import type { Log } from '../lib/log.ts';
 import type { Standstill } from '../lib/standstill.ts';
-import type { DuplexHandler, DuplexRequests, Gossip, GossipListener, Unreached } from '../ports/gossip.ts';
+import type { DuplexRequests, Gossip, GossipListener, Unreached } from '../ports/gossip.ts';
 import { AddressBook } from './address-book.ts';
 import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
 import { Beats } from './beats.ts';
@@ -17,7 +17,8 @@ import { DuplexClient, DuplexServer } from './duplex.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { createHost, type Host, silent } from './host.ts';
 import * as limits from './limits.ts';
-import { checkMembership, checkReports, encodeReports } from './messages.ts';
+import { encodeReports } from './messages.ts';
+import { ASK_REPORTS, TELL_MEMBERSHIP } from './methods.ts';
 import { echo, takeHeard } from './muxer.ts';
 import { isOutOfReach, Prober } from './probe.ts';
 import { Quiet } from './quiet.ts';
@@ -47,10 +48,8 @@ export type GossipOptions = {
   discovery?: boolean;
 };
 
-/** What is said to one node directly, while gossip does not flow to it yet: for the first moments of a connection. */
-const ASK_REPORTS = 'gossip.reports.get';
-const TELL_MEMBERSHIP = 'gossip.membership';
-const TELL_TIMEOUT_MS = 5_000;
+/** Of a report that the core waits for. */
+const REPORT_REQUEST_TIMEOUT_MS = 2_000;
 
 /** Not listening until `start`. Cannot be started again after `stop`. */
 export async function createGossip(options: GossipOptions): Promise<Gossip & DuplexRequests> {
@@ -98,7 +97,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
   readonly #duplexClient: DuplexClient;
   readonly #sync: Sync;
   readonly #wideSync = new Semaphore(limits.SYNC_PARALLEL_MAX, limits.CONNECTIONS_MAX);
-  readonly #listeners: GossipListener[] = [];
+  readonly #listeners: Partial<GossipListener>[] = [];
   readonly #asks = new Semaphore(limits.REPORT_ASKS_PARALLEL_MAX, limits.CONNECTIONS_MAX);
   readonly #stopping = new AbortController();
   /** What a node said over a connection before it was told as connected. Each greeting comes first. */
@@ -155,11 +154,11 @@ class LibP2PGossip implements Gossip, DuplexRequests {
       events: {
         report: (report) => {
           this.#dialer.learn(report.node, report.addresses, 'told');
-          this.#tell((listener) => listener.report(report));
+          this.#tell((listener) => listener.report?.(report));
         },
         reportMissed: (node) => void this.#askForReports(node),
-        membership: (message) => this.#tell((listener) => listener.membership(message)),
-        changes: (changes, from) => this.#tell((listener) => listener.changes(changes, from)),
+        membership: (message) => this.#tell((listener) => listener.membership?.(message)),
+        changes: (changes, from) => this.#tell((listener) => listener.changes?.(changes, from)),
       },
     });
     this.#prober = new Prober(this.#connections, this.#dialer);
@@ -216,9 +215,13 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     );
     await this.#serve('sync', (stream, connection) => this.#sync.serve(stream, connection), limits.SYNC_STREAMS_MAX);
     await this.#serve('beats', (stream, connection) => this.#beats.serve(stream, connection), limits.BEAT_STREAMS_MAX);
-    this.#server.handle(ASK_REPORTS, async () => this.#topics.ownReports());
-    this.#server.handle(TELL_MEMBERSHIP, async (payload, from) =>
-      this.#topics.receiveMembership(checkMembership(payload), from),
+    this.#server.handle(ASK_REPORTS, async ({ belief }) => {
+      // If it is wrong, the report that is told says so.
+      if (belief !== undefined) this.#tell((listener) => listener.belief?.(belief));
+      return this.#topics.ownReports();
+    });
+    this.#server.handle(TELL_MEMBERSHIP, async (message, from) =>
+      this.#topics.receiveMembership({ ok: true, value: message }, from),
     );
     this.#host.addEventListener('transport:listening', (event) => {
       this.#bound.port = Number(
@@ -286,7 +289,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
 
   publishMembership(message: MembershipMessage): void {
     this.#topics.publishMembership(message);
-    for (const node of this.#notJoined()) this.#tellNode(node, TELL_MEMBERSHIP, message);
+    for (const node of this.#notJoined()) this.#tellNode(node, message);
   }
 
   publishChanges(changes: Uint8Array[]): void {
@@ -298,48 +301,33 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     return this.#prober.probe(node, timeoutMs);
   }
 
-  request(
-    node: NodeId,
-    method: string,
-    payload: unknown,
-    options: { timeoutMs: number; signal?: AbortSignal },
-  ): Promise<unknown> {
-    return this.#client.request(node, method, payload, options);
-  }
+  request: Gossip['request'] = (...asked) => this.#client.request(...asked);
 
-  requestStream(
-    node: NodeId,
-    method: string,
-    payload: unknown,
-    options: { signal: AbortSignal },
-  ): AsyncIterable<unknown> {
-    return this.#client.requestStream(node, method, payload, options);
-  }
+  requestStream: Gossip['requestStream'] = (...asked) => this.#client.requestStream(...asked);
 
   handle: Gossip['handle'] = (...handled) => this.#server.handle(...handled);
 
-  handleStream: Gossip['handleStream'] = (method, handler) => this.#server.handleStream(method, handler);
+  handleStream: Gossip['handleStream'] = (...handled) => this.#server.handleStream(...handled);
+
+  async askReport(node: NodeId, belief: Belief): Promise<void> {
+    try {
+      await this.#hearReports(node, { belief }, { timeoutMs: REPORT_REQUEST_TIMEOUT_MS });
+    } catch (error) {
+      this.#log.debug('gossip.ask_failed', { node, reason: reasonOf(error) });
+    }
+  }
 
   syncDesired(node: NodeId): Promise<void> {
     return this.#sync.run(node);
   }
 
-  on(listener: GossipListener): void {
+  on(listener: Partial<GossipListener>): void {
     this.#listeners.push(listener);
   }
 
-  requestDuplex(
-    node: NodeId,
-    method: string,
-    payload: unknown,
-    options: { input: AsyncIterable<Uint8Array>; signal: AbortSignal },
-  ): AsyncIterable<Uint8Array> {
-    return this.#duplexClient.request(node, method, payload, options);
-  }
+  requestDuplex: DuplexRequests['requestDuplex'] = (...asked) => this.#duplexClient.request(...asked);
 
-  handleDuplex(method: string, handler: DuplexHandler): void {
-    this.#duplexServer.handle(method, handler);
-  }
+  handleDuplex: DuplexRequests['handleDuplex'] = (...handled) => this.#duplexServer.handle(...handled);
 
   #protocol(name: 'rpc' | 'duplex' | 'sync' | 'beats'): string {
     return `/peer/${this.#options.clusterId}/${name}/1`;
@@ -389,10 +377,15 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     return this.#connections.nodes().filter((node) => !joined.has(node));
   }
 
-  #tellNode(node: NodeId, method: string, payload: unknown): void {
-    this.#client.request(node, method, payload, { timeoutMs: TELL_TIMEOUT_MS }).catch((error: unknown) => {
-      this.#log.debug('gossip.tell_failed', { node, method, reason: reasonOf(error) });
+  #tellNode(node: NodeId, message: MembershipMessage): void {
+    this.#client.request(node, TELL_MEMBERSHIP, message).catch((error: unknown) => {
+      this.#log.debug('gossip.tell_failed', { node, method: TELL_MEMBERSHIP.name, reason: reasonOf(error) });
     });
+  }
+
+  async #hearReports(node: NodeId, asked: { belief?: Belief }, options?: { timeoutMs: number }): Promise<void> {
+    const reports = await this.#client.request(node, ASK_REPORTS, asked, options);
+    this.#topics.receiveReports({ ok: true, value: reports }, node);
   }
 
   /** The next report that is missed asks again. */
@@ -403,8 +396,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     try {
       const release = await this.#asks.acquire(this.#stopping.signal);
       try {
-        const reply = await this.#client.request(node, ASK_REPORTS, {}, { timeoutMs: TELL_TIMEOUT_MS });
-        this.#topics.receiveReports(checkReports(reply), node);
+        await this.#hearReports(node, {});
       } finally {
         release();
       }
@@ -415,7 +407,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
 
   #onConnected(node: NodeId): void {
     this.#log.info('gossip.connected', { node });
-    this.#tell((listener) => listener.connected(node));
+    this.#tell((listener) => listener.connected?.(node));
     for (const frame of this.#early.get(node) ?? []) this.#topics.receiveBeat(frame, node);
     this.#early.delete(node);
   }
@@ -425,7 +417,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     this.#dialer.lost(node, livedMs);
     if (!wasConnected || this.#stopping.signal.aborted) return;
     this.#log.info('gossip.disconnected', { node, livedMs: Math.round(livedMs) });
-    this.#tell((listener) => listener.disconnected(node));
+    this.#tell((listener) => listener.disconnected?.(node));
   }
 
   #onDiscovered(node: NodeId, addresses: string[]): void {
@@ -450,7 +442,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     }
   }
 
-  #tell(call: (listener: GossipListener) => void): void {
+  #tell(call: (listener: Partial<GossipListener>) => void): void {
     for (const listener of this.#listeners) {
       try {
         call(listener);

@@ -117,6 +117,10 @@ export const RPC_REQUEST_BYTES_MAX = 1 * MiB;
 /** One reply, or one value of a streamed reply. */
 export const RPC_REPLY_BYTES_MAX = 8 * MiB;
 /** Requests of one node that run here at the same time; more are answered with `busy`. */
+/** What is around a request, or an answer, of its method's own size. */
+export const RPC_ENVELOPE_BYTES = 1 * KiB;
+/** An error in place of an answer. */
+export const RPC_ERROR_BYTES_MAX = 32 * KiB;
 export const RPC_INBOUND_PER_NODE_MAX = 64;
 /** Streams per connection and protocol: a little more, so that `busy` can be said at all. */
 export const RPC_STREAMS_MAX = RPC_INBOUND_PER_NODE_MAX + 16;

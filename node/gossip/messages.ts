@@ -145,14 +145,14 @@ const changeSchema: v.GenericSchema<unknown, ReportChange> = v.looseObject({
 }) as v.GenericSchema<unknown, ReportChange>;
 
 const claim = { node: id<NodeId>(), incarnation: claimedIncarnation, from: id<NodeId>() };
-const membershipSchema = v.variant('kind', [
+export const membershipSchema = v.variant('kind', [
   v.looseObject({ kind: v.literal('suspect'), ...claim, evidence: v.picklist(['refused', 'silence']) }),
   v.looseObject({ kind: v.literal('alive'), ...claim }),
   v.looseObject({ kind: v.literal('dead'), ...claim }),
   v.looseObject({ kind: v.literal('left'), ...claim }),
 ]);
 
-const beliefSchema: v.GenericSchema<unknown, Belief> = v.looseObject({
+export const beliefSchema: v.GenericSchema<unknown, Belief> = v.looseObject({
   status: v.picklist(['alive', 'suspect', 'dead', 'left']),
   incarnation: count,
   sequence: count,
@@ -186,7 +186,6 @@ export const decodeReport = (data: Uint8Array): Decoded<Report> => decodeJson(da
 /** For what came as part of a larger, already bounded message. */
 export const checkReport = (value: unknown): Decoded<Report> => check(value, reportSchema);
 export const checkMembership = (value: unknown): Decoded<MembershipMessage> => check(value, membershipSchema);
-export const checkBelief = (value: unknown): Decoded<Belief> => check(value, beliefSchema);
 export const decodeMembership = (data: Uint8Array): Decoded<MembershipMessage> =>
   decodeJson(data, MEMBERSHIP_BYTES_MAX, membershipSchema);
 
@@ -225,8 +224,8 @@ function checkReportNews(value: unknown): Decoded<ReportNews> {
 }
 
 /** A base and the newest report, as a node tells them when it is asked. */
-export const checkReports = (value: unknown): Decoded<Report[]> =>
-  check(value, v.pipe(v.array(reportSchema), v.maxLength(2)));
+export const reportsSchema: v.GenericSchema<unknown, Report[]> = v.pipe(v.array(reportSchema), v.maxLength(2));
+export const checkReports = (value: unknown): Decoded<Report[]> => check(value, reportsSchema);
 
 // Changes: each as a 4-byte big-endian length and its bytes, one after the other.
 

@@ -2,12 +2,15 @@
 
 import type { Stream } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
+import type { Method, StreamMethod } from '../ports/methods.ts';
+import { checked } from './checked.ts';
 import type { Dialer } from './dialer.ts';
 import { GossipError, RemoteError, reasonOf } from './errors.ts';
 import { encodeJson, StreamReader, writeFrame } from './frames.ts';
 import {
+  RPC_ENVELOPE_BYTES as ENVELOPE_BYTES,
+  RPC_ERROR_BYTES_MAX,
   RPC_FRAME_TIMEOUT_MS,
-  RPC_REPLY_BYTES_MAX,
   RPC_REQUEST_BYTES_MAX,
   RPC_SILENCE_MAX_MS,
   STREAM_OPEN_TIMEOUT_MS,
@@ -23,45 +26,51 @@ export class RpcClient {
     this.#protocol = protocol;
   }
 
-  async request(
+  async request<Asked, Answer>(
     node: NodeId,
-    method: string,
-    payload: unknown,
-    options: { timeoutMs: number; signal?: AbortSignal },
-  ): Promise<unknown> {
+    method: Method<Asked, Answer>,
+    payload: Asked,
+    options: { timeoutMs?: number; signal?: AbortSignal } = {},
+  ): Promise<Answer> {
     // What is left of a longer time is rarely a whole number, and signals take no other.
-    const timeoutMs = Math.max(1, Math.ceil(options.timeoutMs));
+    const timeoutMs = Math.max(1, Math.ceil(options.timeoutMs ?? method.timeoutMs));
     const deadline = AbortSignal.timeout(timeoutMs);
     const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]);
     let stream: Stream | undefined;
     try {
-      stream = await this.#open(node, { method, payload, stream: false, withinMs: timeoutMs }, signal);
-      const frame = await new StreamReader(stream).frame(RPC_REPLY_BYTES_MAX, { signal, timeoutMs });
+      const request = { method: method.name, payload, stream: false, withinMs: timeoutMs };
+      stream = await this.#open(node, request, { bytesMax: method.requestBytesMax, signal });
+      const bytesMax = Math.max(method.replyBytesMax + ENVELOPE_BYTES, RPC_ERROR_BYTES_MAX);
+      const frame = await new StreamReader(stream).frame(bytesMax, { signal, timeoutMs });
       if (frame === undefined) throw new GossipError('closed', 'the stream ended without an answer');
       const reply = decodeReply(frame);
       if (reply.kind === 'error') throw failureOf(reply);
       if (reply.kind !== 'value') throw new GossipError('protocol', 'the answer holds no value');
-      return reply.value;
+      return checked(method.reply, reply.value, 'the answer is not what was asked for');
     } catch (error) {
       stream?.abort(error as Error);
-      throw explained(error, { node, method, deadline, caller: options.signal });
+      throw explained(error, { node, method: method.name, deadline, caller: options.signal });
     }
   }
 
-  async *requestStream(
+  async *requestStream<Asked, Item>(
     node: NodeId,
-    method: string,
-    payload: unknown,
+    method: StreamMethod<Asked, Item>,
+    payload: Asked,
     options: { signal: AbortSignal },
-  ): AsyncGenerator<unknown> {
+  ): AsyncGenerator<Item> {
     const opening = AbortSignal.timeout(STREAM_OPEN_TIMEOUT_MS);
-    const context = { node, method, deadline: opening, caller: options.signal };
+    const context = { node, method: method.name, deadline: opening, caller: options.signal };
     let stream: Stream | undefined;
     try {
-      stream = await this.#open(node, { method, payload, stream: true }, AbortSignal.any([opening, options.signal]));
+      stream = await this.#open(
+        node,
+        { method: method.name, payload, stream: true },
+        { bytesMax: method.requestBytesMax, signal: AbortSignal.any([opening, options.signal]) },
+      );
       const reader = new StreamReader(stream);
       for (;;) {
-        const frame = await reader.frame(RPC_REPLY_BYTES_MAX, {
+        const frame = await reader.frame(method.itemBytesMax + ENVELOPE_BYTES, {
           signal: options.signal,
           timeoutMs: RPC_SILENCE_MAX_MS,
         });
@@ -69,7 +78,7 @@ export class RpcClient {
         const reply = decodeReply(frame);
         if (reply.kind === 'error') throw failureOf(reply);
         if (reply.kind === 'end') return;
-        if (reply.kind === 'value') yield reply.value;
+        if (reply.kind === 'value') yield checked(method.item, reply.value, 'an item is not what was asked for');
       }
     } catch (error) {
       throw explained(error, context);
@@ -79,8 +88,12 @@ export class RpcClient {
     }
   }
 
-  async #open(node: NodeId, request: Request, signal: AbortSignal): Promise<Stream> {
-    const body = encodeJson(request, RPC_REQUEST_BYTES_MAX);
+  async #open(
+    node: NodeId,
+    request: Request,
+    { bytesMax, signal }: { bytesMax: number; signal: AbortSignal },
+  ): Promise<Stream> {
+    const body = encodeJson(request, Math.min(bytesMax + ENVELOPE_BYTES, RPC_REQUEST_BYTES_MAX));
     const stream = await this.#dialer.openStream(node, this.#protocol, signal);
     try {
       await writeFrame(stream, body, { signal, timeoutMs: RPC_FRAME_TIMEOUT_MS });

@@ -6,13 +6,16 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../lib/log.ts';
 import type { Standstill } from '../lib/standstill.ts';
 import type { RpcHandler, RpcStreamHandler } from '../ports/gossip.ts';
+import type { Method, StreamMethod } from '../ports/methods.ts';
+import { checked } from './checked.ts';
 import { GossipError, reasonOf } from './errors.ts';
 import { encodeJson, StreamReader, type WaitOptions, writeFrame } from './frames.ts';
 import {
   RPC_BEAT_INTERVAL_MS,
+  RPC_ENVELOPE_BYTES,
+  RPC_ERROR_BYTES_MAX,
   RPC_FRAME_TIMEOUT_MS,
   RPC_INBOUND_PER_NODE_MAX,
-  RPC_REPLY_BYTES_MAX,
   RPC_REQUEST_BYTES_MAX,
 } from './limits.ts';
 import { decodeRequest, type Reply, type Request, replyOf } from './rpc-frames.ts';
@@ -21,8 +24,8 @@ import { onlyWanted } from './wanted.ts';
 export class RpcServer {
   readonly #log: Log;
   readonly #standstill: Pick<Standstill, 'recentMs'> | undefined;
-  readonly #handlers = new Map<string, { handler: RpcHandler; whileWanted: boolean }>();
-  readonly #streamHandlers = new Map<string, RpcStreamHandler>();
+  readonly #handlers = new Map<string, Handled>();
+  readonly #streamHandlers = new Map<string, StreamHandled>();
   readonly #running = new Map<NodeId, number>();
 
   constructor(log: Log, standstill?: Pick<Standstill, 'recentMs'>) {
@@ -30,12 +33,14 @@ export class RpcServer {
     this.#standstill = standstill;
   }
 
-  handle(method: string, handler: RpcHandler, { whileWanted = false }: { whileWanted?: boolean } = {}): void {
-    this.#handlers.set(method, { handler, whileWanted });
+  handle<Asked, Answer>(method: Method<Asked, Answer>, handler: RpcHandler<Asked, Answer>): void {
+    const answer: Handled['answer'] = (payload, ...rest) => handler(checkedRequest(method, payload), ...rest);
+    this.#handlers.set(method.name, { method, answer });
   }
 
-  handleStream(method: string, handler: RpcStreamHandler): void {
-    this.#streamHandlers.set(method, handler);
+  handleStream<Asked, Item>(method: StreamMethod<Asked, Item>, handler: RpcStreamHandler<Asked, Item>): void {
+    const answer: StreamHandled['answer'] = (payload, ...rest) => handler(checkedRequest(method, payload), ...rest);
+    this.#streamHandlers.set(method.name, { method, answer });
   }
 
   /** Never throws. */
@@ -57,6 +62,7 @@ export class RpcServer {
       const frame = await new StreamReader(stream).frame(RPC_REQUEST_BYTES_MAX, wait);
       if (frame === undefined) throw new GossipError('protocol', 'a stream was opened without a request');
       const request = decodeRequest(frame);
+      expectSize(frame, this.#requestBytesMax(request));
       if (request.stream) await this.#answerStream(request, from, stream, gone.signal);
       else await this.#answer(request, from, stream, wait);
       await stream.close({ signal: AbortSignal.timeout(RPC_FRAME_TIMEOUT_MS) });
@@ -74,27 +80,35 @@ export class RpcServer {
     const known = this.#handlers.get(request.method);
     if (known === undefined) throw unknownMethod(request.method);
     const signal = wait.signal!;
-    if (known.whileWanted) await onlyWanted(request, { signal, standstill: this.#standstill });
-    const value = await known.handler(request.payload, from, signal);
-    await send(stream, { kind: 'value', value }, wait);
+    const { whileWanted, replyBytesMax } = known.method;
+    if (whileWanted) await onlyWanted(request, { signal, standstill: this.#standstill });
+    const value = await known.answer(request.payload, from, signal);
+    await send(stream, { kind: 'value', value }, replyBytesMax, wait);
+  }
+
+  #requestBytesMax({ method, stream }: Request): number {
+    return (
+      (stream ? this.#streamHandlers : this.#handlers).get(method)?.method.requestBytesMax ?? RPC_REQUEST_BYTES_MAX
+    );
   }
 
   async #answerStream(request: Request, from: NodeId, stream: Stream, signal: AbortSignal): Promise<void> {
-    const handler = this.#streamHandlers.get(request.method);
-    if (handler === undefined) throw unknownMethod(request.method);
+    const known = this.#streamHandlers.get(request.method);
+    if (known === undefined) throw unknownMethod(request.method);
+    const { itemBytesMax } = known.method;
     // A caller that reads slowly holds the handler back; one that stops reading at all is given up.
     const wait: WaitOptions = { signal, timeoutMs: RPC_FRAME_TIMEOUT_MS * 4 };
-    const values = handler(request.payload, from, signal)[Symbol.asyncIterator]();
+    const values = known.answer(request.payload, from, signal)[Symbol.asyncIterator]();
     try {
       for (;;) {
         const next = await this.#beatUntil(values.next(), stream, wait);
         if (next.done) break;
-        await send(stream, { kind: 'value', value: next.value }, wait);
+        await send(stream, { kind: 'value', value: next.value }, itemBytesMax, wait);
       }
     } finally {
       if (signal.aborted) void Promise.resolve(values.return?.()).catch(() => undefined);
     }
-    await send(stream, { kind: 'end' }, wait);
+    await send(stream, { kind: 'end' }, 0, wait);
   }
 
   /** Waits for the handler's next value, telling the caller from time to time that it is still being served. */
@@ -113,14 +127,14 @@ export class RpcServer {
         clearTimeout(timer);
         wait.signal?.removeEventListener('abort', onAbort);
       }
-      await send(stream, { kind: 'beat' }, wait);
+      await send(stream, { kind: 'beat' }, 0, wait);
     }
   }
 
   async #fail(stream: Stream, error: unknown, wait: WaitOptions): Promise<void> {
     if (wait.signal?.aborted) return;
     try {
-      await send(stream, replyOf(error), wait);
+      await send(stream, replyOf(error), RPC_ERROR_BYTES_MAX, wait);
       await stream.close({ signal: AbortSignal.timeout(RPC_FRAME_TIMEOUT_MS) });
     } catch (failure) {
       this.#log.debug('gossip.reply_failed', { reason: reasonOf(failure) });
@@ -129,8 +143,27 @@ export class RpcServer {
   }
 }
 
-async function send(stream: Stream, reply: Reply, wait: WaitOptions): Promise<void> {
-  await writeFrame(stream, encodeJson(reply, RPC_REPLY_BYTES_MAX), wait);
+type Handled = {
+  method: Pick<Method<never, never>, 'whileWanted' | 'requestBytesMax' | 'replyBytesMax'>;
+  answer: RpcHandler<unknown, unknown>;
+};
+type StreamHandled = {
+  method: Pick<StreamMethod<never, never>, 'requestBytesMax' | 'itemBytesMax'>;
+  answer: RpcStreamHandler<unknown, unknown>;
+};
+
+const checkedRequest = <Asked>(
+  { name, request }: Pick<Method<Asked, never>, 'name' | 'request'>,
+  payload: unknown,
+): Asked => checked(request, payload, `a request of ${name} is not as it should be`);
+
+function expectSize(frame: Uint8Array, bytesMax: number): void {
+  if (frame.byteLength > bytesMax + RPC_ENVELOPE_BYTES)
+    throw new GossipError('too_large', `a request of ${frame.byteLength} bytes, of at most ${bytesMax}`);
+}
+
+async function send(stream: Stream, reply: Reply, bytesMax: number, wait: WaitOptions): Promise<void> {
+  await writeFrame(stream, encodeJson(reply, bytesMax + RPC_ENVELOPE_BYTES), wait);
 }
 
 const unknownMethod = (method: string): GossipError =>

@@ -1,12 +1,17 @@
 // Ports between nodes: the control plane, requests and streams of bytes. Types only; each says what it guarantees and how it fails.
 
 import type { NodeId } from '../../crdt/ids.ts';
-import type { MembershipMessage, Report } from '../core/types.ts';
+import type { Belief, MembershipMessage, Report } from '../core/types.ts';
+import type { DuplexMethod, Method, StreamMethod } from './methods.ts';
 
 /** Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. `signal`: the caller has gone. */
-export type RpcHandler = (payload: unknown, from: NodeId, signal: AbortSignal) => Promise<unknown>;
+export type RpcHandler<Request, Reply> = (payload: Request, from: NodeId, signal: AbortSignal) => Promise<Reply>;
 /** Answers with a stream of JSON values until done or the caller goes away (signal). */
-export type RpcStreamHandler = (payload: unknown, from: NodeId, signal: AbortSignal) => AsyncIterable<unknown>;
+export type RpcStreamHandler<Request, Item> = (
+  payload: Request,
+  from: NodeId,
+  signal: AbortSignal,
+) => AsyncIterable<Item>;
 
 /**
  * The node-to-node control plane. Only admitted nodes get past the connection gate; every message is authenticated,
@@ -34,24 +39,30 @@ export interface Gossip {
   /** Changes of the desired state, as Automerge change bytes. */
   publishChanges(changes: Uint8Array[]): void;
   probe(node: NodeId, timeoutMs: number): Promise<'ok' | 'refused' | 'timeout' | 'error'>;
-  request(
+  /**
+   * Asks as the table of methods says (methods.ts); `timeoutMs` where the caller has less time, or more. Fails with GossipError,
+   * `protocol` when the answer is not what was asked for, or RemoteError when the other node's handler failed.
+   */
+  request<Request, Reply>(
     node: NodeId,
-    method: string,
-    payload: unknown,
-    options: { timeoutMs: number; signal?: AbortSignal },
-  ): Promise<unknown>;
-  requestStream(
+    method: Method<Request, Reply>,
+    payload: Request,
+    options?: { timeoutMs?: number; signal?: AbortSignal },
+  ): Promise<Reply>;
+  requestStream<Request, Item>(
     node: NodeId,
-    method: string,
-    payload: unknown,
+    method: StreamMethod<Request, Item>,
+    payload: Request,
     options: { signal: AbortSignal },
-  ): AsyncIterable<unknown>;
-  /** `whileWanted`: it is not called for a request that had waited while this node stood still, when its caller has given up. */
-  handle(method: string, handler: RpcHandler, options?: { whileWanted?: boolean }): void;
-  handleStream(method: string, handler: RpcStreamHandler): void;
+  ): AsyncIterable<Item>;
+  /** The handler sees no request that is not as the table says. */
+  handle<Request, Reply>(method: Method<Request, Reply>, handler: RpcHandler<Request, Reply>): void;
+  handleStream<Request, Item>(method: StreamMethod<Request, Item>, handler: RpcStreamHandler<Request, Item>): void;
+  /** Asks a node for its report, telling it what is believed of it; the answer comes as any report does. Never fails. */
+  askReport(node: NodeId, belief: Belief): Promise<void>;
   /** Runs anti-entropy with the node until heads agree or it fails; one at a time per node. */
   syncDesired(node: NodeId): Promise<void>;
-  on(listener: GossipListener): void;
+  on(listener: Partial<GossipListener>): void;
 }
 
 /**
@@ -60,17 +71,17 @@ export interface Gossip {
  */
 export interface DuplexRequests {
   /** Fails, at the first read at the latest, with a RemoteError when the other node's handler does. */
-  requestDuplex(
+  requestDuplex<Request>(
     node: NodeId,
-    method: string,
-    payload: unknown,
+    method: DuplexMethod<Request>,
+    payload: Request,
     options: { input: AsyncIterable<Uint8Array>; signal: AbortSignal },
   ): AsyncIterable<Uint8Array>;
-  handleDuplex(method: string, handler: DuplexHandler): void;
+  handleDuplex<Request>(method: DuplexMethod<Request>, handler: DuplexHandler<Request>): void;
 }
 /** `signal`: the caller has gone. */
-export type DuplexHandler = (
-  payload: unknown,
+export type DuplexHandler<Request> = (
+  payload: Request,
   from: NodeId,
   input: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
@@ -85,5 +96,7 @@ export type GossipListener = {
   /** The newest of its author, or one of an earlier life: then its author has not heard of the later one. */
   report(report: Report): void;
   membership(message: MembershipMessage): void;
+  /** What another node believes of this one. */
+  belief(belief: Belief): void;
   changes(changes: Uint8Array[], from: NodeId): void;
 };

@@ -121,7 +121,7 @@ async function feed({ command, input }: AttendOptions, onFrame: () => (isActive:
   }
 }
 
-export function sizeIn({ columns, rows }: Record<string, unknown>): TerminalSize | undefined {
+function sizeIn({ columns, rows }: Record<string, unknown>): TerminalSize | undefined {
   const isFine = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0;
   if (!isFine(columns) || !isFine(rows)) return undefined;
   return { columns: Math.min(columns, SIZE_MAX), rows: Math.min(rows, SIZE_MAX) };

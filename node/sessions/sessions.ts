@@ -10,11 +10,12 @@ import type { ClusterEvent } from '../core/types.ts';
 import { LineSplitter } from '../lib/lines.ts';
 import type { Log } from '../lib/log.ts';
 import { encodeJsonFrame } from '../lib/session-frames.ts';
-import type { Attended, AttendedCommand, CommandExit, CommandRunner } from '../ports/commands.ts';
+import type { Attended, CommandExit, CommandRunner } from '../ports/commands.ts';
 import type { DuplexRequests } from '../ports/gossip.ts';
 import type { LogStore } from '../ports/logs.ts';
+import { OPEN_SESSION, type SessionOrder } from '../ports/methods.ts';
 import type { SessionRequest } from '../ports/node-service.ts';
-import { attend, sizeIn } from './attend.ts';
+import { attend } from './attend.ts';
 
 /** Commands that are attended to on one node at a time. Each costs two pipes, a few processes and what is on its way. */
 export const SESSIONS_MAX = 32;
@@ -23,8 +24,6 @@ export const TASKS_MAX = 8;
 const DURATION_MS_MAX = 24 * 60 * 60 * 1000;
 /** A shell that was left open. Tasks may be quiet for as long as they work. */
 const IDLE_MS_MAX = 60 * 60 * 1000;
-const ARGV_BYTES_MAX = 64 * 1024;
-const METHOD = 'session.open';
 
 /** Nothing was run. */
 export class SessionError extends Error {
@@ -35,14 +34,6 @@ export class SessionError extends Error {
     this.code = code;
   }
 }
-
-/** What one node asks another, or itself, to run. */
-type Order = {
-  by: string;
-  app: AppId;
-  command: AttendedCommand;
-  target: { kind: 'exec'; instance: InstanceId; process: string; index: number } | { kind: 'task'; name: string };
-};
 
 export type SessionsParts = {
   self: { id: NodeId; name: string };
@@ -65,7 +56,7 @@ export class Sessions {
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
-    parts.duplex.handleDuplex(METHOD, (payload, _from, input, signal) => this.#run(parseOrder(payload), input, signal));
+    parts.duplex.handleDuplex(OPEN_SESSION, (order, _from, input, signal) => this.#run(order, input, signal));
   }
 
   /** As in NodeService. */
@@ -81,7 +72,7 @@ export class Sessions {
     const frames =
       node === this.#parts.self.id
         ? this.#run(order, io.input, io.signal)
-        : this.#parts.duplex.requestDuplex(node, METHOD, order, io);
+        : this.#parts.duplex.requestDuplex(node, OPEN_SESSION, order, io);
     const values = frames[Symbol.asyncIterator]();
     // What goes wrong before it has started is an answer of its own.
     const first = await values.next();
@@ -92,7 +83,7 @@ export class Sessions {
     app: AppView,
     request: SessionRequest,
     { process, index }: { process: string; index: number },
-  ): { node: NodeId; order: Order } {
+  ): { node: NodeId; order: SessionOrder } {
     const found = this.#parts
       .candidates()
       .flatMap(({ node, report }) => report.instances.map((instance) => ({ node, instance })))
@@ -149,7 +140,7 @@ export class Sessions {
   }
 
   /** Runs the order on this node. The first frame says that it has started. */
-  async *#run(order: Order, input: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async *#run(order: SessionOrder, input: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     if (this.#running >= SESSIONS_MAX) {
       throw new SessionError('busy', `${SESSIONS_MAX} commands are attended to on this node already: try again later`);
     }
@@ -163,7 +154,7 @@ export class Sessions {
   }
 
   async *#exec(
-    { app, by, command }: Order,
+    { app, by, command }: SessionOrder,
     target: { instance: InstanceId; process: string; index: number },
     input: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
@@ -182,7 +173,7 @@ export class Sessions {
   }
 
   async *#task(
-    { app: id, by, command }: Order,
+    { app: id, by, command }: SessionOrder,
     name: string,
     input: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
@@ -285,26 +276,6 @@ export class Sessions {
 }
 
 /** What another node sent: checked, though nodes trust each other. */
-function parseOrder(payload: unknown): Order {
-  const { by, app, command, target } = (payload ?? {}) as Record<string, unknown>;
-  const { argv, terminal } = (command ?? {}) as Record<string, unknown>;
-  const { kind, instance, process, index, name } = (target ?? {}) as Record<string, unknown>;
-  const isArgv = Array.isArray(argv) && argv.every((word) => typeof word === 'string' && !word.includes('\0'));
-  if (typeof by !== 'string' || typeof app !== 'string' || !isArgv) {
-    throw new SessionError('bad_request', 'a session should have by, app and command');
-  }
-  if (argv.join('').length > ARGV_BYTES_MAX) throw new SessionError('bad_request', 'the command is too long');
-  const size = sizeIn((terminal ?? {}) as Record<string, unknown>);
-  const asked = { by, app: app as AppId, command: { argv, ...(size === undefined ? {} : { terminal: size }) } };
-  if (kind === 'task' && typeof name === 'string' && /^[a-z0-9-]{1,63}$/.test(name)) {
-    return { ...asked, target: { kind, name } };
-  }
-  if (kind === 'exec' && typeof instance === 'string' && typeof process === 'string' && typeof index === 'number') {
-    return { ...asked, target: { kind, instance: asInstanceId(instance), process, index } };
-  }
-  throw new SessionError('bad_request', 'a session should have a target');
-}
-
 async function* resumed<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncGenerator<T> {
   try {
     if (first.done === true) return;

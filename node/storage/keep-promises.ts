@@ -3,11 +3,8 @@
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { Gossip } from '../ports/gossip.ts';
+import { KEEP_BLOBS, KEEP_DIGESTS_MAX } from '../ports/methods.ts';
 
-const METHOD = 'blob.keep';
-/** Asked about at once; more wait for the next look. */
-export const KEEP_DIGESTS_MAX = 256;
-const ASK_TIMEOUT_MS = 2_000;
 /** A promise is kept this long: whoever asked has given up its copy by then, or has not done so at all. */
 const PROMISE_MS = 60_000;
 /** Answers that are older than this are not acted on. */
@@ -24,9 +21,9 @@ export class Keeping {
   constructor(options: { gossip: Gossip; holds: (digest: Digest) => boolean; nowMs: () => number }) {
     this.#gossip = options.gossip;
     this.#nowMs = options.nowMs;
-    this.#gossip.handle(METHOD, async (payload) => {
+    this.#gossip.handle(KEEP_BLOBS, async ({ digests }) => {
       const untilMs = this.#nowMs() + PROMISE_MS;
-      const kept = digestsIn(payload).filter((digest) => options.holds(digest) && !this.#givingUp.has(digest));
+      const kept = digests.filter((digest) => options.holds(digest) && !this.#givingUp.has(digest));
       for (const digest of kept) this.#promisedUntilMs.set(digest, untilMs);
       return { digests: kept };
     });
@@ -44,6 +41,7 @@ export class Keeping {
     giveUp: (digests: Digest[]) => Promise<void>,
   ): Promise<Digest[]> {
     const before = new Set(this.promised());
+    // More wait for the next look.
     const asked = questions.slice(0, KEEP_DIGESTS_MAX).filter(({ digest }) => !before.has(digest));
     for (const { digest } of asked) this.#givingUp.add(digest);
     try {
@@ -71,24 +69,12 @@ export class Keeping {
     const keepers = new Map<Digest, number>();
     await Promise.all(
       [...byNode].map(async ([node, digests]) => {
-        const answer = await this.#gossip
-          .request(node, METHOD, { digests }, { timeoutMs: ASK_TIMEOUT_MS })
-          .catch(() => ({ digests: [] }));
-        for (const digest of new Set(digestsIn(answer))) {
+        const answer = await this.#gossip.request(node, KEEP_BLOBS, { digests }).catch(() => ({ digests: [] }));
+        for (const digest of new Set(answer.digests)) {
           if (digests.includes(digest)) keepers.set(digest, (keepers.get(digest) ?? 0) + 1);
         }
       }),
     );
     return keepers;
   }
-}
-
-function digestsIn(message: unknown): Digest[] {
-  const { digests } = (message ?? {}) as { digests?: unknown };
-  const isList =
-    Array.isArray(digests) &&
-    digests.length <= KEEP_DIGESTS_MAX &&
-    digests.every((one) => typeof one === 'string' && /^sha256:[0-9a-f]{64}$/.test(one));
-  if (!isList) throw new Error(`digests should be a list of at most ${KEEP_DIGESTS_MAX} of sha256:…`);
-  return digests as Digest[];
 }

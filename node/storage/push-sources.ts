@@ -5,12 +5,12 @@ import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlobExchange, PushSources, SourceStore } from '../ports/blobs.ts';
 import type { Gossip } from '../ports/gossip.ts';
+import { SOURCE_OF } from '../ports/methods.ts';
 
 /** Apps whose last source is remembered; the one that was pushed longest ago goes. */
 const APPS_MAX = 256;
 /** A source unpacked, with a tar's headers and padding; staging holds tighter limits. */
 const SOURCE_BYTES_MAX = 3 * 1024 ** 3;
-const ASK_TIMEOUT_MS = 1_000;
 const FETCH_TIMEOUT_MS = 60_000;
 /** Another node is asked for an app's source again after this. */
 const ASK_AGAIN_MS = 60_000;
@@ -40,17 +40,13 @@ export const createPushSources = (parts: PushSourcesParts): PushSources => {
     const digest = sources.get(app);
     return digest !== undefined && store.has(digest) ? digest : undefined;
   };
-  gossip.handle('source.of', async (payload) => {
-    const { app } = (payload ?? {}) as { app?: unknown };
-    return { digest: typeof app === 'string' ? (held(app) ?? null) : null };
-  });
+  gossip.handle(SOURCE_OF, async ({ app }) => ({ digest: held(app) ?? null }));
 
   /** Gives up quietly: then more is sent than would have to be. */
   const bring = async (app: string): Promise<void> => {
     remember(askedAtMs, app, parts.nowMs());
     const answers = parts.aliveOthers().map(async (node) => {
-      const reply = await gossip.request(node, 'source.of', { app }, { timeoutMs: ASK_TIMEOUT_MS });
-      const { digest } = reply as { digest: Digest | null };
+      const { digest } = await gossip.request(node, SOURCE_OF, { app });
       if (digest === null) throw new Error('it has none');
       return { node, digest };
     });

@@ -114,14 +114,14 @@ export class MemoryNode implements NodeService {
       dataDir: options.dataDir ?? '/nowhere',
     };
     // Every node of this cluster is this one.
-    const local = new Map<string, DuplexHandler>();
+    const local = new Map<string, DuplexHandler<never>>();
     this.#sessions = new Sessions({
       self: this.self,
       runner: this.runner,
       duplex: {
-        handleDuplex: (method, handler) => void local.set(method, handler),
-        requestDuplex: (_node, method, payload, { input, signal }) =>
-          local.get(method)!(payload, this.self.id, input, signal),
+        handleDuplex: ({ name }, handler) => void local.set(name, handler),
+        requestDuplex: (_node, { name }, payload, { input, signal }) =>
+          local.get(name)!(payload as never, this.self.id, input, signal),
       },
       logs: { append: (line) => void this.logged.push({ ...line, node: this.self.id, atMs: 1_700_000_000_000 }) },
       log: memoryLog(),

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { anyMethod } from './any-method.ts';
 import { startChild } from './child-process.ts';
 import { allConnected, TestCluster } from './cluster.ts';
 import { pausableRelay } from './pausable-relay.ts';
@@ -47,7 +48,7 @@ describe('connections', () => {
     expect(a!.gossip.connected()).toEqual([b!.id]);
     expect(a!.connections.at(-1)).toBe(`-${c!.id}`);
     await expect.poll(() => c!.gossip.connected(), within).toEqual([b!.id]);
-    await expect(c!.gossip.request(a!.id, 'any', null, { timeoutMs: 2_000 })).rejects.toMatchObject({
+    await expect(c!.gossip.request(a!.id, anyMethod('any'), null, { timeoutMs: 2_000 })).rejects.toMatchObject({
       code: expect.stringMatching(/unreachable|timeout|closed/),
     });
     expect(a!.gossip.connected()).toEqual([b!.id]);
@@ -83,7 +84,7 @@ describe('connections', () => {
     const other = await cluster.node({ psk: new Uint8Array(32).fill(9) });
     node.admit(other);
     other.admit(node);
-    await expect(other.gossip.request(node.id, 'any', null, { timeoutMs: 2_000 })).rejects.toMatchObject({
+    await expect(other.gossip.request(node.id, anyMethod('any'), null, { timeoutMs: 2_000 })).rejects.toMatchObject({
       code: expect.stringMatching(/unreachable|timeout/),
     });
     expect(await other.gossip.probe(node.id, 1_000)).not.toBe('ok');

@@ -6,6 +6,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import { createHost, type Host } from '../../node/gossip/host.ts';
 import { RpcServer } from '../../node/gossip/rpc-server.ts';
 import { type TopicNames, topicNames } from '../../node/gossip/topics.ts';
+import { anyMethod } from './any-method.ts';
 import type { TestNode } from './cluster.ts';
 import { CLUSTER, type Identity, newIdentity, PSK } from './fixtures.ts';
 import { collectingLog } from './twins.ts';
@@ -58,7 +59,7 @@ export async function rawPeer(options: { psk?: Uint8Array; identity?: Identity }
     },
     async answer(method, reply) {
       const server = new RpcServer(collectingLog());
-      server.handle(method, async () => reply());
+      server.handle(anyMethod(method), async () => reply());
       await host.handle(`/peer/${CLUSTER}/rpc/1`, (stream, connection) => server.serve(stream, connection));
     },
     async stop() {

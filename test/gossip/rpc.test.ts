@@ -1,7 +1,10 @@
+import * as v from 'valibot';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { GossipError, RemoteError } from '../../node/gossip/errors.ts';
 import { RPC_INBOUND_PER_NODE_MAX, RPC_REPLY_BYTES_MAX, RPC_REQUEST_BYTES_MAX } from '../../node/gossip/limits.ts';
 import type { DuplexRequests } from '../../node/ports/gossip.ts';
+import { method } from '../../node/ports/methods.ts';
+import { anyDuplex, anyMethod, anyStream } from './any-method.ts';
 import { TestCluster, type TestNode } from './cluster.ts';
 import { rawPeer } from './raw-peer.ts';
 
@@ -14,7 +17,7 @@ beforeEach(async () => {
 afterEach(() => cluster.close());
 const within = { timeout: 10_000, interval: 10 };
 const ask = (method: string, payload: unknown = null, timeoutMs = 5_000): Promise<unknown> =>
-  asker.gossip.request(server.id, method, payload, { timeoutMs });
+  asker.gossip.request(server.id, anyMethod(method), payload, { timeoutMs });
 
 describe('a request that may have waited while its node stood still', () => {
   const stoodStillMs = 10_000;
@@ -26,7 +29,7 @@ describe('a request that may have waited while its node stood still', () => {
     await expect.poll(() => server.gossip.connected(), within).toEqual([asker.id]);
     for (const method of ['restart', 'read']) {
       const handler = async () => void called.push(method);
-      server.gossip.handle(method, handler, { whileWanted: method === 'restart' });
+      server.gossip.handle(anyMethod(method, { whileWanted: method === 'restart' }), handler);
     }
   });
 
@@ -48,13 +51,13 @@ describe('a request that may have waited while its node stood still', () => {
     const longer = await cluster.node({ standstill: { recentMs: () => 3_600_000 } });
     for (const node of [asker, longer]) node.admit(asker, longer);
     await expect.poll(() => longer.gossip.connected(), within).toEqual([asker.id]);
-    duplexOf(longer).handleDuplex('session', async function* () {
+    duplexOf(longer).handleDuplex(anyDuplex('session'), async function* () {
       called.push('session');
       yield new Uint8Array(1);
     });
     const { signal } = new AbortController();
     const input = (async function* () {})();
-    const frames = duplexOf(asker).requestDuplex(longer.id, 'session', null, { input, signal });
+    const frames = duplexOf(asker).requestDuplex(longer.id, anyDuplex('session'), null, { input, signal });
     await expect(frames[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'late' });
     expect(called).toEqual([]);
   });
@@ -64,26 +67,26 @@ const duplexOf = (node: TestNode) => node.gossip as unknown as DuplexRequests;
 
 describe('request', () => {
   test('brings the payload there and the answer back, with who asked', async () => {
-    server.gossip.handle('echo', async (payload, from) => ({ payload, from }));
+    server.gossip.handle(anyMethod('echo'), async (payload, from) => ({ payload, from }));
     expect(await ask('echo', { a: [1, 'ä', null] })).toEqual({ payload: { a: [1, 'ä', null] }, from: asker.id });
     expect(await ask('echo')).toEqual({ payload: null, from: asker.id });
   });
 
   test('may be given what is left of a longer time, which is no whole number', async () => {
-    server.gossip.handle('echo', async (payload) => payload);
+    server.gossip.handle(anyMethod('echo'), async (payload) => payload);
     expect(await ask('echo', 1, 1_999.9674179999993)).toBe(1);
   });
 
   test('an answer may be nothing at all', async () => {
-    server.gossip.handle('nothing', async () => undefined);
+    server.gossip.handle(anyMethod('nothing'), async () => undefined);
     expect(await ask('nothing')).toBeUndefined();
   });
 
   test('what the handler throws comes as a RemoteError with its code and message', async () => {
-    server.gossip.handle('fail', async () => {
+    server.gossip.handle(anyMethod('fail'), async () => {
       throw Object.assign(new Error('the slot is empty'), { code: 'slot_empty' });
     });
-    server.gossip.handle('failWithoutCode', async () => {
+    server.gossip.handle(anyMethod('failWithoutCode'), async () => {
       throw new Error('plain');
     });
     await expect(ask('fail')).rejects.toEqual(new RemoteError('slot_empty', 'the slot is empty'));
@@ -92,18 +95,21 @@ describe('request', () => {
   });
 
   test('an unknown method, a late answer and a caller who gives up are told apart', async () => {
-    server.gossip.handle('never', () => new Promise(() => undefined));
+    server.gossip.handle(anyMethod('never'), () => new Promise(() => undefined));
     await expect(ask('who')).rejects.toMatchObject({ code: 'unknown_method' });
     await expect(ask('never', null, 100)).rejects.toMatchObject({ code: 'timeout' });
     const caller = new AbortController();
-    const asked = asker.gossip.request(server.id, 'never', null, { timeoutMs: 5_000, signal: caller.signal });
+    const asked = asker.gossip.request(server.id, anyMethod('never'), null, {
+      timeoutMs: 5_000,
+      signal: caller.signal,
+    });
     caller.abort();
     await expect(asked).rejects.toMatchObject({ code: 'aborted' });
     await expect(asked).rejects.toBeInstanceOf(GossipError);
   });
 
   test('a node that went away in the middle ends the request at once', async () => {
-    server.gossip.handle('never', () => new Promise(() => undefined));
+    server.gossip.handle(anyMethod('never'), () => new Promise(() => undefined));
     const asked = ask('never', null, 30_000);
     asked.catch(() => undefined);
     await ask('who').catch(() => undefined);
@@ -115,14 +121,14 @@ describe('request', () => {
     const { id } = server;
     await server.gossip.stop();
     await expect.poll(() => asker.gossip.connected(), within).toEqual([]);
-    await expect(asker.gossip.request(id, 'any', null, { timeoutMs: 2_000 })).rejects.toMatchObject({
+    await expect(asker.gossip.request(id, anyMethod('any'), null, { timeoutMs: 2_000 })).rejects.toMatchObject({
       code: 'unreachable',
     });
   });
 
   test('requests and answers of several MB pass up to the bound, larger ones fail on their own', async () => {
-    server.gossip.handle('size', async (payload) => (payload as string).length);
-    server.gossip.handle('make', async (payload) => 'x'.repeat(payload as number));
+    server.gossip.handle(anyMethod('size'), async (payload) => (payload as string).length);
+    server.gossip.handle(anyMethod('make'), async (payload) => 'x'.repeat(payload as number));
     const large = RPC_REQUEST_BYTES_MAX - 100;
     expect(await ask('size', 'x'.repeat(large))).toBe(large);
     await expect(ask('size', 'x'.repeat(RPC_REQUEST_BYTES_MAX))).rejects.toMatchObject({ code: 'too_large' });
@@ -131,10 +137,49 @@ describe('request', () => {
     expect(await ask('size', 'ok')).toBe(2);
   });
 
+  test('a handler sees no request, and a caller no answer, that the table of methods does not allow', async () => {
+    const strict = method('strict', v.object({ app: v.string() }), v.object({ held: v.boolean() }), {
+      timeoutMs: 5_000,
+    });
+    const handled: unknown[] = [];
+    server.gossip.handle(strict, async (payload) => {
+      handled.push(payload);
+      return { held: 'perhaps' } as unknown as { held: boolean };
+    });
+    const odd = { app: 7 } as unknown as { app: string };
+    await expect(asker.gossip.request(server.id, strict, odd)).rejects.toMatchObject({
+      code: 'protocol',
+      message: expect.stringContaining('a request of strict is not as it should be: app'),
+    });
+    expect(handled).toEqual([]);
+    await expect(asker.gossip.request(server.id, strict, { app: 'hello' })).rejects.toMatchObject({
+      code: 'protocol',
+      message: expect.stringMatching(
+        new RegExp(`strict on node ${server.id}: the answer is not what was asked for: held`),
+      ),
+    });
+    expect(handled).toEqual([{ app: 'hello' }]);
+  });
+
+  test('each method has bounds of its own, on both sides', async () => {
+    const small = method('small', v.string(), v.string(), {
+      timeoutMs: 5_000,
+      requestBytesMax: 100,
+      replyBytesMax: 100,
+    });
+    server.gossip.handle(small, async (times) => 'x'.repeat(Number(times)));
+    expect(await asker.gossip.request(server.id, small, '100')).toHaveLength(100);
+    const tooLarge = { code: 'too_large' };
+    await expect(asker.gossip.request(server.id, small, '5000')).rejects.toMatchObject(tooLarge);
+    await expect(asker.gossip.request(server.id, small, '1'.repeat(5_000))).rejects.toMatchObject(tooLarge);
+    const careless = { ...small, requestBytesMax: 10_000 };
+    await expect(asker.gossip.request(server.id, careless, '1'.repeat(5_000))).rejects.toMatchObject(tooLarge);
+  });
+
   test('more requests at once than the bound are answered with busy, and later ones pass again', async () => {
     const { promise: gate, resolve: open } = Promise.withResolvers<void>();
     let started = 0;
-    server.gossip.handle('wait', async () => {
+    server.gossip.handle(anyMethod('wait'), async () => {
       started += 1;
       await gate;
       return 'done';
@@ -165,7 +210,7 @@ describe('request', () => {
         await stream.close();
         await ended;
       }
-      server.gossip.handle('echo', async (payload) => payload);
+      server.gossip.handle(anyMethod('echo'), async (payload) => payload);
       expect(await ask('echo', 1)).toBe(1);
     } finally {
       await raw.stop();
@@ -178,10 +223,10 @@ describe('requestStream', () => {
     method: string,
     payload: unknown = null,
     signal = new AbortController().signal,
-  ): AsyncIterable<unknown> => asker.gossip.requestStream(server.id, method, payload, { signal });
+  ): AsyncIterable<unknown> => asker.gossip.requestStream(server.id, anyStream(method), payload, { signal });
 
   test('yields every value in order, then ends', async () => {
-    server.gossip.handleStream('count', async function* (payload) {
+    server.gossip.handleStream(anyStream('count'), async function* (payload) {
       for (let index = 0; index < (payload as number); index += 1) yield { index };
     });
     const values: unknown[] = [];
@@ -190,7 +235,7 @@ describe('requestStream', () => {
   });
 
   test('an error after some values comes after those values', async () => {
-    server.gossip.handleStream('breaks', async function* () {
+    server.gossip.handleStream(anyStream('breaks'), async function* () {
       yield 1;
       throw Object.assign(new Error('the log is gone'), { code: 'log_gone' });
     });
@@ -206,7 +251,7 @@ describe('requestStream', () => {
   test('a slow reader holds the handler back', async () => {
     let made = 0;
     const chunk = 'x'.repeat(64 * 1024);
-    server.gossip.handleStream('flood', async function* () {
+    server.gossip.handleStream(anyStream('flood'), async function* () {
       for (; made < 1_000; made += 1) yield chunk;
     });
     const values = stream('flood')[Symbol.asyncIterator]();
@@ -231,7 +276,7 @@ describe('requestStream', () => {
 
   test.each(['aborts', 'breaks out of the loop'])('a caller who %s ends the handler', async (how) => {
     let ended = false;
-    server.gossip.handleStream('follow', async function* (_, __, signal) {
+    server.gossip.handleStream(anyStream('follow'), async function* (_, __, signal) {
       try {
         yield 'first';
         await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
@@ -253,7 +298,7 @@ describe('requestStream', () => {
 
   test('a node that is removed in the middle is cut off', async () => {
     let ended = false;
-    server.gossip.handleStream('follow', async function* (_, __, signal) {
+    server.gossip.handleStream(anyStream('follow'), async function* (_, __, signal) {
       yield 'first';
       await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
       ended = true;

@@ -1,9 +1,11 @@
 // Which node's build cache follows an app, and that no answer of another node can fail a push.
 
+import * as v from 'valibot';
 import { describe, expect, it, vi } from 'vitest';
 import { asAppId, asNodeId, type NodeId } from '../../crdt/ids.ts';
 import type { BlobExchange } from '../../node/ports/blobs.ts';
 import type { Gossip } from '../../node/ports/gossip.ts';
+import type { Method } from '../../node/ports/methods.ts';
 import { BuildCaches } from '../../node/storage/build-caches.ts';
 
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
@@ -19,12 +21,12 @@ function cachesAmong(answers: Partial<Record<string, Answers>>, fetch: BlobExcha
   const packed: NodeId[] = [];
   const gossip = {
     handle: () => {},
-    request: async (node: NodeId, method: string) => {
+    request: async (node: NodeId, { name: method, reply }: Method<unknown, unknown>) => {
       const answer = answers[node];
       if (method === 'cache.pack') packed.push(node);
       const value = method === 'cache.pack' ? answer?.pack : answer?.version;
       if (value instanceof Error) throw value;
-      return value;
+      return v.parse(reply, value);
     },
   } as unknown as Gossip;
   const local = {

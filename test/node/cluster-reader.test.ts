@@ -1,11 +1,13 @@
 // Logs and events of other nodes: whatever one of them answers, the rest is shown.
 
+import * as v from 'valibot';
 import { expect, it } from 'vitest';
 import { asAppId, asNodeId } from '../../crdt/ids.ts';
 import { ClusterReader } from '../../node/cluster/cluster-reader.ts';
 import { EventLog } from '../../node/cluster/event-log.ts';
 import type { Gossip } from '../../node/ports/gossip.ts';
 import type { LogStore } from '../../node/ports/logs.ts';
+import type { Method, StreamMethod } from '../../node/ports/methods.ts';
 
 it('reading of the cluster › leaves out what is no line, and shows the rest in order', async () => {
   const line = (atMs: number, text: unknown) => ({ atMs, node: 'b', source: 'APP', stream: 'out', text });
@@ -13,9 +15,11 @@ it('reading of the cluster › leaves out what is no line, and shows the rest in
   const gossip = {
     handle() {},
     handleStream() {},
-    request: async () => [...odd, line(2, 'second'), line(1, 'first')],
-    async *requestStream() {
-      yield* [...odd, line(3, 'third')];
+    // As the control plane hands them on.
+    request: async (_node: unknown, method: Method<unknown, unknown>) =>
+      v.parse(method.reply, [...odd, line(2, 'second'), line(1, 'first')]),
+    async *requestStream(_node: unknown, method: StreamMethod<unknown, unknown>) {
+      for (const item of [...odd, line(3, 'third')]) yield v.parse(method.item, item);
     },
   } as unknown as Gossip;
   const logs = { tail: async () => [], follow: () => () => {} } as unknown as LogStore;

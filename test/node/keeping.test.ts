@@ -10,15 +10,15 @@ const droplet = asDigest(`sha256:${'a'.repeat(64)}`);
 /** So many nodes that hold the droplet and can reach each other. */
 function holders(count: number) {
   const clock = { ms: 0 };
-  const handlers = new Map<NodeId, RpcHandler>();
+  const handlers = new Map<NodeId, RpcHandler<unknown, unknown>>();
   const nodes = Array.from({ length: count }, (_, index) => {
     const id = asNodeId(`node-${index}`);
     const held = new Set<Digest>([droplet]);
     const { signal } = new AbortController();
     const gossip = {
-      handle: (_method: string, handler: RpcHandler) => void handlers.set(id, handler),
+      handle: (_method: unknown, handler: RpcHandler<unknown, unknown>) => void handlers.set(id, handler),
       // Over JSON, and not at once, as between nodes.
-      request: async (to: NodeId, _method: string, payload: unknown) => {
+      request: async (to: NodeId, _method: unknown, payload: unknown) => {
         await new Promise(setImmediate);
         return JSON.parse(JSON.stringify(await handlers.get(to)!(JSON.parse(JSON.stringify(payload)), id, signal)));
       },
