@@ -1,9 +1,9 @@
-// The daemon's process: reads its options, starts the node, and ends it on signals. The parts are wired in composition.ts.
+// The daemon's process: reads its options, starts the node, and ends it on signals. The parts are wired in daemon/start-node.ts.
 
 import { flushCompileCache } from 'node:module';
-import { startNode } from './daemon/composition.ts';
 import { JOIN_BYTES_MAX, JOIN_FROM_STDIN, parseStartOptions } from './daemon/options.ts';
 import { recallOptions } from './daemon/remembered-options.ts';
+import { startNode } from './daemon/start-node.ts';
 import { createLog } from './lib/log.ts';
 import { survivor } from './lib/unexpected.ts';
 

@@ -103,7 +103,7 @@ export class Service implements NodeService {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Called by the composition root whenever anything changed. */
+  /** Called whenever anything changed. */
   notifyChanged(): void {
     if (this.#listeners.size === 0 || this.#notifying !== undefined) return;
     this.#notifying = setTimeout(() => {

@@ -51,10 +51,10 @@ const ageOf = (nowMs: number, atMs: number | undefined) => (atMs === undefined ?
 
 export class Agent {
   #state: CoreState;
-  readonly #effects: Effects;
+  #effects: Effects | undefined;
   readonly #log: Log;
   readonly #nowMs: () => number;
-  readonly #onStep: () => void;
+  #onStep: () => void = () => {};
   #mailbox: Event[] = [];
   #draining = false;
   #timer: NodeJS.Timeout | undefined;
@@ -63,13 +63,18 @@ export class Agent {
   #stopped = false;
   #failureSaidAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(options: { state: CoreState; actors: Actors; log: Log; nowMs: () => number; onStep: () => void }) {
+  /** Events wait until it begins. */
+  constructor(options: { state: CoreState; log: Log; nowMs: () => number }) {
     this.#state = options.state;
     this.#log = options.log;
     this.#nowMs = options.nowMs;
-    this.#onStep = options.onStep;
-    const { actors, log, nowMs } = options;
-    this.#effects = new Effects({ actors, log, nowMs, post: (event) => this.post(event) });
+  }
+
+  /** Decides from now on; first about what has waited. `onStep`: called after all that was decided at once. */
+  begin({ actors, onStep }: { actors: Actors; onStep: () => void }): void {
+    this.#onStep = onStep;
+    this.#effects = new Effects({ actors, log: this.#log, nowMs: this.#nowMs, post: (event) => this.post(event) });
+    if (!this.#stopped) this.#drain();
   }
 
   post(event: Event): void {
@@ -87,7 +92,7 @@ export class Agent {
 
   stop(): void {
     this.#stopped = true;
-    this.#effects.stop();
+    this.#effects?.stop();
     clearTimeout(this.#timer);
     clearTimeout(this.#beatTimer);
   }
@@ -147,6 +152,8 @@ export class Agent {
   }
 
   #drain(): void {
+    const effects = this.#effects;
+    if (effects === undefined) return;
     this.#draining = true;
     let wakeAtMs = Number.POSITIVE_INFINITY;
     try {
@@ -155,7 +162,7 @@ export class Agent {
         if (result === undefined) continue;
         this.#state = result.state;
         wakeAtMs = result.wakeAtMs;
-        for (const effect of result.effects) this.#effects.carryOut(effect);
+        for (const effect of result.effects) effects.carryOut(effect);
       }
     } finally {
       this.#draining = false;

@@ -16,7 +16,8 @@ it('agent › after a start holds no member dead before it was heard or some tim
   let nowMs = 0;
   const { node: _, ...rest } = reportOf(self, 1);
   const state = initialState({ self: { node: self, ...rest }, incarnation: 1, nowMs });
-  const agent = new Agent({ state, actors, log, nowMs: () => nowMs, onStep: () => {} });
+  const agent = new Agent({ state, log, nowMs: () => nowMs });
+  agent.begin({ actors, onStep: () => {} });
   agent.post({ type: 'desiredChanged', view: desired([self, b], []), heads: [] });
   expect(agent.mayBeAlive()).toEqual([b]);
   nowMs = defaultConfig.settleMs;
@@ -40,7 +41,8 @@ it('agent › tells the core that it was late before anything that waited meanwh
     get: (_target, name) =>
       name === 'probe' ? (_node: unknown, timeoutMs: number) => timeoutsMs.push(timeoutMs) : () => {},
   });
-  const agent = new Agent({ state, actors: probing, log, nowMs: () => nowMs, onStep: () => {} });
+  const agent = new Agent({ state, log, nowMs: () => nowMs });
+  agent.begin({ actors: probing, onStep: () => {} });
   agent.post({ type: 'desiredChanged', view: desired([self, b], []), heads: [] });
   agent.post({ type: 'reportReceived', report: reportOf(b, 1) });
   // One event follows another, and each sets the timer for the next tick anew: no timer has its turn.

@@ -35,7 +35,8 @@ function agentWith(broken: Partial<Actors>) {
     nowMs: Date.now(),
     droplets: [release(1).droplet.digest],
   });
-  const agent = new Agent({ state, actors, log, nowMs: () => Date.now(), onStep: () => {} });
+  const agent = new Agent({ state, log, nowMs: () => Date.now() });
+  agent.begin({ actors, onStep: () => {} });
   return { agent, events, started };
 }
 

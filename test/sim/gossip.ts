@@ -46,7 +46,7 @@ const SEEN_MAX = 4_000;
 const REQUEST_OVERHEAD_BYTES = 100;
 const SYNC_SILENCE_MS = 20_000;
 const REPORT_REQUEST_TIMEOUT_MS = 2_000;
-/** As node/daemon/composition.ts: a removed node is told of it first. */
+/** As node/admission/admitted.ts: a removed node is told of it first. */
 const REMOVAL_NOTICE_MS = 300;
 export class SimGossip {
   readonly #node: SimNode;
@@ -221,7 +221,7 @@ export class SimGossip {
     this.#node.later(sent ? options.timeoutMs : 1, () => end(fail));
   }
 
-  /** As node/daemon/composition.ts: who asks says what it believes, and the answer is what is so then. */
+  /** As node/gossip/gossip.ts: who asks says what it believes, and the answer is what is so then. */
   askReport(other: number, belief: Belief): void {
     this.request<Report | undefined>(
       other,

@@ -1,5 +1,5 @@
 // One simulated machine: the real core and the real document between twins of disk, runtime and gossip. Starts, crashes,
-// freezes and thaws; carries out effects as node/daemon/composition.ts does. Decides nothing the core decides.
+// freezes and thaws; carries out effects as node/daemon/deciding.ts does. Decides nothing the core decides.
 
 import type { Digest, InstanceId, NodeId } from '../../crdt/ids.ts';
 import { candidatesOf } from '../../node/core/candidates.ts';
@@ -379,7 +379,7 @@ export class SimNode implements Endpoint {
     return new Set(place(view, candidates).assigned.keys());
   }
 
-  // ---------------------------------------------------------------- effects, as node/daemon/composition.ts
+  // ---------------------------------------------------------------- effects, as node/daemon/deciding.ts
 
   #carryOut(effect: Effect): void {
     switch (effect.type) {

@@ -1,0 +1,60 @@
+// What a node works with: blobs, logs, the isolation of this machine, the stager and the runtime.
+
+import { createBlobStore } from '../blobs/store.ts';
+import { Late } from '../lib/late.ts';
+import type { Room } from '../ports/blobs.ts';
+import type { CachePeers } from '../ports/staging.ts';
+import { chooseRuntime } from '../runtime/choose.ts';
+import { createLogStore } from '../runtime/logs/store.ts';
+import { raiseShield } from '../runtime/network/shield.ts';
+import { closeIsolation, prepareIsolation } from '../runtime/sandbox/isolation.ts';
+import { createSandbox } from '../runtime/sandbox/staging-sandbox.ts';
+import { hostStack } from '../staging/stack.ts';
+import { createStager } from '../staging/stager.ts';
+import type { Ground } from './ground.ts';
+import type { Shutdown } from './shutdown.ts';
+
+export type Works = Awaited<ReturnType<typeof makeWorks>>;
+
+/** Nothing runs yet. Fails with RuntimeError where this machine cannot isolate instances and it was not told to do without. */
+export async function makeWorks(ground: Ground, shutdown: Shutdown) {
+  const { options, log, dataDir, self } = ground;
+  const stack = hostStack();
+  /** How much room there is for blobs, and the caches of other nodes: asked of parts that are made of these. */
+  const room = new Late<() => Room>('the budget of blobs');
+  const cachePeers = new Late<CachePeers>('the build caches');
+  const logs = createLogStore({ dataDir: dataDir.path, nodeId: self, log });
+  shutdown.add('logs', () => logs.close());
+  const blobs = await createBlobStore({ dir: dataDir.file('blobs'), room: () => room.it() });
+  shutdown.add('blobs', () => blobs.close());
+  const isolation = await prepareIsolation({
+    dataDir: dataDir.path,
+    nodeId: self,
+    log,
+    insecure: options.insecureProcessRuntime,
+    allowNetworks: options.allowNetworks,
+  });
+  shutdown.add('isolation', (how) => closeIsolation(isolation, how));
+  if (isolation.networks === undefined) {
+    // Only what shares the machine's network can be reached past the router.
+    const shield = await raiseShield({ nodeId: self, log, ownUsers: isolation.ownUsers });
+    shutdown.add('shield', ({ keepInstances }) => (keepInstances ? undefined : shield?.lower()));
+  }
+  const sandbox = createSandbox(isolation);
+  const bringNewer: CachePeers['bringNewer'] = (...question) => cachePeers.it.bringNewer(...question);
+  const stager = await createStager({ dataDir: dataDir.path, sandbox, blobs, log, stack, cachePeers: { bringNewer } });
+  const policy = { allowed: options.allowNetworks };
+  const runtime = await chooseRuntime({
+    wanted: options.runtime,
+    nodeId: self,
+    isolation,
+    stack,
+    blobs,
+    policy,
+    logs,
+    log,
+  });
+  shutdown.add('runtime', (how) => runtime.close(how));
+  shutdown.add('stager', () => stager.close());
+  return { stack, logs, blobs, isolation, stager, runtime, room, cachePeers };
+}
