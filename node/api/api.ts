@@ -5,7 +5,7 @@ import { bodyLimit } from 'hono/body-limit';
 import { HTTPException } from 'hono/http-exception';
 import { type ApiEnv, authenticate } from './auth.ts';
 import type { ApiContext } from './context.ts';
-import { ApiError, type ErrorBody, failureOf, reportUnexpected } from './errors.ts';
+import { ApiError, type ErrorBody, failureOf, reportUnexpected, retryOf } from './errors.ts';
 import { appsRoutes } from './routes/apps.ts';
 import { buildpacksRoutes } from './routes/buildpacks.ts';
 import { envRoutes } from './routes/env.ts';
@@ -66,11 +66,14 @@ export function createApi(context: ApiContext) {
     .route('/', explanationsRoutes(context));
 
   routed.notFound((c) =>
-    c.json<ErrorBody>({ error: { code: 'not_found', message: `there is no ${c.req.method} ${c.req.path}` } }, 404),
+    c.json<ErrorBody>(
+      { error: { code: 'not_found', message: `there is no ${c.req.method} ${c.req.path}`, retry: 'no' } },
+      404,
+    ),
   );
   routed.onError((error, c) => {
     if (error instanceof HTTPException) {
-      return c.json<ErrorBody>({ error: { code: 'bad_request', message: error.message } }, error.status);
+      return c.json<ErrorBody>({ error: { code: 'bad_request', message: error.message, retry: 'no' } }, error.status);
     }
     const failure = failureOf(error);
     if (failure !== undefined) {
@@ -78,7 +81,7 @@ export function createApi(context: ApiContext) {
       return c.json<ErrorBody>({ error }, status);
     }
     const message = reportUnexpected(log, error, `${c.req.method} ${c.req.path}`);
-    return c.json<ErrorBody>({ error: { code: 'internal', message } }, 500);
+    return c.json<ErrorBody>({ error: { code: 'internal', message, retry: retryOf('internal') } }, 500);
   });
   log.debug('api.created', { routes: routed.routes.length });
   return routed;
