@@ -16,6 +16,7 @@ import { InstanceTable, type Launched, type Watched } from '../instance-table.ts
 import type { PacedLogStore } from '../logs/store.ts';
 import { notRunning } from '../process/commands.ts';
 import type { Isolation } from '../sandbox/confinement.ts';
+import type { SuperviseContext } from '../supervision.ts';
 import { killAll, killGroup } from '../termination.ts';
 import { callFilter } from './call-filter.ts';
 import { DockerCommands } from './commands.ts';
@@ -27,7 +28,7 @@ import { ContainerMaker, type Made } from './maker.ts';
 import { AppNetworks } from './networks.ts';
 import { type PolicyOptions, type RaisedPolicy, raisePolicy } from './policy.ts';
 import { findStacks } from './stacks.ts';
-import { type SuperviseContext, superviseContainer } from './supervise.ts';
+import { type ContainerContext, superviseContainer } from './supervise.ts';
 
 export type DockerRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskSampleMs' | 'readyProbeMs'> & {
   engine: Engine;
@@ -186,7 +187,7 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
 
   async #supervise({ record, folder, container }: Made, found: ContainerInspectInfo): Promise<Watched> {
     const { tellsOutOfMemory } = this.#options.engine;
-    const context: SuperviseContext = { ...this.#options, tellsOutOfMemory, emit: this.#instances.emit };
+    const context: ContainerContext = { ...this.#options, tellsOutOfMemory, emit: this.#instances.emit };
     return superviseContainer(context, {
       record,
       container,

@@ -236,5 +236,14 @@ async function pourDroplet({ folder, spec, pourBlob, signal }: LaunchOptions): P
   }
 }
 
-const dropletMissing = ({ droplet }: InstanceSpec, cause: unknown): RuntimeError =>
-  new RuntimeError('droplet_missing', `this node does not hold the droplet ${droplet.digest}`, { cause });
+/** Says what it was: a droplet that is not here comes from another node, a damaged one or a disk that fails is this node's fault. */
+function dropletMissing({ droplet }: InstanceSpec, cause: unknown): RuntimeError {
+  const { code, message } = cause as { code?: unknown; message?: unknown };
+  const what =
+    code === 'not_held'
+      ? `this node does not hold the droplet ${droplet.digest}`
+      : code === 'corrupt'
+        ? `the copy of the droplet ${droplet.digest} on this node is damaged`
+        : `the droplet ${droplet.digest} cannot be read on this node (${String(message ?? cause)})`;
+  return new RuntimeError('droplet_missing', what, { cause });
+}

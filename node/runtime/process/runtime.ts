@@ -13,10 +13,11 @@ import type { PacedLogStore } from '../logs/store.ts';
 import type { OwnNetwork } from '../network/networks.ts';
 import { bootId } from '../process-tree.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from '../sandbox/confinement.ts';
+import type { SuperviseContext } from '../supervision.ts';
 import { Commands, notRunning } from './commands.ts';
 import { type LaunchOptions, launchInstance, OWN_NETWORK_PORT, prepareInstance } from './launch.ts';
 import { PortPool } from './port-pool.ts';
-import { type SuperviseContext, supervise } from './supervise.ts';
+import { type ProcessContext, supervise } from './supervise.ts';
 
 export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskSampleMs' | 'readyProbeMs'> & {
   isolation: Isolation;
@@ -182,7 +183,7 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     return this.#instances.adopt({ place: { record, folder, shim }, watched }, remove, hostOf(record));
   }
 
-  #context(): SuperviseContext {
+  #context(): ProcessContext {
     return { ...this.#options, emit: this.#instances.emit };
   }
 }

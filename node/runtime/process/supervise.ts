@@ -1,46 +1,21 @@
-// Watches over one launched instance, whether this daemon started or adopted it: its output, its health, its limits, and
-// its end. Says what became of it through events; launching is done elsewhere.
+// What supervision (supervision.ts) watches over without containers: the processes below a shim, with their output in FIFOs.
 
 import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { RuntimeEvent } from '../../ports/runtime.ts';
 import { type Counters, diskCounter, treeCounters } from '../counters.ts';
-import { exhaustedAt } from '../exhausted.ts';
-import { endingReason, formatBytes, neverHealthyReason } from '../exits.ts';
-import { type HealthWatch, watchHealth } from '../health.ts';
 import type { Descriptors, InstanceFolder, InstanceRecord } from '../instance-folder.ts';
 import type { Watched } from '../instance-table.ts';
 import { type OutputReader, Pace, readOutput } from '../logs/fifo.ts';
-import type { PacedLogStore } from '../logs/store.ts';
-import { descendants, listeningAt } from '../process-tree.ts';
+import { descendants, type ProcessInfo } from '../process-tree.ts';
 import type { Isolation } from '../sandbox/confinement.ts';
+import { type End, type Subject, type SuperviseContext, Supervision } from '../supervision.ts';
 import { killAll, killGroup, terminate } from '../termination.ts';
-import { DISK_SAMPLE_MS, type DiskWatch, type Watch, watchDisk, watchMemory } from '../watch.ts';
+import { type Watch, watchMemory } from '../watch.ts';
 
-/** From TERM to KILL. */
-export const STOP_GRACE_MS = 10_000;
-/** While stopping, how often what is left is looked at. */
-const STOP_LOOK_MS = 100;
-/** After a KILL, before it is tried again, this many times. */
-const KILL_AGAIN_MS = 500;
-const KILLS_MAX = 20;
 /** How long the last output may take to arrive after everything has ended. */
 const LAST_OUTPUT_TIMEOUT_MS = 5_000;
-/** Last lines told when an instance never became healthy, and how much of each. */
-const LAST_LINES = 3;
 /** Where an instance without a network of its own is probed. */
 const LOOPBACK = '127.0.0.1';
-const LAST_LINE_CHARACTERS = 200;
-
-export type SuperviseContext = {
-  isolation: Isolation;
-  logs: PacedLogStore;
-  emit: (event: RuntimeEvent) => void;
-  /** Defaults: STOP_GRACE_MS, DISK_SAMPLE_MS, READY_PROBE_MS. */
-  stopGraceMs?: number;
-  diskSampleMs?: number;
-  readyProbeMs?: number;
-};
 
 export type SupervisedProcess = {
   record: InstanceRecord;
@@ -52,208 +27,114 @@ export type SupervisedProcess = {
   ended?: boolean;
 };
 
-export function supervise(context: SuperviseContext, instance: SupervisedProcess): Watched {
-  return new Supervision(context, instance);
+export type ProcessContext = Omit<SuperviseContext, 'log'> & { isolation: Isolation };
+
+export function supervise(context: ProcessContext, instance: SupervisedProcess): Watched {
+  const { isolation } = context;
+  const subject = new ProcessSubject(isolation, instance);
+  const supervision = new Supervision({ ...context, log: isolation.log }, subject);
+  subject.watchedBy(supervision, context);
+  return supervision;
 }
 
-class Supervision implements Watched {
-  readonly ended: Promise<void>;
-  readonly #context: SuperviseContext;
-  readonly #record: InstanceRecord;
-  readonly #folder: InstanceFolder;
+class ProcessSubject implements Subject {
+  readonly record: InstanceRecord;
+  readonly host: string;
+  readonly ownNetwork: boolean;
+  readonly folder: string;
+  readonly sampled: string | undefined;
+  readonly #isolation: Isolation;
+  readonly #instance: SupervisedProcess;
   readonly #shim: number;
   readonly #confined: boolean;
   readonly #control: Socket;
-  readonly #readers: OutputReader[];
-  readonly #watches: Watch[] = [];
-  #disk: DiskWatch | undefined;
-  readonly #health: HealthWatch;
-  readonly #lastLines: string[] = [];
-  readonly #finished = Promise.withResolvers<void>();
-  /** Wakes the stop sequence when the instance has gone. */
-  readonly #gone = new AbortController();
-  #stopReason: string | undefined;
-  #stopping = false;
+  #readers: OutputReader[] = [];
+  #memory: Watch | undefined;
   #outOfMemory = false;
-  #detached = false;
+  #letGo = false;
 
-  constructor(context: SuperviseContext, instance: SupervisedProcess) {
-    this.#context = context;
-    this.#record = instance.record;
-    this.#folder = instance.folder;
-    this.#shim = instance.shim;
-    this.#confined = context.isolation.bwrap !== undefined;
-    this.ended = this.#finished.promise;
-
-    const pace = new Pace();
-    const { out, err, control } = instance.descriptors;
-    this.#readers = [
-      readOutput(out, { pace, onLine: (text) => this.#line('out', text), ready: () => context.logs.full() }),
-      readOutput(err, { pace, onLine: (text) => this.#line('err', text), ready: () => context.logs.full() }),
-    ];
+  constructor(isolation: Isolation, instance: SupervisedProcess) {
+    const { record, folder, ownDisk, shim, descriptors } = instance;
+    this.record = record;
+    this.host = record.network?.host ?? LOOPBACK;
+    this.ownNetwork = record.network !== undefined;
+    this.folder = folder.path;
+    this.sampled = ownDisk ? undefined : folder.home;
+    this.#isolation = isolation;
+    this.#instance = instance;
+    this.#shim = shim;
+    this.#confined = isolation.bwrap !== undefined;
     // The shim holds the other end for as long as it lives.
-    this.#control = new Socket({ fd: control, readable: true, writable: false });
+    this.#control = new Socket({ fd: descriptors.control, readable: true, writable: false });
+  }
+
+  watchedBy(supervision: Supervision, { logs }: Pick<SuperviseContext, 'logs'>): void {
+    const pace = new Pace();
+    const { out, err } = this.#instance.descriptors;
+    const ready = () => logs.full();
+    this.#readers = [
+      readOutput(out, { pace, onLine: (text) => supervision.line('out', text), ready }),
+      readOutput(err, { pace, onLine: (text) => supervision.line('err', text), ready }),
+    ];
     this.#control.resume();
     this.#control.on('error', () => this.#control.destroy());
     this.#control.once('close', () => {
-      if (!this.#detached) void this.#finish();
+      if (!this.#letGo) void supervision.finish();
     });
-    if (instance.ended === true) this.#control.destroy();
-    this.#health = this.#watchHealth();
-    if (!instance.ownDisk) this.#watchDisk();
-    if (context.isolation.groups === undefined) this.#watchMemory();
+    if (this.#instance.ended === true) this.#control.destroy();
+    if (this.#isolation.groups !== undefined) return;
+    const onExceeded = (): void => {
+      this.#outOfMemory = true;
+      supervision.endNow();
+    };
+    this.#memory = watchMemory({ ancestor: this.#shim, memoryBytes: this.record.memoryBytes, onExceeded });
   }
 
-  stop(reason: string): void {
-    if (this.#stopReason !== undefined) return;
-    this.#stopReason = reason;
-    void this.#stopGracefully();
+  processes(): Promise<ProcessInfo[]> {
+    return descendants(this.#shim);
   }
 
-  async detach(): Promise<void> {
-    if (this.#detached) return;
-    this.#detached = true;
-    this.#stopWatching();
-    this.#control.destroy();
-    for (const reader of this.#readers) reader.detach();
+  terminate(signalled: Set<number>): Promise<void> {
+    return terminate({ shim: this.#shim, confined: this.#confined, signalled });
   }
 
-  async counters(): Promise<Counters> {
-    const { groups } = this.#context.isolation;
-    const bytes = this.#disk?.bytes;
+  kill(): Promise<void> {
+    return killAll({ shim: this.#shim, confined: this.#confined });
+  }
+
+  async counters(diskBytes: number | undefined): Promise<Counters> {
+    const { groups } = this.#isolation;
     const [processes, disk] = await Promise.all([
-      groups === undefined ? treeCounters(this.#shim) : groups.open(this.#record.id).counters(),
-      this.#disk === undefined ? diskCounter(this.#folder.home) : bytes === undefined ? {} : { diskBytes: bytes },
+      groups === undefined ? treeCounters(this.#shim) : groups.open(this.record.id).counters(),
+      this.sampled === undefined
+        ? diskCounter(this.#instance.folder.home)
+        : diskBytes === undefined
+          ? {}
+          : { diskBytes },
     ]);
     return { ...processes, ...disk };
   }
 
-  #line(stream: 'out' | 'err', text: string): void {
-    const { id, app, process, index } = this.#record;
-    this.#lastLines.push(text.slice(0, LAST_LINE_CHARACTERS));
-    if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
-    this.#context.logs.append({ app: app.id, source: 'APP', process, index, instance: id, stream, text });
+  stopWatching(): void {
+    this.#memory?.stop();
   }
 
-  #watchHealth(): HealthWatch {
-    const { id, health, port } = this.#record;
-    return watchHealth({
-      health,
-      host: this.#record.network?.host ?? LOOPBACK,
-      port,
-      readyProbeMs: this.#context.readyProbeMs,
-      listener: {
-        onReady: () => this.#context.emit({ type: 'instanceReady', id }),
-        onUnhealthy: (reason) => this.#context.emit({ type: 'instanceUnhealthy', id, reason }),
-        onTimeout: (problem) => void this.#neverHealthy(problem),
-      },
-    });
-  }
-
-  async #neverHealthy(problem: string): Promise<void> {
-    const { health, port } = this.#record;
-    const processes = await descendants(this.#shim);
-    const listening = await listeningAt(processes.map((info) => info.pid).reverse());
-    const reason = neverHealthyReason({
-      ...health,
-      port,
-      lastProblem: problem,
-      listening,
-      ownNetwork: this.#record.network !== undefined,
-      lastLines: this.#lastLines,
-    });
-    this.stop(reason);
-  }
-
-  #watchDisk(): void {
-    const { diskBytes } = this.#record;
-    this.#disk = watchDisk({
-      folder: this.#folder.home,
-      diskBytes,
-      intervalMs: this.#context.diskSampleMs ?? DISK_SAMPLE_MS,
-      onExceeded: (bytes) =>
-        this.#endNow(`disk limit of ${formatBytes(diskBytes)} exceeded: it used ${formatBytes(bytes)}`),
-    });
-    this.#watches.push(this.#disk);
-  }
-
-  #watchMemory(): void {
-    const onExceeded = (): void => {
-      this.#outOfMemory = true;
-      void this.#kill();
-    };
-    const { memoryBytes } = this.#record;
-    this.#watches.push(watchMemory({ ancestor: this.#shim, memoryBytes, onExceeded }));
-  }
-
-  #endNow(reason: string): void {
-    this.#stopReason ??= reason;
-    void this.#kill();
-  }
-
-  /** TERM; again to what it spared at first; KILL when the time is up. */
-  async #stopGracefully(): Promise<void> {
-    this.#stopping = true;
-    this.#stopWatching();
-    const shim = this.#shim;
-    const signalled = new Set<number>();
-    const deadlineMs = performance.now() + (this.#context.stopGraceMs ?? STOP_GRACE_MS);
-    while (!this.#over && performance.now() < deadlineMs) {
-      await terminate({ shim, confined: this.#confined, signalled });
-      await this.#pause(Math.min(STOP_LOOK_MS, Math.max(1, deadlineMs - performance.now())));
-    }
-    await this.#kill();
-  }
-
-  async #kill(): Promise<void> {
-    for (let kills = 0; kills < KILLS_MAX && !this.#over; kills++) {
-      await killAll({ shim: this.#shim, confined: this.#confined });
-      await this.#pause(KILL_AGAIN_MS);
-    }
-    if (!this.#over) this.#context.isolation.log.error('runtime.instance_stuck', { instance: this.#record.id });
-  }
-
-  get #over(): boolean {
-    return this.#detached || this.#gone.signal.aborted;
-  }
-
-  #pause(ms: number): Promise<void> {
-    return delay(ms, undefined, { signal: this.#gone.signal }).catch(() => {});
-  }
-
-  #stopWatching(): void {
-    this.#health.stop();
-    for (const watch of this.#watches) watch.stop();
-  }
-
-  /** The shim has ended: collects the evidence, removes what is left of the processes, and says how it ended. */
-  async #finish(): Promise<void> {
-    const { isolation, logs, emit } = this.#context;
-    const { id, app, process, index, memoryBytes, diskBytes } = this.#record;
-    this.#gone.abort();
-    this.#stopWatching();
-    const group = isolation.groups?.open(id);
+  /** The shim has ended: collects the evidence, and removes what is left of the processes. */
+  async collect(): Promise<End | undefined> {
+    const { groups, log } = this.#isolation;
+    const { id } = this.record;
+    const group = groups?.open(id);
     const outOfMemory = this.#outOfMemory || ((await group?.outOfMemoryKills()) ?? 0) > 0;
     if (!this.#confined) killGroup(this.#shim);
-    if ((await group?.remove()) === false) isolation.log.warn('runtime.group_stuck', { instance: id });
+    if ((await group?.remove()) === false) log.warn('runtime.group_stuck', { instance: id });
     await this.#lastOutput();
-    const status = await this.#folder.exitStatus();
-    // Below a disk of its own, a full one comes to an app as all sorts of failures.
-    const lacks = await exhaustedAt(this.#folder.path);
-    if (this.#detached) return;
-    const reason = endingReason({ stopReason: this.#stopReason, status, outOfMemory, memoryBytes, diskBytes });
-    const text = `Instance ${process}.${index} ended: ${reason}`;
-    logs.append({
-      app: app.id,
-      source: 'CELL',
-      process,
-      index,
-      instance: id,
-      stream: this.#stopping ? 'out' : 'err',
-      text,
-    });
-    emit({ type: 'instanceExited', id, reason, ...(lacks === undefined ? {} : { lacks }) });
-    this.#finished.resolve();
+    return { status: await this.#instance.folder.exitStatus(), outOfMemory };
+  }
+
+  async letGo(): Promise<void> {
+    this.#letGo = true;
+    this.#control.destroy();
+    for (const reader of this.#readers) reader.detach();
   }
 
   async #lastOutput(): Promise<void> {
