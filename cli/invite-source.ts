@@ -53,7 +53,7 @@ async function readInput({ stdin, note }: { stdin: NodeJS.ReadStream; note(text:
   let text = '';
   for await (const chunk of stdin) {
     text += chunk;
-    // Who pastes it ends it with a line.
+    // An invite that is pasted ends with a newline.
     if (text.length > SOURCE_BYTES_MAX || (stdin.isTTY === true && text.trim() !== '' && text.endsWith('\n'))) break;
   }
   return text;

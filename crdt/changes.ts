@@ -92,7 +92,7 @@ function labelNode(doc: Draft, change: Of<'labelNode'>): void {
   }
 }
 
-/** Whoever is given the name next begins without the apps of who had it. */
+/** The next user of that name begins without the apps of the one before. */
 function removeUser(doc: Draft, { name }: Of<'removeUser'>, { view }: Applied): void {
   drop(mapIn(doc, 'users'), view.users.get(name)?.node ?? name);
   for (const app of view.apps.values()) {

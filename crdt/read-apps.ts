@@ -77,7 +77,7 @@ function readApp(id: AppId, doc: unknown, routes: readonly string[], place: Plac
   };
 }
 
-/** Whoever it says, else who made the first release; undefined once that is gone, as a later one may be anybody's. */
+/** The user it names, else the author of the first release; undefined once that is gone, as a later one may be anybody's. */
 function readOwner(doc: unknown, [first]: readonly ReleaseView[], place: Place): string | undefined {
   const said = line(doc, 'owner', { lengthMax: AUTHOR_LENGTH_MAX, default: '' }, place);
   if (said !== '') return said;

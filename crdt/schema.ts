@@ -84,7 +84,7 @@ export type ClaimRight = 'host' | 'admin';
 export type AppDoc = {
   name: string;
   createdAtMs: number;
-  /** Name of a user. Absent in older documents: who made its first release, while that is kept. */
+  /** Name of a user. Absent in older documents: then the author of its first release, while that is kept. */
   owner?: string;
   /**
    * Users who may do what the owner may, with the time they were added. Beside the other fields and not in a map of their
@@ -115,7 +115,7 @@ export type HealthDoc = { kind: HealthKind; path?: string; timeoutMs: number };
 export type ImageDoc = {
   /** As an engine names it: `sha256:…` of its configuration. */
   id: string;
-  /** As who pushed it named it. */
+  /** The name that the push gave it. */
   ref: string;
   /** Its own entry point runs; the process's command only says which that is. */
   ownCommand: boolean;

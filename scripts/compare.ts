@@ -65,7 +65,7 @@ try {
   );
   for (let round = 1; round <= rounds; round++) {
     for (const name of benches) {
-      // Who goes first changes, as the first may warm something up for the second.
+      // The two commits take turns at being first, as the first may warm something up for the second.
       for (const tree of round % 2 === 1 ? trees : trees.toReversed()) {
         if (isStopped) continue;
         say(`round ${round} of ${rounds}: ${name} on ${tree.side} (${tree.rev})`);

@@ -64,7 +64,7 @@ export function appFor(c: Context<ApiEnv>, view: DesiredView, needed: AppAccess)
 }
 
 /**
- * Whether who asked at first may go on: the same token, the same app, and still the access. For what takes long: a
+ * Whether the user who asked at first may go on: the same token, the same app, and still the access. For what takes long: a
  * user may have been removed meanwhile, or taken out of the team.
  */
 export function stillHas(view: DesiredView, asked: UserView, app: AppView['id'], needed: AppAccess): boolean {

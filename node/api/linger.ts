@@ -17,7 +17,7 @@ export async function dropBody({ body }: Request): Promise<void> {
       bytes += value.length;
     }
   } catch {
-    // It was cut off.
+    // The client closed the connection: there is nothing left to wait for.
   } finally {
     clearTimeout(timer);
   }

@@ -68,7 +68,7 @@ export class HolderConnection {
     } as ConnectionOptions);
     this.#socket = socket;
     socket.setTimeout(DIAL_TIMEOUT_MS);
-    // Who was asked for nothing has nothing to say.
+    // Silence is a fault only while an answer is awaited.
     socket.on('timeout', () => this.#waits() && this.end(new BlobError('unavailable', 'it sent nothing for too long')));
     socket.on('error', (error) => this.end(new BlobError('unavailable', error.message, { cause: error })));
     socket.on('close', () => this.end(new BlobError('unavailable', 'it closed the connection')));

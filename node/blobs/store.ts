@@ -23,7 +23,7 @@ export type LocalBlobStore = BlobStore & {
   readonly sources: SourceStore;
   /** Begins a download; `job.result` when the blob is there. */
   download(digest: Digest, request: FetchRequest & { stay: Stay }, onEvent: (event: FetchEvent) => void): Job<'fetch'>;
-  /** Called by who ran a download, so that the blob shows. */
+  /** Called by the one that ran a download, so that the blob shows. */
   arrived(fetched: Fetched, stay: Stay): void;
   /** Frees what nothing refers to any more; resolves when it is done, which running puts and downloads delay. */
   sweep(): Promise<void>;

@@ -35,14 +35,14 @@ export class NotReplicatedError extends Error {
 
 /** For the first answers; twice as long each time after that, as to ask slow members over and over makes them slower. */
 const HOLD_TIMEOUT_MS = 2_000;
-/** So many are asked at once, and others when those have not answered for a moment: one is enough, and the change spreads anyway. */
+/** Members asked at once; the next ones are asked when these have not answered within HOLD_WAVE_GAP_MS. One is enough. */
 const HOLD_WAVE = 4;
 const HOLD_WAVE_GAP_MS = 150;
-/** So long nobody may give a sign of life. */
+/** A write fails when no member has given a sign of life for this long. */
 const SILENCE_MAX_MS = 6_000;
-/** However alive they are: less than clients wait, so that they hear what became of it. */
+/** A write fails after this time even when members are alive; below the time-out of clients, so that they hear of it. */
 const ACKNOWLEDGE_MAX_MS = 20_000;
-/** Of those that do not answer, so many are asked whether they are there at all. */
+/** How many of the members that did not answer are probed, to see whether they are alive. */
 const PROBED_MAX = 4;
 const PROBE_TIMEOUT_MS = 1_000;
 /** Before members that failed are asked again: what made them fail may end with the verdict that they are dead. */
@@ -111,7 +111,7 @@ export class Replicator {
     const startedAtMs = this.#nowMs();
     let heardAtMs = startedAtMs;
     for (let timeoutMs = HOLD_TIMEOUT_MS; ; timeoutMs *= 2) {
-      // Who was asked may have died meanwhile: alone, the write stands.
+      // Looked up anew in each round: members that were asked may have died. When none is left, the write stands alone.
       const others = this.#others();
       if (others.length === 0) return { heldBy: [self] };
       const askedAtMs = this.#nowMs();
@@ -121,10 +121,10 @@ export class Replicator {
       const mayWaitMs = Math.min(heardAtMs + SILENCE_MAX_MS, startedAtMs + ACKNOWLEDGE_MAX_MS) - askedAtMs;
       const leftMs = Math.min(mayWaitMs, timeoutMs);
       const { first, allFull, silent } = await this.#firstToHold(beginningAfter(self, others), payload, leftMs);
-      // Or nothing could be deleted, drained or moved that would make room.
+      // Refusing it would also refuse what makes room: to delete, drain or move.
       if (allFull) return { heldBy: [self] };
       if (first !== undefined) return { heldBy: [self, first] };
-      // What this node was late itself is not the others' silence.
+      // The time by which this node was late itself does not count as silence of the others.
       heardAtMs += Math.max(0, this.#nowMs() - askedAtMs - leftMs);
       // One that is there, and only slow to write on its disk, is waited for.
       if (await this.#isAnyThere(silent)) heardAtMs = this.#nowMs();
@@ -187,7 +187,7 @@ export class Replicator {
       await this.#receive(bytes, from, isDiskFull);
       if (!this.#store.has(heads)) await this.#gossip.syncDesired(from);
     } catch (error) {
-      // By its own code, whichever way it came to light: whoever asks does not wait for this node then.
+      // One code for every way in which a full disk shows, so that the asking node does not wait for this one.
       throw isDiskFull(error) ? new FullDiskError(error) : error;
     }
     return { held: this.#store.has(heads) };

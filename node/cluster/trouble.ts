@@ -35,7 +35,7 @@ export type TroubleParts = {
   gossip: Pick<Gossip, 'unreachable'>;
   router: Pick<RouterHandle, 'onUnreachable'>;
   warnings(): string[];
-  /** Who is known to be dead is not to be reached, and no trouble. */
+  /** A node that is known to be dead cannot be reached anyway: it is left out. */
   isAlive(node: NodeId): boolean;
   nameOf(node: NodeId): string;
   post(event: Extract<Event, { type: 'troubleSeen' }>): void;

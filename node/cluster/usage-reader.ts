@@ -7,7 +7,7 @@ import type { Gossip } from '../ports/gossip.ts';
 import type { InstanceUsage, UsageMeter } from '../ports/runtime.ts';
 
 const METHOD = 'usage';
-/** A look takes a quarter of a second. Who asks for an app is not kept waiting by a node that has just frozen. */
+/** A look takes a quarter of a second. A node that has just frozen keeps nobody waiting for longer than this. */
 const USAGE_TIMEOUT_MS = 1_000;
 /** Of one node in one answer: an app has no more. */
 const INSTANCES_MAX = 1_000;

@@ -26,7 +26,7 @@ export function onAdopted(state: CoreState, instances: readonly AdoptedInstance[
   }
 }
 
-/** Whether that is news. Who waits for it is told when it is ready. */
+/** Returns whether the instance is known here. Its port is minor news: other nodes route to it once it is ready. */
 export function onLaunched(state: CoreState, launched: Pick<AdoptedInstance, 'id' | 'port' | 'host'>): boolean {
   const instance = state.local.get(launched.id);
   if (instance === undefined) return false;

@@ -4,14 +4,14 @@
 import type { CoreState } from './state.ts';
 
 /**
- * An answer waits for two turns of the loop of who answers, and for two of who asked, as each comes in the middle of one; and a
+ * An answer waits for two turns of the answering node's loop and for two of the asking one's, as each comes in the middle of one; and a
  * timer finds the loop late by half a turn on average.
  */
 const LATENESS_PER_ANSWER = 8;
 
 /**
  * How long a probe may take, ms. A loop that was late of late is busy, and others are perhaps on the same machine: then answers
- * take a few of its turns, and who gives up before makes more work for all of them.
+ * take a few of its turns, and a node that gives up before that makes more work for all of them.
  */
 export function probeTimeoutMs({ config, latenessScore, falseAlarms, recentLateMs }: CoreState): number {
   const doubt = Math.max(latenessScore, falseAlarms);

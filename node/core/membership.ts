@@ -255,7 +255,7 @@ export function onMembershipTick(state: CoreState, nowMs: number, effects: Effec
     forgetFalseAlarm(state);
     const next = nextToProbe(state);
     if (next !== undefined) probe(state, next, effects);
-    // A turn in time, and everyone was heard in time: as good as an answered probe.
+    // This turn was in time and nobody is overdue: it counts like an answered probe.
     else {
       if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
       forgetLateness(state);

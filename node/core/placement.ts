@@ -486,7 +486,7 @@ class FinalRanks {
     return this.#byNode.get(node);
   }
 
-  /** So that who looks for better ones finds them soon. */
+  /** Sorted so that a search for a better node finds one soon. */
   get emptiestFirst(): readonly Candidate[] {
     this.#emptiestFirst ??= [...this.#nodes].sort((a, b) => takenShare(a) - takenShare(b));
     return this.#emptiestFirst;

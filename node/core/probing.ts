@@ -67,7 +67,10 @@ export function nextToProbe(state: CoreState): Member | undefined {
 /** Too large for a connection to everyone. */
 export const isLarge = (state: CoreState): boolean => state.members.size > state.config.membersProbedMax;
 
-/** Whether this node is one of about witnessesMax out of `among` that look at the member. Its own turn is as good as chance. */
+/**
+ * Whether this node is one of about witnessesMax out of `among` nodes that look at the member. It decides by itself, by its
+ * rendezvous weight with the member (Member.turn): a fixed number that is spread like a random one.
+ */
 export function isWitness(state: CoreState, member: Member, among: number): boolean {
   const { witnessesMax } = state.config;
   return among <= witnessesMax || member.turn / RENDEZVOUS_WEIGHTS < witnessesMax / among;

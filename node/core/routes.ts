@@ -28,7 +28,7 @@ export function routeTable(state: CoreState): RouteTable {
   return table;
 }
 
-/** Whether nothing would change for who routes by them. */
+/** Whether nothing would change for a router that routes by them. */
 export function isSameTable(a: RouteTable, b: RouteTable): boolean {
   return (
     isSameList(a.admitted, b.admitted, (one, other) => one === other) &&

@@ -104,7 +104,7 @@ export class AddressWatch {
   /** Compares the machine's addresses with those it had. */
   look(): void {
     const interfaces = this.#readInterfaces();
-    // Between two leases, or unplugged: nobody would hear of it, and what was told is as good as anything.
+    // Between two leases, or unplugged: nobody would hear of a change now, so what was told stands.
     if (outwardAddresses('::', interfaces).length === 0 && outwardAddresses('::', this.#interfaces).length > 0) return;
     const before = this.#has;
     this.#interfaces = interfaces;

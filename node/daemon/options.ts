@@ -15,10 +15,13 @@ export type StartOptions = {
    * daemon's arguments it is JOIN_FROM_STDIN alone.
    */
   join?: string;
-  /** `HOST:PORT` of the libp2p listener. Port 0: any free port. So for the next three. */
+  /** `HOST:PORT` of the libp2p listener. Port 0, here and in the next three: any free port. */
   listen?: string;
+  /** `HOST:PORT` of the link between nodes. */
   link?: string;
+  /** `HOST:PORT` of the API. */
   api?: string;
+  /** `HOST:PORT` of the public HTTP listener. */
   http?: string;
   /** Host that other nodes are told to reach this one at; absent: the addresses of its interfaces. */
   advertise?: string;

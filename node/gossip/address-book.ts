@@ -48,7 +48,7 @@ export class AddressBook {
           addresses.filter((a) => typeof a === 'string'),
           'told',
         );
-        // It was the best one when this was written.
+        // The first one of the file was the best one when it was written.
         const [first] = this.#entries.get(node as NodeId) ?? [];
         if (first !== undefined) first.proven = true;
       }

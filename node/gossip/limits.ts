@@ -132,7 +132,7 @@ export const RPC_ERROR_CHARS_MAX = 4_096;
 
 /** Small enough that a heartbeat behind it is not noticeably late; a little over what a frame of a session holds. */
 export const DUPLEX_FRAME_BYTES_MAX = 64 * KiB + 16;
-/** Who attends to a command sends a beat every 10 s. */
+/** The command line that attends to a command sends a beat every 10 s. */
 export const DUPLEX_SILENCE_MAX_MS = 45_000;
 /** Per connection. */
 export const DUPLEX_STREAMS_MAX = 64;

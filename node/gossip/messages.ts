@@ -61,7 +61,7 @@ const id = <T extends string>() =>
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** Times and loads may be fractions. Sums and products of a few of them stay numbers. */
 const amount = v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER));
-/** Of a claim: who it is about refutes it with a greater one, which still has to be one that counts. */
+/** Of a claim. The member refutes it with a greater number, which has to be a safe integer too. */
 const INCARNATION_CLAIMED_MAX = 2 ** 52;
 const claimedIncarnation = v.pipe(count, v.maxValue(INCARNATION_CLAIMED_MAX));
 const list = <T>(item: v.GenericSchema<unknown, T>, itemsMax = REPORT_ITEMS_MAX) =>

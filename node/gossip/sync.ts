@@ -50,8 +50,8 @@ export class Sync {
   }
 
   /**
-   * One exchange at a time per node; a call during one waits for it and then runs one more, shared by all who called
-   * meanwhile, so that what was written before the call is included.
+   * One exchange at a time per node; a call during one waits for it and then runs one more, shared by all callers
+   * in the meantime, so that what was written before the call is included.
    */
   run(node: NodeId): Promise<void> {
     const running = this.#running.get(node);

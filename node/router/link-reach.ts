@@ -51,7 +51,7 @@ export class LinkReach {
     if (wasUp) this.#changed();
   }
 
-  /** Nobody asks for this link any more. */
+  /** No request needs this link any more. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);

@@ -30,7 +30,7 @@ const REAL: UsageClock = {
 export class UsageSampler {
   readonly #clock: UsageClock;
   readonly #looks = new WeakMap<object, Look>();
-  /** One after the other: who asks meanwhile finds the answer fresh. */
+  /** One after the other: a caller that waited finds a fresh answer. */
   #working: Promise<unknown> = Promise.resolve();
 
   constructor(clock: UsageClock = REAL) {

@@ -18,7 +18,7 @@ const EVICT_TO_SHARE = 0.95;
 const ROUNDS_MAX = 4;
 /** Candidates of one look; the next one goes on. */
 const CANDIDATES_MAX = 1_000;
-/** Running transfers hold up a look; who asks for room does not wait longer for it. */
+/** Running transfers hold up a look; a caller that asks for room does not wait longer for it. */
 const LOOK_WAIT_MAX_MS = 3_000;
 /** For what changes without a word: garbage ages, caches are used. Each look starts the worker, so not often. */
 const LOOK_INTERVAL_MS = 10 * 60_000;

@@ -75,7 +75,7 @@ export class Housekeeping {
     this.removeGone();
   }
 
-  /** What is left of deleted apps, once none of their instances is. */
+  /** Removes what is left of deleted apps, once none of their instances runs here. */
   removeGone(): void {
     clearTimeout(this.#goneTimer);
     for (const app of this.#gone) {
@@ -88,7 +88,10 @@ export class Housekeeping {
     this.#goneTimer.unref();
   }
 
-  /** Apps that have logs here and are in no desired state; one whose first push is being staged is not yet in it. */
+  /**
+   * Finds apps that have logs here but are not in the desired state. An app whose first push is being staged is not in it
+   * either, so they are removed only after STAGED_GRACE_MS.
+   */
   async collectApps(): Promise<void> {
     const apps = this.#view().apps;
     const nowMs = this.#nowMs();

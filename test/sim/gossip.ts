@@ -221,7 +221,7 @@ export class SimGossip {
     this.#node.later(sent ? options.timeoutMs : 1, () => end(fail));
   }
 
-  /** As node/daemon/composition.ts: who asks says what it believes, and the answer is what is so then. */
+  /** As node/daemon/composition.ts: the asking node says what it believes, and the answer is the report after that. */
   askReport(other: number, belief: Belief): void {
     this.request<Report | undefined>(
       other,

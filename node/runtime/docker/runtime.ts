@@ -219,7 +219,7 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
       const shim = await folder.livingShim();
       if (shim !== undefined) {
         await killAll({ shim, confined: isolation.bwrap !== undefined });
-        // It would wait for a daemon that reads its last words.
+        // It would wait for a daemon that reads the rest of its output.
         killGroup(shim);
       }
       await isolation.groups?.open(folder.name).remove();

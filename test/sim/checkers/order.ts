@@ -1,4 +1,4 @@
-// Invariant 8: placement does not depend on the order in which anything arrived.
+// Invariant 7: placement does not depend on the order in which anything arrived.
 //
 // Asserts, after a sample of the steps: placing the node's own view again, with its candidates, their instances and the apps
 // in another order, assigns every slot as before. That nodes which believe the same place alike is checked when the cluster
