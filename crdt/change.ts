@@ -1,5 +1,5 @@
 // Named changes: everything a person (or a node on a person's behalf) can do to the desired state, as data.
-// How each is validated and applied is in changes.ts.
+// How each is validated is in validate.ts, how each is applied in changes.ts.
 
 import type { AppId, Digest, NodeId, ReleaseId } from './ids.ts';
 import type { HealthDoc, ImageDoc, PartitionMode, Role, Strategy, Teams } from './schema.ts';
