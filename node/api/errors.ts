@@ -1,4 +1,5 @@
-// The API's errors: every code it makes itself, and which HTTP status any failure gets. Only node/api knows HTTP statuses.
+// The API's errors: every code it makes itself, and which HTTP status any failure gets. Only node/api knows HTTP
+// statuses.
 
 import { randomUUID } from 'node:crypto';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';

@@ -1,5 +1,6 @@
-// A connection to one holder of a blob, over that node's link: asks for its manifest and for ranges of its packs, and hands
-// over each answer as it becomes whole. Mutual TLS, pinned to the node that is expected. Never judges what the bytes say.
+// A connection to one holder of a blob, over that node's link: asks for its manifest and for ranges of its packs, and
+// hands over each answer as it becomes whole. Mutual TLS, pinned to the node that is expected. Never judges what the
+// bytes say.
 
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { NodeId } from '../../crdt/ids.ts';

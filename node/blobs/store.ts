@@ -1,5 +1,5 @@
-// The content-addressed blobs of this node, kept in chunks that blobs share. What a manifest names is whole, verified and on
-// disk; anything else is a leftover. Never decides what to keep or to fetch.
+// The content-addressed blobs of this node, kept in chunks that blobs share. What a manifest names is whole, verified
+// and on disk; anything else is a leftover. Never decides what to keep or to fetch.
 
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// Acknowledged writes: a change of the desired state counts once another alive member has it on disk too. Writes locally,
-// pushes to peers, waits for the first that holds it. Knows nothing of what the changes mean.
+// Acknowledged writes: a change of the desired state counts once another alive member has it on disk too. Writes
+// locally, pushes to peers, waits for the first that holds it. Knows nothing of what the changes mean.
 
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
 import type { NodeId } from '../../crdt/ids.ts';
@@ -18,8 +18,8 @@ export type ReplicatedStore = {
 };
 
 /**
- * The change is on this node's disk, but no other alive member confirmed it in time. It is in force here, and spreads when
- * one can be reached; when this node is lost before, so is the change. Doing it again is safe.
+ * The change is on this node's disk, but no other alive member confirmed it in time. It is in force here, and spreads
+ * when one can be reached; when this node is lost before, so is the change. Doing it again is safe.
  */
 export class NotReplicatedError extends Error {
   readonly code = 'not_replicated';
@@ -33,14 +33,20 @@ export class NotReplicatedError extends Error {
   }
 }
 
-/** For the first answers; twice as long each time after that, as to ask slow members over and over makes them slower. */
+/**
+ * For the first answers; twice as long each time after that, as to ask slow members over and over makes them slower.
+ */
 const HOLD_TIMEOUT_MS = 2_000;
-/** Members asked at once; the next ones are asked when these have not answered within HOLD_WAVE_GAP_MS. One is enough. */
+/**
+ * Members asked at once; the next ones are asked when these have not answered within HOLD_WAVE_GAP_MS. One is enough.
+ */
 const HOLD_WAVE = 4;
 const HOLD_WAVE_GAP_MS = 150;
 /** A write fails when no member has given a sign of life for this long. */
 const SILENCE_MAX_MS = 6_000;
-/** A write fails after this time even when members are alive; below the time-out of clients, so that they hear of it. */
+/**
+ * A write fails after this time even when members are alive; below the time-out of clients, so that they hear of it.
+ */
 const ACKNOWLEDGE_MAX_MS = 20_000;
 /** How many of the members that did not answer are probed, to see whether they are alive. */
 const PROBED_MAX = 4;
@@ -111,7 +117,8 @@ export class Replicator {
     const startedAtMs = this.#nowMs();
     let heardAtMs = startedAtMs;
     for (let timeoutMs = HOLD_TIMEOUT_MS; ; timeoutMs *= 2) {
-      // Looked up anew in each round: members that were asked may have died. When none is left, the write stands alone.
+      // Looked up anew in each round: members that were asked may have died. When none is left, the write stands
+      // alone.
       const others = this.#others();
       if (others.length === 0) return { heldBy: [self] };
       const askedAtMs = this.#nowMs();
@@ -133,8 +140,8 @@ export class Replicator {
   }
 
   /**
-   * No `first` when none of them holds it within the time; `silent`: those that did not even refuse; `allFull`: each of them
-   * answers that its disk is full.
+   * No `first` when none of them holds it within the time; `silent`: those that did not even refuse; `allFull`: each
+   * of them answers that its disk is full.
    */
   async #firstToHold(
     nodes: NodeId[],

@@ -1,5 +1,5 @@
-// Gathers what this node has to say of whom it cannot reach, and of what is wrong with itself: for its report, its events and
-// its log. Judges nobody: placement and membership do not read it.
+// Gathers what this node has to say of whom it cannot reach, and of what is wrong with itself: for its report, its
+// events and its log. Judges nobody: placement and membership do not read it.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { ClusterEvent, Event, Unreachable } from '../core/types.ts';

@@ -1,5 +1,5 @@
-// What became of this node's instances: turns the runtime's events into states, crash history and verdicts on releases.
-// Starts and stops nothing (reconcile.ts).
+// What became of this node's instances: turns the runtime's events into states, crash history and verdicts on
+// releases. Starts and stops nothing (reconcile.ts).
 
 import type { Digest, InstanceId } from '../../crdt/ids.ts';
 import { restartDelayMs } from './backoff.ts';
@@ -91,8 +91,8 @@ export function onExited(
 }
 
 /**
- * The node's fault, not the release's: no crash is counted, nothing of the copy stays, so that the slot is anyone's, and this node
- * takes no new slot for a while.
+ * The node's fault, not the release's: no crash is counted, nothing of the copy stays, so that the slot is anyone's,
+ * and this node takes no new slot for a while.
  */
 function notStarted(
   state: CoreState,

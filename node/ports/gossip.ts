@@ -1,17 +1,21 @@
-// Ports between nodes: the control plane, requests and streams of bytes. Types only; each says what it guarantees and how it fails.
+// Ports between nodes: the control plane, requests and streams of bytes. Types only; each says what it guarantees and
+// how it fails.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { MembershipMessage, Report } from '../core/types.ts';
 
-/** Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. `signal`: the caller has gone. */
+/**
+ * Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. `signal`:
+ * the caller has gone.
+ */
 export type RpcHandler = (payload: unknown, from: NodeId, signal: AbortSignal) => Promise<unknown>;
 /** Answers with a stream of JSON values until done or the caller goes away (signal). */
 export type RpcStreamHandler = (payload: unknown, from: NodeId, signal: AbortSignal) => AsyncIterable<unknown>;
 
 /**
  * The node-to-node control plane. Only admitted nodes get past the connection gate; every message is authenticated,
- * validated and bounded before a listener sees it. Listeners are called with what another node authored, never with what
- * a third node claims it said.
+ * validated and bounded before a listener sees it. Listeners are called with what another node authored, never with
+ * what a third node claims it said.
  */
 export interface Gossip {
   readonly self: NodeId;
@@ -46,7 +50,10 @@ export interface Gossip {
     payload: unknown,
     options: { signal: AbortSignal },
   ): AsyncIterable<unknown>;
-  /** `whileWanted`: it is not called for a request that had waited while this node stood still, when its caller has given up. */
+  /**
+   * `whileWanted`: it is not called for a request that had waited while this node stood still, when its caller has
+   * given up.
+   */
   handle(method: string, handler: RpcHandler, options?: { whileWanted?: boolean }): void;
   handleStream(method: string, handler: RpcStreamHandler): void;
   /** Runs anti-entropy with the node until heads agree or it fails; one at a time per node. */
@@ -55,8 +62,9 @@ export interface Gossip {
 }
 
 /**
- * Bytes in both directions between two nodes, each side held back while the other is busy. Both sides have to say something
- * from time to time (SESSION_BEAT_MS): a silent one is taken for gone. The input's end closes that direction alone.
+ * Bytes in both directions between two nodes, each side held back while the other is busy. Both sides have to say
+ * something from time to time (SESSION_BEAT_MS): a silent one is taken for gone. The input's end closes that direction
+ * alone.
  */
 export interface DuplexRequests {
   /** Fails, at the first read at the latest, with a RemoteError when the other node's handler does. */

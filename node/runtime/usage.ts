@@ -1,5 +1,5 @@
-// Turns counters into what instances use now. Looks only when it is asked, at a few instances at a time, and at none again
-// within a second, however many ask.
+// Turns counters into what instances use now. Looks only when it is asked, at a few instances at a time, and at none
+// again within a second, however many ask.
 
 import type { InstanceUsage } from '../ports/runtime.ts';
 import type { Counters } from './counters.ts';

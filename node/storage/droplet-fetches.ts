@@ -1,5 +1,6 @@
-// Fetches the droplets that the core asks for. One that only saves time later has to fit into the budget; one that does not
-// fit is put off for a while without asking anyone again, and comes at once when a slot of this node needs it.
+// Fetches the droplets that the core asks for. One that only saves time later has to fit into the budget; one that
+// does not fit is put off for a while without asking anyone again, and comes at once when a slot of this node needs
+// it.
 
 import type { Digest } from '../../crdt/ids.ts';
 import type { Effect } from '../core/types.ts';
@@ -8,7 +9,9 @@ import type { BlobExchange, Room } from '../ports/blobs.ts';
 
 type Wanted = Extract<Effect, { type: 'fetchDroplet' }>;
 
-/** A download that did not fit into the budget is reported as failed after this pause; the core then asks for it again. */
+/**
+ * A download that did not fit into the budget is reported as failed after this pause; the core then asks for it again.
+ */
 const PUT_OFF_MS = 60_000;
 
 export type DropletFetchesParts = {

@@ -1,5 +1,5 @@
-// Watches over one container, whether this daemon started or adopted it: its output, its health, its disk, and its end.
-// Says what became of it through events; creating and removing it is done elsewhere.
+// Watches over one container, whether this daemon started or adopted it: its output, its health, its disk, and its
+// end. Says what became of it through events; creating and removing it is done elsewhere.
 
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -206,7 +206,9 @@ class Supervision implements Watched {
     await this.#kill();
   }
 
-  /** Host id of the container's init, when its processes are this machine's: an engine may run in a machine of its own. */
+  /**
+   * Host id of the container's init, when its processes are this machine's: an engine may run in a machine of its own.
+   */
   async #firstProcess(): Promise<number | undefined> {
     const { container } = this.#instance;
     const pid = (await container.inspect().catch(() => undefined))?.State.Pid ?? 0;

@@ -1,5 +1,5 @@
-// Watches over one launched instance, whether this daemon started or adopted it: its output, its health, its limits, and
-// its end. Says what became of it through events; launching is done elsewhere.
+// Watches over one launched instance, whether this daemon started or adopted it: its output, its health, its limits,
+// and its end. Says what became of it through events; launching is done elsewhere.
 
 import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
