@@ -1,5 +1,6 @@
-// applyChange: what each named change does to the document, once validateChange has found it allowed on top of the view.
-// Deterministic; touches as few keys as it can, so that edits made apart merge. Never reads a clock, never does I/O.
+// applyChange: what each named change does to the document, once validateChange has found it allowed on top of the
+// view. Deterministic; touches as few keys as it can, so that edits made apart merge. Never reads a clock, never does
+// I/O.
 
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { appEffects, memberKey } from './changes-apps.ts';
