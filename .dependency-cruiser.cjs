@@ -1,5 +1,5 @@
-// Which way imports may point, for every file of the product. Run by `npm run imports`, a part of the tests; each forbidden arrow
-// is shown to be forbidden in test/scripts/imports.test.ts.
+// Which way imports may point, for every file of the product. Run by `npm run imports`, a part of the tests; each
+// forbidden arrow is shown to be forbidden in test/scripts/imports.test.ts.
 
 /** What each room of node/ may import besides itself. `daemon` puts all together; `main.ts` starts it. */
 const INNER = ['ports', 'core', 'lib', 'identity'];

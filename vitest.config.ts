@@ -1,7 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
-// Tests start real daemons, sandboxes and namespaces on small machines: few at a time, with generous deadlines. The groups
-// follow one another, so that a simulation, which keeps every core busy, does not slow down the daemons of another test.
+// Tests start real daemons, sandboxes and namespaces on small machines: few at a time, with generous deadlines. The
+// groups follow one another, so that a simulation, which keeps every core busy, does not slow down the daemons of
+// another test.
 const group = (name: string, groupOrder: number, include: string[], exclude: string[] = []) => ({
   extends: true as const,
   test: { name, include, exclude: ['test/apps/**', 'node_modules/**', ...exclude], sequence: { groupOrder } },

@@ -103,7 +103,10 @@ async function ignoreFile(folder: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** 1980-01-02: files that did not change make the same bytes after every checkout; and nothing older fits into a zip file. */
+/**
+ * 1980-01-02: files that did not change make the same bytes after every checkout; and nothing older fits into a zip
+ * file.
+ */
 const MTIME = '@315619200';
 
 /** Arguments of tar: names come on stdin, ended by NUL, and are taken literally; owners and times do not travel. */

@@ -1,5 +1,5 @@
-// Attends to a command that runs on a node: what is typed or piped in goes there, what it says comes out here, its terminal is
-// this one. Resolves with how it ended.
+// Attends to a command that runs on a node: what is typed or piped in goes there, what it says comes out here, its
+// terminal is this one. Resolves with how it ended.
 
 import { once } from 'node:events';
 import { PassThrough, type Writable } from 'node:stream';

@@ -1,5 +1,5 @@
-// Buildpacks that are folders or .tgz files of this machine: found among those that a push names, and sent to the node ahead
-// of it. Never looks into one.
+// Buildpacks that are folders or .tgz files of this machine: found among those that a push names, and sent to the node
+// ahead of it. Never looks into one.
 
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';

@@ -15,8 +15,8 @@ export type { NodeFile };
 
 const DAEMON = fileURLToPath(new URL('../node/main.ts', import.meta.url));
 /**
- * The daemon is idle most of the time and does nothing hot in WebAssembly: compiling Automerge's module a second time, for
- * speed, costs 40 MB that it never earns back, and a large young generation another ten.
+ * The daemon is idle most of the time and does nothing hot in WebAssembly: compiling Automerge's module a second time,
+ * for speed, costs 40 MB that it never earns back, and a large young generation another ten.
  */
 const DAEMON_FLAGS = ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering', '--max-semi-space-size=2'];
 /** Among its arguments: the invite comes on its stdin (node/daemon/options.ts). */
@@ -70,7 +70,10 @@ export async function spawnDaemon(options: StartOptions, detached: boolean): Pro
   }
 }
 
-/** node.json of exactly this daemon, as soon as it is there: it is written when the node is ready. Undefined: it ended before. */
+/**
+ * node.json of exactly this daemon, as soon as it is there: it is written when the node is ready. Undefined: it ended
+ * before.
+ */
 export async function readyNode(
   daemon: ChildProcess,
   dataDir: string,
@@ -117,7 +120,10 @@ export async function logBytes(dataDir: string): Promise<number> {
   );
 }
 
-/** Whether the process is a daemon of that data directory on this machine: pids are used again, and the API may be remote. */
+/**
+ * Whether the process is a daemon of that data directory on this machine: pids are used again, and the API may be
+ * remote.
+ */
 export async function isLocalDaemon(pid: number, dataDir: string): Promise<boolean> {
   const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
   return command.includes('main.ts') && command.includes(JSON.stringify(dataDir));

@@ -34,6 +34,8 @@ export function formatTook(ms: number): string {
 /** The last moment that a date can hold, ms from 1970. */
 const TIME_MS_MAX = 8_640_000_000_000_000;
 
-/** A time that is none, of a node that is out of order, is shown as such: it must not keep the rest from being shown. */
+/**
+ * A time that is none, of a node that is out of order, is shown as such: it must not keep the rest from being shown.
+ */
 export const formatTime = (atMs: number): string =>
   Math.abs(atMs) <= TIME_MS_MAX ? new Date(atMs).toISOString() : 'at no known time';

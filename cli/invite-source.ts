@@ -1,5 +1,5 @@
-// Where `peer start` takes the invite from. An invite holds the cluster's key, which outlives it: not from the arguments, if
-// that can be, as everyone on the machine reads those.
+// Where `peer start` takes the invite from. An invite holds the cluster's key, which outlives it: not from the
+// arguments, if that can be, as everyone on the machine reads those.
 
 import { createReadStream } from 'node:fs';
 import { CliError, UsageError } from './errors.ts';
@@ -13,8 +13,8 @@ const EXPOSED =
   'the invite holds the key of the cluster, and everyone on this machine can read arguments (ps): pass it with --join - (stdin), --join @FILE or PEER_INVITE';
 
 /**
- * From --join: `-` is stdin, `@FILE` and a path are files, anything else the invite itself, with a warning. Without it from
- * PEER_INVITE. Undefined: from nowhere, so there is nothing to join.
+ * From --join: `-` is stdin, `@FILE` and a path are files, anything else the invite itself, with a warning. Without it
+ * from PEER_INVITE. Undefined: from nowhere, so there is nothing to join.
  */
 export async function inviteFrom(
   given: string | undefined,
@@ -53,7 +53,7 @@ async function readInput({ stdin, note }: { stdin: NodeJS.ReadStream; note(text:
   let text = '';
   for await (const chunk of stdin) {
     text += chunk;
-    // Who pastes it ends it with a line.
+    // An invite that is pasted ends with a newline.
     if (text.length > SOURCE_BYTES_MAX || (stdin.isTTY === true && text.trim() !== '' && text.endsWith('\n'))) break;
   }
   return text;

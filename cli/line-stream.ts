@@ -1,5 +1,5 @@
-// Prints a stream of lines, for `peer logs` and `peer events`: as text, with --json as one list, or with --follow as one
-// JSON document per line, as a list would never end.
+// Prints a stream of lines, for `peer logs` and `peer events`: as text, with --json as one list, or with --follow as
+// one JSON document per line, as a list would never end.
 
 import type { LinesEvent } from '../node/api/stream-events.ts';
 import type { Client } from './client.ts';

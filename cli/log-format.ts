@@ -5,8 +5,8 @@ import { formatTime } from './format.ts';
 import { printable } from './table.ts';
 
 /**
- * What could steer the terminal of whoever reads a hostile app's log: control characters, and escapes that are more than a
- * colour. Colours and tabs are kept.
+ * What could steer the terminal of whoever reads a hostile app's log: control characters, and escapes that are more
+ * than a colour. Colours and tabs are kept.
  */
 const STEERING = /\u001b(?!\[[\d;:]*m)|[\u0000-\u0008\u000a-\u001a\u001c-\u001f\u007f-\u009f]/g;
 

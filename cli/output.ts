@@ -1,4 +1,5 @@
-// Where a command's words go: results to stdout, everything else to stderr. With --json stdout gets exactly one document.
+// Where a command's words go: results to stdout, everything else to stderr. With --json stdout gets exactly one
+// document.
 
 import picocolors from 'picocolors';
 

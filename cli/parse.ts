@@ -12,8 +12,8 @@ export type Options = Readonly<Record<string, string | boolean | readonly string
 export type Parsed = { kind: 'run'; command: CommandSpec; args: string[]; options: Options } | { kind: 'help' };
 
 /**
- * cac turns what looks like a number into one, and 007 into 7; and it takes a lone dash, which means stdin, for an option.
- * No argument can hold a NUL, so one behind the number, or before the dash, prevents that.
+ * cac turns what looks like a number into one, and 007 into 7; and it takes a lone dash, which means stdin, for an
+ * option. No argument can hold a NUL, so one behind the number, or before the dash, prevents that.
  */
 const GUARD = '\u0000';
 

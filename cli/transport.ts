@@ -1,5 +1,5 @@
-// One HTTP request to a node, as the Fetch API has it, over node:http: it streams uploads while the answer comes in, and
-// accepts a self-made certificate only when its fingerprint is known. Knows nothing of what is asked.
+// One HTTP request to a node, as the Fetch API has it, over node:http: it streams uploads while the answer comes in,
+// and accepts a self-made certificate only when its fingerprint is known. Knows nothing of what is asked.
 
 import { type ClientRequest, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -9,7 +9,10 @@ import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { CliError } from './errors.ts';
 import { parseDuration } from './values.ts';
 
-/** For how long an answer is waited for unless PEER_TIMEOUT says otherwise. Nodes send a sign of life every 10 s on streams. */
+/**
+ * For how long an answer is waited for unless PEER_TIMEOUT says otherwise. Nodes send a sign of life every 10 s on
+ * streams.
+ */
 const TIMEOUT_DEFAULT_MS = 30_000;
 const TIMEOUT_RANGE = { min: '1s', max: '1h' };
 /** Four signs of life are missing by then. */
@@ -25,8 +28,8 @@ export type SendOptions = {
   body?: string | Buffer | Readable;
   signal?: AbortSignal;
   /**
-   * The answer, or the body, comes in parts: the time is that of silence. Else it is that until the answer is whole, and the
-   * node is told of it, so that it does not do afterwards what nobody waits for any more.
+   * The answer, or the body, comes in parts: the time is that of silence. Else it is that until the answer is whole,
+   * and the node is told of it, so that it does not do afterwards what nobody waits for any more.
    */
   streams?: boolean;
 };
@@ -38,8 +41,8 @@ function timeoutMs(): number {
 }
 
 /**
- * Resolves with the head of the answer. Fails with CliError `unreachable`, `no_answer`, `untrusted` or what the body failed
- * with; the body of the answer fails with `no_answer` too.
+ * Resolves with the head of the answer. Fails with CliError `unreachable`, `no_answer`, `untrusted` or what the body
+ * failed with; the body of the answer fails with `no_answer` too.
  */
 export function send(url: string, options: SendOptions, fingerprint: string | undefined): Promise<Response> {
   const target = new URL(url);

@@ -1,5 +1,6 @@
-// Sends a folder to a node so that only what the node does not have travels: cuts the archive into chunks, asks which of
-// them are missing, sends those, and returns the list that a push names its source by. One batch is in memory at a time.
+// Sends a folder to a node so that only what the node does not have travels: cuts the archive into chunks, asks which
+// of them are missing, sends those, and returns the list that a push names its source by. One batch is in memory at a
+// time.
 
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';

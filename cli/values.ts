@@ -1,5 +1,5 @@
-// What people write as values, read: sizes, durations, names, K=V, slots. Pure; a value that is wrong is a UsageError that
-// says what it should be.
+// What people write as values, read: sizes, durations, names, K=V, slots. Pure; a value that is wrong is a UsageError
+// that says what it should be.
 
 import { UsageError } from './errors.ts';
 
@@ -7,7 +7,10 @@ const UNIT_BYTES: Record<string, number> = { K: 1024, M: 1024 ** 2, G: 1024 ** 3
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 export const INSTANCES_MAX = 100;
 
-/** Both ends belong to it, as people write them. The node has the last word (crdt/limits.ts); a test keeps these in step. */
+/**
+ * Both ends belong to it, as people write them. The node has the last word (crdt/limits.ts); a test keeps these in
+ * step.
+ */
 export type Range = { min: string; max: string };
 export const INSTANCE_MEMORY: Range = { min: '16M', max: '64G' };
 export const INSTANCE_DISK: Range = { min: '16M', max: '1T' };

@@ -1,5 +1,5 @@
-// The message of an Automerge change: who made which named changes, as compact JSON that anyone may read. It names things,
-// and never holds a value of the environment, a command or a hash. The messages together are the audit log.
+// The message of an Automerge change: who made which named changes, as compact JSON that anyone may read. It names
+// things, and never holds a value of the environment, a command or a hash. The messages together are the audit log.
 
 import type { AppSettings, ChangeAuthor, NamedChange } from './change.ts';
 import { checkedHost, checkedRoute } from './checks.ts';
@@ -65,7 +65,9 @@ export function describeChange(change: NamedChange, view: DesiredView): HistoryC
   };
 }
 
-/** Lists exactly what is shown, so that a field added to a change stays out of the log until someone decides otherwise. */
+/**
+ * Lists exactly what is shown, so that a field added to a change stays out of the log until someone decides otherwise.
+ */
 function details(change: NamedChange, view: DesiredView): Record<string, unknown> {
   switch (change.change) {
     case 'admitNode':

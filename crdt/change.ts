@@ -1,5 +1,5 @@
 // Named changes: everything a person (or a node on a person's behalf) can do to the desired state, as data.
-// How each is validated and applied is in changes.ts.
+// How each is validated is in validate.ts, how each is applied in changes.ts.
 
 import type { AppId, Digest, NodeId, ReleaseId } from './ids.ts';
 import type { HealthDoc, ImageDoc, PartitionMode, Role, Strategy, Teams } from './schema.ts';
@@ -47,9 +47,9 @@ export type NamedChange =
       stopped: boolean;
     }
   /**
-   * Where the app has a release, and what its instances have is changed (memory, disk, health), a release is made of it under
-   * the id given, so that it is called off when they do not become ready; a scale given too goes with it. Else it holds
-   * at once, whatever becomes of any release.
+   * Where the app has a release, and what its instances have is changed (memory, disk, health), a release is made of
+   * it under the id given, so that it is called off when they do not become ready; a scale given too goes with it.
+   * Else it holds at once, whatever becomes of any release.
    */
   | {
       change: 'configureApp';
@@ -59,8 +59,8 @@ export type NamedChange =
       release?: ReleaseId;
     }
   /**
-   * Becomes the current release, numbered one above the highest; carries what the app has, with what is given here changed:
-   * when the release fails, that is refused with it. Old releases beyond RELEASES_KEPT_MAX go.
+   * Becomes the current release, numbered one above the highest; carries what the app has, with what is given here
+   * changed: when the release fails, that is refused with it. Old releases beyond RELEASES_KEPT_MAX go.
    */
   | {
       change: 'addRelease';
@@ -82,7 +82,10 @@ export type NamedChange =
   | { change: 'deleteApp'; app: AppId }
   | { change: 'setOwner'; app: AppId; owner: string }
   | { change: 'setMember'; app: AppId; user: string; member: boolean }
-  /** Rejected when another app holds the route, or has its host and does not share it; and what only an admin may claim. */
+  /**
+   * Rejected when another app holds the route, or has its host and does not share it; and what only an admin may
+   * claim.
+   */
   | { change: 'mapRoute'; app: AppId; route: string }
   | { change: 'unmapRoute'; app: AppId; route: string }
   /** By the app that has the host. Routes of the other app on it lead nowhere once it is not shared any more. */

@@ -1,5 +1,6 @@
-// applyChange: what each named change does to the document, once validateChange has found it allowed on top of the view.
-// Deterministic; touches as few keys as it can, so that edits made apart merge. Never reads a clock, never does I/O.
+// applyChange: what each named change does to the document, once validateChange has found it allowed on top of the
+// view. Deterministic; touches as few keys as it can, so that edits made apart merge. Never reads a clock, never does
+// I/O.
 
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { appEffects, memberKey } from './changes-apps.ts';
@@ -92,7 +93,7 @@ function labelNode(doc: Draft, change: Of<'labelNode'>): void {
   }
 }
 
-/** Whoever is given the name next begins without the apps of who had it. */
+/** The next user of that name begins without the apps of the one before. */
 function removeUser(doc: Draft, { name }: Of<'removeUser'>, { view }: Applied): void {
   drop(mapIn(doc, 'users'), view.users.get(name)?.node ?? name);
   for (const app of view.apps.values()) {

@@ -47,8 +47,8 @@ export function changed(app: AppView, { env, scale, health, ...settings }: Given
 }
 
 /**
- * Makes the app's own fields what is given. A value that stands there, but was not in force, is written once more: it was
- * asked for again, which must outlive a change made apart that clears it away.
+ * Makes the app's own fields what is given. A value that stands there, but was not in force, is written once more: it
+ * was asked for again, which must outlive a change made apart that clears it away.
  */
 export function writeConfig(appDoc: AppDoc, wanted: AppConfig, before: AppConfig): void {
   const stands = readConfig(appDoc, NOWHERE);

@@ -1,6 +1,6 @@
-// DesiredDocument: the Automerge document behind the desired state, as a value. Writing to it or receiving changes answers
-// a new document and leaves the old one as it was, so that a caller can drop what it could not make durable. Synchronous,
-// no I/O, no clock; where it is kept is store.ts.
+// DesiredDocument: the Automerge document behind the desired state, as a value. Writing to it or receiving changes
+// answers a new document and leaves the old one as it was, so that a caller can drop what it could not make durable.
+// Synchronous, no I/O, no clock; where it is kept is store.ts.
 
 import { createHash } from 'node:crypto';
 import * as A from '@automerge/automerge';
@@ -119,7 +119,10 @@ export class DesiredDocument {
     return loaded;
   }
 
-  /** The document with changes that were in it before, as the log holds them. Fails with RangeError when they do not fit. */
+  /**
+   * The document with changes that were in it before, as the log holds them. Fails with RangeError when they do not
+   * fit.
+   */
   replay(changes: readonly Uint8Array[]): DesiredDocument {
     const [doc] = A.applyChanges(A.clone(this.#doc, { actor: this.#actor }), [...changes]);
     if (A.getMissingDeps(doc, []).length > 0) throw new RangeError('a change before those in the log is missing');
@@ -144,7 +147,8 @@ export class DesiredDocument {
 
   has(heads: readonly string[]): boolean {
     if (!heads.every((head) => /^[0-9a-f]{64}$/.test(head))) return false;
-    // hasHeads hands out every change it finds. The other question is cheaper, but takes what only waits in the queue for known.
+    // hasHeads hands out every change it finds. The other question is cheaper, but takes what only waits in the queue
+    // for known.
     return this.#queued > 0 ? A.hasHeads(this.#doc, [...heads]) : A.getMissingDeps(this.#doc, [...heads]).length === 0;
   }
 
@@ -179,8 +183,8 @@ export class DesiredDocument {
   }
 
   /**
-   * All changes as one Automerge change; undefined when they change nothing. Throws ChangeRejected for the first one that is
-   * not allowed on top of those before it.
+   * All changes as one Automerge change; undefined when they change nothing. Throws ChangeRejected for the first one
+   * that is not allowed on top of those before it.
    */
   write(
     changes: readonly NamedChange[],
@@ -362,8 +366,8 @@ export class DesiredDocument {
 
   /**
    * A copy with something done to it; undefined when that left the document as it is. Throws what it threw, or
-   * RefusedChanges when it brought in a change that is not allowed (from inside a saved document, or one that had waited
-   * in Automerge's queue); the copy is gone then.
+   * RefusedChanges when it brought in a change that is not allowed (from inside a saved document, or one that had
+   * waited in Automerge's queue); the copy is gone then.
    */
   #extended(extend: (doc: A.Doc<DesiredDoc>) => A.Doc<DesiredDoc>, arriving = 0): DesiredDocument | undefined {
     let doc = A.clone(this.#doc, { actor: this.#actor });

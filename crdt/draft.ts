@@ -1,5 +1,5 @@
-// Small writes to a draft of the document, which is Automerge's proxy inside a change, or a plain copy. Each leaves a value
-// alone that is already as wanted: a write of the same value would grow the history, which can never be cut.
+// Small writes to a draft of the document, which is Automerge's proxy inside a change, or a plain copy. Each leaves a
+// value alone that is already as wanted: a write of the same value would grow the history, which can never be cut.
 
 import { Counter, ImmutableString, isCounter } from '@automerge/automerge';
 import { anyText, isMap } from './read-values.ts';

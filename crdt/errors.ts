@@ -1,5 +1,5 @@
-// The errors of crdt/: a change that breaks a rule, and a store that cannot do its work. Free of Automerge, so that the
-// API can tell them apart. Messages are one line: what is wrong, and what to do.
+// The errors of crdt/: a change that breaks a rule, and a store that cannot do its work. Free of Automerge, so that
+// the API can tell them apart. Messages are one line: what is wrong, and what to do.
 
 export type ChangeRejectedCode =
   | 'invalid_change'
@@ -48,7 +48,8 @@ export class ChangeRejected extends Error {
  * - `missing`, `exists`: there is no desired state in the directory, or there is one already.
  * - `other_cluster`, `newer_version`: it is another cluster's, or was written by a newer version.
  * - `corrupt`: the files are damaged beyond a torn last write.
- * - `disk_full`, `disk_failed`: nothing was written and the document is as before; a retry is safe once the disk has room.
+ * - `disk_full`, `disk_failed`: nothing was written and the document is as before; a retry is safe once the disk has
+ *   room.
  * - `broken`: a failed write could not be undone on disk; writes are refused until the store is opened again.
  * - `busy`: too many writes are waiting; retry later.
  * - `bad_message`: another node sent bytes that are not of the sync protocol; nothing changed.

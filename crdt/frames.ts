@@ -1,9 +1,9 @@
-// The bytes of the log on disk: a header that names the cluster, then frames, each the changes that one fsync made durable.
-// Tells a torn end (a crash during the last write) from damage in the middle. Pure: reads and writes no file.
+// The bytes of the log on disk: a header that names the cluster, then frames, each the changes that one fsync made
+// durable. Tells a torn end (a crash during the last write) from damage in the middle. Pure: reads and writes no file.
 //
 // Frame: magic, payload length, CRC of the payload, CRC of these 12 bytes; then the payload: changes, each behind its
-// length. All numbers are 32 bits, big-endian. One frame is written only after the one before it is on disk, so only the
-// last can be torn.
+// length. All numbers are 32 bits, big-endian. One frame is written only after the one before it is on disk, so only
+// the last can be torn.
 
 import { crc32 } from 'node:zlib';
 import { reasonOf, StoreError } from './errors.ts';
@@ -15,8 +15,8 @@ const FRAME_HEADER_BYTES = 16;
 const NUMBER_BYTES = 4;
 
 /**
- * Header of a file of the store: an 8-letter kind, the format version, and the cluster's id behind its length, then the CRC
- * of all that.
+ * Header of a file of the store: an 8-letter kind, the format version, and the cluster's id behind its length, then
+ * the CRC of all that.
  */
 export function fileHeader(kind: string, clusterId: string): Buffer {
   const id = Buffer.from(clusterId, 'utf8');

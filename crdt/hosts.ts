@@ -1,6 +1,6 @@
-// Whose a host is. It belongs to the app that claimed it first; that app may share it. Wildcards and the domain itself are
-// for admins to give. The one rule: asked where views are read, for claims made apart, and before a change is written.
-// Pure; hosts and routes are as normaliseRoute writes them.
+// Whose a host is. It belongs to the app that claimed it first; that app may share it. Wildcards and the domain itself
+// are for admins to give. The one rule: asked where views are read, for claims made apart, and before a change is
+// written. Pure; hosts and routes are as normaliseRoute writes them.
 
 import type { AppId } from './ids.ts';
 import type { ClaimRight } from './schema.ts';
@@ -53,8 +53,8 @@ export function decideHosts(
 }
 
 /**
- * The first claim, unless the closest wildcard above it was claimed before: whose wildcard it is had the host's traffic. A
- * claim that an admin made, or that is older than this rule, is not asked for that.
+ * The first claim, unless the closest wildcard above it was claimed before: whose wildcard it is had the host's
+ * traffic. A claim that an admin made, or that is older than this rule, is not asked for that.
  */
 function owningClaim(first: ReadonlyMap<string, Claim>, host: string, domain: string): Claim | undefined {
   const own = first.get(host);
@@ -79,7 +79,9 @@ export const counts = (claim: Claim, hosts: ReadonlyMap<string, HostView>): bool
 const mayClaim = (host: HostView | undefined, app: AppId): boolean =>
   host === undefined || host.owner === app || host.sharedWith.includes(app);
 
-/** Whose a host is, also one that nobody has claimed but that stands below an app's wildcard. Undefined: it is free. */
+/**
+ * Whose a host is, also one that nobody has claimed but that stands below an app's wildcard. Undefined: it is free.
+ */
 export function hostIn(view: Pick<DesiredView, 'hosts' | 'cluster'>, host: string): HostView | undefined {
   const known = view.hosts.get(host);
   if (known !== undefined) return known;

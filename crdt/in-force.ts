@@ -1,5 +1,5 @@
-// What an app runs with, where a release has failed: what only failed releases ship of all that was asked for is refused,
-// and what the release that runs ships is in force. Pure; part of readView, and of what people are shown.
+// What an app runs with, where a release has failed: what only failed releases ship of all that was asked for is
+// refused, and what the release that runs ships is in force. Pure; part of readView, and of what people are shown.
 
 import type { AppConfig, AppView, HealthView, ReleaseView } from './view.ts';
 
@@ -14,9 +14,9 @@ const failedSince = (run: ReleaseView | undefined, releases: readonly ReleaseVie
     : releases.slice(releases.indexOf(run) + 1).filter((release) => release.failed !== undefined);
 
 /**
- * `asked` is what stands in the app's own fields, where changes made apart merge. A value of it is refused when the newest
- * release that ships it has failed; then the value of the release that runs counts. When nothing good ever ran, what was
- * asked for stays, so that a person can mend it.
+ * `asked` is what stands in the app's own fields, where changes made apart merge. A value of it is refused when the
+ * newest release that ships it has failed; then the value of the release that runs counts. When nothing good ever ran,
+ * what was asked for stays, so that a person can mend it.
  */
 export function configInForce(
   asked: AppConfig,

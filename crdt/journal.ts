@@ -1,8 +1,9 @@
-// The desired state on disk: a snapshot of the document and a log of the changes since. Recovers what a crash left, appends
-// durably, folds the log into a new snapshot when it has grown. Never decides what a change means.
+// The desired state on disk: a snapshot of the document and a log of the changes since. Recovers what a crash left,
+// appends durably, folds the log into a new snapshot when it has grown. Never decides what a change means.
 //
-// `desired.snapshot` is only ever replaced as a whole (written under another name, fsynced, renamed, directory fsynced).
-// `desired.log` is cut back only after that; changes that are in both are harmless, since Automerge knows them already.
+// `desired.snapshot` is only ever replaced as a whole (written under another name, fsynced, renamed, directory
+// fsynced). `desired.log` is cut back only after that; changes that are in both are harmless, since Automerge knows
+// them already.
 
 import { join } from 'node:path';
 import type { Disk, LogFile } from './disk.ts';
@@ -81,7 +82,9 @@ export class Journal {
     });
   }
 
-  /** Fails with StoreError `missing`, `corrupt`, `newer_version` or `other_cluster`; then nothing on disk has changed. */
+  /**
+   * Fails with StoreError `missing`, `corrupt`, `newer_version` or `other_cluster`; then nothing on disk has changed.
+   */
   static async open(disk: Disk, dir: string): Promise<Recovered> {
     const paths = pathsIn(dir);
     return guarded(async () => {
@@ -136,7 +139,9 @@ export class Journal {
     return this.#end - this.#headerBytes > this.#foldAtBytes || this.#frames > this.#foldAtFrames;
   }
 
-  /** Makes a saved document, which holds every change appended so far, the new snapshot. The old one stays if it fails. */
+  /**
+   * Makes a saved document, which holds every change appended so far, the new snapshot. The old one stays if it fails.
+   */
   async fold(snapshot: Uint8Array): Promise<void> {
     if (this.#broken !== undefined) throw this.#broken;
     try {

@@ -1,5 +1,5 @@
-// The rules for what may stand in the desired state: names, ranges, bounds and defaults. Pure, and free of Automerge, so
-// that the API and the CLI can check early with the same rules. Never looks at a document.
+// The rules for what may stand in the desired state: names, ranges, bounds and defaults. Pure, and free of Automerge,
+// so that the API and the CLI can check early with the same rules. Never looks at a document.
 //
 // Every `…Problem` function answers undefined when the value is fine, else one clause that fits after "NAME: ".
 
@@ -207,8 +207,8 @@ export function healthPathProblem(path: unknown): string | undefined {
 }
 
 /**
- * The one way a route is written: `host` or `host/path`, the host in lower case, possibly `*.` in front, no slash at the
- * end. Paths keep their case. Answers the problem instead when it is not a route.
+ * The one way a route is written: `host` or `host/path`, the host in lower case, possibly `*.` in front, no slash at
+ * the end. Paths keep their case. Answers the problem instead when it is not a route.
  */
 export function normaliseRoute(text: unknown): { route: string } | { problem: string } {
   if (typeof text !== 'string' || text === '') return { problem: 'must be HOST or HOST/PATH' };

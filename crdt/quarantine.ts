@@ -1,5 +1,5 @@
-// Changes that were refused, kept for people to look at: a bounded list in memory and on disk. Nothing is ever applied from
-// it; once a node is upgraded, sync brings a change again that only the old version refused.
+// Changes that were refused, kept for people to look at: a bounded list in memory and on disk. Nothing is ever applied
+// from it; once a node is upgraded, sync brings a change again that only the old version refused.
 
 import { join } from 'node:path';
 import type { Disk } from './disk.ts';

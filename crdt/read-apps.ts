@@ -1,5 +1,5 @@
-// What the document says of apps: their settings, names and routes, with conflicts decided. Never throws, never writes. Part
-// of readView.
+// What the document says of apps: their settings, names and routes, with conflicts decided. Never throws, never
+// writes. Part of readView.
 
 import { type AppId, asAppId } from './ids.ts';
 import { configInForce } from './in-force.ts';
@@ -77,7 +77,10 @@ function readApp(id: AppId, doc: unknown, routes: readonly string[], place: Plac
   };
 }
 
-/** Whoever it says, else who made the first release; undefined once that is gone, as a later one may be anybody's. */
+/**
+ * The user it names, else the author of the first release; undefined once that is gone, as a later one may be
+ * anybody's.
+ */
 function readOwner(doc: unknown, [first]: readonly ReleaseView[], place: Place): string | undefined {
   const said = line(doc, 'owner', { lengthMax: AUTHOR_LENGTH_MAX, default: '' }, place);
   if (said !== '') return said;
@@ -98,7 +101,9 @@ function readMembers(doc: unknown, place: Place): string[] {
   return members;
 }
 
-/** The oldest app owns its name, the smaller id among equals; `apps` comes in the order of ids, which sorting keeps. */
+/**
+ * The oldest app owns its name, the smaller id among equals; `apps` comes in the order of ids, which sorting keeps.
+ */
 function decideNames(apps: ReadonlyMap<AppId, AppView>, conflicts: Conflict[]): Map<AppId, AppView> {
   const owners = new Map<string, AppId>();
   const decided = new Map(apps);

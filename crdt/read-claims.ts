@@ -1,4 +1,5 @@
-// What the document says of routes: claims and shared hosts, with conflicts decided. Never throws, never writes. Part of readView.
+// What the document says of routes: claims and shared hosts, with conflicts decided. Never throws, never writes. Part
+// of readView.
 
 import { byAge, type Claim, counts, decideHosts, hostOfRoute, isReserved, type Share } from './hosts.ts';
 import { type AppId, asAppId } from './ids.ts';
@@ -61,7 +62,8 @@ function readClaims(
     }
     const said = anyText(field(doc, 'right'));
     const right = CLAIM_RIGHTS.find((one) => one === said);
-    // A right that this version does not know is no claim from before there were any: it asks for the host like any other.
+    // A right that this version does not know is no claim from before there were any: it asks for the host like any
+    // other.
     const asked = right ?? (field(doc, 'right') === undefined ? undefined : 'host');
     // Nobody could have been given it by that right.
     if (asked === 'host' && isReserved(hostOfRoute(route), domain)) {

@@ -1,5 +1,5 @@
-// What the document says an app runs with: of the app itself, and of what a release ships. Never throws, never writes. Part of
-// readView.
+// What the document says an app runs with: of the app itself, and of what a release ships. Never throws, never writes.
+// Part of readView.
 
 import {
   DISK_BYTES_DEFAULT,

@@ -5,8 +5,8 @@ import { anyText, type Entries, record } from './read-values.ts';
 import type { Place } from './record-problems.ts';
 
 /**
- * In the order of names. Two sides of a partition may have filled it beyond its bound together: what does not fit is left
- * out, and said, until somebody unsets some.
+ * In the order of names. Two sides of a partition may have filled it beyond its bound together: what does not fit is
+ * left out, and said, until somebody unsets some.
  */
 export function readEnv(docs: Entries, place: Place): Record<string, string> {
   const env: [string, string][] = [];

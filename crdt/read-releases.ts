@@ -79,8 +79,9 @@ function readRelease(id: string, doc: unknown, place: Place): ReleaseView {
 }
 
 /**
- * The current release unless it failed; then the newest good one before it; then, as nothing better exists, the failed one.
- * A current release that is gone (rolled back to on one side, dropped as too old on the other) counts as newer than all.
+ * The current release unless it failed; then the newest good one before it; then, as nothing better exists, the failed
+ * one. A current release that is gone (rolled back to on one side, dropped as too old on the other) counts as newer
+ * than all.
  */
 export function releaseToRun(releases: readonly ReleaseView[], currentId: string | undefined): ReleaseView | undefined {
   const position = releases.findIndex((release) => release.id === currentId);

@@ -1,5 +1,5 @@
-// Reads single values out of a document that may hold anything: each answers a value of the wanted type, or the default, and
-// says at its place what was wrong. Never throws, and knows nothing of what the values mean.
+// Reads single values out of a document that may hold anything: each answers a value of the wanted type, or the
+// default, and says at its place what was wrong. Never throws, and knows nothing of what the values mean.
 
 import { ImmutableString, isCounter } from '@automerge/automerge';
 import { choiceProblem, integerProblem, oneLine } from './limits.ts';
@@ -14,7 +14,9 @@ export const isMap = (value: unknown): value is Record<string, unknown> =>
   !Array.isArray(value) &&
   !isCounter(value);
 
-/** A field of a map, which may be one that is being changed; undefined when it is not there, or when this is no map. */
+/**
+ * A field of a map, which may be one that is being changed; undefined when it is not there, or when this is no map.
+ */
 export function field(map: unknown, key: string): unknown {
   // A list within a change throws when it is asked for a field.
   return isMap(map) && Object.hasOwn(map, key) ? map[key] : undefined;
@@ -36,8 +38,8 @@ export function entriesIn(map: unknown, key: string, place: Place): Entries {
 }
 
 /**
- * A record by names that people and programs chose: without a prototype, so that a process type named `constructor` is not
- * there until somebody scales it.
+ * A record by names that people and programs chose: without a prototype, so that a process type named `constructor` is
+ * not there until somebody scales it.
  */
 export function record<T>(pairs: readonly (readonly [string, T])[]): Record<string, T> {
   const made: Record<string, T> = Object.create(null);

@@ -1,6 +1,6 @@
-// readView: what a desired-state document means. The one place where the rules of limits.ts meet what any node has written:
-// a record that breaks them is left out, a field gets its default, and the view says so. Tolerant of what is missing or
-// unknown, deterministic (equal documents give equal views, in equal order). Never throws, never writes.
+// readView: what a desired-state document means. The one place where the rules of limits.ts meet what any node has
+// written: a record that breaks them is left out, a field gets its default, and the view says so. Tolerant of what is
+// missing or unknown, deterministic (equal documents give equal views, in equal order). Never throws, never writes.
 
 import { asClusterId, asNodeId, type NodeId } from './ids.ts';
 import {

@@ -1,5 +1,5 @@
-// What stands in the document and may not: collected while a view is read, so that whoever holds the view can say it. Says
-// where, what the rule is, and what the reader did instead; never a value, which may be secret.
+// What stands in the document and may not: collected while a view is read, so that whoever holds the view can say it.
+// Says where, what the rule is, and what the reader did instead; never a value, which may be secret.
 
 import { oneLine } from './limits.ts';
 
@@ -8,7 +8,9 @@ export type RecordProblem = {
   readonly record: string;
   /** One clause that fits after "RECORD: ". */
   readonly problem: string;
-  /** The record is missing from the view, or its default (or the nearest value that is allowed) stands in its place. */
+  /**
+   * The record is missing from the view, or its default (or the nearest value that is allowed) stands in its place.
+   */
   readonly outcome: 'left out' | 'replaced';
 };
 

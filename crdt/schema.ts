@@ -1,12 +1,13 @@
-// The shape of the desired-state document, as it is stored. Only crdt/ writes it; everyone else reads a view (view.ts).
+// The shape of the desired-state document, as it is stored. Only crdt/ writes it; everyone else reads a view
+// (view.ts).
 //
-// Readers tolerate missing and unknown fields, because nodes of different versions share one document. Keys are chosen so
-// that concurrent edits on two sides of a partition merge instead of overwriting each other: things people name (apps) are
-// keyed by random id, and claims (routes, invite uses) are sets.
+// Readers tolerate missing and unknown fields, because nodes of different versions share one document. Keys are chosen
+// so that concurrent edits on two sides of a partition merge instead of overwriting each other: things people name
+// (apps) are keyed by random id, and claims (routes, invite uses) are sets.
 //
 // Two maps created apart under one key do NOT merge: Automerge keeps one and hides the other. So a map is only ever
-// created together with its parent, or under a key that is random or of one writer; and every map of the root exists from
-// the first change on. Text is stored as Automerge's ImmutableString: one value, not one element per character.
+// created together with its parent, or under a key that is random or of one writer; and every map of the root exists
+// from the first change on. Text is stored as Automerge's ImmutableString: one value, not one element per character.
 
 /** Raised only when a reader of the older version could no longer understand the document at all. */
 export const SCHEMA_VERSION = 1;
@@ -25,8 +26,8 @@ export type DesiredDoc = {
   /** Keyed by node id. */
   nodes: Record<string, NodeDoc>;
   /**
-   * Tombstones, node id to time of removal. Apart from `nodes`, where an admission made at the same time on another side
-   * would hide a mark: a removed node can never come back by a merge.
+   * Tombstones, node id to time of removal. Apart from `nodes`, where an admission made at the same time on another
+   * side would hide a mark: a removed node can never come back by a merge.
    */
   removedNodes: Record<string, number>;
   /** Keyed by user name; the operator of a node by the node's id, as two nodes may be given one name apart. */
@@ -36,9 +37,9 @@ export type DesiredDoc = {
   /** Keyed by app id. */
   apps: Record<string, AppDoc>;
   /**
-   * Claims, keyed by `host/path`, a space, and the claiming app's id: two claims made apart both survive, the view picks
-   * one. And hosts that their app shares, keyed by `share`, the host, the app that has it and the one it is shared with,
-   * with spaces between: no route, so a version that knows no shares passes over them.
+   * Claims, keyed by `host/path`, a space, and the claiming app's id: two claims made apart both survive, the view
+   * picks one. And hosts that their app shares, keyed by `share`, the host, the app that has it and the one it is
+   * shared with, with spaces between: no route, so a version that knows no shares passes over them.
    */
   routes: Record<string, RouteClaimDoc>;
 };
@@ -72,23 +73,24 @@ export type InviteDoc = {
 export type RouteClaimDoc = { createdAtMs: number; right?: ClaimRight };
 
 /**
- * Why a claim was allowed. `host`: the host was free, the app's own, or shared with it; it counts for as long as that is so.
- * `admin`: an admin made it, and it stands. Absent: it is older than the rule that hosts belong to apps, and stands too.
+ * Why a claim was allowed. `host`: the host was free, the app's own, or shared with it; it counts for as long as that
+ * is so. `admin`: an admin made it, and it stands. Absent: it is older than the rule that hosts belong to apps, and
+ * stands too.
  */
 export type ClaimRight = 'host' | 'admin';
 
 /**
- * Its own fields hold what was asked for last; a reader takes the value of the release that runs where only failed releases
- * shipped what stands here (in-force.ts), and the next change writes that back.
+ * Its own fields hold what was asked for last; a reader takes the value of the release that runs where only failed
+ * releases shipped what stands here (in-force.ts), and the next change writes that back.
  */
 export type AppDoc = {
   name: string;
   createdAtMs: number;
-  /** Name of a user. Absent in older documents: who made its first release, while that is kept. */
+  /** Name of a user. Absent in older documents: then the author of its first release, while that is kept. */
   owner?: string;
   /**
-   * Users who may do what the owner may, with the time they were added. Beside the other fields and not in a map of their
-   * own, which in an app that is older would be made later, twice perhaps.
+   * Users who may do what the owner may, with the time they were added. Beside the other fields and not in a map of
+   * their own, which in an app that is older would be made later, twice perhaps.
    */
   [member: `member ${string}`]: number;
   stopped: boolean;
@@ -102,7 +104,10 @@ export type AppDoc = {
   partition: PartitionMode;
   maxUnavailable: number;
   maxSurge: number;
-  /** An Automerge counter. Raised by `peer restart`: every instance started for a smaller value is replaced, one after the other. */
+  /**
+   * An Automerge counter. Raised by `peer restart`: every instance started for a smaller value is replaced, one after
+   * the other.
+   */
   restartCount: number;
   /** The release that should run. A failed one is skipped by the view, which falls back to the last good one. */
   currentRelease?: string;
@@ -115,7 +120,7 @@ export type HealthDoc = { kind: HealthKind; path?: string; timeoutMs: number };
 export type ImageDoc = {
   /** As an engine names it: `sha256:…` of its configuration. */
   id: string;
-  /** As who pushed it named it. */
+  /** The name that the push gave it. */
   ref: string;
   /** Its own entry point runs; the process's command only says which that is. */
   ownCommand: boolean;

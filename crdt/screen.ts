@@ -1,5 +1,6 @@
-// Whether a change that another node made may enter the document. Looks at the change alone, never at what has been merged
-// so far: so every node decides alike, in any order of arrival. Values inside are not judged; readers tolerate them.
+// Whether a change that another node made may enter the document. Looks at the change alone, never at what has been
+// merged so far: so every node decides alike, in any order of arrival. Values inside are not judged; readers tolerate
+// them.
 
 import type { DecodedChange } from '@automerge/automerge';
 import { SCHEMA_VERSION } from './schema.ts';

@@ -1,6 +1,6 @@
-// DesiredStore: the desired state of one node, durable. Takes writes, changes and sync messages one after the other, makes
-// each durable before it answers and before anyone sees it, and tells listeners. What changes mean is in document.ts, how
-// they lie on disk in journal.ts.
+// DesiredStore: the desired state of one node, durable. Takes writes, changes and sync messages one after the other,
+// makes each durable before it answers and before anyone sees it, and tells listeners. What changes mean is in
+// document.ts, how they lie on disk in journal.ts.
 
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -51,9 +51,10 @@ type Outcome = { next: DesiredDocument; added: Uint8Array[]; finish: () => void 
 type Operation = { run: (document: DesiredDocument) => Outcome; fail: (error: unknown) => void };
 
 /**
- * A writer's id must never be used for two different changes of one number, or replicas refuse each other's changes for
- * ever. A data directory may have been put back from a backup, so an id kept there could be behind what other nodes have
- * seen of it: every start takes a fresh one. It costs 16 bytes in the document for every start that writes something.
+ * A writer's id must never be used for two different changes of one number, or replicas refuse each other's changes
+ * for ever. A data directory may have been put back from a backup, so an id kept there could be behind what other
+ * nodes have seen of it: every start takes a fresh one. It costs 16 bytes in the document for every start that writes
+ * something.
  */
 const randomActor = (): string => randomBytes(16).toString('hex');
 
@@ -107,7 +108,9 @@ export class DesiredStore {
     return new DesiredStore({ document, journal, quarantine, environment, tornBytes: 0 });
   }
 
-  /** Begins from another node's snapshot. Fails with StoreError `other_cluster`, `corrupt`, `newer_version`, `exists`… */
+  /**
+   * Begins from another node's snapshot. Fails with StoreError `other_cluster`, `corrupt`, `newer_version`, `exists`…
+   */
   static async join(
     dir: string,
     snapshot: Uint8Array,
@@ -185,7 +188,8 @@ export class DesiredStore {
 
   /**
    * All or none, durable when it resolves; answers the bytes to tell other nodes, none when nothing had to change.
-   * Throws ChangeRejected, or StoreError `disk_full`, `disk_failed`, `broken`, `busy` or `closed`; nothing changed then.
+   * Throws ChangeRejected, or StoreError `disk_full`, `disk_failed`, `broken`, `busy` or `closed`; nothing changed
+   * then.
    */
   write(changes: readonly NamedChange[], author: ChangeAuthor): Promise<Uint8Array[]> {
     return this.#perform((document) => {
@@ -208,7 +212,9 @@ export class DesiredStore {
     return { ...result, quarantined: await this.#report(result.quarantined) };
   }
 
-  /** Takes what another node's snapshot holds beyond this one. Fails as `join` and `receive` do; nothing is lost then. */
+  /**
+   * Takes what another node's snapshot holds beyond this one. Fails as `join` and `receive` do; nothing is lost then.
+   */
   async merge(snapshot: Uint8Array): Promise<void> {
     const other = DesiredDocument.load(snapshot, { actor: this.#newActor(), clusterId: this.clusterId });
     try {
@@ -246,7 +252,9 @@ export class DesiredStore {
     });
   }
 
-  /** Finishes what is waiting, then lets go of the files. Everything else fails with StoreError `closed` from then on. */
+  /**
+   * Finishes what is waiting, then lets go of the files. Everything else fails with StoreError `closed` from then on.
+   */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -323,7 +331,8 @@ export class DesiredStore {
       if (added.length > 0) await this.#journal.append(added);
     } catch (error) {
       if (working !== before) working.free();
-      // The id has been used for what failed. Should a copy of it turn up after all, it must not clash with the next write.
+      // The id has been used for what failed. Should a copy of it turn up after all, it must not clash with the next
+      // write.
       this.#document = before.withActor(this.#newActor());
       before.free();
       for (const { operation } of done) operation.fail(error);

@@ -1,5 +1,5 @@
-// Takes apart a message of Automerge's sync protocol to check what it brings before Automerge sees it: Automerge does not
-// verify the checksum of everything that it finds in a message. Applies nothing.
+// Takes apart a message of Automerge's sync protocol to check what it brings before Automerge sees it: Automerge does
+// not verify the checksum of everything that it finds in a message. Applies nothing.
 
 import { decodeSyncMessage } from '@automerge/automerge';
 import { readChunk } from './chunk.ts';
@@ -9,8 +9,8 @@ import { reasonOf, StoreError } from './errors.ts';
 export const SYNC_MESSAGE_BYTES_MAX = 32 * 1024 * 1024;
 
 /**
- * The single changes in the message; a whole document in it is checked, but not listed. Throws StoreError `bad_message`
- * or `too_large`.
+ * The single changes in the message; a whole document in it is checked, but not listed. Throws StoreError
+ * `bad_message` or `too_large`.
  */
 export function readSyncMessage(message: Uint8Array): Uint8Array[] {
   if (message.length > SYNC_MESSAGE_BYTES_MAX) {

@@ -9,11 +9,14 @@ export type SyncResult = { applied: boolean; quarantined: { hash: string; reason
 
 export interface SyncSession {
   /**
-   * The next message for the other node. Null when there is nothing to say now: both sides null means they agree. Also null
-   * while a `receive` is under way, and for good once the other node has sent a change that is refused.
+   * The next message for the other node. Null when there is nothing to say now: both sides null means they agree. Also
+   * null while a `receive` is under way, and for good once the other node has sent a change that is refused.
    */
   generate(): Uint8Array | null;
-  /** Durable when it resolves. Fails with StoreError `bad_message`, `too_large`, or as `write` does; nothing changed then. */
+  /**
+   * Durable when it resolves. Fails with StoreError `bad_message`, `too_large`, or as `write` does; nothing changed
+   * then.
+   */
   receive(message: Uint8Array): Promise<SyncResult>;
   /** The other node has sent a change that is refused, so the two cannot come to agree. */
   readonly over: boolean;

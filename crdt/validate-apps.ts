@@ -272,8 +272,8 @@ function validateMapping(view: DesiredView, change: Of<'mapRoute'>, author: Chan
 }
 
 /**
- * Whether the app may have the route when that user asks for it. Throws ChangeRejected `route_taken` or `route_reserved`,
- * which names the app that has it or its host, and says who may give it away.
+ * Whether the app may have the route when that user asks for it. Throws ChangeRejected `route_taken` or
+ * `route_reserved`, which names the app that has it or its host, and says who may give it away.
  */
 export function checkClaim(view: DesiredView, claim: { app: AppId; name: string; route: string; by: string }): void {
   const { app, name, route } = claim;

@@ -1,5 +1,6 @@
-// DesiredView: the desired state as everyone but crdt/ reads it. Immutable, complete (defaults filled in) and the same on
-// every node that holds the same heads. Conflicts between concurrent edits are decided here, deterministically, and shown.
+// DesiredView: the desired state as everyone but crdt/ reads it. Immutable, complete (defaults filled in) and the same
+// on every node that holds the same heads. Conflicts between concurrent edits are decided here, deterministically, and
+// shown.
 
 import type { AppId, ClusterId, Digest, NodeId, ReleaseId } from './ids.ts';
 import type { RecordProblem } from './record-problems.ts';
@@ -57,7 +58,10 @@ export type InviteView = {
   readonly usedBy: readonly NodeId[];
 };
 
-/** What an app runs with. Each release ships all of it, and what only a failed one shipped is not in force (in-force.ts). */
+/**
+ * What an app runs with. Each release ships all of it, and what only a failed one shipped is not in force
+ * (in-force.ts).
+ */
 export type AppConfig = {
   readonly env: Readonly<Record<string, string>>;
   readonly scale: Readonly<Record<string, number>>;
@@ -68,7 +72,10 @@ export type AppConfig = {
   readonly partition: PartitionMode;
   /** Slots that a roll-out may leave without a ready instance at a time. */
   readonly maxUnavailable: number;
-  /** Slots that may have their old and their new copy side by side; 0: the old one goes first where maxUnavailable allows. */
+  /**
+   * Slots that may have their old and their new copy side by side; 0: the old one goes first where maxUnavailable
+   * allows.
+   */
   readonly maxSurge: number;
 };
 
@@ -84,7 +91,10 @@ export type AppView = AppConfig & {
   readonly members: readonly string[];
   readonly stopped: boolean;
   readonly restartCount: number;
-  /** What should run now: the current release, or the newest good one before it when it failed. Undefined: never released. */
+  /**
+   * What should run now: the current release, or the newest good one before it when it failed. Undefined: never
+   * released.
+   */
   readonly release: ReleaseView | undefined;
   /** All releases, oldest first. */
   readonly releases: readonly ReleaseView[];

@@ -46,8 +46,8 @@ process.on('unhandledRejection', survive);
 // A daemon is rarely ended in the way that would keep its compiled code for the next start.
 flushCompileCache();
 
-// Ctrl-C ends the node and its instances. TERM ends the daemon alone, as a service manager does for an upgrade: what runs
-// is adopted by the next start.
+// Ctrl-C ends the node and its instances. TERM ends the daemon alone, as a service manager does for an upgrade: what
+// runs is adopted by the next start.
 process.once('SIGINT', () => void node.stop({ keepInstances: false }));
 process.once('SIGTERM', () => void node.stop({ keepInstances: true }));
 process.once('SIGHUP', () => void node.stop({ keepInstances: true }));

@@ -1,5 +1,5 @@
-// `npm run bench -- NAME [ARGS…]`: runs one benchmark and prints one JSON document on stdout; progress goes to stderr. Exits 1
-// when a bound is not held, 2 when there is no such benchmark.
+// `npm run bench -- NAME [ARGS…]`: runs one benchmark and prints one JSON document on stdout; progress goes to stderr.
+// Exits 1 when a bound is not held, 2 when there is no such benchmark.
 
 import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, totalmem } from 'node:os';

@@ -1,5 +1,6 @@
-// `npm run chaos -- --seed S --minutes M`: real daemons in network namespaces, under the faults that the simulator's schedule of
-// the seed has, and others that only real disks and processes have. Prints what it does and the verdict; exits 1 when something was violated, 2 on wrong usage.
+// `npm run chaos -- --seed S --minutes M`: real daemons in network namespaces, under the faults that the simulator's
+// schedule of the seed has, and others that only real disks and processes have. Prints what it does and the verdict;
+// exits 1 when something was violated, 2 on wrong usage.
 
 import { parseArgs } from 'node:util';
 import { type ChaosOptions, type ChaosResult, runChaos } from '../test/chaos/run.ts';

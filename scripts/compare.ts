@@ -1,6 +1,7 @@
-// `npm run compare -- --base REV --bench NAME[,NAME…] [--rounds N] [--head REV]`: the same benchmarks on two commits in one go, in
-// turn, so that whatever else the machine does strikes both. Prints one JSON document with medians and ratios on stdout; what the
-// benchmarks say goes to stderr. Exits 1 when a run failed, 2 on wrong usage; a bound that is missed is no failure here.
+// `npm run compare -- --base REV --bench NAME[,NAME…] [--rounds N] [--head REV]`: the same benchmarks on two commits
+// in one go, in turn, so that whatever else the machine does strikes both. Prints one JSON document with medians and
+// ratios on stdout; what the benchmarks say goes to stderr. Exits 1 when a run failed, 2 on wrong usage; a bound that
+// is missed is no failure here.
 
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -65,7 +66,7 @@ try {
   );
   for (let round = 1; round <= rounds; round++) {
     for (const name of benches) {
-      // Who goes first changes, as the first may warm something up for the second.
+      // The two commits take turns at being first, as the first may warm something up for the second.
       for (const tree of round % 2 === 1 ? trees : trees.toReversed()) {
         if (isStopped) continue;
         say(`round ${round} of ${rounds}: ${name} on ${tree.side} (${tree.rev})`);

@@ -1,5 +1,5 @@
-// Removes what nodes that were killed left in this machine's container engine (containers, networks, what they built), and
-// their rules. Only for the demo, the benchmarks and the tests.
+// Removes what nodes that were killed left in this machine's container engine (containers, networks, what they built),
+// and their rules. Only for the demo, the benchmarks and the tests.
 
 import { findEngine } from '../node/runtime/docker/engine.ts';
 import { NODE_LABEL } from '../node/runtime/docker/labels.ts';

@@ -1,5 +1,5 @@
-// `npm run demo`: three daemons on this machine, a real app pushed to one, opened through each, a node killed, the cluster
-// healing. Every step is observed, not assumed; with --once the exit status says whether all of them worked.
+// `npm run demo`: three daemons on this machine, a real app pushed to one, opened through each, a node killed, the
+// cluster healing. Every step is observed, not assumed; with --once the exit status says whether all of them worked.
 
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';

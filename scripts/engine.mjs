@@ -1,5 +1,6 @@
-// Starts a container engine for the tests where none answers: Debian's dockerd, in the background, with a log; and lets
-// Podman have its stack image. Never stops one. Plain JavaScript without dependencies, like the set-up that calls it.
+// Starts a container engine for the tests where none answers: Debian's dockerd, in the background, with a log; and
+// lets Podman have its stack image. Never stops one. Plain JavaScript without dependencies, like the set-up that calls
+// it.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

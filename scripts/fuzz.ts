@@ -1,5 +1,6 @@
-// `npm run fuzz -- …`: lets another node take up documents as an admitted node that keeps to no rule could write them. One line
-// of JSON on stdout; exits 1 when one of them was not survived, with the command that replays it, 2 on wrong usage.
+// `npm run fuzz -- …`: lets another node take up documents as an admitted node that keeps to no rule could write them.
+// One line of JSON on stdout; exits 1 when one of them was not survived, with the command that replays it, 2 on wrong
+// usage.
 
 import { parseArgs } from 'node:util';
 import { fuzz } from '../test/fuzz/records.ts';

@@ -1,5 +1,6 @@
-// Links of a LAN that are bad, one way each: packets that are lost, all of them when the way is cut, and a narrow pipe. Writes
-// what `nft` and `tc` read for one host; changes nothing itself. Not with netem, which many kernels are built without.
+// Links of a LAN that are bad, one way each: packets that are lost, all of them when the way is cut, and a narrow
+// pipe. Writes what `nft` and `tc` read for one host; changes nothing itself. Not with netem, which many kernels are
+// built without.
 
 /** One way, from one host to another. */
 export type Link = { lossShare: number; kbitPerSecond: number | undefined };
@@ -10,8 +11,8 @@ const DEVICE = 'eth0';
 const LOSS_STEPS = 1_000;
 
 /**
- * Where packets get lost: at the host they arrive at, before anything sees them, so that no sender is told. Loading it again
- * replaces it.
+ * Where packets get lost: at the host they arrive at, before anything sees them, so that no sender is told. Loading it
+ * again replaces it.
  * @param links by the address of the host they come from
  */
 export function lossRules(links: ReadonlyMap<string, Link>): string {
@@ -35,7 +36,8 @@ export function lossRules(links: ReadonlyMap<string, Link>): string {
 }
 
 /**
- * Where packets queue: at the host they leave, in a pipe of its own for each narrow link. What else it sends passes by.
+ * Where packets queue: at the host they leave, in a pipe of its own for each narrow link. What else it sends passes
+ * by.
  * @param links by the address of the host they go to
  */
 export function pipeCommands(links: ReadonlyMap<string, Link>): string {

@@ -1,6 +1,6 @@
-// A local network of the project's own, for tests and benchmarks: each host a network namespace, all on one switch, a bridge in a namespace of its own, so
-// that neither the machine's addresses nor its firewall has a part in it. A host can be cut off without noticing: its cable
-// stays in, and nothing passes. Leaves nothing behind after remove().
+// A local network of the project's own, for tests and benchmarks: each host a network namespace, all on one switch, a
+// bridge in a namespace of its own, so that neither the machine's addresses nor its firewall has a part in it. A host
+// can be cut off without noticing: its cable stays in, and nothing passes. Leaves nothing behind after remove().
 
 import { readdir } from 'node:fs/promises';
 import { GOOD_LINK, type Link, lossRules, pipeCommands } from './lan-links.ts';
@@ -48,7 +48,10 @@ export class Lan {
     return this.#of(host).address;
   }
 
-  /** Makes the ways between two hosts bad, or good again; each pair is one way. Takes effect for what is under way, too. */
+  /**
+   * Makes the ways between two hosts bad, or good again; each pair is one way. Takes effect for what is under way,
+   * too.
+   */
   async setLinks(ways: readonly (readonly [from: string, to: string])[], link: Partial<Link>): Promise<void> {
     const [senders, receivers] = [new Set<string>(), new Set<string>()];
     for (const [from, to] of ways) {

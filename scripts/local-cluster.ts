@@ -1,5 +1,5 @@
-// A cluster of real daemons on this machine, driven through the command line as a user would, for the demo, the benchmarks
-// and the end-to-end tests. Owns a temporary folder and every process in it; stop() leaves neither behind.
+// A cluster of real daemons on this machine, driven through the command line as a user would, for the demo, the
+// benchmarks and the end-to-end tests. Owns a temporary folder and every process in it; stop() leaves neither behind.
 
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -87,7 +87,10 @@ export class LocalCluster {
     return cluster;
   }
 
-  /** Starts a node on each of the hosts, all joined; each has its host's name, and its data directory unless told otherwise. */
+  /**
+   * Starts a node on each of the hosts, all joined; each has its host's name, and its data directory unless told
+   * otherwise.
+   */
   async startOn(
     lan: Lan,
     names: readonly string[],
@@ -373,7 +376,10 @@ export function splitAddress(address: string): [host: string, port: number] {
   return [text.slice(0, colon).replace(/^\[|\]$/g, ''), Number(text.slice(colon + 1))];
 }
 
-/** Control groups of instances that were killed with their daemon stay as empty folders; the next daemon would remove them. */
+/**
+ * Control groups of instances that were killed with their daemon stay as empty folders; the next daemon would remove
+ * them.
+ */
 async function removeCgroups(ids: Iterable<string>): Promise<void> {
   for (const id of ids) await removeCgroupsNamed(`peer*${id.slice(-8)}`);
 }

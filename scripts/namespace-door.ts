@@ -1,5 +1,6 @@
-// A way into a network namespace: a process inside it that passes connections on, from a unix socket, which knows no network
-// namespaces, to TCP ports in there. The first line of a connection names the port: `HOST PORT`. Ends with its parent.
+// A way into a network namespace: a process inside it that passes connections on, from a unix socket, which knows no
+// network namespaces, to TCP ports in there. The first line of a connection names the port: `HOST PORT`. Ends with its
+// parent.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

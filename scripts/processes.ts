@@ -1,5 +1,5 @@
-// Finds and ends the processes of one node, as a power cut would: the daemon, its router and every instance at once. Only
-// for the demo, the benchmarks and the tests.
+// Finds and ends the processes of one node, as a power cut would: the daemon, its router and every instance at once.
+// Only for the demo, the benchmarks and the tests.
 
 import { readdir, readFile } from 'node:fs/promises';
 

@@ -1,5 +1,6 @@
-// Sets this checkout up: npm packages (the pinned Node among them), then the system packages that Peer and its tests use.
-// Plain JavaScript without dependencies, because it runs first, on whatever Node the machine has. Does nothing when all is there.
+// Sets this checkout up: npm packages (the pinned Node among them), then the system packages that Peer and its tests
+// use. Plain JavaScript without dependencies, because it runs first, on whatever Node the machine has. Does nothing
+// when all is there.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// `npm run sim -- …`: runs simulated clusters from seeds and says what was violated. The last line is a one-line summary; exits
-// 1 when something was violated (or a mutant survived), 2 on wrong usage.
+// `npm run sim -- …`: runs simulated clusters from seeds and says what was violated. The last line is a one-line
+// summary; exits 1 when something was violated (or a mutant survived), 2 on wrong usage.
 
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -23,7 +23,9 @@ const USAGE = `usage: npm run sim -- [--seed S | --seed-from S --seeds N | --pin
   --no-shrink         report a failure as it is
 `;
 
-/** Fresh seeds within which every mutant must be caught, after the pinned ones: each of those once showed such a fault. */
+/**
+ * Fresh seeds within which every mutant must be caught, after the pinned ones: each of those once showed such a fault.
+ */
 const MUTANT_SEEDS = 1_000;
 const SEEDS_DEFAULT = 300;
 

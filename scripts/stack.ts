@@ -1,5 +1,5 @@
-// Builds the default stack image, on which the docker runtime runs droplets, from Debian's packages alone, and loads it
-// into the engine of this machine. Does nothing when the engine has it. Talks to no registry of images.
+// Builds the default stack image, on which the docker runtime runs droplets, from Debian's packages alone, and loads
+// it into the engine of this machine. Does nothing when the engine has it. Talks to no registry of images.
 
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';

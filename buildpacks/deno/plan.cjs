@@ -1,4 +1,5 @@
-// Reads what a Deno app in the current folder says of itself and prints it as shell variables; writes the release. Runs none of it.
+// Reads what a Deno app in the current folder says of itself and prints it as shell variables; writes the release.
+// Runs none of it.
 
 const { existsSync, mkdirSync, readFileSync, writeFileSync } = require('node:fs');
 

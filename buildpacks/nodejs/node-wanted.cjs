@@ -1,4 +1,5 @@
-// Decides which Node an app asks for: `engines.node`, else .node-version, else .nvmrc. Pure but for reading those files.
+// Decides which Node an app asks for: `engines.node`, else .node-version, else .nvmrc. Pure but for reading those
+// files.
 
 /** Names that .nvmrc may hold: nodejs.org's code names of long-term support, by major version. */
 const CODE_NAMES = { hydrogen: 18, iron: 20, jod: 22, krypton: 24 };

@@ -1,5 +1,5 @@
-// Decides which package manager installs an app's packages, and which versions of it can: `packageManager` in package.json,
-// else the lock file. Pure but for reading those files.
+// Decides which package manager installs an app's packages, and which versions of it can: `packageManager` in
+// package.json, else the lock file. Pure but for reading those files.
 
 const LOCKS = {
   npm: ['npm-shrinkwrap.json', 'package-lock.json'],

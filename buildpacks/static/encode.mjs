@@ -1,6 +1,6 @@
-// Compresses the text files of a folder once, when the app is staged: for each one a `.br` and a `.gz` of the same path below
-// another folder, where that saves enough. Files that lie beside their own `.br` or `.gz` are left to these.
-// Usage: node encode.mjs FOLDER INTO
+// Compresses the text files of a folder once, when the app is staged: for each one a `.br` and a `.gz` of the same
+// path below another folder, where that saves enough. Files that lie beside their own `.br` or `.gz` are left to
+// these. Usage: node encode.mjs FOLDER INTO
 
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';

@@ -33,7 +33,9 @@ const ENCODINGS = [
 ];
 const SHUTDOWN_TIMEOUT_MS = 5_000;
 
-/** The file a URL path names, or undefined. A folder stands for its index.html; without a trailing slash it redirects. */
+/**
+ * The file a URL path names, or undefined. A folder stands for its index.html; without a trailing slash it redirects.
+ */
 async function find(urlPath) {
   let path;
   try {
@@ -67,8 +69,8 @@ async function inside(path) {
 }
 
 /**
- * The compressed copy that a client takes most gladly: one beside the file, else one made when the app was staged. Undefined:
- * send the file itself.
+ * The compressed copy that a client takes most gladly: one beside the file, else one made when the app was staged.
+ * Undefined: send the file itself.
  */
 async function encoded(path, header = '') {
   const weights = new Map(
@@ -106,7 +108,10 @@ async function etagOf({ path, stats }) {
   return etag;
 }
 
-/** One range `bytes=a-b`, as [first, last]; undefined: send all; null: it cannot be met. Several ranges are answered in full, as RFC 9110 allows. */
+/**
+ * One range `bytes=a-b`, as [first, last]; undefined: send all; null: it cannot be met. Several ranges are answered in
+ * full, as RFC 9110 allows.
+ */
 function rangeOf(header, size) {
   const match = /^bytes=(\d*)-(\d*)$/.exec(header ?? '');
   if (!match || (match[1] === '' && match[2] === '')) return undefined;

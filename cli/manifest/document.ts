@@ -1,5 +1,5 @@
-// YAML as people write it, as plain data in which every value is text: `1.10`, `007` and `yes` stay what was written, and
-// whoever reads a field says what it should be. Anchors and merges are resolved. Pure.
+// YAML as people write it, as plain data in which every value is text: `1.10`, `007` and `yes` stay what was written,
+// and whoever reads a field says what it should be. Anchors and merges are resolved. Pure.
 
 import { isMap, isScalar, parseDocument, visit } from 'yaml';
 import { CliError } from '../errors.ts';

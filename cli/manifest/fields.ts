@@ -1,4 +1,5 @@
-// How fields of manifests are read: valibot schemas over text, and the one line that names a wrong one by its path. Pure.
+// How fields of manifests are read: valibot schemas over text, and the one line that names a wrong one by its path.
+// Pure.
 
 import * as v from 'valibot';
 import { CliError, UsageError } from '../errors.ts';

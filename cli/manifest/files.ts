@@ -1,5 +1,5 @@
-// Which file says what to push, and what is in it: manifest.yml by itself, Compose files when named or when nothing else is
-// there. The only one here that reads files.
+// Which file says what to push, and what is in it: manifest.yml by itself, Compose files when named or when nothing
+// else is there. The only one here that reads files.
 
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';

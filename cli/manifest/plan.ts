@@ -17,8 +17,8 @@ export type AppPlan = {
 export type AppFlags = { name?: string; image?: string; options: PushOptions };
 
 /**
- * The apps to push, in order. Of several apps --name chooses one; of one app it is the name. Fails with UsageError when
- * what is meant for one app would apply to several.
+ * The apps to push, in order. Of several apps --name chooses one; of one app it is the name. Fails with UsageError
+ * when what is meant for one app would apply to several.
  */
 export function planOf(apps: readonly AppPlan[], flags: AppFlags): AppPlan[] {
   const [only] = apps;

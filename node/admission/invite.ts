@@ -1,5 +1,5 @@
-// Invites: what a new node needs to find the cluster and to prove that it may join. Encodes, decodes and checks them; the
-// desired state keeps only a hash of the secret.
+// Invites: what a new node needs to find the cluster and to prove that it may join. Encodes, decodes and checks them;
+// the desired state keeps only a hash of the secret.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { asNodeId, type ClusterId, type NodeId } from '../../crdt/ids.ts';

@@ -1,5 +1,5 @@
-// Joining a cluster: what a new node shows with its invite, and what a member checks, writes and answers. Both sides; the
-// transport (mutual TLS on the link, which proves the new node's identity) is passed in.
+// Joining a cluster: what a new node shows with its invite, and what a member checks, writes and answers. Both sides;
+// the transport (mutual TLS on the link, which proves the new node's identity) is passed in.
 
 import * as v from 'valibot';
 import type { NamedChange } from '../../crdt/change.ts';
@@ -35,14 +35,17 @@ export type JoinAnswering = {
   addresses(): Record<string, string[]>;
 };
 
-/** A member's side. `from` is proven by the transport. Fails with InviteError, ChangeRejected or a line that says what was malformed. */
+/**
+ * A member's side. `from` is proven by the transport. Fails with InviteError, ChangeRejected or a line that says what
+ * was malformed.
+ */
 export async function answerJoin(member: JoinAnswering, payload: unknown, from: NodeId): Promise<JoinReply> {
   const parsed = v.safeParse(requestSchema, payload);
   if (!parsed.success) throw new InviteError('invite_unreadable', 'the request to join is malformed');
   const { cluster, invite, secret, name, operatorTokenHash } = parsed.output;
   checkInvite(member.view(), { cluster, id: invite, secret, node: from }, Date.now());
-  // A member asks again when the answer was lost, or what it had: its operator's token is a new one then. What is so already
-  // changes nothing.
+  // A member asks again when the answer was lost, or what it had: its operator's token is a new one then. What is so
+  // already changes nothing.
   await member.write([{ change: 'admitNode', node: from, name, invite, operatorTokenHash }], `invite ${invite}`);
   return { snapshot: Buffer.from(member.snapshot()).toString('base64'), addresses: member.addresses() };
 }

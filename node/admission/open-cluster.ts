@@ -1,4 +1,5 @@
-// How a node comes by its desired state at start: opens what it has, creates a new cluster, or joins one with an invite.
+// How a node comes by its desired state at start: opens what it has, creates a new cluster, or joins one with an
+// invite.
 
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
@@ -41,7 +42,10 @@ export class ClusterStateError extends Error {
   }
 }
 
-/** Fails with ClusterStateError, DataDirError, StoreError, InviteError, JoinFailedError, each one line; a failed join leaves the directory as it was. */
+/**
+ * Fails with ClusterStateError, DataDirError, StoreError, InviteError, JoinFailedError, each one line; a failed join
+ * leaves the directory as it was.
+ */
 export async function openClusterState(opening: Opening): Promise<ClusterState> {
   const { home, settings, log } = opening;
   const storeDir = storeDirOf(opening);
@@ -76,7 +80,8 @@ export async function openClusterState(opening: Opening): Promise<ClusterState> 
       `${home.path} holds a desired state but no cluster.json: join again with an invite from another node (on its stdin: peer start --join -)`,
     );
   }
-  // Before its first life a founder may have ended between the two; afterwards it is a member of a cluster that goes on.
+  // Before its first life a founder may have ended between the two; afterwards it is a member of a cluster that goes
+  // on.
   if (known !== undefined && (await home.hasLived())) {
     throw new ClusterStateError(
       'damaged',

@@ -1,5 +1,6 @@
-// The operator of this node: keeps the token that node.json shows valid in the cluster. A data directory that is an older copy,
-// or a merge of two admissions of the node made apart, may hold another one's hash. Never brings back an operator that was removed.
+// The operator of this node: keeps the token that node.json shows valid in the cluster. A data directory that is an
+// older copy, or a merge of two admissions of the node made apart, may hold another one's hash. Never brings back an
+// operator that was removed.
 
 import type { NamedChange } from '../../crdt/change.ts';
 import type { NodeId } from '../../crdt/ids.ts';

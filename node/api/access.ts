@@ -1,5 +1,5 @@
-// What a user may do with an app, by role and by team, and the app that a request names once that is known. The one place
-// where the API decides it: every route of an app asks here.
+// What a user may do with an app, by role and by team, and the app that a request names once that is known. The one
+// place where the API decides it: every route of an app asks here.
 
 import type { Context } from 'hono';
 import type { AppView, DesiredView, UserView } from '../../crdt/view.ts';
@@ -64,8 +64,8 @@ export function appFor(c: Context<ApiEnv>, view: DesiredView, needed: AppAccess)
 }
 
 /**
- * Whether who asked at first may go on: the same token, the same app, and still the access. For what takes long: a
- * user may have been removed meanwhile, or taken out of the team.
+ * Whether the user who asked at first may go on: the same token, the same app, and still the access. For what takes
+ * long: a user may have been removed meanwhile, or taken out of the team.
  */
 export function stillHas(view: DesiredView, asked: UserView, app: AppView['id'], needed: AppAccess): boolean {
   const user = currentUser(view, asked);

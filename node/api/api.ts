@@ -1,4 +1,5 @@
-// The whole API as one Hono app: who may in, how much may come in, what an error looks like. What each resource does is in routes/.
+// The whole API as one Hono app: who may in, how much may come in, what an error looks like. What each resource does
+// is in routes/.
 
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';

@@ -7,7 +7,10 @@ import type { NodeService } from '../ports/node-service.ts';
 export type ApiContext = {
   service: NodeService;
   log: Log;
-  /** Who may do what is not known before: a token may have been revoked while this node was away. Absent: it is known. */
+  /**
+   * Resolves when it is known who may do what: a token may have been revoked while this node was away. Absent: it is
+   * known.
+   */
   caughtUp?: Promise<unknown>;
   /** How long this process may not have seen what was asked of it. */
   standstill?: Pick<Standstill, 'recentMs'>;

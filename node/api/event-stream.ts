@@ -3,11 +3,16 @@
 
 /** Keeps proxies and clients from taking a quiet stream for a dead one. */
 const HEARTBEAT_INTERVAL_MS = 10_000;
-/** What a slow client may leave unread. Beyond it, droppable events are dropped, and the stream ends if that is not enough. */
+/**
+ * What a slow client may leave unread. Beyond it, droppable events are dropped, and the stream ends if that is not
+ * enough.
+ */
 const BUFFER_BYTES_MAX = 1024 * 1024;
 
 export type EventSink<E extends { type: string }> = {
-  /** Never blocks. A droppable event is left out while the client is too slow; a `dropped` event then says how many. */
+  /**
+   * Never blocks. A droppable event is left out while the client is too slow; a `dropped` event then says how many.
+   */
   send(event: E, options?: { droppable?: boolean }): void;
   /** Resolves once there is room for more, or the client has gone. */
   room(): Promise<void>;

@@ -27,8 +27,8 @@ export async function lastLogLines(service: NodeService, app: AppId, signal: Abo
 }
 
 /**
- * Why the slot crashed last. An instance that is restarted at once takes the place of the one that crashed in its node's
- * report, and the reason with it; the node's events have it still.
+ * Why the slot crashed last. An instance that is restarted at once takes the place of the one that crashed in its
+ * node's report, and the reason with it; the node's events have it still.
  */
 export async function lastCrashReason(
   service: NodeService,

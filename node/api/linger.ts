@@ -1,5 +1,5 @@
-// A refusal that is sent while its request still comes in: whoever closes a connection with bytes unread resets it, and the
-// client, which writes into it, sees the reset and not why it was refused.
+// A refusal that is sent while its request still comes in: whoever closes a connection with bytes unread resets it,
+// and the client, which writes into it, sees the reset and not why it was refused.
 
 const LINGER_MAX_MS = 2_000;
 const LINGER_BYTES_MAX = 16 * 1024 ** 2;
@@ -17,7 +17,7 @@ export async function dropBody({ body }: Request): Promise<void> {
       bytes += value.length;
     }
   } catch {
-    // It was cut off.
+    // The client closed the connection: there is nothing left to wait for.
   } finally {
     clearTimeout(timer);
   }

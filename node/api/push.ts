@@ -109,7 +109,9 @@ const count = (holders: number): string => (holders === 1 ? '1 node holds' : `${
 const warningsHere = (service: NodeService): string[] =>
   pressureWarnings({ members: service.observed().members.filter(({ id }) => id === service.self.id) });
 
-/** What is written before the release: the whole app when it is new, else what the options change beside its instances. */
+/**
+ * What is written before the release: the whole app when it is new, else what the options change beside its instances.
+ */
 function appChanges(
   app: AppId,
   existing: AppView | undefined,

@@ -1,5 +1,5 @@
-// How far an app is on the way to what was asked, as data: which slots are ready, what crashed and why, what cannot be placed.
-// Pure; the waiting is in rollout.ts.
+// How far an app is on the way to what was asked, as data: which slots are ready, what crashed and why, what cannot be
+// placed. Pure; the waiting is in rollout.ts.
 
 import type { InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
@@ -22,9 +22,15 @@ export type RolloutProgress = {
   total: number;
   /** Everything wanted is ready, and nothing is left of what is not wanted. */
   settled: boolean;
-  /** Slots without any instance, or with one that is to be replaced, for which no node can be found now, and why; one line each. */
+  /**
+   * Slots without any instance, or with one that is to be replaced, for which no node can be found now, and why; one
+   * line each.
+   */
   unplaceable: string[];
-  /** Slots of the release that have crashed, also those that run again. `ended` is the copy that has just ended, if it is still there. */
+  /**
+   * Slots of the release that have crashed, also those that run again. `ended` is the copy that has just ended, if it
+   * is still there.
+   */
   crashed: CrashedSlot[];
 };
 

@@ -1,5 +1,5 @@
-// Follows an app until everything that was asked for runs, has failed, or takes too long. Only watches: the nodes do the
-// rolling out, and go on with it when nobody follows.
+// Follows an app until everything that was asked for runs, has failed, or takes too long. Only watches: the nodes do
+// the rolling out, and go on with it when nobody follows.
 
 import type { AppId, InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { AppView } from '../../crdt/view.ts';
@@ -13,9 +13,13 @@ import type { FailedEvent, ProgressEvent } from './stream-events.ts';
 
 /** A release or a restart of which one slot crashed this often will not become ready by itself. */
 const CRASHES_MAX = 3;
-/** On top of the health timeout, without any progress: time to fetch and unpack the droplet, and for news to travel. */
+/**
+ * On top of the health timeout, without any progress: time to fetch and unpack the droplet, and for news to travel.
+ */
 const PROGRESS_GRACE_MS = 60_000;
-/** The nodes mark a failed release by themselves; this long is waited for it, so that the answer says what runs now. */
+/**
+ * The nodes mark a failed release by themselves; this long is waited for it, so that the answer says what runs now.
+ */
 const VERDICT_GRACE_MS = 10_000;
 /** How long no node can take a slot before that is the answer: memory may be about to become free. */
 const UNPLACEABLE_GRACE_MS = 10_000;

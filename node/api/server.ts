@@ -15,7 +15,7 @@ import { noteConnections } from './wanted.ts';
 /** A client that opens a connection and says nothing is cut off after this. */
 const HEADERS_TIMEOUT_MS = 20_000;
 const KEEP_ALIVE_TIMEOUT_MS = 30_000;
-/** Options of a push travel in a header, see push-options.ts. */
+/** Options of a push travel in a header (routes/push.ts). */
 const HEADER_BYTES_MAX = 256 * 1024;
 const CONNECTIONS_MAX = 1_000;
 

@@ -196,7 +196,9 @@ export type WhyShape = {
   /** The node that the slot moves away from. */
   from: string | null;
   holders: HolderShape[];
-  /** Every admitted node, in the order of the ranking; the owner is left out when it keeps the slot without comparison. */
+  /**
+   * Every admitted node, in the order of the ranking; the owner is left out when it keeps the slot without comparison.
+   */
   nodes: NodeVerdictShape[];
   /** Nodes that fetch the droplet ahead of time, best first. */
   successors: string[];

@@ -1,5 +1,5 @@
-// Whether a request that changes something is still wanted when its turn comes. It may have waited in the buffers of a node
-// that stood still, long after whoever sent it had given up: then it is not carried out.
+// Whether a request that changes something is still wanted when its turn comes. It may have waited in the buffers of a
+// node that stood still, long after whoever sent it had given up: then it is not carried out.
 
 import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
@@ -34,8 +34,8 @@ export type WantedOptions = {
 };
 
 /**
- * Refuses what is not wanted any more. Routes whose work takes long ask once more, with `stillWanted`, before what they do
- * takes effect.
+ * Refuses what is not wanted any more. Routes whose work takes long ask once more, with `stillWanted`, before what
+ * they do takes effect.
  */
 export function onlyWanted({ log, standstill, streams }: WantedOptions): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {

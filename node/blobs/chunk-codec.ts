@@ -1,4 +1,5 @@
-// How a chunk is stored and sent: compressed when that makes it smaller, else as it is. Synchronous: for the worker only.
+// How a chunk is stored and sent: compressed when that makes it smaller, else as it is. Synchronous: for the worker
+// only.
 
 import { hash } from 'node:crypto';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';

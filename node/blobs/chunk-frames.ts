@@ -1,5 +1,5 @@
-// Chunks on their way from a command line to a node: for each, its hash, its size (u32), the size that follows (u32), and
-// that many bytes, compressed when there are fewer. Reads them as they come; holds one chunk at most.
+// Chunks on their way from a command line to a node: for each, its hash, its size (u32), the size that follows (u32),
+// and that many bytes, compressed when there are fewer. Reads them as they come; holds one chunk at most.
 
 import { openChunk } from './chunk-codec.ts';
 import { BlobError } from './errors.ts';

@@ -1,5 +1,5 @@
-// Cuts content into chunks where the content itself says so, so that a change moves only the cuts around it. The same bytes
-// are always cut at the same places. Holds no bytes.
+// Cuts content into chunks where the content itself says so, so that a change moves only the cuts around it. The same
+// bytes are always cut at the same places. Holds no bytes.
 
 import { CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from './limits.ts';
 
@@ -19,14 +19,17 @@ const GEAR = ((): Uint32Array => {
   return table;
 })();
 
-/** High bits, which many bytes have gone into. Before the average size a cut is two bits rarer, after it two bits likelier. */
+/**
+ * High bits, which many bytes have gone into. Before the average size a cut is two bits rarer, after it two bits
+ * likelier.
+ */
 const AVERAGE_BITS = Math.log2(CHUNK_BYTES_AVERAGE);
 const MASK_BEFORE = ~0 << (32 - (AVERAGE_BITS + 2));
 const MASK_AFTER = ~0 << (32 - (AVERAGE_BITS - 2));
 
 /**
- * Length of the chunk at the beginning of `bytes[from, to)`. It may be cut short by `to` only at the end of the content:
- * before it, `to - from` has to be at least CHUNK_BYTES_MAX.
+ * Length of the chunk at the beginning of `bytes[from, to)`. It may be cut short by `to` only at the end of the
+ * content: before it, `to - from` has to be at least CHUNK_BYTES_MAX.
  */
 export function chunkLength(bytes: Uint8Array, from: number, to: number): number {
   return knownChunkLength(bytes, from, to) ?? to - from;

@@ -9,7 +9,7 @@
  * - `not_held`: the store does not have the blob, or not all of its chunks.
  * - `unavailable`: no holder delivered it. A retry goes on where this one ended.
  * - `busy`: too many downloads wait already. A retry later may succeed.
- * - `aborted`: who asked gave up, or the node stops.
+ * - `aborted`: the caller gave up, or the node stops.
  */
 export type BlobErrorCode =
   | 'too_large'

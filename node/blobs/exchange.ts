@@ -1,5 +1,5 @@
-// Gets blobs from other nodes (port BlobExchange): who wants the same blob shares one download, and only so many run at a
-// time. Says which holder sent what it should not. The transfer itself is in the worker.
+// Gets blobs from other nodes (port BlobExchange): callers that want the same blob share one download, and only so
+// many run at a time. Says which holder sent what it should not. The transfer itself is in the worker.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity/identity.ts';

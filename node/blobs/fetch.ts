@@ -1,6 +1,6 @@
-// Gets one blob from several holders at once: each has a connection and takes the next chunks that nobody has asked for.
-// Every chunk is checked by its hash before it is written; a holder that sends another one is left out. What was checked
-// stays, so that a fetch that was cut goes on where it ended. For the worker only.
+// Gets one blob from several holders at once: each has a connection and takes the next chunks that nobody has asked
+// for. Every chunk is checked by its hash before it is written; a holder that sends another one is left out. What was
+// checked stays, so that a fetch that was cut goes on where it ended. For the worker only.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity/identity.ts';

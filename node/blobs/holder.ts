@@ -1,5 +1,6 @@
-// A connection to one holder of a blob, over that node's link: asks for its manifest and for ranges of its packs, and hands
-// over each answer as it becomes whole. Mutual TLS, pinned to the node that is expected. Never judges what the bytes say.
+// A connection to one holder of a blob, over that node's link: asks for its manifest and for ranges of its packs, and
+// hands over each answer as it becomes whole. Mutual TLS, pinned to the node that is expected. Never judges what the
+// bytes say.
 
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { NodeId } from '../../crdt/ids.ts';
@@ -68,7 +69,7 @@ export class HolderConnection {
     } as ConnectionOptions);
     this.#socket = socket;
     socket.setTimeout(DIAL_TIMEOUT_MS);
-    // Who was asked for nothing has nothing to say.
+    // Silence is a fault only while an answer is awaited.
     socket.on('timeout', () => this.#waits() && this.end(new BlobError('unavailable', 'it sent nothing for too long')));
     socket.on('error', (error) => this.end(new BlobError('unavailable', error.message, { cause: error })));
     socket.on('close', () => this.end(new BlobError('unavailable', 'it closed the connection')));

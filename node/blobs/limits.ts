@@ -30,7 +30,10 @@ export const PACK_LIVE_SHARE_PRESSED = 0.95;
 export const PARTIAL_AGE_MAX_MS = 24 * 3_600_000;
 export const PARTIALS_MAX = 8;
 
-/** Sources of pushes and what came of cut ones, before what they share is counted once; the oldest go. More than one push may be. */
+/**
+ * Sources of pushes and what came of cut ones, before what they share is counted once; the oldest go. More than one
+ * push may be.
+ */
 export const PASSING_BYTES_MAX = 4 * 1024 * MiB;
 /** An upload comes in batches of 8 MiB, each one of these until it is whole. */
 export const PASSING_MAX = 1_024;

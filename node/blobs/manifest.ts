@@ -1,6 +1,6 @@
-// A blob's manifest: which chunks its content is made of, and where this node keeps them. The blob's digest is the hash of
-// the first half (each chunk's hash and size, in order), so whoever knows the digest can check a manifest from anywhere, and
-// with it every chunk by itself. Reads and writes bytes in memory only.
+// A blob's manifest: which chunks its content is made of, and where this node keeps them. The blob's digest is the
+// hash of the first half (each chunk's hash and size, in order), so whoever knows the digest can check a manifest from
+// anywhere, and with it every chunk by itself. Reads and writes bytes in memory only.
 
 import { createHash } from 'node:crypto';
 import { asDigest, type Digest } from '../../crdt/ids.ts';

@@ -1,5 +1,6 @@
-// Writes chunks into a pack that nobody sees until it is sealed. A pack with a name can be taken up again after a cut: a log
-// beside it says what is in it, and what the log says is checked before it counts. Synchronous: for the worker only.
+// Writes chunks into a pack that nobody sees until it is sealed. A pack with a name can be taken up again after a cut:
+// a log beside it says what is in it, and what the log says is checked before it counts. Synchronous: for the worker
+// only.
 
 import { randomBytes } from 'node:crypto';
 import {

@@ -1,5 +1,5 @@
-// Writes a blob's content into a named pipe, for a program that reads it: unpacking and waiting for the reader happen here,
-// and the daemon's own thread sees none of it. For the worker only; each step is one chunk.
+// Writes a blob's content into a named pipe, for a program that reads it: unpacking and waiting for the reader happen
+// here, and the daemon's own thread sees none of it. For the worker only; each step is one chunk.
 
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { Socket } from 'node:net';

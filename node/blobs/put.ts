@@ -1,5 +1,5 @@
-// Takes content as it comes, cuts it into chunks, and stores those that the node does not have. Synchronous but for the end:
-// for the worker only.
+// Takes content as it comes, cuts it into chunks, and stores those that the node does not have. Synchronous but for
+// the end: for the worker only.
 
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { Digest } from '../../crdt/ids.ts';
@@ -46,8 +46,9 @@ export class Put {
   }
 
   /**
-   * Goes on with a part of a blob that is here, and ends up with the chunks that its bytes would have been cut into: from the
-   * first cut that both have, its chunks are taken as they are, unread. Fails with BlobError `not_held` or `corrupt`.
+   * Goes on with a part of a blob that is here, and ends up with the chunks that its bytes would have been cut into:
+   * from the first cut that both have, its chunks are taken as they are, unread. Fails with BlobError `not_held` or
+   * `corrupt`.
    */
   reuse({ digest, from, to }: BlobRange): void {
     const manifest = this.#shelf.manifest(digest, 'kept');

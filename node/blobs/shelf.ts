@@ -1,5 +1,5 @@
-// What the worker knows of the store's folder: every blob's manifest, every chunk that is there and where, and how a new
-// manifest appears. Synchronous reads: for the worker only.
+// What the worker knows of the store's folder: every blob's manifest, every chunk that is there and where, and how a
+// new manifest appears. Synchronous reads: for the worker only.
 
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';

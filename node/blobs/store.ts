@@ -1,5 +1,5 @@
-// The content-addressed blobs of this node, kept in chunks that blobs share. What a manifest names is whole, verified and on
-// disk; anything else is a leftover. Never decides what to keep or to fetch.
+// The content-addressed blobs of this node, kept in chunks that blobs share. What a manifest names is whole, verified
+// and on disk; anything else is a leftover. Never decides what to keep or to fetch.
 
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ export type LocalBlobStore = BlobStore & {
   readonly sources: SourceStore;
   /** Begins a download; `job.result` when the blob is there. */
   download(digest: Digest, request: FetchRequest & { stay: Stay }, onEvent: (event: FetchEvent) => void): Job<'fetch'>;
-  /** Called by who ran a download, so that the blob shows. */
+  /** Called by the one that ran a download, so that the blob shows. */
   arrived(fetched: Fetched, stay: Stay): void;
   /** Frees what nothing refers to any more; resolves when it is done, which running puts and downloads delay. */
   sweep(): Promise<void>;

@@ -1,5 +1,5 @@
-// Frees what no blob needs: packs that no manifest refers to go, and packs of which little is needed are written anew. For
-// the worker only, while no other job runs.
+// Frees what no blob needs: packs that no manifest refers to go, and packs of which little is needed are written anew.
+// For the worker only, while no other job runs.
 
 import { closeSync, openSync, readdirSync, readSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,7 +41,10 @@ export async function sweep(shelf: Shelf, { pressed }: { pressed: boolean }): Pr
   return { freedBytes };
 }
 
-/** Copies what is needed of the pack, then changes the manifests that refer to it, one after the other: each is whole at all times. */
+/**
+ * Copies what is needed of the pack, then changes the manifests that refer to it, one after the other: each is whole
+ * at all times.
+ */
 async function rewrite(shelf: Shelf, pack: PackId, chunks: Live): Promise<void> {
   const { layout } = shelf;
   const writer = new PackWriter(layout);

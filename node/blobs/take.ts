@@ -1,5 +1,5 @@
-// Takes chunks that come by themselves, before the blob that is made of them, and makes that blob when all are there. For
-// the worker only.
+// Takes chunks that come by themselves, before the blob that is made of them, and makes that blob when all are there.
+// For the worker only.
 
 import type { Digest } from '../../crdt/ids.ts';
 import type { Room } from '../ports/blobs.ts';

@@ -1,5 +1,5 @@
-// What the store takes on disk, and what each blob that might go would free of it: chunks are shared, so that depends on what
-// went before. Reads only; synchronous: for the worker only.
+// What the store takes on disk, and what each blob that might go would free of it: chunks are shared, so that depends
+// on what went before. Reads only; synchronous: for the worker only.
 
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,12 +9,17 @@ import type { PackId } from './manifest.ts';
 import type { Shelf } from './shelf.ts';
 
 export type Candidate = { digest: Digest; stay: Stay };
-/** `freesBytes`: for each candidate, in their order. `unneededBytes`: in packs, of chunks that nothing refers to any more. */
+/**
+ * `freesBytes`: for each candidate, in their order. `unneededBytes`: in packs, of chunks that nothing refers to any
+ * more.
+ */
 export type Weights = { usedBytes: number; unneededBytes: number; freesBytes: number[] };
 
 export function weigh(shelf: Shelf, candidates: readonly Candidate[]): Weights {
   const { layout } = shelf;
-  /** How often each stored chunk is referred to: by its pack, then its offset. Numbers, because there may be millions. */
+  /**
+   * How often each stored chunk is referred to: by its pack, then its offset. Numbers, because there may be millions.
+   */
   const references = new Map<PackId, Map<number, number>>();
   let neededBytes = 0;
   for (const [, manifest] of shelf.manifests()) {

@@ -1,5 +1,5 @@
-// The store's side of its worker thread: starts it with the first job, ends it when nothing was asked for a while, and turns
-// its messages into promises. Does no work of its own.
+// The store's side of its worker thread: starts it with the first job, ends it when nothing was asked for a while, and
+// turns its messages into promises. Does no work of its own.
 
 import { Worker } from 'node:worker_threads';
 import type { BlobRange } from '../ports/blobs.ts';
@@ -107,8 +107,8 @@ export class WorkerHandle {
       workerData: { dir: this.#dir },
       name: 'peer-blobs',
       resourceLimits: RESOURCE_LIMITS,
-      // A pour's descriptor is closed by its socket. Node would close the number once more when the thread ends, whoever has
-      // it by then. The thread ends when it has no job, and so no file open, or with the daemon.
+      // A pour's descriptor is closed by its socket. Node would close the number once more when the thread ends,
+      // whoever has it by then. The thread ends when it has no job, and so no file open, or with the daemon.
       trackUnmanagedFds: false,
     });
     worker.on('message', (message: FromWorker) => this.#take(message));

@@ -1,5 +1,5 @@
-// The thread in which everything that grows with content happens: cutting, hashing, compressing, checking, and receiving
-// from other nodes. Several jobs run in turn; a sweep runs alone. Decides nothing about what is kept.
+// The thread in which everything that grows with content happens: cutting, hashing, compressing, checking, and
+// receiving from other nodes. Several jobs run in turn; a sweep runs alone. Decides nothing about what is kept.
 
 import { flushCompileCache } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';

@@ -1,4 +1,5 @@
-// Logs and events of the whole cluster, read from any node: asks every member that is alive and merges the answers by time.
+// Logs and events of the whole cluster, read from any node: asks every member that is alive and merges the answers by
+// time.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import { FanIn } from '../lib/fan-in.ts';

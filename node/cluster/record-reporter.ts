@@ -1,5 +1,5 @@
-// Says of each record that breaks the rules, once: what the view leaves out nobody else would miss. Decides nothing; the view
-// has decided.
+// Says of each record that breaks the rules, once: what the view leaves out nobody else would miss. Decides nothing;
+// the view has decided.
 
 import { problemText } from '../../crdt/record-problems.ts';
 import type { DesiredView } from '../../crdt/view.ts';

@@ -1,5 +1,5 @@
-// Acknowledged writes: a change of the desired state counts once another alive member has it on disk too. Writes locally,
-// pushes to peers, waits for the first that holds it. Knows nothing of what the changes mean.
+// Acknowledged writes: a change of the desired state counts once another alive member has it on disk too. Writes
+// locally, pushes to peers, waits for the first that holds it. Knows nothing of what the changes mean.
 
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
 import type { NodeId } from '../../crdt/ids.ts';
@@ -19,8 +19,8 @@ export type ReplicatedStore = {
 };
 
 /**
- * The change is on this node's disk, but no other alive member confirmed it in time. It is in force here, and spreads when
- * one can be reached; when this node is lost before, so is the change. Doing it again is safe.
+ * The change is on this node's disk, but no other alive member confirmed it in time. It is in force here, and spreads
+ * when one can be reached; when this node is lost before, so is the change. Doing it again is safe.
  */
 export class NotReplicatedError extends Error {
   readonly code = 'not_replicated';
@@ -39,11 +39,13 @@ const HOLD_TIMEOUT_MS = HOLD_CHANGES.timeoutMs;
 /** So many are asked at once, and others when those have not answered for a moment: one is enough, and the change spreads anyway. */
 const HOLD_WAVE = 4;
 const HOLD_WAVE_GAP_MS = 150;
-/** So long nobody may give a sign of life. */
+/** A write fails when no member has given a sign of life for this long. */
 const SILENCE_MAX_MS = 6_000;
-/** However alive they are: less than clients wait, so that they hear what became of it. */
+/**
+ * A write fails after this time even when members are alive; below the time-out of clients, so that they hear of it.
+ */
 const ACKNOWLEDGE_MAX_MS = 20_000;
-/** Of those that do not answer, so many are asked whether they are there at all. */
+/** How many of the members that did not answer are probed, to see whether they are alive. */
 const PROBED_MAX = 4;
 const PROBE_TIMEOUT_MS = 1_000;
 /** Before members that failed are asked again: what made them fail may end with the verdict that they are dead. */
@@ -109,7 +111,8 @@ export class Replicator {
     const startedAtMs = this.#nowMs();
     let heardAtMs = startedAtMs;
     for (let timeoutMs = HOLD_TIMEOUT_MS; ; timeoutMs *= 2) {
-      // Who was asked may have died meanwhile: alone, the write stands.
+      // Looked up anew in each round: members that were asked may have died. When none is left, the write stands
+      // alone.
       const others = this.#others();
       if (others.length === 0) return { heldBy: [self] };
       const askedAtMs = this.#nowMs();
@@ -119,10 +122,10 @@ export class Replicator {
       const mayWaitMs = Math.min(heardAtMs + SILENCE_MAX_MS, startedAtMs + ACKNOWLEDGE_MAX_MS) - askedAtMs;
       const leftMs = Math.min(mayWaitMs, timeoutMs);
       const { first, allFull, silent } = await this.#firstToHold(beginningAfter(self, others), payload, leftMs);
-      // Or nothing could be deleted, drained or moved that would make room.
+      // Refusing it would also refuse what makes room: to delete, drain or move.
       if (allFull) return { heldBy: [self] };
       if (first !== undefined) return { heldBy: [self, first] };
-      // What this node was late itself is not the others' silence.
+      // The time by which this node was late itself does not count as silence of the others.
       heardAtMs += Math.max(0, this.#nowMs() - askedAtMs - leftMs);
       // One that is there, and only slow to write on its disk, is waited for.
       if (await this.#isAnyThere(silent)) heardAtMs = this.#nowMs();
@@ -131,8 +134,8 @@ export class Replicator {
   }
 
   /**
-   * No `first` when none of them holds it within the time; `silent`: those that did not even refuse; `allFull`: each of them
-   * answers that its disk is full.
+   * No `first` when none of them holds it within the time; `silent`: those that did not even refuse; `allFull`: each
+   * of them answers that its disk is full.
    */
   async #firstToHold(
     nodes: NodeId[],
@@ -180,7 +183,7 @@ export class Replicator {
       await this.#receive(bytes, from, isDiskFull);
       if (!this.#store.has(heads)) await this.#gossip.syncDesired(from);
     } catch (error) {
-      // By its own code, whichever way it came to light: whoever asks does not wait for this node then.
+      // One code for every way in which a full disk shows, so that the asking node does not wait for this one.
       throw isDiskFull(error) ? new FullDiskError(error) : error;
     }
     return { held: this.#store.has(heads) };

@@ -1,5 +1,5 @@
-// Gathers what this node has to say of whom it cannot reach, and of what is wrong with itself: for its report, its events and
-// its log. Judges nobody: placement and membership do not read it.
+// Gathers what this node has to say of whom it cannot reach, and of what is wrong with itself: for its report, its
+// events and its log. Judges nobody: placement and membership do not read it.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { ClusterEvent, Event, Unreachable } from '../core/types.ts';
@@ -35,7 +35,7 @@ export type TroubleParts = {
   gossip: Pick<Gossip, 'unreachable'>;
   router: Pick<RouterHandle, 'onUnreachable'>;
   warnings(): string[];
-  /** Who is known to be dead is not to be reached, and no trouble. */
+  /** A node that is known to be dead cannot be reached anyway: it is left out. */
   isAlive(node: NodeId): boolean;
   nameOf(node: NodeId): string;
   post(event: Extract<Event, { type: 'troubleSeen' }>): void;

@@ -1,5 +1,5 @@
-// What an app's instances use, from any node: asks the nodes that run them, when somebody wants to know. Nothing of it is
-// gossiped, and nothing kept.
+// What an app's instances use, from any node: asks the nodes that run them, when somebody wants to know. Nothing of it
+// is gossiped, and nothing kept.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../lib/log.ts';

@@ -1,4 +1,5 @@
-// Candidates: the nodes that placement may consider, as this node sees them now, itself included with its newest state.
+// Candidates: the nodes that placement may consider, as this node sees them now, itself included with its newest
+// state.
 
 import type { NodeView } from '../../crdt/view.ts';
 import type { ReportedCandidate } from './feasibility.ts';

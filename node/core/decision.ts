@@ -1,5 +1,5 @@
-// Decisions of placement as they are told to whoever asks why: what was decided on a slot, and what each node had to offer.
-// Decides nothing itself.
+// Decisions of placement as they are told to whoever asks why: what was decided on a slot, and what each node had to
+// offer. Decides nothing itself.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Infeasible } from './feasibility.ts';
@@ -9,7 +9,8 @@ import type { Slot } from './types.ts';
 /**
  * - `kept`: a node that runs the slot already keeps it.
  * - `bestRank`: nobody runs it; the best of the feasible nodes gets it.
- * - `upgradeNeedsRoom`: its holder has no room for the old and the new release side by side, so the new one goes elsewhere.
+ * - `upgradeNeedsRoom`: its holder has no room for the old and the new release side by side, so the new one goes
+ *   elsewhere.
  * - `upgradeBlocked`: the same, but no other node can take it, so it stays.
  * - `balance`: moved from the node that has most of the app's slots, to even them out.
  * - `unplaceable`: no node may fill it.
@@ -24,13 +25,16 @@ export type Decision = { slot: Slot } & (
 export type Considered = { node: NodeId; freeBytes: number; rank: Rank } | { node: NodeId; reasons: Infeasible[] };
 
 /**
- * Told of every decision just before it takes effect; a later one on the same slot replaces the earlier. `consider` weighs
- * every node, feasible ones first and best first, as things stand when it is called: during the call that is what the
- * decision saw, and once place() has returned it is how everything ended.
+ * Told of every decision just before it takes effect; a later one on the same slot replaces the earlier. `consider`
+ * weighs every node, feasible ones first and best first, as things stand when it is called: during the call that is
+ * what the decision saw, and once place() has returned it is how everything ended.
  */
 export type Recorder = (decision: Decision, consider: () => Considered[]) => void;
 
-/** @param nodes `owner`: who runs the slot and has no room to upgrade it, if anyone; `best`: who may take it, if anyone. */
+/**
+ * @param nodes `owner`: who runs the slot and has no room to upgrade it, if anyone; `best`: who may take it, if
+ * anyone.
+ */
 export function fillingDecision(slot: Slot, nodes: { owner: NodeId | undefined; best: NodeId | undefined }): Decision {
   const { owner, best } = nodes;
   if (best === undefined) {

@@ -1,7 +1,7 @@
-// Doubt: a member that was missed and proves alive was only slow, and where one is slow for the lack of processors or of network,
-// others are too. A cluster that takes slowness for death moves instances and tells everyone so, which makes all of it slower
-// still. So each false alarm makes this node wait longer with the next silence, until none has come for a while. A connection
-// that was refused needs no such doubt: a slow host refuses nothing.
+// Doubt: a member that was missed and proves alive was only slow, and where one is slow for the lack of processors or
+// of network, others are too. A cluster that takes slowness for death moves instances and tells everyone so, which
+// makes all of it slower still. So each false alarm makes this node wait longer with the next silence, until none has
+// come for a while. A connection that was refused needs no such doubt: a slow host refuses nothing.
 
 import type { CoreState, Member } from './state.ts';
 import type { MemberStatus } from './types.ts';

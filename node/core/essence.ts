@@ -1,6 +1,6 @@
-// What decisions read of a report: placement, reconciliation, promises and routing are given this much of it and no more, and a
-// report is news to them when this much of it differs. One list says both, so that nothing can be read whose change nobody
-// decides on. Decides nothing itself.
+// What decisions read of a report: placement, reconciliation, promises and routing are given this much of it and no
+// more, and a report is news to them when this much of it differs. One list says both, so that nothing can be read
+// whose change nobody decides on. Decides nothing itself.
 
 import { fullOf } from './pressure.ts';
 import { loadRank } from './ranking.ts';
@@ -22,7 +22,10 @@ const INSTANCE_FIELDS = [
   'covers',
 ] as const satisfies readonly (keyof InstanceReport)[];
 
-/** `instances` by their own list; of the load only its rank, and of what is short only what is full: noise moves nothing. */
+/**
+ * `instances` by their own list; of the load only its rank, and of what is short only what is full: noise moves
+ * nothing.
+ */
 const REPORT_FIELDS = [
   'node',
   'name',

@@ -1,5 +1,5 @@
-// Explanations: why a slot is where it is, and where slots would go without some nodes. Runs placement and writes down what
-// it says; decides nothing itself.
+// Explanations: why a slot is where it is, and where slots would go without some nodes. Runs placement and writes down
+// what it says; decides nothing itself.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
@@ -19,8 +19,8 @@ export type SlotExplanation = {
   /** Who runs a copy now, stopping ones left out; the one that placement prefers first. */
   holders: HolderExplanation[];
   /**
-   * Every candidate: feasible ones first, best first, as the decision saw them, so that the first is the one chosen (for
-   * `balance`, ranked for the app's last slot). For `kept`: who would take the slot next, its owner left out.
+   * Every candidate: feasible ones first, best first, as the decision saw them, so that the first is the one chosen
+   * (for `balance`, ranked for the app's last slot). For `kept`: who would take the slot next, its owner left out.
    */
   considered: Considered[];
   /** Admitted nodes that placement does not consider: dead, or never heard of. */

@@ -1,4 +1,5 @@
-// Feasibility: whether a node may fill a slot at all, and if not, why. Never prefers one node over another (ranking.ts).
+// Feasibility: whether a node may fill a slot at all, and if not, why. Never prefers one node over another
+// (ranking.ts).
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
@@ -16,7 +17,10 @@ export type Candidate = {
   freeBytes: number;
 };
 
-/** The same with its whole report, of which decisions read no more: for people, and for what else the daemon chooses nodes for. */
+/**
+ * The same with its whole report, of which decisions read no more: for people, and for what else the daemon chooses
+ * nodes for.
+ */
 export type ReportedCandidate = Omit<Candidate, 'report'> & { report: Report };
 
 export type Infeasible =
@@ -31,7 +35,9 @@ export type Infeasible =
   /** It has run out of something, as it says itself; `text`: in words, to follow its name. */
   | { kind: 'exhausted'; pressure: Pressure; text: string };
 
-/** Why the node may not take a new instance of the app's release; empty when it may. All reasons, not only the first. */
+/**
+ * Why the node may not take a new instance of the app's release; empty when it may. All reasons, not only the first.
+ */
 export function infeasibleReasons(candidate: Candidate, app: AppView, release: ReleaseView): Infeasible[] {
   const reasons: Infeasible[] = [];
   if (candidate.status !== 'alive') reasons.push({ kind: 'notAlive', status: candidate.status });
@@ -72,7 +78,10 @@ export function isFeasible(candidate: Candidate, app: AppView, release: ReleaseV
 export const isExhausted = ({ report }: Candidate): boolean =>
   report.pressure !== undefined && report.pressure.length > 0 && fullOf(report).length > 0;
 
-/** Whether an instance that already runs there may stay: it needs no free memory or disk, and a suspicion is not yet a verdict. */
+/**
+ * Whether an instance that already runs there may stay: it needs no free memory or disk, and a suspicion is not yet a
+ * verdict.
+ */
 export function mayKeep(candidate: Candidate): boolean {
   return (
     (candidate.status === 'alive' || candidate.status === 'suspect') &&

@@ -1,10 +1,13 @@
-// Fencing: whether this node's side of a partition may run apps of mode `fence`, and from when on. Apps of mode `serve` never
-// ask. Stops and starts nothing itself.
+// Fencing: whether this node's side of a partition may run apps of mode `fence`, and from when on. Apps of mode
+// `serve` never ask. Stops and starts nothing itself.
 
 import { type CoreState, slotKey } from './state.ts';
 import type { Slot } from './types.ts';
 
-/** Whether this node sees more than half of the admitted nodes, itself included. Suspects do not count: they may be the other side. */
+/**
+ * Whether this node sees more than half of the admitted nodes, itself included. Suspects do not count: they may be the
+ * other side.
+ */
 export function hasMajority(state: CoreState): boolean {
   const admitted = state.desired?.nodes.size ?? 0;
   const seen = 1 + (state.staleSinceMs === undefined ? state.aliveCount : heardAnewCount(state, state.staleSinceMs));
@@ -35,8 +38,8 @@ function heardAnewCount({ members, config }: CoreState, staleSinceMs: number): n
 }
 
 /**
- * When the slot may be started here: after every dead member that held it when last heard has had time to notice that it is
- * in the minority. A member that was never heard since this node started may hold anything. −Infinity: at once.
+ * When the slot may be started here: after every dead member that held it when last heard has had time to notice that
+ * it is in the minority. A member that was never heard since this node started may hold anything. −Infinity: at once.
  */
 export function fencedUntilMs(state: CoreState, slot: Slot): number {
   const key = slotKey(slot);

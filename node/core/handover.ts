@@ -1,12 +1,14 @@
-// Handover: how a copy goes for the sake of others, without too many going at once: nodes whose views differ for a moment may
-// each count on what the other is about to end. So a ready copy first says in its node's report that it would go; ready copies
-// that do not say so themselves promise to stay, in the reports of their nodes; only then the first one ends.
+// Handover: how a copy goes for the sake of others, without too many going at once: nodes whose views differ for a
+// moment may each count on what the other is about to end. So a ready copy first says in its node's report that it
+// would go; ready copies that do not say so themselves promise to stay, in the reports of their nodes; only then the
+// first one ends.
 // - It `offers` to go for another copy of its slot: one promise of such a copy is enough.
-// - It `vacates`: its slot would be empty until its replacement runs, so as many other slots as have to stay ready must promise.
-// An offer counts for offerValidMs from when it was made; a promise is held for promiseHeldMs from when it was given, which is
-// later, also when the other node is not heard of any more. So no promise ends before the offer that it was given for, however
-// long messages take, as long as clocks run at about the same rate.
-// Decides neither which copy is to go nor when another replaces it (reconcile.ts, rollout.ts).
+// - It `vacates`: its slot would be empty until its replacement runs, so as many other slots as have to stay ready
+//   must promise.
+// An offer counts for offerValidMs from when it was made; a promise is held for promiseHeldMs from when it was given,
+// which is later, also when the other node is not heard of any more. So no promise ends before the offer that it was
+// given for, however long messages take, as long as clocks run at about the same rate. Decides neither which copy is
+// to go nor when another replaces it (reconcile.ts, rollout.ts).
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { DecisionInstance } from './essence.ts';
@@ -92,8 +94,8 @@ function covers(holders: readonly Holder[], { id }: LocalInstance, { name }: Off
 }
 
 /**
- * What this node's ready copies of one slot promise: to stay for every copy of the slot that offers to go, and for every copy
- * of the app that would leave its slot empty. Returns when a promise that is only held ends.
+ * What this node's ready copies of one slot promise: to stay for every copy of the slot that offers to go, and for
+ * every copy of the app that would leave its slot empty. Returns when a promise that is only held ends.
  */
 export function promise(
   state: CoreState,

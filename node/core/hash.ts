@@ -1,8 +1,8 @@
 // Rendezvous weight: a fixed pseudo-random number for a (slot, node) pair, the total tie-break of every ranking.
 
 /**
- * 53-bit weight of the pair; the highest weight among nodes wins. Two 32-bit multiplicative mixes over UTF-16 units, so
- * that it needs no library and is the same on every machine and version.
+ * 53-bit weight of the pair; the highest weight among nodes wins. Two 32-bit multiplicative mixes over UTF-16 units,
+ * so that it needs no library and is the same on every machine and version.
  * @see Thaler and Ravishankar, "A Name-Based Mapping Scheme for Rendezvous", 1996 (highest random weight)
  */
 export function rendezvousWeight(key: string, node: string): number {

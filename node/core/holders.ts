@@ -1,4 +1,5 @@
-// Holders: the copies of slots that run, where they are, and which of several copies of one slot should stay. Places nothing.
+// Holders: the copies of slots that run, where they are, and which of several copies of one slot should stay. Places
+// nothing.
 
 import type { AppId } from '../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
@@ -79,7 +80,10 @@ export function holderClass(holder: Holder, app: AppView, release: ReleaseView):
   }
 }
 
-/** Share of its node's memory that all but this instance take, by the node's own report; what crashed has its place kept. */
+/**
+ * Share of its node's memory that all but this instance take, by the node's own report; what crashed has its place
+ * kept.
+ */
 function takenByOthers({ candidate, instance }: Holder): number {
   let bytes = 0;
   for (const other of candidate.report.instances) {

@@ -1,5 +1,5 @@
-// What became of this node's instances: turns the runtime's events into states, crash history and verdicts on releases.
-// Starts and stops nothing (reconcile.ts).
+// What became of this node's instances: turns the runtime's events into states, crash history and verdicts on
+// releases. Starts and stops nothing (reconcile.ts).
 
 import type { Digest, InstanceId } from '../../crdt/ids.ts';
 import { restartDelayMs } from './backoff.ts';
@@ -26,7 +26,7 @@ export function onAdopted(state: CoreState, instances: readonly AdoptedInstance[
   }
 }
 
-/** Whether that is news. Who waits for it is told when it is ready. */
+/** Returns whether the instance is known here. Its port is minor news: other nodes route to it once it is ready. */
 export function onLaunched(state: CoreState, launched: Pick<AdoptedInstance, 'id' | 'port' | 'host'>): boolean {
   const instance = state.local.get(launched.id);
   if (instance === undefined) return false;
@@ -91,8 +91,8 @@ export function onExited(
 }
 
 /**
- * The node's fault, not the release's: no crash is counted, nothing of the copy stays, so that the slot is anyone's, and this node
- * takes no new slot for a while.
+ * The node's fault, not the release's: no crash is counted, nothing of the copy stays, so that the slot is anyone's,
+ * and this node takes no new slot for a while.
  */
 function notStarted(
   state: CoreState,

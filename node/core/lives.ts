@@ -1,7 +1,7 @@
-// The lives of nodes: every start has a number, from which a node's incarnation and the ids of its instances follow, and a
-// later one counts for more than all before it. A node whose data directory is an older copy of itself begins a life that
-// others have seen the end of: it learns so from what they believe of it, and goes on as a life after those. Decides
-// nothing about who is alive.
+// The lives of nodes: every start has a number, from which a node's incarnation and the ids of its instances follow,
+// and a later one counts for more than all before it. A node whose data directory is an older copy of itself begins a
+// life that others have seen the end of: it learns so from what they believe of it, and goes on as a life after those.
+// Decides nothing about who is alive.
 
 import type { InstanceId } from '../../crdt/ids.ts';
 import { type CoreState, firstIncarnation, INCARNATIONS_PER_START, type Member, START_MAX } from './state.ts';
@@ -23,8 +23,8 @@ export function askForReport(member: Member, nowMs: number, effects: Effect[]): 
 }
 
 /**
- * A member that goes on reporting from a life before the one that is known here has not heard of it yet, and neither has
- * one that reports in the life of which it said that it ended.
+ * A member that goes on reporting from a life before the one that is known here has not heard of it yet, and neither
+ * has one that reports in the life of which it said that it ended.
  */
 export function tellIfBehind(state: CoreState, member: Member, report: Report, nowMs: number, effects: Effect[]): void {
   const isBehind =
@@ -53,7 +53,10 @@ export function onClaim(state: CoreState, claim: MembershipMessage, effects: Eff
   else refute(state, claim.incarnation, effects);
 }
 
-/** Only a life of this node can have had the incarnation, and it is none that this one knows of: it goes on as one after it. */
+/**
+ * Only a life of this node can have had the incarnation, and it is none that this one knows of: it goes on as one
+ * after it.
+ */
 function outlive(state: CoreState, incarnation: number, effects: Effect[]): void {
   const start = Math.max(state.start, Math.floor(incarnation / INCARNATIONS_PER_START)) + 1;
   // Nobody has started so often: it was made up.

@@ -1,8 +1,9 @@
 // Membership: who is alive, suspect, dead or gone, from probes, connections, reports and other nodes' claims. Decides
 // nothing about instances.
 //
-// SWIM's terms: a suspicion is gossiped, other nodes look for themselves and become witnesses, the suspect refutes with a
-// higher incarnation; with witnesses the time to refute shrinks. A node whose own loop was late waits longer (Lifeguard).
+// SWIM's terms: a suspicion is gossiped, other nodes look for themselves and become witnesses, the suspect refutes
+// with a higher incarnation; with witnesses the time to refute shrinks. A node whose own loop was late waits longer
+// (Lifeguard).
 // @see SWIM, Das, Gupta and Motivala, 2002; Lifeguard, arXiv:1707.00788
 
 import type { NodeId } from '../../crdt/ids.ts';
@@ -26,8 +27,9 @@ import { type CoreState, compareText, type Member, type Suspicion } from './stat
 import type { Effect, MemberStatus, MembershipMessage, Report } from './types.ts';
 
 /**
- * How long a suspicion lasts from its beginning, ms. A node that was late doubts what it saw itself: with its own evidence it
- * waits longer. What others witnessed without it needs no such doubt, unless there were false alarms of late.
+ * How long a suspicion lasts from its beginning, ms. A node that was late doubts what it saw itself: with its own
+ * evidence it waits longer. What others witnessed without it needs no such doubt, unless there were false alarms of
+ * late.
  */
 export function suspicionTimeoutMs(
   config: CoreConfig,
@@ -51,8 +53,8 @@ export function suspicionTimeoutMs(
 }
 
 /**
- * Falls from max to min with the logarithm of the witnesses; a refused connection is stronger evidence than silence and has
- * lower bounds.
+ * Falls from max to min with the logarithm of the witnesses; a refused connection is stronger evidence than silence
+ * and has lower bounds.
  * @see Lifeguard, arXiv:1707.00788, section IV-B
  */
 function undoubtedTimeoutMs(
@@ -108,8 +110,9 @@ export function onConnected(state: CoreState, node: NodeId, nowMs: number, effec
   hear(state, member, nowMs);
   // Its process took part in an encrypted handshake just now: it lives, whatever was believed.
   if (member.report !== undefined && member.status !== 'left') setStatus(state, member, 'alive', nowMs, effects);
-  // Gossip reaches a new neighbour only once both have exchanged subscriptions; asking is at once. This node's own report is asked
-  // for likewise: to tell it to everyone would be as many messages as there are nodes, for each node and each that joins.
+  // Gossip reaches a new neighbour only once both have exchanged subscriptions; asking is at once. This node's own
+  // report is asked for likewise: to tell it to everyone would be as many messages as there are nodes, for each node
+  // and each that joins.
   askForReport(member, nowMs, effects);
 }
 
@@ -117,7 +120,8 @@ export function onDisconnected(state: CoreState, node: NodeId, nowMs: number, ef
   const member = state.members.get(node);
   if (member === undefined) return;
   member.connected = false;
-  // A probe under way may have been answered just before the connection went: its answer is no news of what came after.
+  // A probe under way may have been answered just before the connection went: its answer is no news of what came
+  // after.
   member.probeAgain = member.probing;
   if (member.status !== 'alive' && member.status !== 'suspect') return;
   if (!isLarge(state)) {
@@ -239,7 +243,10 @@ export function onMembership(state: CoreState, message: MembershipMessage, nowMs
   }
 }
 
-/** Lets suspicions run out, probes the next member, and forgets removed nodes. Returns when it wants to be called again. */
+/**
+ * Lets suspicions run out, probes the next member, and forgets removed nodes. Returns when it wants to be called
+ * again.
+ */
 export function onMembershipTick(state: CoreState, nowMs: number, effects: Effect[]): number {
   forgetRemoved(state);
   const due: Member[] = [];
@@ -255,7 +262,7 @@ export function onMembershipTick(state: CoreState, nowMs: number, effects: Effec
     forgetFalseAlarm(state);
     const next = nextToProbe(state);
     if (next !== undefined) probe(state, next, effects);
-    // A turn in time, and everyone was heard in time: as good as an answered probe.
+    // This turn was in time and nobody is overdue: it counts like an answered probe.
     else {
       if (state.latenessScore > 0) setLateness(state, state.latenessScore - 1);
       forgetLateness(state);
@@ -328,7 +335,10 @@ function isExcused(state: CoreState, member: Member, effects: Effect[]): boolean
 /** Two, as one of them may fail too. */
 const DEATH_HERALDS = 2;
 
-/** Nobody adds to a suspicion that has its witnesses: on machines that are slow, what everyone says of everyone is a storm. */
+/**
+ * Nobody adds to a suspicion that has its witnesses: on machines that are slow, what everyone says of everyone is a
+ * storm.
+ */
 function isKnownEnough(state: CoreState, { suspicion }: Member, refused: boolean): boolean {
   const { witnessesWanted } = state.config;
   if (suspicion === undefined) return false;

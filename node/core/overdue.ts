@@ -1,16 +1,19 @@
-// Overdue: how late each member has been of late, and how much longer it is waited for because of that. A slow machine, or one
-// that is held to a small share of a processor, speaks late and answers late as a rule; so what it took before, it may take again
-// and more. Each member says how late its own loop was, and everyone sees for itself how late it was heard: a member that is
-// always on time is missed as soon as ever.
+// Overdue: how late each member has been of late, and how much longer it is waited for because of that. A slow
+// machine, or one that is held to a small share of a processor, speaks late and answers late as a rule; so what it
+// took before, it may take again and more. Each member says how late its own loop was, and everyone sees for itself
+// how late it was heard: a member that is always on time is missed as soon as ever.
 //
-// As round trip times are learnt for retransmission timers, with a maximum that fades in place of a mean and its deviation:
-// being late comes in bursts. @see RFC 6298
+// As round trip times are learnt for retransmission timers, with a maximum that fades in place of a mean and its
+// deviation: being late comes in bursts. @see RFC 6298
 
 import { type CoreConfig, silenceMs } from './config.ts';
 import { probeTimeoutMs } from './lateness.ts';
 import type { CoreState, Member } from './state.ts';
 
-/** Each heartbeat takes off this share: what was learnt halves in about 140 of them, as what pauses a process seldom comes oftener. */
+/**
+ * Each heartbeat takes off this share: what was learnt halves in about 140 of them, as what pauses a process seldom
+ * comes oftener.
+ */
 const FADES_BY = 0.005;
 /** The lateness that is told is coarse, ms: a little less of it is nothing new. */
 const TOLD_IN_MS = 50;
@@ -50,8 +53,8 @@ export const extraSilenceMs = (config: CoreConfig, member: Member): number =>
   Math.min(config.overdueMaxMs, MARGIN * mayBeOverdueMs(config, member));
 
 /**
- * How long a probe of the member may take, ms. What is waited for it in silence first comes off the longest, so that a node
- * that has lost all others knows it as soon as fenceDelayMs asks.
+ * How long a probe of the member may take, ms. What is waited for it in silence first comes off the longest, so that a
+ * node that has lost all others knows it as soon as fenceDelayMs asks.
  */
 export function probeTimeoutOf(state: CoreState, member: Member): number {
   const { config } = state;

@@ -1,5 +1,6 @@
-// Placement: the pure function from (desired state, observed state) to "which node fills which slot". Every node computes it
-// for the whole cluster; equal inputs give equal outputs whatever the order they arrived in. Starts and stops nothing.
+// Placement: the pure function from (desired state, observed state) to "which node fills which slot". Every node
+// computes it for the whole cluster; equal inputs give equal outputs whatever the order they arrived in. Starts and
+// stops nothing.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
@@ -33,8 +34,8 @@ export type Placement = {
 };
 
 /**
- * @param candidates every node with a report that is not known to be dead; `freeBytes` must be its whole budget. They are
- *   sorted here, and not kept.
+ * @param candidates every node with a report that is not known to be dead; `freeBytes` must be its whole budget. They
+ *   are sorted here, and not kept.
  * @param record for explanations; deciding costs nothing more without it.
  */
 export function place(view: DesiredView, candidates: readonly Candidate[], record?: Recorder): Placement {
@@ -63,8 +64,8 @@ export function place(view: DesiredView, candidates: readonly Candidate[], recor
 }
 
 /**
- * When every app is spread and settled: moves one slot, of any app, from the fullest node to the emptiest. Only when the
- * emptiest does not become the fuller of the two by it, so that a move can never call for the move back.
+ * When every app is spread and settled: moves one slot, of any app, from the fullest node to the emptiest. Only when
+ * the emptiest does not become the fuller of the two by it, so that a move can never call for the move back.
  */
 function evenOutMemory(apps: readonly AppPlacement[], nodes: readonly Candidate[]): void {
   const alive = nodes.filter((node) => node.status === 'alive' && mayKeep(node));
@@ -91,8 +92,8 @@ const takenBytes = (node: Candidate): number => totalBytes(node) - node.freeByte
 const takenShare = (node: Candidate): number => takenBytes(node) / totalBytes(node);
 
 /**
- * Whether `a` would be the fuller one after so many bytes more or less on each. Multiplied out: sums of shares that are equal may
- * differ in their last digit, and between two nodes of one size it is bytes that count.
+ * Whether `a` would be the fuller one after so many bytes more or less on each. Multiplied out: sums of shares that
+ * are equal may differ in their last digit, and between two nodes of one size it is bytes that count.
  */
 const isFuller = (a: Candidate, aBytes: number, b: Candidate, bBytes: number): boolean =>
   (takenBytes(a) + aBytes) * totalBytes(b) > (takenBytes(b) + bBytes) * totalBytes(a);
@@ -133,7 +134,10 @@ class AppPlacement {
     return this.#app.id;
   }
 
-  /** A crashed copy keeps its slot only where there is room to start it again, beside all that runs, and nothing has run out. */
+  /**
+   * A crashed copy keeps its slot only where there is room to start it again, beside all that runs, and nothing has
+   * run out.
+   */
   keepIncumbents(which: 'running' | 'crashed'): void {
     const release = this.#release;
     if (release === undefined) return;
@@ -165,9 +169,9 @@ class AppPlacement {
   }
 
   /**
-   * The owner's copy takes what it was started with, whatever the app is set to now; a crashed one has its place kept. A copy
-   * elsewhere that serves takes its memory until it goes, one that only starts there may be the slot's next home.
-   * Returns whether no other copy serves.
+   * The owner's copy takes what it was started with, whatever the app is set to now; a crashed one has its place kept.
+   * A copy elsewhere that serves takes its memory until it goes, one that only starts there may be the slot's next
+   * home. Returns whether no other copy serves.
    */
   #takeWhatRuns(key: string, best: Holder): boolean {
     const takenBytes = best.instance.state === 'crashed' ? this.#app.memoryBytes : best.instance.memoryBytes;
@@ -204,8 +208,8 @@ class AppPlacement {
   }
 
   /**
-   * Spreads a settled app by one slot at a time, and only when that evens out a difference of two or more: so a move can
-   * never call for the move back, and load alone never moves anything.
+   * Spreads a settled app by one slot at a time, and only when that evens out a difference of two or more: so a move
+   * can never call for the move back, and load alone never moves anything.
    */
   moveOneSlotToABetterNode(): boolean {
     const release = this.#release;
@@ -237,8 +241,9 @@ class AppPlacement {
   }
 
   /**
-   * The same, but for slots that have crashed, whether they wait, start or run, and those whose roll-out waits for them: an app
-   * that keeps crashing is not moved, and neither holds up a move of another nor causes one each time it runs for a moment.
+   * The same, but for slots that have crashed, whether they wait, start or run, and those whose roll-out waits for
+   * them: an app that keeps crashing is not moved, and neither holds up a move of another nor causes one each time it
+   * runs for a moment.
    */
   get isQuiet(): boolean {
     const stuck = this.#shaky.size === 0 ? 0 : this.#outdated.size;
@@ -266,8 +271,8 @@ class AppPlacement {
   }
 
   /**
-   * One that starts on `to` already, if there is any, so that a move that has begun goes on, and a daemon that was away gets
-   * back what ran on there; else the last one.
+   * One that starts on `to` already, if there is any, so that a move that has begun goes on, and a daemon that was
+   * away gets back what ran on there; else the last one.
    */
   #nextToMove(from: Candidate, to: Candidate, mayMove: (key: string) => boolean): Slot | undefined {
     let last: Slot | undefined;
@@ -323,8 +328,8 @@ class AppPlacement {
   }
 
   /**
-   * A single instance cannot be stopped before its successor runs; without room for both, the successor runs elsewhere. Where
-   * something has run out, nothing new is started if another node can.
+   * A single instance cannot be stopped before its successor runs; without room for both, the successor runs
+   * elsewhere. Where something has run out, nothing new is started if another node can.
    */
   #needsAnotherNodeToUpgrade(key: string, owner: Candidate, release: ReleaseView): boolean {
     const exhausted = isExhausted(owner);
@@ -443,8 +448,8 @@ class AppPlacement {
 }
 
 /**
- * The nodes that are better than one for an app whatever the slot, or tie with it but for the weight, in the order given. They are
- * looked for as far as somebody asks, and found once for all slots.
+ * The nodes that are better than one for an app whatever the slot, or tie with it but for the weight, in the order
+ * given. They are looked for as far as somebody asks, and found once for all slots.
  */
 class Rivals {
   betterCount = 0;
@@ -486,7 +491,7 @@ class FinalRanks {
     return this.#byNode.get(node);
   }
 
-  /** So that who looks for better ones finds them soon. */
+  /** Sorted so that a search for a better node finds one soon. */
   get emptiestFirst(): readonly Candidate[] {
     this.#emptiestFirst ??= [...this.#nodes].sort((a, b) => takenShare(a) - takenShare(b));
     return this.#emptiestFirst;

@@ -1,9 +1,13 @@
-// What a node runs out of: disk, inodes, memory, file descriptors. Decides from what was measured, and from starts that failed
-// for want of it, which levels the node tells the others. A level stops nothing; feasibility.ts refuses new slots to a full node.
+// What a node runs out of: disk, inodes, memory, file descriptors. Decides from what was measured, and from starts
+// that failed for want of it, which levels the node tells the others. A level stops nothing; feasibility.ts refuses
+// new slots to a full node.
 
 import type { CoreState } from './state.ts';
 
-/** `starts`: it cannot start instances for a reason of its own that is none of the others (no process, port or network to be had). */
+/**
+ * `starts`: it cannot start instances for a reason of its own that is none of the others (no process, port or network
+ * to be had).
+ */
 export type Resource = 'descriptors' | 'disk' | 'inodes' | 'memory' | 'starts';
 /** - `low`: people are warned. - `full`: the node takes no new slot. */
 export type PressureLevel = 'low' | 'full';
@@ -29,9 +33,9 @@ export type Measure = {
 };
 
 /**
- * Below the smaller of the two a resource is scarce: the share is for small machines (of an SD card of 16 GB: low at 1.6 GB,
- * full at 0.8 GB), the amount for large ones, of which a tenth is plenty. Higher refuses work that would still fit; lower warns
- * too late: a droplet unpacks to tens or hundreds of megabytes.
+ * Below the smaller of the two a resource is scarce: the share is for small machines (of an SD card of 16 GB: low at
+ * 1.6 GB, full at 0.8 GB), the amount for large ones, of which a tenth is plenty. Higher refuses work that would still
+ * fit; lower warns too late: a droplet unpacks to tens or hundreds of megabytes.
  */
 const BOUNDS: Record<Measure['resource'], Record<PressureLevel, { share: number; amount: number }>> = {
   disk: { low: { share: 0.1, amount: 4 * 1024 ** 3 }, full: { share: 0.05, amount: 1024 ** 3 } },
@@ -41,7 +45,9 @@ const BOUNDS: Record<Measure['resource'], Record<PressureLevel, { share: number;
 };
 /** Share of time in which all processes wait for memory. */
 const STALLED: Record<PressureLevel, number> = { low: 0.1, full: 0.4 };
-/** With more than this share free, waiting is not the machine's: an app that thrashes within its own limit stalls too. */
+/**
+ * With more than this share free, waiting is not the machine's: an app that thrashes within its own limit stalls too.
+ */
 const STALL_FREE_SHARE_MAX = 0.25;
 /** A level is left only beyond this multiple of its bound, so that noise about the bound is no news. */
 const HYSTERESIS = 1.25;
@@ -124,8 +130,8 @@ export function onStartSucceeded(state: CoreState): void {
 }
 
 /**
- * Lets the node take slots again when its wait is over; how often it failed is remembered until a start succeeds. Returns when it
- * will be over.
+ * Lets the node take slots again when its wait is over; how often it failed is remembered until a start succeeds.
+ * Returns when it will be over.
  */
 export function endStartFault(state: CoreState, nowMs: number): number {
   const fault = state.startFault;
@@ -240,8 +246,9 @@ const RESOURCE_BY_TEXT: [RegExp, Resource][] = [
 const CAUSES_MAX = 5;
 
 /**
- * Which resource of its own node made something fail; undefined: none, as far as the error tells. Looks at codes, of causes too,
- * and at the words of what came from an engine: never at those of a program that users' content was given to.
+ * Which resource of its own node made something fail; undefined: none, as far as the error tells. Looks at codes, of
+ * causes too, and at the words of what came from an engine: never at those of a program that users' content was given
+ * to.
  */
 export function resourceBehind(error: unknown): Resource | undefined {
   let found: Resource | undefined;

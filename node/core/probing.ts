@@ -1,5 +1,5 @@
-// Who looks at whom: the round of probes, members that are overdue, and in a large cluster the few that look where everyone
-// would otherwise. Decides nothing about what is seen (membership.ts).
+// Who looks at whom: the round of probes, members that are overdue, and in a large cluster the few that look where
+// everyone would otherwise. Decides nothing about what is seen (membership.ts).
 
 import { silenceMs } from './config.ts';
 import { RENDEZVOUS_WEIGHTS } from './hash.ts';
@@ -43,9 +43,10 @@ export function lookWhereTooFewDid(state: CoreState, nowMs: number, effects: Eff
 }
 
 /**
- * Round robin, so that every member in question is probed once per round; the order differs from node to node, so that the probes
- * of one member are spread over the round. In a large cluster those are the neighbours, whose heartbeats may have come from others.
- * Else the suspects: whoever is alive is heard with every heartbeat, or probed when it is overdue (findSilent).
+ * Round robin, so that every member in question is probed once per round; the order differs from node to node, so that
+ * the probes of one member are spread over the round. In a large cluster those are the neighbours, whose heartbeats
+ * may have come from others. Else the suspects: whoever is alive is heard with every heartbeat, or probed when it is
+ * overdue (findSilent).
  */
 export function nextToProbe(state: CoreState): Member | undefined {
   let next: { member: Member; turn: number } | undefined;
@@ -67,7 +68,10 @@ export function nextToProbe(state: CoreState): Member | undefined {
 /** Too large for a connection to everyone. */
 export const isLarge = (state: CoreState): boolean => state.members.size > state.config.membersProbedMax;
 
-/** Whether this node is one of about witnessesMax out of `among` that look at the member. Its own turn is as good as chance. */
+/**
+ * Whether this node is one of about witnessesMax out of `among` nodes that look at the member. It decides by itself,
+ * by its rendezvous weight with the member (Member.turn): a fixed number that is spread like a random one.
+ */
 export function isWitness(state: CoreState, member: Member, among: number): boolean {
   const { witnessesMax } = state.config;
   return among <= witnessesMax || member.turn / RENDEZVOUS_WEIGHTS < witnessesMax / among;

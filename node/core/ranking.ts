@@ -9,7 +9,10 @@ export type CoarseRank = {
   sameApp: number;
   /** Slots of the same app assigned to the node's failure domain (label `zone`). */
   sameZone: number;
-  /** Eighths of the node's memory that are taken, plus the load in whole cores' worth; coarse, so that noise does not decide. */
+  /**
+   * Eighths of the node's memory that are taken, plus the load in whole cores' worth; coarse, so that noise does not
+   * decide.
+   */
   fullness: number;
 };
 /** `weight`: rendezvous weight; higher is better. */

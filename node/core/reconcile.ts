@@ -106,7 +106,8 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   for (const instance of local) if (!isHandedOver(input, own, instance)) withdraw(state, instance);
   const running = local.filter((instance) => instance.state !== 'crashed' && instance.state !== 'stopping');
   const current = running.filter((instance) => isCurrent(instance, app, release));
-  // The newest, ready or not: the others were told to stop before it was started, perhaps by a daemon that has ended since.
+  // The newest, ready or not: the others were told to stop before it was started, perhaps by a daemon that has ended
+  // since.
   const best = current[0];
   if (best !== undefined) {
     // The record of a copy that crashed beside it says nothing any more, and would seem to need memory.
@@ -129,7 +130,8 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
     running.find((instance) => instance.state === 'ready') ??
     // Adopted a moment ago: it serves for all that is known.
     running.find((instance) => instance.state === 'starting' && instance.everReady);
-  // One that does not answer may do so again before another one is ready, and costs nothing where there is room for both.
+  // One that does not answer may do so again before another one is ready, and costs nothing where there is room for
+  // both.
   const recovering =
     serving === undefined && app.strategy !== 'recreate' && hasRoom(state, app.memoryBytes)
       ? running.find((instance) => instance.state === 'unhealthy')
@@ -178,7 +180,10 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   return launchWhenFetched(input, own, instance, effects);
 }
 
-/** Whether a node on this side runs a ready copy: then a dead member that may hold the slot has been waited for already. */
+/**
+ * Whether a node on this side runs a ready copy: then a dead member that may hold the slot has been waited for
+ * already.
+ */
 const servesElsewhere = ({ state, placement }: ReconcileInput, slot: Slot): boolean =>
   (placement.holders.get(slotKey(slot)) ?? []).some(
     ({ candidate, instance }) =>
@@ -186,8 +191,8 @@ const servesElsewhere = ({ state, placement }: ReconcileInput, slot: Slot): bool
   );
 
 /**
- * Of two copies adopted a moment ago, of different releases, either may be the one that serves: the other was perhaps still
- * starting. Of one release it is the newest.
+ * Of two copies adopted a moment ago, of different releases, either may be the one that serves: the other was perhaps
+ * still starting. Of one release it is the newest.
  */
 const mayServeInstead = (one: LocalInstance, serving: LocalInstance): boolean =>
   one.state === 'starting' &&
@@ -195,8 +200,8 @@ const mayServeInstead = (one: LocalInstance, serving: LocalInstance): boolean =>
   (one.release !== serving.release || one.restartCount !== serving.restartCount);
 
 /**
- * Whether another node runs a ready copy of the slot that is as new as can be: one that drains, say, and has the new release
- * already. An old copy here that is in the way of a new one goes for it.
+ * Whether another node runs a ready copy of the slot that is as new as can be: one that drains, say, and has the new
+ * release already. An old copy here that is in the way of a new one goes for it.
  */
 function isHandedOver({ placement }: ReconcileInput, own: OwnSlot, instance: LocalInstance): boolean {
   const { app, release, slot } = own;
@@ -226,9 +231,9 @@ function vacate(input: ReconcileInput, own: OwnSlot, serving: LocalInstance, rea
 }
 
 /**
- * Another node owns the slot: what runs here goes once the owner's copy is ready and promises to stay. When nobody can own it
- * (every node that runs it drains, say), all copies go for the best one, which stays where it is. Returns when one that has
- * time to answer will have had it.
+ * Another node owns the slot: what runs here goes once the owner's copy is ready and promises to stay. When nobody can
+ * own it (every node that runs it drains, say), all copies go for the best one, which stays where it is. Returns when
+ * one that has time to answer will have had it.
  */
 function yieldSlot(
   input: ReconcileInput,
@@ -285,7 +290,10 @@ function yieldSlot(
   return wakeAtMs;
 }
 
-/** Until when a copy that was adopted a moment ago may yet turn out to serve. One of an app that must not run twice goes at once. */
+/**
+ * Until when a copy that was adopted a moment ago may yet turn out to serve. One of an app that must not run twice
+ * goes at once.
+ */
 function answersUntilMs({ config }: CoreState, app: AppView, instance: LocalInstance): number {
   const waits = instance.everReady && instance.state === 'starting' && app.partition !== 'fence';
   return waits ? instance.stateSinceMs + config.adoptedAnswersMs : Number.NEGATIVE_INFINITY;
@@ -323,8 +331,8 @@ function newInstance(
 }
 
 /**
- * A slot that waits out its crashes says so, as the copy that crashed did before one of another release ran in its place:
- * otherwise others would take it for a slot that anyone may fill.
+ * A slot that waits out its crashes says so, as the copy that crashed did before one of another release ran in its
+ * place: otherwise others would take it for a slot that anyone may fill.
  */
 function recordCrash(state: CoreState, { app, release, slot }: OwnSlot, history: SlotHistory): void {
   const instance = newInstance(state, { app, release, slot, nowMs: history.crashedAtMs });
@@ -424,7 +432,10 @@ function compareNewestFirst(a: LocalInstance, b: LocalInstance): number {
 
 const NONE: LocalInstance[] = [];
 
-/** This node's instances by slot, each slot's with the newest first. A slot is looked at once, so what is added or goes meanwhile is not missed. */
+/**
+ * This node's instances by slot, each slot's with the newest first. A slot is looked at once, so what is added or goes
+ * meanwhile is not missed.
+ */
 function localsBySlot(state: CoreState): Map<string, LocalInstance[]> {
   const bySlot = new Map<string, LocalInstance[]>();
   for (const instance of sortedLocal(state)) {

@@ -1,5 +1,5 @@
-// The order and pace of a roll-out: whose turn it is, and which slot may be without an instance for a while. Starts and stops
-// nothing (reconcile.ts).
+// The order and pace of a roll-out: whose turn it is, and which slot may be without an instance for a while. Starts
+// and stops nothing (reconcile.ts).
 
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
 import type { DecisionInstance } from './essence.ts';
@@ -65,16 +65,16 @@ export class Rollout {
   }
 
   /**
-   * Whether the slot may be empty for a while, as far as this node has heard: never the last ready one, and strictly in order,
-   * so that two nodes never take down one each.
+   * Whether the slot may be empty for a while, as far as this node has heard: never the last ready one, and strictly
+   * in order, so that two nodes never take down one each.
    */
   mayTakeDown(slot: Slot): boolean {
     return this.#underWayBefore(slot) === 0 && this.#readySlots().length > this.#neededReady();
   }
 
   /**
-   * How many slots have to stay ready: all but maxUnavailable of those that can be filled, and one at least. Slots that no node
-   * has room for do not count: the others would never be upgraded.
+   * How many slots have to stay ready: all but maxUnavailable of those that can be filled, and one at least. Slots
+   * that no node has room for do not count: the others would never be upgraded.
    */
   #neededReady(): number {
     const ready = new Set(this.#readySlots().map(slotKey));
@@ -100,7 +100,8 @@ export class Rollout {
   }
 
   /**
-   * While every copy of a process type has crashed, its first slot is tried before the others: one start shows as much as many.
+   * While every copy of a process type has crashed, its first slot is tried before the others: one start shows as much
+   * as many.
    * @see Cloud Foundry's Health Manager: when all instances crashed, only index 0 is started
    */
   waitsForFirst({ process, index }: Slot, crashes: number): boolean {

@@ -1,5 +1,5 @@
-// The routing table of this node: which ready instances serve each desired route. Chooses no upstream for a request (the
-// router does) and never lists an instance under a route of another app.
+// The routing table of this node: which ready instances serve each desired route. Chooses no upstream for a request
+// (the router does) and never lists an instance under a route of another app.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
@@ -28,7 +28,7 @@ export function routeTable(state: CoreState): RouteTable {
   return table;
 }
 
-/** Whether nothing would change for who routes by them. */
+/** Whether nothing would change for a router that routes by them. */
 export function isSameTable(a: RouteTable, b: RouteTable): boolean {
   return (
     isSameList(a.admitted, b.admitted, (one, other) => one === other) &&
@@ -86,7 +86,9 @@ function sortedOf(view: DesiredView): Sorted {
   return sorted;
 }
 
-/** Reports are never changed, and routed by many times: ten thousand instances would be as many objects in every table. */
+/**
+ * Reports are never changed, and routed by many times: ten thousand instances would be as many objects in every table.
+ */
 const upstreamsByReport = new WeakMap<DecisionReport, readonly Upstream[]>();
 
 /** Ready web instances of another node. */
@@ -102,7 +104,10 @@ function upstreamsOf(report: DecisionReport): readonly Upstream[] {
   return upstreams;
 }
 
-/** Ready web instances by app, sorted by instance. Nodes whose host refuses connections serve only when nobody else does. */
+/**
+ * Ready web instances by app, sorted by instance. Nodes whose host refuses connections serve only when nobody else
+ * does.
+ */
 function upstreamsByApp(state: CoreState): Map<AppId, Upstream[]> {
   const trusted = new Map<AppId, Upstream[]>();
   const doubted = new Map<AppId, Upstream[]>();

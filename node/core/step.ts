@@ -1,5 +1,5 @@
-// step(state, event, nowMs) → { state, effects, wakeAtMs }: the one door into the core. No clock, no randomness, no I/O: the
-// same state, event and time give the same result. The state passed in is consumed.
+// step(state, event, nowMs) → { state, effects, wakeAtMs }: the one door into the core. No clock, no randomness, no
+// I/O: the same state, event and time give the same result. The state passed in is consumed.
 
 import { candidatesOf } from './candidates.ts';
 import { decisionGapMs, heartbeatMs, minorNewsMs, reportGapMs } from './config.ts';
@@ -165,8 +165,8 @@ function askForSync(
 }
 
 /**
- * Whether the desired state is that of another member too, so that it holds what was written while this node was away. Not
- * while nobody else was heard; with nobody else there is nothing to hear.
+ * Whether the desired state is that of another member too, so that it holds what was written while this node was away.
+ * Not while nobody else was heard; with nobody else there is nothing to hear.
  */
 export function isCaughtUp(state: CoreState): boolean {
   if (state.desired === undefined) return false;
@@ -176,7 +176,10 @@ export function isCaughtUp(state: CoreState): boolean {
   return false;
 }
 
-/** Nothing is decided on a stale view: after a start every admitted member is heard first, and what they ask for, or some time passes. */
+/**
+ * Nothing is decided on a stale view: after a start every admitted member is heard first, and what they ask for, or
+ * some time passes.
+ */
 function settle(state: CoreState, nowMs: number): number {
   if (state.settled || state.desired === undefined) return Number.POSITIVE_INFINITY;
   const settleAtMs = state.startedAtMs + state.config.settleMs;
@@ -258,7 +261,9 @@ function tellInTime(state: CoreState, nowMs: number): void {
   else state.minorNewsAtMs = Math.min(state.minorNewsAtMs, nowMs + waitMs);
 }
 
-/** The user's word: the slot's instance here ends now, and its crash history with it; the slot is filled again at once. */
+/**
+ * The user's word: the slot's instance here ends now, and its crash history with it; the slot is filled again at once.
+ */
 function restartSlot(state: CoreState, key: string, nowMs: number, effects: Effect[]): void {
   state.history.delete(key);
   state.decisionDirty = true;

@@ -42,8 +42,8 @@ export type InstanceReport = {
 };
 
 /**
- * What one node says of itself. Authored only by that node (gossip is signed); the higher (incarnation, sequence) wins.
- * Bound: REPORT_BYTES_MAX when encoded.
+ * What one node says of itself. Authored only by that node (gossip is signed); the higher (incarnation, sequence)
+ * wins. Bound: REPORT_BYTES_MAX when encoded.
  */
 export type Report = {
   node: NodeId;
@@ -77,11 +77,15 @@ export type Report = {
   droplets: Digest[];
   /** Heads of this node's desired-state document, sorted. */
   heads: string[];
-  /** Nodes that it cannot reach although others hear of them, for people to read; absent in reports of older versions. */
+  /**
+   * Nodes that it cannot reach although others hear of them, for people to read; absent in reports of older versions.
+   */
   unreachable?: Unreachable[];
   /** What is wrong with the node itself, and what to do about it: lines for people. Absent as above. */
   warnings?: string[];
-  /** By how much its loop was late at the most of late, ms, coarse: it is given that much more time. Absent as above. */
+  /**
+   * By how much its loop was late at the most of late, ms, coarse: it is given that much more time. Absent as above.
+   */
   lateMs?: number;
 };
 
@@ -137,8 +141,8 @@ export type Event =
   | { type: 'instanceReady'; id: InstanceId }
   | { type: 'instanceUnhealthy'; id: InstanceId; reason: string }
   /**
-   * It is gone: by itself, because it never became healthy, or because it was stopped. `reason` is one line for people. `lacks`:
-   * what this node ran out of, when that and not the release is why it did not start.
+   * It is gone: by itself, because it never became healthy, or because it was stopped. `reason` is one line for
+   * people. `lacks`: what this node ran out of, when that and not the release is why it did not start.
    */
   | { type: 'instanceExited'; id: InstanceId; reason: string; lacks?: Resource }
   | { type: 'dropletsHeld'; digests: Digest[] }
@@ -181,8 +185,9 @@ export type Effect =
   /** Answered by probeSucceeded or probeFailed within timeoutMs. */
   | { type: 'probe'; node: NodeId; timeoutMs: number }
   /**
-   * `relay`: others pass it on, so that it also reaches those without a connection to this node. While every living member has
-   * one it goes straight to each: passed on, it would come to each several times, and be signed and checked each time.
+   * `relay`: others pass it on, so that it also reaches those without a connection to this node. While every living
+   * member has one it goes straight to each: passed on, it would come to each several times, and be signed and checked
+   * each time.
    */
   | { type: 'publishReport'; report: Report; relay: boolean }
   /** Ask the node for its report, and tell it what is believed of it here. Answered by reportReceived. */
@@ -247,7 +252,9 @@ export type LocalUpstream = {
   instance: InstanceId;
   app: AppId;
   port: number;
-  /** Address that only this machine reaches it at, when it has a network of its own. Undefined: the machine's loopback. */
+  /**
+   * Address that only this machine reaches it at, when it has a network of its own. Undefined: the machine's loopback.
+   */
   host?: string;
 };
 

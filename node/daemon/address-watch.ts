@@ -1,5 +1,5 @@
-// Watches where this node is reached while it runs: the machine's addresses, which DHCP may change, and what the advertised
-// name stands for. Says what to tell others and what they cannot use any more; tells nobody itself.
+// Watches where this node is reached while it runs: the machine's addresses, which DHCP may change, and what the
+// advertised name stands for. Says what to tell others and what they cannot use any more; tells nobody itself.
 
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
@@ -104,7 +104,7 @@ export class AddressWatch {
   /** Compares the machine's addresses with those it had. */
   look(): void {
     const interfaces = this.#readInterfaces();
-    // Between two leases, or unplugged: nobody would hear of it, and what was told is as good as anything.
+    // Between two leases, or unplugged: nobody would hear of a change now, so what was told stands.
     if (outwardAddresses('::', interfaces).length === 0 && outwardAddresses('::', this.#interfaces).length > 0) return;
     const before = this.#has;
     this.#interfaces = interfaces;
@@ -141,7 +141,10 @@ export class AddressWatch {
     return JSON.stringify([this.hosts(), outwardAddresses('::', this.#interfaces)]);
   }
 
-  /** Somewhere else it may stand for a router that forwards to here; an address that was this machine's own is nobody's, or another's. */
+  /**
+   * Somewhere else it may stand for a router that forwards to here; an address that was this machine's own is
+   * nobody's, or another's.
+   */
   #isOutOfDate(): boolean {
     return this.#resolved.length > 0 && this.#resolved.every((ip) => this.#had.has(ip) && !this.#has.has(ip));
   }

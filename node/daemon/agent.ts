@@ -20,7 +20,10 @@ import type { Log } from '../lib/log.ts';
 import type { ObservedView } from '../ports/node-service.ts';
 import { Effects } from './effects.ts';
 
-/** What the effects are carried out with. Each returns at once; answers come back as events. One that throws is tried again (effects.ts). */
+/**
+ * What the effects are carried out with. Each returns at once; answers come back as events. One that throws is tried
+ * again (effects.ts).
+ */
 export type Actors = {
   startInstance(spec: InstanceSpec): void;
   stopInstance(id: InstanceSpec['id'], reason: string): void;
@@ -115,7 +118,9 @@ export class Agent {
     return candidatesOf(this.#state, this.#nowMs());
   }
 
-  /** Other members that are not known to be dead. In the first moments after a start nobody is known to be anything. */
+  /**
+   * Other members that are not known to be dead. In the first moments after a start nobody is known to be anything.
+   */
   mayBeAlive(): NodeId[] {
     const { desired, members, self, settled } = this.#state;
     return [...(desired?.nodes.keys() ?? [])].filter((node) => {
@@ -172,8 +177,8 @@ export class Agent {
   }
 
   /**
-   * The core throws for a bug alone. Whatever it stumbled over may come again at every start, so the node goes on with what
-   * it knows, its instances and its API with it, and says so; the next event is another try.
+   * The core throws for a bug alone. Whatever it stumbled over may come again at every start, so the node goes on with
+   * what it knows, its instances and its API with it, and says so; the next event is another try.
    */
   #step(event: Event): StepResult | undefined {
     return this.#guarded(`step ${event.type}`, () => step(this.#state, event, this.#nowMs()));
@@ -202,7 +207,10 @@ export class Agent {
     this.#timer = setTimeout(() => this.post({ type: 'tick', lateMs: 0 }), atMs - nowMs);
   }
 
-  /** By a timer that no event sets back, as one does that for ticks: in a loop that never rests there is always another event. */
+  /**
+   * By a timer that no event sets back, as one does that for ticks: in a loop that never rests there is always another
+   * event.
+   */
   #beat(): void {
     clearTimeout(this.#beatTimer);
     this.#beatDueMs = this.#nowMs() + BEAT_MS;

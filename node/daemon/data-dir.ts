@@ -1,5 +1,5 @@
-// The data directory: its lock, what cluster it belongs to, the incarnation counter, and node.json for people and scripts.
-// Never touches the files of other parts (desired state, blobs, instances, logs).
+// The data directory: its lock, what cluster it belongs to, the incarnation counter, and node.json for people and
+// scripts. Never touches the files of other parts (desired state, blobs, instances, logs).
 
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -115,9 +115,9 @@ export class DataDir implements MembershipStore {
   }
 
   /**
-   * The number of this start: higher at every call, also after a crash, so that reports of this life win over those of the
-   * last one. A directory that is an older copy, or has lost the file, counts back: then other nodes know better, and what
-   * they say is remembered.
+   * The number of this start: higher at every call, also after a crash, so that reports of this life win over those of
+   * the last one. A directory that is an older copy, or has lost the file, counts back: then other nodes know better,
+   * and what they say is remembered.
    */
   async nextStart(): Promise<number> {
     const read = Number((await readIfThere(this.file('incarnation')))?.trim());
@@ -205,8 +205,8 @@ const LOCK_WAIT_MS = 1_000;
 const LOCK_POLL_MS = 20;
 
 /**
- * Start time in clock ticks since boot, as /proc has it; undefined when there is no such process. One that has ended, but
- * that its parent did not collect yet, holds nothing any more: in a container without an init it stays for ever.
+ * Start time in clock ticks since boot, as /proc has it; undefined when there is no such process. One that has ended,
+ * but that its parent did not collect yet, holds nothing any more: in a container without an init it stays for ever.
  */
 async function processStartTime(pid: number): Promise<string | undefined> {
   const stat = await readIfThere(`/proc/${pid}/stat`);

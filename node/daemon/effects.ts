@@ -1,5 +1,6 @@
-// Carries out what the core decides, one effect after the other. One that throws costs no more than what it was for: it is
-// said (event and log), and tried again after a pause that grows, by the core where the effect has an answer, else here.
+// Carries out what the core decides, one effect after the other. One that throws costs no more than what it was for:
+// it is said (event and log), and tried again after a pause that grows, by the core where the effect has an answer,
+// else here.
 
 import { oneLine } from '../../crdt/limits.ts';
 import type { ClusterEvent, Effect, Event } from '../core/types.ts';
@@ -126,7 +127,9 @@ function act(actors: Actors, effect: Effect): void {
   }
 }
 
-/** What the core hears when an effect that it waits for an answer to could not even begin: its own pauses apply then. */
+/**
+ * What the core hears when an effect that it waits for an answer to could not even begin: its own pauses apply then.
+ */
 function failureOf(effect: Effect, reason: string): Event | undefined {
   switch (effect.type) {
     case 'startInstance':

@@ -1,4 +1,5 @@
-// StartOptions: what `peer start` may ask of the daemon, how the daemon reads it from its argument, and every default. No I/O but the host's name.
+// StartOptions: what `peer start` may ask of the daemon, how the daemon reads it from its argument, and every default.
+// No I/O but the host's name.
 
 import { hostname } from 'node:os';
 import * as v from 'valibot';
@@ -11,14 +12,17 @@ export type StartOptions = {
   dataDir: string;
   name?: string;
   /**
-   * An invite made by `peer invite`; absent: the first node of a new cluster, or one that is a member already. Among the
-   * daemon's arguments it is JOIN_FROM_STDIN alone.
+   * An invite made by `peer invite`; absent: the first node of a new cluster, or one that is a member already. Among
+   * the daemon's arguments it is JOIN_FROM_STDIN alone.
    */
   join?: string;
-  /** `HOST:PORT` of the libp2p listener. Port 0: any free port. So for the next three. */
+  /** `HOST:PORT` of the libp2p listener. Port 0, here and in the next three: any free port. */
   listen?: string;
+  /** `HOST:PORT` of the link between nodes. */
   link?: string;
+  /** `HOST:PORT` of the API. */
   api?: string;
+  /** `HOST:PORT` of the public HTTP listener. */
   http?: string;
   /** Host that other nodes are told to reach this one at; absent: the addresses of its interfaces. */
   advertise?: string;

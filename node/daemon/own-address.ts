@@ -4,8 +4,8 @@ import { formatHostPort, parseHostPort } from '../lib/host-port.ts';
 import { firstOutwardAddress, type Interfaces, isWildcard } from '../lib/machine-addresses.ts';
 
 /**
- * `host:port` for others, from what a listener is bound to: what was asked to be advertised, else the address itself, else
- * (bound to every interface) the machine's first address that is not its loopback.
+ * `host:port` for others, from what a listener is bound to: what was asked to be advertised, else the address itself,
+ * else (bound to every interface) the machine's first address that is not its loopback.
  */
 export function reachableAt(bound: string, advertise: string | undefined, interfaces?: Interfaces): string {
   const parsed = parseHostPort(bound);

@@ -1,5 +1,5 @@
-// What a start remembers for the next one on the same data directory: its options, with the ports that were chosen. So a
-// node comes back where the others know it, with no flag but --data-dir.
+// What a start remembers for the next one on the same data directory: its options, with the ports that were chosen. So
+// a node comes back where the others know it, with no flag but --data-dir.
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';

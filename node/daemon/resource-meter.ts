@@ -1,5 +1,6 @@
-// Measures what this node may run out of: room and inodes of the file systems that hold its data directory, memory, file
-// descriptors. Looks from time to time, and at once when something failed for want of it. Decides no level (core/pressure.ts).
+// Measures what this node may run out of: room and inodes of the file systems that hold its data directory, memory,
+// file descriptors. Looks from time to time, and at once when something failed for want of it. Decides no level
+// (core/pressure.ts).
 
 import { readdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

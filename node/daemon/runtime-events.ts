@@ -1,4 +1,5 @@
-// Adoption in order: the core hears which instances an earlier daemon left running before it hears anything of one of them.
+// Adoption in order: the core hears which instances an earlier daemon left running before it hears anything of one of
+// them.
 
 import type { Event } from '../core/types.ts';
 import type { Runtime, RuntimeEvent } from '../ports/runtime.ts';

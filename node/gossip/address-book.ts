@@ -1,5 +1,5 @@
-// Remembers how other nodes can be reached, in memory and in `<dataDir>/peers.json`, so that a restarted node finds its
-// cluster again without being told. Bounded; decides which addresses are kept and in which order they are tried.
+// Remembers how other nodes can be reached, in memory and in `<dataDir>/peers.json`, so that a restarted node finds
+// its cluster again without being told. Bounded; decides which addresses are kept and in which order they are tried.
 
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -48,7 +48,7 @@ export class AddressBook {
           addresses.filter((a) => typeof a === 'string'),
           'told',
         );
-        // It was the best one when this was written.
+        // The first one of the file was the best one when it was written.
         const [first] = this.#entries.get(node as NodeId) ?? [];
         if (first !== undefined) first.proven = true;
       }
@@ -86,7 +86,10 @@ export class AddressBook {
     if (!wasFirst) this.#saveSoon();
   }
 
-  /** No address of the node answered in time: the one that was tried first is tried last from now on, and what is newest first. */
+  /**
+   * No address of the node answered in time: the one that was tried first is tried last from now on, and what is
+   * newest first.
+   */
   failed(node: NodeId): void {
     const [first, ...others] = this.#entries.get(node) ?? [];
     if (first === undefined) return;

@@ -1,5 +1,5 @@
-// Where a node listens and which addresses it tells others: parses `HOST:PORT`, names the machine's addresses as libp2p does.
-// Never dials anything.
+// Where a node listens and which addresses it tells others: parses `HOST:PORT`, names the machine's addresses as
+// libp2p does. Never dials anything.
 
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv4, isIPv6 } from 'node:net';
@@ -30,8 +30,8 @@ export function toMultiaddr(host: string, port: number): string {
 }
 
 /**
- * Addresses others can dial, best first: what the operator said, then those of the network interfaces listened on; loopback
- * only when there is nothing else.
+ * Addresses others can dial, best first: what the operator said, then those of the network interfaces listened on;
+ * loopback only when there is nothing else.
  * @param options.advertise hosts, best first
  */
 export function advertisedAddresses(

@@ -1,5 +1,6 @@
-// Reports straight to the neighbours they are for, over one stream to each that stays open: nobody passes them on, nobody signs
-// them (the connection knows who speaks), and none waits behind another. What they say is judged elsewhere (topics.ts).
+// Reports straight to the neighbours they are for, over one stream to each that stays open: nobody passes them on,
+// nobody signs them (the connection knows who speaks), and none waits behind another. What they say is judged
+// elsewhere (topics.ts).
 
 import type { Connection, Stream } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';

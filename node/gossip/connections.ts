@@ -1,5 +1,5 @@
-// Knows which nodes are admitted and connected: the gate nobody else passes, one connection per node, and who hears of it
-// when the first comes or the last goes. Never dials (dialer.ts).
+// Knows which nodes are admitted and connected: the gate nobody else passes, one connection per node, and who hears of
+// it when the first comes or the last goes. Never dials (dialer.ts).
 
 import type { Connection, ConnectionGater, IdentifyResult, PeerId } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
@@ -111,8 +111,9 @@ export class Connections {
   }
 
   /**
-   * Ends the gossip streams that the other side opened, so that it opens them anew and says again what it subscribes to: gossipsub
-   * forgets that with the end of any stream of the node, also of one over a connection that was replaced.
+   * Ends the gossip streams that the other side opened, so that it opens them anew and says again what it subscribes
+   * to: gossipsub forgets that with the end of any stream of the node, also of one over a connection that was
+   * replaced.
    */
   reopen(node: NodeId): void {
     for (const stream of this.of(node)?.streams ?? []) {
@@ -165,9 +166,9 @@ export class Connections {
   }
 
   /**
-   * Of two connections to one node the newer stays: an old one that the other side replaced is likely dead. Two that were
-   * opened at nearly the same time are simultaneous dials: the one dialled by the smaller id stays, and only the smaller id
-   * closes the other, so that the two ends never close one each.
+   * Of two connections to one node the newer stays: an old one that the other side replaced is likely dead. Two that
+   * were opened at nearly the same time are simultaneous dials: the one dialled by the smaller id stays, and only the
+   * smaller id closes the other, so that the two ends never close one each.
    */
   #keepOne(node: NodeId, live: Live): void {
     const newest = live.connections.at(-1)!;

@@ -1,5 +1,5 @@
-// Keeps this node connected: dials the nodes it should be connected to, at once when something changed and otherwise with
-// growing delays. Never decides who is admitted.
+// Keeps this node connected: dials the nodes it should be connected to, at once when something changed and otherwise
+// with growing delays. Never decides who is admitted.
 
 import type { Connection, Stream } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
@@ -99,7 +99,10 @@ export class Dialer {
     this.#dialSoon(node);
   }
 
-  /** The last connection to the node is gone. One that lived only a moment counts as a failed dial, so that refusals do not loop. */
+  /**
+   * The last connection to the node is gone. One that lived only a moment counts as a failed dial, so that refusals do
+   * not loop.
+   */
   lost(node: NodeId, livedMs: number): void {
     const target = this.#targets.get(node);
     if (target === undefined) return;
@@ -131,8 +134,9 @@ export class Dialer {
   }
 
   /**
-   * A connection to a node without one, or the failure of every address. When the caller's time is over, the key exchange goes
-   * on for whoever asks next: given up and begun anew it would never end on a machine that is short of time.
+   * A connection to a node without one, or the failure of every address. When the caller's time is over, the key
+   * exchange goes on for whoever asks next: given up and begun anew it would never end on a machine that is short of
+   * time.
    */
   async knock(node: NodeId, signal: AbortSignal): Promise<Connection> {
     const target = this.#targets.get(node);
@@ -150,8 +154,8 @@ export class Dialer {
   }
 
   /**
-   * A second connection beside one over which nothing comes any more; it takes the first one's place (connections.ts). Fails as
-   * dial does, and leaves the first as it is.
+   * A second connection beside one over which nothing comes any more; it takes the first one's place (connections.ts).
+   * Fails as dial does, and leaves the first as it is.
    */
   async renew(node: NodeId): Promise<void> {
     const release = await this.#turns.acquire(this.#stopping.signal);

@@ -1,5 +1,5 @@
-// Announces this node on the local network and hears of others of its cluster. What it hears is only a hint where to knock:
-// anyone on the network can announce anything, and the key exchange decides.
+// Announces this node on the local network and hears of others of its cluster. What it hears is only a hint where to
+// knock: anyone on the network can announce anything, and the key exchange decides.
 
 import { createHash } from 'node:crypto';
 import type { ComponentLogger, PeerDiscovery, PeerInfo, Startable } from '@libp2p/interface';
@@ -44,7 +44,8 @@ export class LanDiscovery {
       // Names the cluster only to those who know its id.
       const tag = createHash('sha256').update(`peer lan discovery ${this.#clusterId}`).digest('hex').slice(0, 8);
       const create = mdns({ serviceTag: `_peer-${tag}._udp.local`, interval: DISCOVERY_INTERVAL_MS });
-      // Run on its own and not by the host, which would remember every id that anyone announces, and tell of each only once.
+      // Run on its own and not by the host, which would remember every id that anyone announces, and tell of each only
+      // once.
       const addressManager = { getAddresses: () => this.#addresses().map((address) => multiaddr(address)) };
       const running = create({ addressManager, logger: this.#logger } as Parameters<
         typeof create

@@ -1,5 +1,6 @@
-// Bytes in both directions between two admitted nodes, over a stream of their own: a request, an answer, then frames until
-// either side ends. Bounded in size and number, held back in both directions; a side that is silent for too long is given up.
+// Bytes in both directions between two admitted nodes, over a stream of their own: a request, an answer, then frames
+// until either side ends. Bounded in size and number, held back in both directions; a side that is silent for too long
+// is given up.
 
 import type { Connection, Stream } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';

@@ -1,4 +1,5 @@
-// How the control plane fails: one class for failures between two nodes, one for what the other node's handler answered.
+// How the control plane fails: one class for failures between two nodes, one for what the other node's handler
+// answered.
 
 /**
  * - `unreachable`: no connection, and none could be made. Nothing was sent; a retry is safe.
@@ -36,7 +37,9 @@ export class GossipError extends Error {
   }
 }
 
-/** The other node's handler threw; code and message are its own. Whether it changed something is the handler's to say. */
+/**
+ * The other node's handler threw; code and message are its own. Whether it changed something is the handler's to say.
+ */
 export class RemoteError extends Error {
   readonly code: string;
 

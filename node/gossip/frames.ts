@@ -1,5 +1,5 @@
-// Reads and writes length-prefixed frames and raw bytes on a libp2p stream, with back-pressure, bounds and time-outs in both
-// directions. Knows nothing of what the bytes mean.
+// Reads and writes length-prefixed frames and raw bytes on a libp2p stream, with back-pressure, bounds and time-outs
+// in both directions. Knows nothing of what the bytes mean.
 
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
 import { GossipError } from './errors.ts';

@@ -26,7 +26,10 @@ export type HostOptions = {
   advertised: () => string[];
 };
 
-/** Goes to Node's connect() as it is: `timeout` bounds the wait for the host to accept, which libp2p does not bound apart. */
+/**
+ * Goes to Node's connect() as it is: `timeout` bounds the wait for the host to accept, which libp2p does not bound
+ * apart.
+ */
 const accepting = {
   noDelay: true,
   keepAlive: true,
@@ -129,7 +132,10 @@ export async function createHost(options: HostOptions): Promise<Host> {
   });
 }
 
-/** Half as long as gossipsub's own id, and as good among nodes that are admitted: it travels more often than its message. */
+/**
+ * Half as long as gossipsub's own id, and as good among nodes that are admitted: it travels more often than its
+ * message.
+ */
 function messageId(message: Message): Uint8Array {
   if (message.type !== 'signed') return new Uint8Array(0);
   const id = new Uint8Array(16);

@@ -9,7 +9,10 @@ const MiB = 1024 * KiB;
 export const REPORT_BYTES_MAX = 256 * KiB;
 /** Instances, or droplets, in one. */
 export const REPORT_ITEMS_MAX = 4_096;
-/** A node whose reports cannot be understood is asked for a whole one at most this often, and so many nodes at the same time. */
+/**
+ * A node whose reports cannot be understood is asked for a whole one at most this often, and so many nodes at the same
+ * time.
+ */
 export const REPORT_ASK_INTERVAL_MS = 5_000;
 export const REPORT_ASKS_PARALLEL_MAX = 8;
 export const MEMBERSHIP_BYTES_MAX = 4 * KiB;
@@ -22,11 +25,14 @@ export const GOSSIP_FRAME_BYTES_MAX = 4 * MiB;
 export const GOSSIP_UNSENT_BYTES_MAX = 8 * MiB;
 export const GOSSIP_HEARTBEAT_MS = 1000;
 /**
- * Neighbours that a message is passed on to: aimed at, at least, at most. Each costs another copy of everything; with fewer, one
- * that goes is missed until the next heartbeat of gossip.
+ * Neighbours that a message is passed on to: aimed at, at least, at most. Each costs another copy of everything; with
+ * fewer, one that goes is missed until the next heartbeat of gossip.
  */
 export const GOSSIP_MESH = { aim: 3, min: 2, max: 4 };
-/** Other neighbours that are told at each heartbeat of gossip which messages there were, so that they can ask for one they missed. */
+/**
+ * Other neighbours that are told at each heartbeat of gossip which messages there were, so that they can ask for one
+ * they missed.
+ */
 export const GOSSIP_LAZY_NEIGHBOURS = 2;
 /** How long a message id is remembered, so that no loop of the mesh delivers it twice. */
 export const GOSSIP_SEEN_TTL_MS = 60_000;
@@ -42,12 +48,15 @@ export const FULL_MESH_NODES_MAX = 50;
 /** Beyond it, each node keeps this many, chosen by rendezvous; together they form a connected random graph. */
 export const NEIGHBOURS = 20;
 export const CONNECTIONS_MAX = 256;
-/** Inbound connections one host may open per second; times the upgrade timeout it stays below CONNECTIONS_PENDING_MAX, so one host cannot use up all places. */
+/**
+ * Inbound connections one host may open per second; times the upgrade timeout it stays below CONNECTIONS_PENDING_MAX,
+ * so one host cannot use up all places.
+ */
 export const INBOUND_PER_HOST_PER_SECOND_MAX = 16;
 export const CONNECTIONS_PENDING_MAX = 256;
 /**
- * Key exchange included. One that is given up is made again, at the same cost, by a node that is short of time already: so this
- * is longer than a node with a twentieth of a core needs, and short enough to shed strangers.
+ * Key exchange included. One that is given up is made again, at the same cost, by a node that is short of time
+ * already: so this is longer than a node with a twentieth of a core needs, and short enough to shed strangers.
  */
 export const INBOUND_UPGRADE_TIMEOUT_MS = 15_000;
 export const LISTEN_BACKLOG = 128;
@@ -59,7 +68,10 @@ export const DIAL_ACCEPT_TIMEOUT_MS = 2_000;
 /** Key exchange included; as the other side's INBOUND_UPGRADE_TIMEOUT_MS, which ends it. */
 export const DIAL_ADDRESS_TIMEOUT_MS = 15_000;
 export const DIALS_PARALLEL_MAX = 8;
-/** Of those, dials that nobody waits for: a node that starts, or that lost all connections at once, makes them a few at a time. */
+/**
+ * Of those, dials that nobody waits for: a node that starts, or that lost all connections at once, makes them a few at
+ * a time.
+ */
 export const DIALS_IN_BACKGROUND_MAX = 3;
 export const STREAM_OPEN_TIMEOUT_MS = 10_000;
 export const REDIAL_DELAY_MIN_MS = 100;
@@ -67,24 +79,40 @@ export const REDIAL_DELAY_MAX_MS = 10_000;
 /** Head start of the node with the smaller id, so that two nodes rarely dial each other at once. */
 export const DIAL_HEAD_START_MS = 150;
 /**
- * The same where both sides have just lost the connection and know it: a busy node takes a second for a key exchange, and two
- * for one pair are twice the work. The larger id waits this long and up to as much again; the smaller up to REDIAL_SPREAD_MS.
+ * The same where both sides have just lost the connection and know it: a busy node takes a second for a key exchange,
+ * and two for one pair are twice the work. The larger id waits this long and up to as much again; the smaller up to
+ * REDIAL_SPREAD_MS.
  */
 export const REDIAL_HEAD_START_MS = 2_000;
 export const REDIAL_SPREAD_MS = 100;
-/** How often every connection is looked at, to see whether anything came over it. A look that is itself late does not count. */
+/**
+ * How often every connection is looked at, to see whether anything came over it. A look that is itself late does not
+ * count.
+ */
 export const QUIET_LOOK_INTERVAL_MS = 1_000;
 export const QUIET_LOOK_LATE_MS = 400;
-/** Looks without a byte until the other side is asked for an answer: more than a heartbeat apart where each comes directly. */
+/**
+ * Looks without a byte until the other side is asked for an answer: more than a heartbeat apart where each comes
+ * directly.
+ */
 export const QUIET_LOOKS_MAX = 4;
 /** The same in a cluster too large for a connection to everyone, where heartbeats come from others. */
 export const QUIET_LOOKS_MAX_LARGE = 30;
-/** How long it may take to answer before a second connection is tried beside this one. So many are asked at the same time. */
+/**
+ * How long it may take to answer before a second connection is tried beside this one. So many are asked at the same
+ * time.
+ */
 export const QUIET_ANSWER_TIMEOUT_MS = 3_000;
 export const QUIET_ASKED_PARALLEL_MAX = 4;
-/** A connection that lived less than this counts as a failed dial; two younger than this are taken for simultaneous dials. */
+/**
+ * A connection that lived less than this counts as a failed dial; two younger than this are taken for simultaneous
+ * dials.
+ */
 export const CONNECTION_SETTLED_MS = 5_000;
-/** One of two simultaneous connections is closed when nothing runs over it, looked at this often and at most so many times. */
+/**
+ * One of two simultaneous connections is closed when nothing runs over it, looked at this often and at most so many
+ * times.
+ */
 export const CONNECTION_RETIRE_INTERVAL_MS = 1_000;
 export const CONNECTION_RETIRE_CHECKS_MAX = 10;
 /** Connections tried for one stream: one may be closing while it is chosen. */
@@ -93,7 +121,9 @@ export const STREAM_OPEN_ATTEMPTS_MAX = 3;
 export const CONNECTION_CLOSING_WAIT_MS = 200;
 /** After the machine lost an address, every connection has to answer in this time. */
 export const CONNECTION_CHECK_TIMEOUT_MS = 1_000;
-/** Most the receiver of one stream lets the sender run ahead; larger is faster over long distances and costs memory. */
+/**
+ * Most the receiver of one stream lets the sender run ahead; larger is faster over long distances and costs memory.
+ */
 export const STREAM_WINDOW_BYTES_MAX = 2 * MiB;
 export const STREAM_UNREAD_BYTES_MAX = 4 * MiB;
 export const STREAMS_PER_CONNECTION_MAX = 256;
@@ -136,7 +166,7 @@ export const RPC_ERROR_CHARS_MAX = 4_096;
 
 /** Small enough that a heartbeat behind it is not noticeably late; a little over what a frame of a session holds. */
 export const DUPLEX_FRAME_BYTES_MAX = 64 * KiB + 16;
-/** Who attends to a command sends a beat every 10 s. */
+/** The command line that attends to a command sends a beat every 10 s. */
 export const DUPLEX_SILENCE_MAX_MS = 45_000;
 /** Per connection. */
 export const DUPLEX_STREAMS_MAX = 64;
@@ -163,9 +193,15 @@ export const PROBE_OWN_DELAY_MS = 50;
 
 /** A greeting: two whole reports. */
 export const BEAT_BYTES_MAX = 2 * REPORT_BYTES_MAX + KiB;
-/** Longer than a node may stand still, as it is not heard of then, but not as long as a stream that nobody uses is kept. */
+/**
+ * Longer than a node may stand still, as it is not heard of then, but not as long as a stream that nobody uses is
+ * kept.
+ */
 export const BEAT_SILENCE_MAX_MS = 10 * 60_000;
-/** Frames that wait: for the stream to be open, or for the connection to be told. More of them say nothing that the next does not. */
+/**
+ * Frames that wait: for the stream to be open, or for the connection to be told. More of them say nothing that the
+ * next does not.
+ */
 export const BEATS_WAITING_MAX = 8;
 export const BEATS_EARLY_MAX = 8;
 /** Each side has one; a second while the first is being given up. */

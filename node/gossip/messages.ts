@@ -1,5 +1,6 @@
-// Decides whether bytes from another node are a well-formed report, membership message or set of changes. Bounded, strict
-// about what it knows, tolerant of fields a newer version added. Never decides whether the author may say it (topics.ts).
+// Decides whether bytes from another node are a well-formed report, membership message or set of changes. Bounded,
+// strict about what it knows, tolerant of fields a newer version added. Never decides whether the author may say it
+// (topics.ts).
 
 import * as v from 'valibot';
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
@@ -36,7 +37,9 @@ const text = <T extends string>(charsMax: number) =>
     (value) => typeof value === 'string' && value.length <= charsMax,
     `a text of at most ${charsMax} characters`,
   );
-/** An instance's id stands in headers and in names of folders; an app's and a release's are those of the desired state. */
+/**
+ * An instance's id stands in headers and in names of folders; an app's and a release's are those of the desired state.
+ */
 const INSTANCE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const instanceId = v.custom<InstanceId>(
   (value) => typeof value === 'string' && INSTANCE_ID.test(value),
@@ -49,7 +52,10 @@ const hostPort = v.custom<string>((value) => {
   if (value === '') return true;
   return typeof value === 'string' && value.length <= ADDRESS_BYTES_MAX && parseHostPort(value) !== undefined;
 }, 'HOST:PORT');
-/** For people to read, as other nodes show it: one line that steers no terminal. A newer node's odd text is no reason to miss its report. */
+/**
+ * For people to read, as other nodes show it: one line that steers no terminal. A newer node's odd text is no reason
+ * to miss its report.
+ */
 const line = (charsMax: number) =>
   v.pipe(
     text<string>(charsMax),
@@ -61,7 +67,7 @@ const id = <T extends string>() =>
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** Times and loads may be fractions. Sums and products of a few of them stay numbers. */
 const amount = v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER));
-/** Of a claim: who it is about refutes it with a greater one, which still has to be one that counts. */
+/** Of a claim. The member refutes it with a greater number, which has to be a safe integer too. */
 const INCARNATION_CLAIMED_MAX = 2 ** 52;
 const claimedIncarnation = v.pipe(count, v.maxValue(INCARNATION_CLAIMED_MAX));
 const list = <T>(item: v.GenericSchema<unknown, T>, itemsMax = REPORT_ITEMS_MAX) =>

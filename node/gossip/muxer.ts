@@ -1,5 +1,6 @@
-// yamux, made safe against a connection that ends while a stream over it is being opened, and asked two things that libp2p does
-// not ask: whether anything came over a connection, and whether the other side answers. Changes nothing else.
+// yamux, made safe against a connection that ends while a stream over it is being opened, and asked two things that
+// libp2p does not ask: whether anything came over a connection, and whether the other side answers. Changes nothing
+// else.
 
 import { yamux as plainYamux } from '@chainsafe/libp2p-yamux';
 import type { Connection, MessageStream } from '@libp2p/interface';
@@ -17,9 +18,9 @@ type YamuxMuxer = Muxer & {
 const heard = new WeakSet<object>();
 
 /**
- * yamux announces a new stream in a microtask of its own, also one that has ended by then if the round trip is known. When the
- * connection has ended too, its send throws where nobody catches, which would end the process. What cannot be sent any more
- * is dropped: the end of the connection, which every stream hears of, says all there is to say.
+ * yamux announces a new stream in a microtask of its own, also one that has ended by then if the round trip is known.
+ * When the connection has ended too, its send throws where nobody catches, which would end the process. What cannot be
+ * sent any more is dropped: the end of the connection, which every stream hears of, says all there is to say.
  */
 export function yamux(init: Parameters<typeof plainYamux>[0]): () => Yamux {
   const create = plainYamux(init);
@@ -48,9 +49,10 @@ export function takeHeard(connection: Connection): boolean {
 }
 
 /**
- * Resolves when the other side's muxer has answered; fails when the connection ends, or with the signal's reason. A frame each
- * way, which the other side's event loop answers, instead of a stream for the same question. One question is under way at a
- * time, for all who ask: yamux takes an answer that comes after its asker gave up for a fault and ends the connection.
+ * Resolves when the other side's muxer has answered; fails when the connection ends, or with the signal's reason. A
+ * frame each way, which the other side's event loop answers, instead of a stream for the same question. One question
+ * is under way at a time, for all who ask: yamux takes an answer that comes after its asker gave up for a fault and
+ * ends the connection.
  */
 export async function echo(connection: Connection, signal: AbortSignal): Promise<void> {
   const muxer = muxerOf(connection);

@@ -1,4 +1,5 @@
-// Which nodes a node keeps a connection to: all of them in a small cluster, a stable pseudo-random few in a large one. Pure.
+// Which nodes a node keeps a connection to: all of them in a small cluster, a stable pseudo-random few in a large one.
+// Pure.
 
 import { createHash } from 'node:crypto';
 import type { NodeId } from '../../crdt/ids.ts';

@@ -1,9 +1,12 @@
-// Packs JSON for gossip: deflated against texts that every message holds, so that a short one does not consist of field names.
-// Knows nothing of what it packs; what is unpacked is bounded and may still be anything.
+// Packs JSON for gossip: deflated against texts that every message holds, so that a short one does not consist of
+// field names. Knows nothing of what it packs; what is unpacked is bounded and may still be anything.
 
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 
-/** What messages are made of, the most frequent last: deflate refers to what is near in fewer bits. Part of the protocol's version. */
+/**
+ * What messages are made of, the most frequent last: deflate refers to what is near in fewer bits. Part of the
+ * protocol's version.
+ */
 const DICTIONARY = Buffer.from(
   [
     '{"kind":"left","kind":"alive","kind":"dead","kind":"suspect","node":"12D3KooW","incarnation":,"from":"12D3KooW',

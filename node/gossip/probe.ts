@@ -1,5 +1,5 @@
-// Answers one question: does that node respond right now? Never closes a connection: a slow answer is no proof that it is
-// dead, and a new one would cost both sides more of the time they lack (quiet.ts replaces those that are).
+// Answers one question: does that node respond right now? Never closes a connection: a slow answer is no proof that it
+// is dead, and a new one would cost both sides more of the time they lack (quiet.ts replaces those that are).
 
 import type { Connection } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
@@ -67,8 +67,8 @@ export class Prober {
 }
 
 /**
- * Aborts after timeoutMs. When this process itself was late by then, the answer may be waiting unread: it gets as much time
- * again, once.
+ * Aborts after timeoutMs. When this process itself was late by then, the answer may be waiting unread: it gets as much
+ * time again, once.
  */
 function fairDeadline(timeoutMs: number): { signal: AbortSignal; clear(): void } {
   const controller = new AbortController();
@@ -102,8 +102,8 @@ function verdictOf(cause: unknown): ProbeResult {
 }
 
 /**
- * Whether the failure of a dial says of every address that no connection was accepted there. Kernels accept, however busy the
- * process is; a key exchange that takes too long says nothing of the kind.
+ * Whether the failure of a dial says of every address that no connection was accepted there. Kernels accept, however
+ * busy the process is; a key exchange that takes too long says nothing of the kind.
  */
 export function isOutOfReach(cause: unknown): boolean {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : cause === undefined ? [] : [cause];

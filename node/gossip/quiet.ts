@@ -1,5 +1,6 @@
-// Finds connections over which nothing comes any more: one cut by a partition looks alive for many minutes. Asks first, with
-// patience; then opens a second connection, and only that one takes the first one's place. A busy node loses none by it.
+// Finds connections over which nothing comes any more: one cut by a partition looks alive for many minutes. Asks
+// first, with patience; then opens a second connection, and only that one takes the first one's place. A busy node
+// loses none by it.
 
 import type { Connection } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
@@ -29,7 +30,9 @@ export type QuietLinks = {
   renew(node: NodeId): Promise<void>;
   /** Whether that failure means that its host does not even accept a connection, which no host is too busy for. */
   isOutOfReach(error: unknown): boolean;
-  /** Has the other side say again which protocols it speaks, so that streams of gossip which are missing are opened. */
+  /**
+   * Has the other side say again which protocols it speaks, so that streams of gossip which are missing are opened.
+   */
   refresh(node: NodeId): void;
   /** Has the other side open its streams of gossip anew, and say what it subscribes to. */
   reopen(node: NodeId): void;
@@ -37,7 +40,10 @@ export type QuietLinks = {
 
 type Look = { connection: Connection; quiet: number; withoutGossip: number };
 
-/** Looks further and further apart: what is missing is mended at once as a rule, and where it cannot be, each look costs a request. */
+/**
+ * Looks further and further apart: what is missing is mended at once as a rule, and where it cannot be, each look
+ * costs a request.
+ */
 const isPowerOfTwo = (looks: number): boolean => (looks & (looks - 1)) === 0;
 
 export class Quiet {
@@ -84,7 +90,10 @@ export class Quiet {
     }
   }
 
-  /** Something has happened that may have cut connections: each has to answer in this time, or another is tried beside it. */
+  /**
+   * Something has happened that may have cut connections: each has to answer in this time, or another is tried beside
+   * it.
+   */
   askAll(timeoutMs: number): void {
     for (const node of this.#links.nodes()) {
       const connection = this.#links.connectionOf(node);

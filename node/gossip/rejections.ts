@@ -1,5 +1,5 @@
-// Counts messages and connections that were refused, per reason, and logs each reason at most once in a while. A flood of
-// bad input costs a counter, not a log.
+// Counts messages and connections that were refused, per reason, and logs each reason at most once in a while. A flood
+// of bad input costs a counter, not a log.
 
 import type { Log } from '../lib/log.ts';
 import { REJECTION_LOG_INTERVAL_MS } from './limits.ts';

@@ -1,6 +1,6 @@
-// Reports as changes: most reports repeat almost all of the one before, so a node sends a whole one now and then (the base), and
-// between them what differs from it. A lost one is made good by the next; only who missed the base has to ask for it. What a
-// report says, and whether it is newer, is judged elsewhere.
+// Reports as changes: most reports repeat almost all of the one before, so a node sends a whole one now and then (the
+// base), and between them what differs from it. A lost one is made good by the next; only a node that missed the base
+// has to ask for it. What a report says, and whether it is newer, is judged elsewhere.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { InstanceReport, Report } from '../core/types.ts';
@@ -38,8 +38,8 @@ export class ReportAuthor {
   #newest: Report | undefined;
 
   /**
-   * The report as a change when that is much shorter, else as it is. `nowMs`: a monotonic clock. One that is too large leaves
-   * everything as it was.
+   * The report as a change when that is much shorter, else as it is. `nowMs`: a monotonic clock. One that is too large
+   * leaves everything as it was.
    */
   next(report: Report, nowMs: number): { report: Report } | { change: ReportChange } | { tooLargeBytes: number } {
     const base = this.#base;
@@ -59,7 +59,10 @@ export class ReportAuthor {
     return { report };
   }
 
-  /** What somebody needs who has heard nothing yet: the base of coming changes first, then the newest. None before the first. */
+  /**
+   * What a node needs that has heard nothing yet: the base of coming changes first, then the newest report. Empty
+   * before the first.
+   */
   whole(): Report[] {
     const [base, newest] = [this.#base?.report, this.#newest];
     if (base === undefined || newest === undefined) return [];

@@ -1,5 +1,5 @@
-// The shape of requests and replies between nodes: one request per stream, then one reply or a stream of them. Encodes and
-// decodes only.
+// The shape of requests and replies between nodes: one request per stream, then one reply or a stream of them. Encodes
+// and decodes only.
 
 import { GossipError, RemoteError } from './errors.ts';
 import { decodeJsonObject } from './frames.ts';

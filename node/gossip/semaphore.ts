@@ -1,4 +1,5 @@
-// Lets at most so many hold a permit at once; the rest wait in order, up to a bound. Knows nothing of what the permits are for.
+// Lets at most so many hold a permit at once; the rest wait in order, up to a bound. Knows nothing of what the permits
+// are for.
 
 import { GossipError } from './errors.ts';
 

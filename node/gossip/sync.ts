@@ -1,5 +1,5 @@
-// Anti-entropy: two nodes exchange the store's own sync messages over one stream, in turns, until neither has anything to
-// say. Knows nothing of the bytes; whether a change is valid is the store's to decide.
+// Anti-entropy: two nodes exchange the store's own sync messages over one stream, in turns, until neither has anything
+// to say. Knows nothing of the bytes; whether a change is valid is the store's to decide.
 
 import type { Connection, Stream } from '@libp2p/interface';
 import type { NodeId } from '../../crdt/ids.ts';
@@ -19,7 +19,10 @@ import {
 export interface SyncSession {
   /** The next message for the other side; null when there is nothing to say until it answers. */
   generate(): Uint8Array | null;
-  /** Takes a message of the other side; resolves when what it brought is applied and on disk. Throws on a malformed one. */
+  /**
+   * Takes a message of the other side; resolves when what it brought is applied and on disk. Throws on a malformed
+   * one.
+   */
   receive(message: Uint8Array): Promise<{ applied: boolean }>;
 }
 
@@ -32,8 +35,8 @@ export interface SyncSource {
 }
 
 /**
- * Frames alternate, the initiator first. The first of each side holds its heads as JSON: equal heads end the exchange there.
- * Each later one holds a sync message, or nothing; it ends when both sides said nothing in a row.
+ * Frames alternate, the initiator first. The first of each side holds its heads as JSON: equal heads end the exchange
+ * there. Each later one holds a sync message, or nothing; it ends when both sides said nothing in a row.
  */
 export class Sync {
   readonly #source: SyncSource;
@@ -50,8 +53,8 @@ export class Sync {
   }
 
   /**
-   * One exchange at a time per node; a call during one waits for it and then runs one more, shared by all who called
-   * meanwhile, so that what was written before the call is included.
+   * One exchange at a time per node; a call during one waits for it and then runs one more, shared by all callers
+   * in the meantime, so that what was written before the call is included.
    */
   run(node: NodeId): Promise<void> {
     const running = this.#running.get(node);

@@ -1,5 +1,6 @@
-// Publishes and receives the three gossip topics. Decides which messages are believed: well-formed, authored by the admitted
-// node they speak for, and newer than what is known. Everything else is dropped here, counted, and not passed on.
+// Publishes and receives the three gossip topics. Decides which messages are believed: well-formed, authored by the
+// admitted node they speak for, and newer than what is known. Everything else is dropped here, counted, and not passed
+// on.
 
 import { type Message, TopicValidatorResult } from '@chainsafe/libp2p-gossipsub';
 import type { PeerId } from '@libp2p/interface';
@@ -96,8 +97,8 @@ export class Topics {
   }
 
   /**
-   * The report as it travels, and whether it is whole: others are going to need it to understand what follows. Fails with
-   * `too_large`: a report is bounded, and its author must know at once.
+   * The report as it travels, and whether it is whole: others are going to need it to understand what follows. Fails
+   * with `too_large`: a report is bounded, and its author must know at once.
    */
   nextReport(report: Report): { data: Uint8Array; isWhole: boolean } {
     const news = this.#author.next(report, performance.now());

@@ -1,5 +1,5 @@
-// Whether the request of another node is still wanted when its turn comes, after this node has stood still: its sender may
-// have given up long before it was read.
+// Whether the request of another node is still wanted when its turn comes, after this node has stood still: its sender
+// may have given up long before it was read.
 
 import { readWhatCameIn, type Standstill } from '../lib/standstill.ts';
 import { GossipError } from './errors.ts';

@@ -1,5 +1,6 @@
-// Makes the self-signed X.509 certificate of a node from its Ed25519 key, for the link's TLS. The same key always gives the
-// same bytes, so nothing has to be stored. Peers read only the public key in it (node-id.ts): names and dates mean nothing.
+// Makes the self-signed X.509 certificate of a node from its Ed25519 key, for the link's TLS. The same key always
+// gives the same bytes, so nothing has to be stored. Peers read only the public key in it (node-id.ts): names and
+// dates mean nothing.
 
 const { createHash, createPrivateKey, createPublicKey, sign } = process.getBuiltinModule('node:crypto');
 

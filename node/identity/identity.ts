@@ -1,5 +1,5 @@
-// The node's identity: one Ed25519 key on disk, from which its id and its certificate follow. Never replaces a key it cannot
-// read, because a node with another key is another node.
+// The node's identity: one Ed25519 key on disk, from which its id and its certificate follow. Never replaces a key it
+// cannot read, because a node with another key is another node.
 
 import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// Derives a node's id (its libp2p peer id) from a certificate or a raw Ed25519 key. Loads nothing of libp2p, because the
-// router process needs it and must stay small. Never decides whether the node may do anything.
+// Derives a node's id (its libp2p peer id) from a certificate or a raw Ed25519 key. Loads nothing of libp2p, because
+// the router process needs it and must stay small. Never decides whether the node may do anything.
 
 import { asNodeId, type NodeId } from '../../crdt/ids.ts';
 

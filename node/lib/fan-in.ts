@@ -1,4 +1,5 @@
-// Fan-in: many sources that each push or stream items, read as one bounded stream. Knows nothing of what the items are.
+// Fan-in: many sources that each push or stream items, read as one bounded stream. Knows nothing of what the items
+// are.
 
 /** Items waiting for a slow reader beyond this are lost, oldest first: a stuck terminal must not grow the daemon. */
 const QUEUE_ITEMS_MAX = 10_000;

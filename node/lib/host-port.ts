@@ -2,7 +2,10 @@
 
 export type HostPort = { host: string; port: number };
 
-/** `HOST:PORT` or `[IPV6]:PORT`, the latter perhaps with a zone; undefined when it is neither. Port 0 means any free one. */
+/**
+ * `HOST:PORT` or `[IPV6]:PORT`, the latter perhaps with a zone; undefined when it is neither. Port 0 means any free
+ * one.
+ */
 export function parseHostPort(text: string): HostPort | undefined {
   const match = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text);
   if (match === null) return undefined;

@@ -1,5 +1,5 @@
-// Makes a data directory its owner's alone: it holds the node's key, the cluster's key and apps' environment. Directories
-// of today are made so; one from a backup, or made by hand, may be open.
+// Makes a data directory its owner's alone: it holds the node's key, the cluster's key and apps' environment.
+// Directories of today are made so; one from a backup, or made by hand, may be open.
 
 import { chmod, lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,13 +7,15 @@ import { join } from 'node:path';
 /** Belongs to someone else, who could open it again, or exchange what is in it. */
 export class NotOwnedError extends Error {}
 
-/** Folders of secrets within it. What is in the others is named by nothing secret, and cannot be reached from outside. */
+/**
+ * Folders of secrets within it. What is in the others is named by nothing secret, and cannot be reached from outside.
+ */
 const FOLDERS = ['desired'];
 const OTHERS = 0o077;
 
 /**
- * Takes every right of other users from the directory and the files with secrets in it; answers what had some, as paths
- * within the directory. Fails with NotOwnedError, and with what the file system says.
+ * Takes every right of other users from the directory and the files with secrets in it; answers what had some, as
+ * paths within the directory. Fails with NotOwnedError, and with what the file system says.
  */
 export async function makePrivate(dir: string, uid = process.geteuid?.() ?? 0): Promise<string[]> {
   const opened: string[] = [];

@@ -1,4 +1,5 @@
-// Runs one of the machine's own programs (ip, nft, mkfs…) to its end. For short commands of the platform itself, never for users' code.
+// Runs one of the machine's own programs (ip, nft, mkfs…) to its end. For short commands of the platform itself, never
+// for users' code.
 
 import { spawnChild } from './spawn-child.ts';
 
@@ -16,15 +17,18 @@ const CODE_BY_TEXT: [string, string][] = [
   ['Cannot allocate memory', 'ENOMEM'],
 ];
 
-/** The error, with the code that the words of a program stand for, if it is one of those that its machine is to blame for. */
+/**
+ * The error, with the code that the words of a program stand for, if it is one of those that its machine is to blame
+ * for.
+ */
 export function coded(error: Error, words: string): Error {
   const code = CODE_BY_TEXT.find(([text]) => words.includes(text))?.[1];
   return code === undefined ? error : Object.assign(error, { code });
 }
 
 /**
- * Resolves with what it printed; fails with an error that names the program and quotes its first line of complaint, with a code
- * when the machine was to blame: ENOSPC, EMFILE…
+ * Resolves with what it printed; fails with an error that names the program and quotes its first line of complaint,
+ * with a code when the machine was to blame: ENOSPC, EMFILE…
  */
 export function runCommand(
   argv: readonly string[],

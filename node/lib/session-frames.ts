@@ -1,5 +1,6 @@
-// The bytes between whoever attends to a command and the node that runs it, the same from the CLI to the API and from node to
-// node: frames of a kind, a length and a payload. Shared with the CLI; imports nothing and knows nothing of what is run.
+// The bytes between whoever attends to a command and the node that runs it, the same from the CLI to the API and from
+// node to node: frames of a kind, a length and a payload. Shared with the CLI; imports nothing and knows nothing of
+// what is run.
 
 /** One frame's payload. Small, so that what is on its way is bounded by what the connections hold. */
 export const SESSION_FRAME_BYTES_MAX = 64 * 1024;
@@ -54,7 +55,9 @@ export function* dataFrames(kind: 'stdin' | 'stdout' | 'stderr', bytes: Uint8Arr
   }
 }
 
-/** Fails with SessionFrameError on what is no frame, and when the bytes end inside one. Unknown kinds are passed over. */
+/**
+ * Fails with SessionFrameError on what is no frame, and when the bytes end inside one. Unknown kinds are passed over.
+ */
 export async function* decodeFrames(source: AsyncIterable<Uint8Array>): AsyncGenerator<Frame> {
   let rest: Uint8Array = NOTHING;
   for await (const chunk of source) {

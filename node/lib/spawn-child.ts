@@ -1,10 +1,12 @@
-// Starts a child process as Node does, but for one thing: where there are no descriptors left for its pipes, it throws.
+// Starts a child process as Node does, but for one thing: where there are no descriptors left for its pipes, it
+// throws.
 
 import { spawn } from 'node:child_process';
 
 /**
- * Node answers such a child without any pipes, and tells the failure by an `error` event a moment later. Whoever attached to the
- * pipes first failed with a TypeError, and the event, which nobody listened to by then, ended the daemon.
+ * Node answers such a child without any pipes, and tells the failure by an `error` event a moment later. Whoever
+ * attached to the pipes first failed with a TypeError, and the event, which nobody listened to by then, ended the
+ * daemon.
  */
 export const spawnChild = ((...options: Parameters<typeof spawn>) => {
   const child = spawn(...options);

@@ -1,5 +1,6 @@
-// How long this process has just stood still: stopped by a signal, frozen with its control group, asleep with its machine.
-// What was asked of it meanwhile waited unseen in buffers, so whoever asked may have given up since. Never judges what to do.
+// How long this process has just stood still: stopped by a signal, frozen with its control group, asleep with its
+// machine. What was asked of it meanwhile waited unseen in buffers, so whoever asked may have given up since. Never
+// judges what to do.
 
 import { setImmediate } from 'node:timers/promises';
 
@@ -8,7 +9,9 @@ const TICK_MS = 1_000;
 export const STANDSTILL_MIN_MS = 3_000;
 /** So long after it the buffers that filled meanwhile may still be read. */
 const AFTERMATH_MS = 5_000;
-/** A read may stop before the end that came in behind it; that comes with the next turn, over TLS with the one after. */
+/**
+ * A read may stop before the end that came in behind it; that comes with the next turn, over TLS with the one after.
+ */
 const TURNS = 4;
 
 export type Clocks = {
@@ -48,9 +51,10 @@ export class Standstill {
   }
 
   /**
-   * The longest time that what is read now may have waited for this process to go on; 0 when it did not stand still of late.
-   * @param sinceMs steady time from when on it could be read: what came over a connection that was taken only afterwards
-   * has not waited for that.
+   * The longest time that what is read now may have waited for this process to go on; 0 when it did not stand still of
+   * late.
+   * @param sinceMs steady time from when on it could be read: what came over a connection that was taken only
+   * afterwards has not waited for that.
    */
   recentMs(sinceMs = Number.NEGATIVE_INFINITY): number {
     this.look();
@@ -69,7 +73,10 @@ export class Standstill {
   }
 }
 
-/** Resolves once the event loop has read whatever had come in behind what it reads now, such as the end of a connection. */
+/**
+ * Resolves once the event loop has read whatever had come in behind what it reads now, such as the end of a
+ * connection.
+ */
 export async function readWhatCameIn(): Promise<void> {
   for (let turn = 0; turn < TURNS; turn++) await setImmediate();
 }

@@ -1,6 +1,6 @@
-// What becomes of an error that nobody caught. The node lives on: its apps, its API and its place in the cluster are worth more
-// than what was cut short, and what did it (a record, a message) would be there again after the next start. Only a flood of
-// them ends it, for whoever starts it anew.
+// What becomes of an error that nobody caught. The node lives on: its apps, its API and its place in the cluster are
+// worth more than what was cut short, and what did it (a record, a message) would be there again after the next start.
+// Only a flood of them ends it, for whoever starts it anew.
 
 import type { Log } from './log.ts';
 

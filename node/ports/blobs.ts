@@ -1,4 +1,5 @@
-// Ports of blobs: content by its digest, here and from other nodes, and what people push. Types only; each says what it guarantees and how it fails.
+// Ports of blobs: content by its digest, here and from other nodes, and what people push. Types only; each says what
+// it guarantees and how it fails.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 
@@ -6,18 +7,22 @@ import type { Digest, NodeId } from '../../crdt/ids.ts';
 export type BlobRange = { digest: Digest; from: number; to: number };
 
 /**
- * Content of this node, named by a digest that it can be checked against. A blob that is there is whole and verified. Stored
- * in compressed chunks that blobs share; the digest is the hash of the list of its chunks' hashes (manifest.ts of blobs).
+ * Content of this node, named by a digest that it can be checked against. A blob that is there is whole and verified.
+ * Stored in compressed chunks that blobs share; the digest is the hash of the list of its chunks' hashes (manifest.ts
+ * of blobs).
  */
 export interface BlobStore {
   has(digest: Digest): boolean;
   list(): Digest[];
-  /** The content of a blob that is there, from its beginning, as fast as the reader takes it. Fails at once with BlobError `not_held`. */
+  /**
+   * The content of a blob that is there, from its beginning, as fast as the reader takes it. Fails at once with
+   * BlobError `not_held`.
+   */
   read(digest: Digest): AsyncIterable<Uint8Array>;
   /**
-   * Writes the content, or the first `bytesMax` of it, into the named pipe `into`, which has a reader, away from the daemon's
-   * own thread. Resolves when the pipe is open; `done` when all has been taken, and fails when it was not: BlobError
-   * `not_held`, `corrupt`, `aborted`, or an error of the pipe when its reader went.
+   * Writes the content, or the first `bytesMax` of it, into the named pipe `into`, which has a reader, away from the
+   * daemon's own thread. Resolves when the pipe is open; `done` when all has been taken, and fails when it was not:
+   * BlobError `not_held`, `corrupt`, `aborted`, or an error of the pipe when its reader went.
    */
   pour(
     digest: Digest,
@@ -26,8 +31,9 @@ export interface BlobStore {
   sizeBytes(digest: Digest): number;
   /**
    * Temporary name, fsync, verify, rename. Fails with BlobError `too_large`, `corrupt` (digest differs from expected),
-   * `disk_full`. Nothing is left behind on failure. The same content has the same digest on every node, whether it comes as
-   * bytes or as a range of another blob, which is not read for it; `not_held` or `corrupt` when that cannot be.
+   * `disk_full`. Nothing is left behind on failure. The same content has the same digest on every node, whether it
+   * comes as bytes or as a range of another blob, which is not read for it; `not_held` or `corrupt` when that cannot
+   * be.
    */
   put(
     source: AsyncIterable<Uint8Array | BlobRange>,
@@ -46,10 +52,10 @@ export type BlobUsage = { usedBytes: number; budgetBytes: number };
 /** Brings blobs from other nodes into the local store, over their links. */
 export interface BlobExchange {
   /**
-   * From several holders at once; every chunk is verified, only those that are not here travel, and what has come stays when
-   * the fetch fails. Concurrent calls for one digest share a download. `passing`: as a source, not as a blob. `room`: the
-   * disk decides when it is absent. Fails with BlobError `unavailable` (no holder delivers it), `too_large`, `disk_full`,
-   * `over_budget`, `busy`, `aborted`.
+   * From several holders at once; every chunk is verified, only those that are not here travel, and what has come
+   * stays when the fetch fails. Concurrent calls for one digest share a download. `passing`: as a source, not as a
+   * blob. `room`: the disk decides when it is absent. Fails with BlobError `unavailable` (no holder delivers it),
+   * `too_large`, `disk_full`, `over_budget`, `busy`, `aborted`.
    */
   fetch(
     digest: Digest,
@@ -57,13 +63,22 @@ export interface BlobExchange {
   ): Promise<void>;
 }
 
-/** What people push, on its way to staging: chunks that come by themselves, then the blob they make. Bounded; the oldest go. */
+/**
+ * What people push, on its way to staging: chunks that come by themselves, then the blob they make. Bounded; the
+ * oldest go.
+ */
 export interface SourceStore {
   /** Numbers of those chunks that this node does not have. `hashes`: SHA-256 of each, one after the other. */
   missing(hashes: Uint8Array): Promise<number[]>;
-  /** Stores framed chunks (chunk-frames.ts of blobs), each checked. What came whole stays, also when the source fails. Fails with BlobError `corrupt`, `too_large`, `disk_full`. */
+  /**
+   * Stores framed chunks (chunk-frames.ts of blobs), each checked. What came whole stays, also when the source fails.
+   * Fails with BlobError `corrupt`, `too_large`, `disk_full`.
+   */
   take(source: AsyncIterable<Uint8Array>, options: { bytesMax: number }): Promise<void>;
-  /** The blob that is made of these chunks: hash and size (u32) of each. Fails with BlobError `not_held` when one is not here, `too_large`, `corrupt`. */
+  /**
+   * The blob that is made of these chunks: hash and size (u32) of each. Fails with BlobError `not_held` when one is
+   * not here, `too_large`, `corrupt`.
+   */
   assemble(chunks: Uint8Array, options: { sizeBytesMax: number }): Promise<{ digest: Digest; sizeBytes: number }>;
   has(digest: Digest): boolean;
   /** Fails at once with BlobError `not_held`. */
@@ -72,7 +87,10 @@ export interface SourceStore {
   remove(digest: Digest): Promise<void>;
 }
 
-/** What the API may ask of the sources: those of the store, with what the rest of the cluster has of an app's last push. */
+/**
+ * What the API may ask of the sources: those of the store, with what the rest of the cluster has of an app's last
+ * push.
+ */
 export type PushSources = Pick<SourceStore, 'take' | 'read'> & {
   missing(app: string, hashes: Uint8Array): Promise<number[]>;
   /** As in the store; remembered as the app's, also for other nodes. */

@@ -1,4 +1,5 @@
-// Ports of commands that people attend to: in a running instance, and as tasks of their own. Types only; each says what it guarantees and how it fails.
+// Ports of commands that people attend to: in a running instance, and as tasks of their own. Types only; each says
+// what it guarantees and how it fails.
 
 import type { Readable, Writable } from 'node:stream';
 import type { AppId, Digest, InstanceId, ReleaseId } from '../../crdt/ids.ts';
@@ -14,10 +15,16 @@ export type AttendedCommand = {
   terminal?: TerminalSize;
 };
 
-/** How a command ended. `code` follows the shell: 128 + number of the signal. `reason` when the platform ended it: out of memory, the node stops. */
+/**
+ * How a command ended. `code` follows the shell: 128 + number of the signal. `reason` when the platform ended it: out
+ * of memory, the node stops.
+ */
 export type CommandExit = { code: number; reason?: string };
 
-/** A command that someone attends to from its start to its end. What is not read or written holds the command back, never the daemon's memory. */
+/**
+ * A command that someone attends to from its start to its end. What is not read or written holds the command back,
+ * never the daemon's memory.
+ */
 export interface Attended {
   /** Ending it lets the command read end-of-file. Takes no more, without an error, once the command reads no more. */
   readonly stdin: Writable;
@@ -49,7 +56,10 @@ export type TaskSpec = {
   uris: string[];
 };
 
-/** The part of a runtime that runs what people ask for at once. Both fail with an error with a `code`, and then leave nothing behind. */
+/**
+ * The part of a runtime that runs what people ask for at once. Both fail with an error with a `code`, and then leave
+ * nothing behind.
+ */
 export interface CommandRunner {
   /**
    * In a running instance: its files, processes, network, environment, user and limits. Fails with `not_running`. The
@@ -57,8 +67,8 @@ export interface CommandRunner {
    */
   exec(id: InstanceId, command: AttendedCommand): Promise<Attended>;
   /**
-   * In a sandbox of its own, isolated and limited like an instance. The droplet must be held locally. An empty argv is a
-   * shell here too. When it has exited nothing of it is left; it never outlives the daemon.
+   * In a sandbox of its own, isolated and limited like an instance. The droplet must be held locally. An empty argv is
+   * a shell here too. When it has exited nothing of it is left; it never outlives the daemon.
    */
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended>;
 }

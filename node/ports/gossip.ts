@@ -1,4 +1,5 @@
-// Ports between nodes: the control plane, requests and streams of bytes. Types only; each says what it guarantees and how it fails.
+// Ports between nodes: the control plane, requests and streams of bytes. Types only; each says what it guarantees and
+// how it fails.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Belief, MembershipMessage, Report } from '../core/types.ts';
@@ -15,8 +16,8 @@ export type RpcStreamHandler<Request, Item> = (
 
 /**
  * The node-to-node control plane. Only admitted nodes get past the connection gate; every message is authenticated,
- * validated and bounded before a listener sees it. Listeners are called with what another node authored, never with what
- * a third node claims it said.
+ * validated and bounded before a listener sees it. Listeners are called with what another node authored, never with
+ * what a third node claims it said.
  */
 export interface Gossip {
   readonly self: NodeId;
@@ -66,8 +67,9 @@ export interface Gossip {
 }
 
 /**
- * Bytes in both directions between two nodes, each side held back while the other is busy. Both sides have to say something
- * from time to time (SESSION_BEAT_MS): a silent one is taken for gone. The input's end closes that direction alone.
+ * Bytes in both directions between two nodes, each side held back while the other is busy. Both sides have to say
+ * something from time to time (SESSION_BEAT_MS): a silent one is taken for gone. The input's end closes that direction
+ * alone.
  */
 export interface DuplexRequests {
   /** Fails, at the first read at the latest, with a RemoteError when the other node's handler does. */

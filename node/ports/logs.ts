@@ -19,7 +19,10 @@ export type LogLine = {
 
 export interface LogStore {
   append(line: Omit<LogLine, 'node' | 'atMs'>): void;
-  /** Last `lines` lines of the app held on this node, oldest first; fewer when they are so long that no reply would hold them. */
+  /**
+   * Last `lines` lines of the app held on this node, oldest first; fewer when they are so long that no reply would
+   * hold them.
+   */
   tail(app: AppId, lines: number): Promise<LogLine[]>;
   /** Lines of the app from now on; a reader that is too slow loses the oldest. */
   follow(app: AppId, listener: (line: LogLine) => void): () => void;

@@ -37,7 +37,10 @@ export type SessionRequest = {
 /** `withoutRoom`: alive nodes that could not take a copy for want of room, with what each said. */
 export type DropletCopies = { holders: NodeId[]; withoutRoom: { node: NodeId; reason: string }[] };
 
-/** Everything behind the API. Writes are acknowledged writes: they resolve once another alive member holds them too, or at once when there is none with room. */
+/**
+ * Everything behind the API. Writes are acknowledged writes: they resolve once another alive member holds them too, or
+ * at once when there is none with room.
+ */
 export interface NodeService {
   readonly self: { id: NodeId; name: string; version: string; pid: number; dataDir: string };
   readonly cluster: ClusterId;
@@ -57,7 +60,10 @@ export interface NodeService {
   createInvite(options: { ttlMs: number; uses: number }, by: string): Promise<{ invite: string; expiresAtMs: number }>;
   logs(app: AppId, options: { lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<LogLine>;
   events(options: { app?: AppId; lines: number; follow: boolean; signal: AbortSignal }): AsyncIterable<RecordedEvent>;
-  /** What the app's instances use now, asked of the nodes that run them; those of a node that does not answer are left out. */
+  /**
+   * What the app's instances use now, asked of the nodes that run them; those of a node that does not answer are left
+   * out.
+   */
   usage(app: AppId): Promise<InstanceUsage[]>;
   blobUsage(): BlobUsage;
   /** Why the slot is where it is, as this node's core sees the cluster now. Also of a slot that nobody asks for. */

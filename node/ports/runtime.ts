@@ -1,4 +1,5 @@
-// Ports of the runtime: what runs instances, tells what they use, and handles the images of a container engine. Types only; each says what it guarantees and how it fails.
+// Ports of the runtime: what runs instances, tells what they use, and handles the images of a container engine. Types
+// only; each says what it guarantees and how it fails.
 
 import type { AppId, InstanceId } from '../../crdt/ids.ts';
 import type { Resource } from '../core/pressure.ts';
@@ -24,15 +25,23 @@ export interface Runtime {
   /** Undefined: it runs droplets only. */
   readonly images?: Images;
   onEvent(listener: (event: RuntimeEvent) => void): void;
-  /** Finds what an earlier daemon on this data directory left running, resumes its logs and health checks, removes leftovers of the rest. Called once, before start. */
+  /**
+   * Finds what an earlier daemon on this data directory left running, resumes its logs and health checks, removes
+   * leftovers of the rest. Called once, before start.
+   */
   adopt(): Promise<AdoptedInstance[]>;
   /** The droplet must be held locally. */
   start(spec: InstanceSpec): void;
   /** TERM, STOP_GRACE_MS, KILL of everything the instance started. Harmless when it is unknown or already stopping. */
   stop(id: InstanceId, reason: string): void;
-  /** Says which of the machine's ports instances reach; none before that. Missing where their networks are not of this runtime's making. */
+  /**
+   * Says which of the machine's ports instances reach; none before that. Missing where their networks are not of this
+   * runtime's making.
+   */
   setMachinePorts?(ports: MachinePorts): Promise<void>;
-  /** Resolves when watchers are closed; with keepInstances they run on, to be adopted; otherwise all have been stopped. */
+  /**
+   * Resolves when watchers are closed; with keepInstances they run on, to be adopted; otherwise all have been stopped.
+   */
   close(options: { keepInstances: boolean }): Promise<void>;
 }
 

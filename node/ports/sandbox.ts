@@ -1,4 +1,5 @@
-// Port of the sandbox: commands of staging, run to their end. Types only; each says what it guarantees and how it fails.
+// Port of the sandbox: commands of staging, run to their end. Types only; each says what it guarantees and how it
+// fails.
 
 /** One path made visible inside a sandbox. `from` is on the host. */
 export type Bind = { from: string; to: string; writable: boolean };
@@ -19,7 +20,10 @@ export type SandboxRun = {
   reach?: readonly string[];
   timeoutMs: number;
   stdin?: NodeJS.ReadableStream;
-  /** Called with raw output as it comes; the runner pauses the command while the promise is pending. Already bounded: after outputBytesMax the rest is dropped and `truncated` is set. */
+  /**
+   * Called with raw output as it comes; the runner pauses the command while the promise is pending. Already bounded:
+   * after outputBytesMax the rest is dropped and `truncated` is set.
+   */
   onOutput?: (chunk: Buffer, stream: 'out' | 'err') => void | Promise<void>;
   outputBytesMax: number;
   signal?: AbortSignal;
@@ -35,12 +39,15 @@ export type SandboxResult = {
   truncated: boolean;
 };
 
-/** Runs one command to its end as an unprivileged user, isolated like an instance. Everything it started is gone when it resolves. */
+/**
+ * Runs one command to its end as an unprivileged user, isolated like an instance. Everything it started is gone when
+ * it resolves.
+ */
 export interface Sandbox {
   run(run: SandboxRun): Promise<SandboxResult>;
   /**
-   * Whether the sandbox's user is another than the daemon's. Then what runs inside cannot exchange a folder that it was
-   * given for a link: the one above stays the daemon's.
+   * Whether the sandbox's user is another than the daemon's. Then what runs inside cannot exchange a folder that it
+   * was given for a link: the one above stays the daemon's.
    */
   readonly ownUser: boolean;
   /** Makes the directories and all in them belong to the sandbox's user. */

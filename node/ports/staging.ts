@@ -8,7 +8,10 @@ export type StageRequest = {
   source: AsyncIterable<Uint8Array>;
   /** Whether the source is compressed with gzip. Default true. */
   compressed?: boolean;
-  /** Built-in names, git URLs with an optional #ref, URLs of .tgz archives, what keepBuildpack said, or absolute paths on this node; in order. Empty: detect. */
+  /**
+   * Built-in names, git URLs with an optional #ref, URLs of .tgz archives, what keepBuildpack said, or absolute paths
+   * on this node; in order. Empty: detect.
+   */
   buildpacks: string[];
   /** Instead of the source: an image that this node's engine holds. */
   image?: string;
@@ -32,7 +35,10 @@ export type StagedDroplet = {
   image?: { id: string; ref: string };
 };
 
-/** Fails with StagingError: a code (errors.ts of staging), one line that says what went wrong and what to do. Leaves nothing behind but its cache. */
+/**
+ * Fails with StagingError: a code (errors.ts of staging), one line that says what went wrong and what to do. Leaves
+ * nothing behind but its cache.
+ */
 export interface Stager {
   stage(request: StageRequest): Promise<StagedDroplet>;
   /** Keeps a buildpack for a staging on this node within the next minutes; returns what StageRequest calls it. */
@@ -42,8 +48,9 @@ export interface Stager {
 /** Build caches that other nodes hold. */
 export interface CachePeers {
   /**
-   * Brings the newest cache of the app that another node has, when it is newer than `version`, as a blob of this node, which
-   * is the caller's to remove. Undefined: there is none, or it did not come. Never fails, and is bounded in time.
+   * Brings the newest cache of the app that another node has, when it is newer than `version`, as a blob of this node,
+   * which is the caller's to remove. Undefined: there is none, or it did not come. Never fails, and is bounded in
+   * time.
    */
   bringNewer(
     app: AppId,

@@ -1,5 +1,5 @@
-// Decides which upstream gets a request: the least busy one, local ones first among equals, failed ones not for a while.
-// Keeps counts and marks; has no clock and sends nothing.
+// Decides which upstream gets a request: the least busy one, local ones first among equals, failed ones not for a
+// while. Keeps counts and marks; has no clock and sends nothing.
 
 import type { InstanceId } from '../../crdt/ids.ts';
 import type { Upstream } from '../core/types.ts';
@@ -20,7 +20,10 @@ export class Balancer {
   readonly #loads = new Map<InstanceId, Load>();
   #rotation = 0;
 
-  /** `saturated`: there are upstreams to try, but all have as many requests as they may. Undefined: all have been tried. */
+  /**
+   * `saturated`: there are upstreams to try, but all have as many requests as they may. Undefined: all have been
+   * tried.
+   */
   pick(
     upstreams: readonly Upstream[],
     tried: ReadonlySet<InstanceId> | undefined,

@@ -1,5 +1,5 @@
-// Serves the blob store's files to other nodes over the link: manifests whole, packs in ranges. It reads what the store
-// has made visible and knows nothing of what is in it; who receives it checks every chunk.
+// Serves the blob store's files to other nodes over the link: manifests whole, packs in ranges. It reads what the
+// store has made visible and knows nothing of what is in it; who receives it checks every chunk.
 
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';

@@ -1,4 +1,5 @@
-// Logs what goes wrong on the data plane without letting a flood of failures become a flood of lines. Never blocks a request.
+// Logs what goes wrong on the data plane without letting a flood of failures become a flood of lines. Never blocks a
+// request.
 
 import { LOG_LINES_BURST, LOG_LINES_PER_SECOND } from './limits.ts';
 import { TokenBucket } from './token-bucket.ts';

@@ -1,5 +1,6 @@
-// Loads Node's own modules and undici's pool for the router, and only them. `import 'node:http'` would touch each of its
-// lazily loaded exports (WebSocket among them), and `undici` its fetch, caches and mocks: 12 MB and 11 MB that no request needs.
+// Loads Node's own modules and undici's pool for the router, and only them. `import 'node:http'` would touch each of
+// its lazily loaded exports (WebSocket among them), and `undici` its fetch, caches and mocks: 12 MB and 11 MB that no
+// request needs.
 
 import type { Pool as UndiciPool } from 'undici';
 
@@ -16,7 +17,7 @@ export const Pool: typeof UndiciPool = load('undici/lib/dispatcher/pool.js');
 export type Pool = UndiciPool;
 
 /**
- * For connections to upstreams; sockets take these, though not all their types name them. Half-open, because a tunnel may end
- * in one direction first; 64 kB are read at once.
+ * For connections to upstreams; sockets take these, though not all their types name them. Half-open, because a tunnel
+ * may end in one direction first; 64 kB are read at once.
  */
 export const SOCKET_OPTIONS: object = { allowHalfOpen: true, highWaterMark: 64 * 1024 };

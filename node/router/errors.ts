@@ -1,7 +1,8 @@
 // The errors that leave the router's code. Messages are for people: what happened and what to do, one line.
 
 /**
- * - `port_in_use`, `address_unavailable`, `listen_failed`: the router does not run; nothing was changed; retry with another address.
+ * - `port_in_use`, `address_unavailable`, `listen_failed`: the router does not run; nothing was changed; retry with
+ *   another address.
  * - `bad_address`: not HOST:PORT.
  * - `start_failed`: the process ended or stayed silent.
  * - `gave_up`: it crashed RESTARTS_MAX times in a row and stays down.
@@ -37,8 +38,9 @@ export class LinkError extends Error {
 }
 
 /**
- * Joining through a link failed. With `unreachable`, `wrong_identity`, `busy` and the codes of the other node's handler
- * nothing was changed; after `timeout`, `bad_reply` and `reply_too_large` the node may have been admitted, and asking again is safe.
+ * Joining through a link failed. With `unreachable`, `wrong_identity`, `busy` and the codes of the other node's
+ * handler nothing was changed; after `timeout`, `bad_reply` and `reply_too_large` the node may have been admitted, and
+ * asking again is safe.
  */
 export class JoinError extends Error {
   readonly code: string;

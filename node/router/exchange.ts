@@ -26,8 +26,10 @@ export type Outcome =
 
 /**
  * - `unreachable`: no connection to the instance's node, so that nothing is known of the instance.
- * - `dial`: no connection. `ended`: it closed the connection before it answered. `timeout`: no answer in time. `malformed`: no HTTP.
- * - `refused`: another node's link does not know the instance, or us. `busy`: the instance has as many requests as it may.
+ * - `dial`: no connection. `ended`: it closed the connection before it answered. `timeout`: no answer in time.
+ *   `malformed`: no HTTP.
+ * - `refused`: another node's link does not know the instance, or us. `busy`: the instance has as many requests as it
+ *   may.
  * - `invalid`: this request could be sent to no upstream at all.
  */
 export type FailureKind = 'unreachable' | 'dial' | 'ended' | 'timeout' | 'malformed' | 'refused' | 'busy' | 'invalid';

@@ -1,5 +1,5 @@
-// The router process as the daemon sees it: starts it, hands it route tables, answers its requests to join, and starts it again when it
-// crashes. Never serves a request itself.
+// The router process as the daemon sees it: starts it, hands it route tables, answers its requests to join, and starts
+// it again when it crashes. Never serves a request itself.
 
 import type { ChildProcess } from 'node:child_process';
 import { fork } from 'node:child_process';
@@ -41,7 +41,10 @@ export type RouterOptions = {
 
 type JoinHandler = (request: unknown, from: NodeId) => Promise<unknown>;
 
-/** A proxy's objects die young: 2 MB hold those of the requests in flight; with less they grow old and the heap with them. */
+/**
+ * A proxy's objects die young: 2 MB hold those of the requests in flight; with less they grow old and the heap with
+ * them.
+ */
 const NODE_FLAGS = ['--max-semi-space-size=2', '--max-old-space-size=256'];
 /** Beyond CLOSE_GRACE_MS, for the process to end. */
 const CLOSE_MARGIN_MS = 2_000;
@@ -242,7 +245,9 @@ function routerEnvironment(): NodeJS.ProcessEnv {
   return { PATH, TZ, LANG, NODE_COMPILE_CACHE, MALLOC_ARENA_MAX: '1' };
 }
 
-/** Compiled code is kept beside the packages: without it every start loads Node's TypeScript compiler, 17 MB that stay. */
+/**
+ * Compiled code is kept beside the packages: without it every start loads Node's TypeScript compiler, 17 MB that stay.
+ */
 function compileCache(): string {
   const undici = createRequire(import.meta.url).resolve('undici');
   const modules = `${sep}node_modules${sep}`;

@@ -1,5 +1,5 @@
-// Serves one request of the public listener: finds its route, picks an upstream, and tries others when one turns out dead.
-// Never tries again what may have been done already, nor once the client has got a part of the answer.
+// Serves one request of the public listener: finds its route, picks an upstream, and tries others when one turns out
+// dead. Never tries again what may have been done already, nor once the client has got a part of the answer.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
@@ -28,7 +28,9 @@ import { requestTarget } from './request-target.ts';
 import type { Routing } from './routing.ts';
 import { boundInstance, stickyCookie } from './sticky.ts';
 
-/** Safe methods: repeating them changes nothing, so a lost answer may be asked for again. @see RFC 9110, section 9.2.1 */
+/**
+ * Safe methods: repeating them changes nothing, so a lost answer may be asked for again. @see RFC 9110, section 9.2.1
+ */
 const REPEATABLE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
 
 export function serveRequest(
@@ -245,7 +247,8 @@ class ClientRequest {
       return;
     }
     this.#last = { ...outcome, upstream };
-    // A busy instance, or one that answers nonsense to this request, still serves others; one that was not reached may be well.
+    // A busy instance, or one that answers nonsense to this request, still serves others; one that was not reached may
+    // be well.
     if (outcome.why === 'unreachable') {
       this.#attempts--;
       this.#unreached++;

@@ -1,5 +1,5 @@
-// Takes requests to join from the link and passes them to the daemon, with the identity that TLS has proven. Bounds how many,
-// how large and how long; never judges a request itself.
+// Takes requests to join from the link and passes them to the daemon, with the identity that TLS has proven. Bounds
+// how many, how large and how long; never judges a request itself.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { NodeId } from '../../crdt/ids.ts';

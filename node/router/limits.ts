@@ -8,7 +8,10 @@ export const CLIENT_HEADER_BYTES_MAX = 32 * 1024;
 export const CLIENT_HEADERS_TIMEOUT_MS = 15_000;
 /** A whole request, body included. Long enough for a droplet-sized upload over a slow uplink. */
 export const CLIENT_REQUEST_TIMEOUT_MS = 15 * 60_000;
-/** Between two requests on one connection. Longer than the idle time-outs of common load balancers (60 s), so that those close first. */
+/**
+ * Between two requests on one connection. Longer than the idle time-outs of common load balancers (60 s), so that
+ * those close first.
+ */
 export const CLIENT_KEEP_ALIVE_MS = 65_000;
 /** Nothing sent or received on a connection that has a request. */
 export const CLIENT_IDLE_TIMEOUT_MS = 15 * 60_000;
@@ -31,7 +34,9 @@ export const UPSTREAM_HEADERS_TIMEOUT_MS = 15 * 60_000;
 export const UPSTREAM_BODY_IDLE_TIMEOUT_MS = 15 * 60_000;
 /** Header block of one response. */
 export const UPSTREAM_HEADER_BYTES_MAX = 64 * 1024;
-/** Below the 5 s of Node's own HTTP server: reusing a connection that the app is about to close costs a failed request. */
+/**
+ * Below the 5 s of Node's own HTTP server: reusing a connection that the app is about to close costs a failed request.
+ */
 export const LOCAL_KEEP_ALIVE_MS = 4_000;
 /** Below LINK_SERVER_KEEP_ALIVE_MS, for the same reason. */
 export const LINK_KEEP_ALIVE_MS = 60_000;
@@ -43,9 +48,14 @@ export const UPSTREAM_REQUESTS_MAX = 512;
 export const FAILED_UPSTREAM_SKIP_MS = 30_000;
 /** Tries of one request, the first included. */
 export const ATTEMPTS_MAX = 3;
-/** Nodes whose links cannot be dialled, beyond the tries above, before a request gives up: each may cost LINK_DIAL_TIMEOUT_MS, once. */
+/**
+ * Nodes whose links cannot be dialled, beyond the tries above, before a request gives up: each may cost
+ * LINK_DIAL_TIMEOUT_MS, once.
+ */
 export const UNREACHED_LINKS_MAX = 4;
-/** Start of a request body kept in memory until the response begins, so that it can be sent again to another upstream. */
+/**
+ * Start of a request body kept in memory until the response begins, so that it can be sent again to another upstream.
+ */
 export const REPLAY_BYTES_MAX = 64 * 1024;
 
 // ---------------------------------------------------------------- tunnels (websockets, CONNECT)
@@ -82,7 +92,10 @@ export const LINK_DOWN_TOLD_AFTER_MS = 3_000;
 export const LINK_DOWN_LOOK_INTERVAL_MS = 1_000;
 /** Links spoken of at a time. */
 export const LINKS_DOWN_TOLD_MAX = 64;
-/** Kernel keep-alive probes on an idle link start after this much silence: one over an address that is gone ends before long. */
+/**
+ * Kernel keep-alive probes on an idle link start after this much silence: one over an address that is gone ends before
+ * long.
+ */
 export const LINK_TCP_KEEP_ALIVE_MS = 5_000;
 /** When our own timers were late by more than this, a missed ping says nothing about the other side. */
 export const LINK_PING_LATENESS_MAX_MS = 1_000;

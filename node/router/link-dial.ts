@@ -1,5 +1,5 @@
-// Opens connections to other nodes' links: TLS with both identities proven, pinned to the node that is expected. Also opens
-// raw tunnels to an instance over such a connection. Never reuses connections; the pools do.
+// Opens connections to other nodes' links: TLS with both identities proven, pinned to the node that is expected. Also
+// opens raw tunnels to an instance over such a connection. Never reuses connections; the pools do.
 
 import type { Socket } from 'node:net';
 import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls';
@@ -29,8 +29,8 @@ export function linkCredentials({ keyPem, certPem }: TlsIdentity): SecureContext
 }
 
 /**
- * Calls back once, with a connection whose other side holds the expected node's key, or with a LinkError. The other side
- * checks our identity on its own: a refusal shows as an answer to the first request, or as a closed connection.
+ * Calls back once, with a connection whose other side holds the expected node's key, or with a LinkError. The other
+ * side checks our identity on its own: a refusal shows as an answer to the first request, or as a closed connection.
  */
 export function dialLink(
   target: LinkTarget,
@@ -105,7 +105,10 @@ export function whyUnreachable(error: unknown): string {
   }
 }
 
-/** Whether nothing at all came back: neither a refusal nor an end. A router that knows no way there has not heard from it either. */
+/**
+ * Whether nothing at all came back: neither a refusal nor an end. A router that knows no way there has not heard from
+ * it either.
+ */
 export function isSilence(error: unknown): boolean {
   return ['timed out', 'no way to the host', 'its name has no address'].includes(whyUnreachable(error));
 }

@@ -1,5 +1,6 @@
-// Knows whether the link of one other node can be dialled. One that could not is left alone by requests and dialled here
-// instead, with growing pauses, until it can: so no request pays for another's time-out. Never chooses an upstream.
+// Knows whether the link of one other node can be dialled. One that could not is left alone by requests and dialled
+// here instead, with growing pauses, until it can: so no request pays for another's time-out. Never chooses an
+// upstream.
 
 import type { Socket } from 'node:net';
 import { LinkError } from './errors.ts';
@@ -20,7 +21,10 @@ export class LinkReach {
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
 
-  /** `heardBytes` counts all that ever came over the link; `changed` is called when it goes down and when it comes back. */
+  /**
+   * `heardBytes` counts all that ever came over the link; `changed` is called when it goes down and when it comes
+   * back.
+   */
   constructor(dial: Dial, options: { heardBytes: () => number; changed: () => void }) {
     this.#dial = dial;
     this.#heardBytes = options.heardBytes;
@@ -51,7 +55,7 @@ export class LinkReach {
     if (wasUp) this.#changed();
   }
 
-  /** Nobody asks for this link any more. */
+  /** No request needs this link any more. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);

@@ -1,5 +1,6 @@
-// The link's listener: other nodes' routers reach this node's instances here, and nodes that want to be admitted ask here.
-// Everyone proves a node identity in the TLS handshake; who is not admitted may ask to join and nothing else.
+// The link's listener: other nodes' routers reach this node's instances here, and nodes that want to be admitted ask
+// here. Everyone proves a node identity in the TLS handshake; a node that is not admitted may ask to join and nothing
+// else.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:https';
@@ -91,7 +92,10 @@ export class LinkServer {
     }
   }
 
-  /** Accepts nothing more; resolves when no node has a request in flight. Who is still shaking hands is not waited for. */
+  /**
+   * Accepts nothing more; resolves when no node has a request in flight. Connections that are still in the handshake
+   * are not waited for.
+   */
   close(): Promise<void> {
     this.server.close();
     this.server.closeIdleConnections();

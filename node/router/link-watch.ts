@@ -1,5 +1,6 @@
-// Notices a link whose node is frozen or cut off while requests wait on it: TCP alone would take a quarter of an hour. Pings over a
-// connection of its own. Does nothing while no request waits; distrusts itself when its own timers were late.
+// Notices a link whose node is frozen or cut off while requests wait on it: TCP alone would take a quarter of an hour.
+// Pings over a connection of its own. Does nothing while no request waits; distrusts itself when its own timers were
+// late.
 
 import type { Socket } from 'node:net';
 import type { Pool as UndiciPool } from 'undici';

@@ -1,7 +1,8 @@
-// Decides which route a request belongs to, from host and path alone. Pure; never looks at upstreams, never rewrites a path.
+// Decides which route a request belongs to, from host and path alone. Pure; never looks at upstreams, never rewrites a
+// path.
 //
-// An exact host wins over `*.` wildcards, a closer wildcard over a wider one; on one host the longest path of whole segments
-// wins. A host whose paths do not match falls through to the wildcards.
+// An exact host wins over `*.` wildcards, a closer wildcard over a wider one; on one host the longest path of whole
+// segments wins. A host whose paths do not match falls through to the wildcards.
 
 import type { RouteTable } from '../core/types.ts';
 

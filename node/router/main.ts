@@ -1,5 +1,5 @@
-// The router process: takes its configuration and route tables from the daemon over IPC, and ends when the daemon is gone.
-// With more than one thread, this file is also what each further thread runs. Decides nothing.
+// The router process: takes its configuration and route tables from the daemon over IPC, and ends when the daemon is
+// gone. With more than one thread, this file is also what each further thread runs. Decides nothing.
 
 import type { MessagePort, Worker as WorkerThread } from 'node:worker_threads';
 import type { DownLink } from './down-links.ts';

@@ -1,4 +1,5 @@
-// The public HTTP listener: time-outs, bounds and the shape of upgrades. What becomes of a request is decided in ingress.ts.
+// The public HTTP listener: time-outs, bounds and the shape of upgrades. What becomes of a request is decided in
+// ingress.ts.
 
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';

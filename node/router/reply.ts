@@ -1,5 +1,5 @@
-// The router's own answers: one line of text that says what happened and what to do, and the header that tells an error of
-// the router from one of the app. Also ends a request whose body nobody will read.
+// The router's own answers: one line of text that says what happened and what to do, and the header that tells an
+// error of the router from one of the app. Also ends a request whose body nobody will read.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { UNREAD_BODY_TIMEOUT_MS } from './limits.ts';
@@ -83,8 +83,8 @@ const discarded = new WeakSet<IncomingMessage>();
 export const isDiscarded = (req: IncomingMessage): boolean => discarded.has(req);
 
 /**
- * Reads away what the client still sends after its answer, so that it gets to see the answer and the connection can go on;
- * for a bounded time, then the connection is closed.
+ * Reads away what the client still sends after its answer, so that it gets to see the answer and the connection can go
+ * on; for a bounded time, then the connection is closed.
  */
 export function discardBody(req: IncomingMessage): void {
   if (req.complete || req.destroyed) return;

@@ -1,5 +1,5 @@
-// The body of a client's request, offered to one upstream after the other. Streams with back-pressure; keeps only the start
-// (REPLAY_BYTES_MAX), so that a small body can be sent again when an upstream turned out to be dead.
+// The body of a client's request, offered to one upstream after the other. Streams with back-pressure; keeps only the
+// start (REPLAY_BYTES_MAX), so that a small body can be sent again when an upstream turned out to be dead.
 
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
@@ -25,7 +25,10 @@ export class RequestBody {
     return this.#replay !== undefined;
   }
 
-  /** A stream of the whole body. Reading starts when the upstream's connection is there. The stream before it gets nothing more. */
+  /**
+   * A stream of the whole body. Reading starts when the upstream's connection is there. The stream before it gets
+   * nothing more.
+   */
   open(): Readable {
     if (!this.#replay) throw new Error('the body cannot be sent again');
     const replay = [...this.#replay];

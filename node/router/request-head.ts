@@ -1,5 +1,5 @@
-// Reads a client's request header once and builds the header an upstream gets: hop-by-hop fields go, the forwarding fields
-// come. Pure; everything else, Host included, passes unchanged.
+// Reads a client's request header once and builds the header an upstream gets: hop-by-hop fields go, the forwarding
+// fields come. Pure; everything else, Host included, passes unchanged.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Upstream } from '../core/types.ts';
@@ -9,7 +9,10 @@ export const PEER_INSTANCE = 'x-peer-instance';
 /** Set by the link server on its own replies, never accepted from an app: why the app did not get the request. */
 export const PEER_LINK_ERROR = 'x-peer-link-error';
 
-/** Fields that end at this hop. @see RFC 9110, section 7.6.1. `expect` is answered by this hop; request trailers are dropped. */
+/**
+ * Fields that end at this hop. @see RFC 9110, section 7.6.1. `expect` is answered by this hop; request trailers are
+ * dropped.
+ */
 const HOP_BY_HOP = new Set([
   'connection',
   'expect',

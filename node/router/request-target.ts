@@ -9,7 +9,10 @@ export type RequestTarget = {
   absolute: boolean;
 };
 
-/** An absolute target's host wins over the Host field. Undefined: no path (`*`, or nonsense). @see RFC 9112, section 3.2 */
+/**
+ * An absolute target's host wins over the Host field. Undefined: no path (`*`, or nonsense). @see RFC 9112, section
+ * 3.2
+ */
 export function requestTarget(url: string, hostHeader: string | undefined): RequestTarget | undefined {
   if (url.startsWith('/')) {
     return { host: hostHeader, path: withoutQuery(url), pathAndQuery: url, absolute: false };

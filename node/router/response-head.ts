@@ -1,5 +1,5 @@
-// Turns an upstream's response header into the one the client gets: hop-by-hop fields go, everything else keeps its order and
-// its spelling. Pure.
+// Turns an upstream's response header into the one the client gets: hop-by-hop fields go, everything else keeps its
+// order and its spelling. Pure.
 
 import { PEER_LINK_ERROR } from './request-head.ts';
 
@@ -35,7 +35,10 @@ export function responseHeaders(raw: RawHeaders): string[] {
   return headers.filter((_, at) => !dropped.has(headers[at - (at % 2)]!.toLowerCase()));
 }
 
-/** The response header that switches protocols, as it goes on the wire: everything passes, Connection and Upgrade included. */
+/**
+ * The response header that switches protocols, as it goes on the wire: everything passes, Connection and Upgrade
+ * included.
+ */
 export function upgradeHeader(status: number, raw: RawHeaders): string {
   let header = `HTTP/1.1 ${status} Switching Protocols\r\n`;
   for (let at = 0; at + 1 < raw.length; at += 2) header += `${text(raw[at]!)}: ${text(raw[at + 1]!)}\r\n`;

@@ -1,5 +1,5 @@
-// What this router knows: the route table as it was last told, indexed for requests, and the load and connections of every
-// upstream in it. Replaces the table whole; never edits it.
+// What this router knows: the route table as it was last told, indexed for requests, and the load and connections of
+// every upstream in it. Replaces the table whole; never edits it.
 
 import type { SecureContext } from 'node:tls';
 import type { InstanceId, NodeId } from '../../crdt/ids.ts';

@@ -1,4 +1,5 @@
-// One router: the public listener and the link over one route table. Runs in any thread; knows nothing of processes and IPC.
+// One router: the public listener and the link over one route table. Runs in any thread; knows nothing of processes
+// and IPC.
 
 import type { Server } from 'node:net';
 import type { RouteTable } from '../core/types.ts';

@@ -1,5 +1,5 @@
-// Sticky sessions, as Cloud Foundry's router does them: an app that sets JSESSIONID gets a second cookie, __VCAP_ID__, that
-// names the instance; later requests go there while it lives. Pure.
+// Sticky sessions, as Cloud Foundry's router does them: an app that sets JSESSIONID gets a second cookie, __VCAP_ID__,
+// that names the instance; later requests go there while it lives. Pure.
 
 import { asInstanceId, type InstanceId } from '../../crdt/ids.ts';
 
@@ -22,8 +22,9 @@ export function boundInstance(cookieHeader: string | undefined): InstanceId | un
 }
 
 /**
- * The Set-Cookie to add to a response of `instance`, if any: when it starts, renews or ends a session, or when the client was
- * bound to another instance. An app that sets __VCAP_ID__ itself is left alone. `headers` is flat: name, value…
+ * The Set-Cookie to add to a response of `instance`, if any: when it starts, renews or ends a session, or when the
+ * client was bound to another instance. An app that sets __VCAP_ID__ itself is left alone. `headers` is flat: name,
+ * value…
  */
 export function stickyCookie(
   headers: readonly string[],

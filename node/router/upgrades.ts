@@ -1,5 +1,6 @@
-// Takes over connections from Node's HTTP server when a request asks to switch protocols: gives the request a response again,
-// for when the upstream does not switch after all. Keeps an upgrade behind the responses that are still on their way.
+// Takes over connections from Node's HTTP server when a request asks to switch protocols: gives the request a response
+// again, for when the upstream does not switch after all. Keeps an upgrade behind the responses that are still on
+// their way.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';

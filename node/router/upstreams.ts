@@ -1,5 +1,5 @@
-// Keeps the connections to upstreams: a pool per local instance, and one per link of another node, with a sign of life asked
-// for while requests wait on it. Never chooses an upstream.
+// Keeps the connections to upstreams: a pool per local instance, and one per link of another node, with a sign of life
+// asked for while requests wait on it. Never chooses an upstream.
 
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
@@ -59,7 +59,10 @@ export class Upstreams {
     return this.#down.size > 0;
   }
 
-  /** Why the node of an upstream cannot be reached; undefined when nothing is known against it, and for those of this node. */
+  /**
+   * Why the node of an upstream cannot be reached; undefined when nothing is known against it, and for those of this
+   * node.
+   */
   downOf({ node, link }: Upstream): Down | undefined {
     if (link === undefined) return undefined;
     return this.#links.get(linkKey(node, link))?.down;
@@ -95,8 +98,8 @@ export class Upstreams {
   }
 
   /**
-   * Lets go of everything the table no longer names: idle connections close, requests in flight finish. Connections to nodes
-   * that are no longer admitted are cut.
+   * Lets go of everything the table no longer names: idle connections close, requests in flight finish. Connections to
+   * nodes that are no longer admitted are cut.
    */
   retain(table: { local: readonly LocalAddress[]; remote: Iterable<Upstream>; admitted: ReadonlySet<NodeId> }): void {
     const localKeys = new Set(table.local.map(localKey));
@@ -152,7 +155,8 @@ export class Link {
       },
     });
     const { dial } = this.#reach;
-    // The name stands for the address that is dialled. Plain http to undici, because its own TLS would reconnect for every other Host; the connection is TLS all the same.
+    // The name stands for the address that is dialled. Plain http to undici, because its own TLS would reconnect for
+    // every other Host; the connection is TLS all the same.
     this.pool = new Pool('http://link', {
       ...POOL_OPTIONS,
       keepAliveTimeout: LINK_KEEP_ALIVE_MS,

@@ -1,5 +1,5 @@
-// Decides which runtime this node runs instances with, and makes it: containers where an engine can run droplets, else the
-// sandbox of this machine. What was asked for by name is made or refused, never replaced.
+// Decides which runtime this node runs instances with, and makes it: containers where an engine can run droplets, else
+// the sandbox of this machine. What was asked for by name is made or refused, never replaced.
 
 import type { Log } from '../lib/log.ts';
 import type { CommandRunner } from '../ports/commands.ts';

@@ -1,5 +1,5 @@
-// Reads what the kernel counts of an instance: memory that it holds, processor time that it took, disk that it fills. Each
-// read is a few small files; nothing is kept.
+// Reads what the kernel counts of an instance: memory that it holds, processor time that it took, disk that it fills.
+// Each read is a few small files; nothing is kept.
 
 import { readFile, statfs } from 'node:fs/promises';
 import { descendants, ownMemoryBytes, processorTimeUs } from './process-tree.ts';

@@ -12,8 +12,8 @@ const SPACE = { id: '00000000-0000-4000-8000-000000000002', name: 'default' };
 const MIB = 1024 * 1024;
 
 /**
- * Paths that a droplet's files may name, and what of the droplet each leads to: the app, and the layers of Cloud Native
- * Buildpacks. The same in every sandbox and container (scripts/stack/build.sh), as they were when it was built.
+ * Paths that a droplet's files may name, and what of the droplet each leads to: the app, and the layers of Cloud
+ * Native Buildpacks. The same in every sandbox and container (scripts/stack/build.sh), as they were when it was built.
  */
 export const DROPLET_PATHS = [
   { path: '/app', part: 'app' },

@@ -1,5 +1,5 @@
-// Whether the file system below an instance has nothing left at all. Then what failed there is not the instance's fault,
-// whatever it looked like: a full disk below a disk of its own comes to it as an error of input and output.
+// Whether the file system below an instance has nothing left at all. Then what failed there is not the instance's
+// fault, whatever it looked like: a full disk below a disk of its own comes to it as an error of input and output.
 
 import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
@@ -10,8 +10,8 @@ const FREE_BYTES_MIN = 2 * 1024 * 1024;
 const FREE_INODES_MIN = 16;
 
 /**
- * Fails with ENOSPC where so much does not fit. Asked before a sparse disk is filled: what is written there is in memory first, and
- * an instance would start from there and lose it later.
+ * Fails with ENOSPC where so much does not fit. Asked before a sparse disk is filled: what is written there is in
+ * memory first, and an instance would start from there and lose it later.
  */
 export async function expectRoomAt(path: string, bytes: number): Promise<void> {
   const found = await statfs(path).catch(() => undefined);

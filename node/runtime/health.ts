@@ -1,4 +1,5 @@
-// Decides when an instance is ready, unhealthy or beyond hope, by probing it. Ends nothing; calls when its view changes.
+// Decides when an instance is ready, unhealthy or beyond hope, by probing it. Ends nothing; calls when its view
+// changes.
 
 import { request } from 'node:http';
 import { connect } from 'node:net';
@@ -10,7 +11,10 @@ export const READY_PROBE_MS = 10_000;
 /** Failures in a row before a ready instance counts as unhealthy. */
 export const FAILURES_MAX = 3;
 
-/** Pause before the next probe of an instance that has never been ready, by its age: quick apps are found quickly, slow ones cost little. */
+/**
+ * Pause before the next probe of an instance that has never been ready, by its age: quick apps are found quickly, slow
+ * ones cost little.
+ */
 export function startingProbeMs(ageMs: number): number {
   if (ageMs < 2_000) return 100;
   return ageMs < 10_000 ? 250 : 500;

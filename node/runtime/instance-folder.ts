@@ -1,5 +1,6 @@
-// An instance's folder on disk: what is where in it, and how it is written and read. It outlives the daemon, so that the
-// next one can adopt the instance. The sandbox sees only `home` of it; environment and commands are never stored in it.
+// An instance's folder on disk: what is where in it, and how it is written and read. It outlives the daemon, so that
+// the next one can adopt the instance. The sandbox sees only `home` of it; environment and commands are never stored
+// in it.
 
 import { close as closeCallback, constants, open as openCallback } from 'node:fs';
 import { chown, mkdir, readdir, readFile } from 'node:fs/promises';
@@ -127,8 +128,8 @@ export class InstanceFolder {
   }
 
   /**
-   * Descriptors for the instance's own stdout and stderr. Open for reading too: a reader is then always there, so that an
-   * instance that writes while no daemon runs waits when the FIFO is full, instead of being ended by SIGPIPE.
+   * Descriptors for the instance's own stdout and stderr. Open for reading too: a reader is then always there, so that
+   * an instance that writes while no daemon runs waits when the FIFO is full, instead of being ended by SIGPIPE.
    */
   async openWriters(): Promise<{ out: number; err: number; close(): Promise<void> }> {
     const out = await open(join(this.path, 'out'), constants.O_RDWR);

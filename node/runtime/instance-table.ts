@@ -1,5 +1,5 @@
-// The table of a runtime's instances, from start to end: which there are, how each is stopped or let go of, and what is said
-// of it. The same for every runtime; how an instance is launched, watched and taken away is the runtime's.
+// The table of a runtime's instances, from start to end: which there are, how each is stopped or let go of, and what
+// is said of it. The same for every runtime; how an instance is launched, watched and taken away is the runtime's.
 
 import type { AppId, InstanceId } from '../../crdt/ids.ts';
 import { resourceBehind } from '../core/pressure.ts';

@@ -34,7 +34,10 @@ export async function processInfo(pid: number): Promise<ProcessInfo | undefined>
 /** Processes read at once, so that a machine with thousands does not fill the thread pool's queue. */
 const READS_AT_ONCE = 64;
 
-/** All living descendants of the process, parents before children, without itself. Costs a look at every process of the machine: for stopping and for rare samples. */
+/**
+ * All living descendants of the process, parents before children, without itself. Costs a look at every process of the
+ * machine: for stopping and for rare samples.
+ */
 export async function descendants(ancestor: number): Promise<ProcessInfo[]> {
   const names = await readdir('/proc');
   const pids = names.filter((name) => /^\d+$/.test(name)).map(Number);

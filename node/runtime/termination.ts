@@ -8,8 +8,8 @@ const SHELLS = new Set(['sh', 'bash', 'dash', 'ash', 'zsh', 'ksh', 'busybox']);
 const CONFINING_PROCESSES = 2;
 
 /**
- * Pure: who gets TERM now. Everything inside gets it once, except the shell that runs the app's command: the sandbox ends
- * with it, so it is left waiting for its children, until they have gone or it starts new ones.
+ * Pure: who gets TERM now. Everything inside gets it once, except the shell that runs the app's command: the sandbox
+ * ends with it, so it is left waiting for its children, until they have gone or it starts new ones.
  */
 export function terminationTargets(options: {
   shim: number;
@@ -50,8 +50,8 @@ export async function terminate(options: { shim: number; confined: boolean; sign
 }
 
 /**
- * Kills what the instance runs. Confined, the outer process is enough: the kernel ends all that is inside with it, and the
- * shim lives to report. Otherwise every descendant, then the process group, which has the shim in it.
+ * Kills what the instance runs. Confined, the outer process is enough: the kernel ends all that is inside with it, and
+ * the shim lives to report. Otherwise every descendant, then the process group, which has the shim in it.
  */
 export async function killAll(options: { shim: number; confined: boolean }): Promise<void> {
   const processes = await descendants(options.shim);

@@ -1,5 +1,5 @@
-// Turns counters into what instances use now. Looks only when it is asked, at a few instances at a time, and at none again
-// within a second, however many ask.
+// Turns counters into what instances use now. Looks only when it is asked, at a few instances at a time, and at none
+// again within a second, however many ask.
 
 import type { InstanceUsage } from '../ports/runtime.ts';
 import type { Counters } from './counters.ts';
@@ -30,7 +30,7 @@ const REAL: UsageClock = {
 export class UsageSampler {
   readonly #clock: UsageClock;
   readonly #looks = new WeakMap<object, Look>();
-  /** One after the other: who asks meanwhile finds the answer fresh. */
+  /** One after the other: a caller that waited finds a fresh answer. */
   #working: Promise<unknown> = Promise.resolve();
 
   constructor(clock: UsageClock = REAL) {

@@ -51,7 +51,10 @@ export function watchDisk(options: {
   };
 }
 
-/** Blocks that the folder takes, in bytes; undefined when it could not be measured. In a process of its own: the walk may be long. */
+/**
+ * Blocks that the folder takes, in bytes; undefined when it could not be measured. In a process of its own: the walk
+ * may be long.
+ */
 export function diskUseBytes(folder: string): Promise<number | undefined> {
   return new Promise<number | undefined>((resolve) => {
     const child = spawnChild('du', ['-skx', folder], { stdio: ['ignore', 'pipe', 'ignore'], timeout: DISK_TIMEOUT_MS });

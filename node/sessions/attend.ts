@@ -1,5 +1,5 @@
-// Attends to one command on the node that runs it: frames in, frames out, nothing kept but what is on its way. Decides when
-// to give up on a side that has gone silent; knows nothing of where the frames travel.
+// Attends to one command on the node that runs it: frames in, frames out, nothing kept but what is on its way. Decides
+// when to give up on a side that has gone silent; knows nothing of where the frames travel.
 
 import type { Readable } from 'node:stream';
 import { roomIn } from '../lib/back-pressure.ts';
@@ -33,7 +33,9 @@ export type AttendOptions = {
 
 export const GONE = 'whoever attended to it has gone';
 
-/** Frames for whoever attends, up to `exit`. When it is left early, the command has ended too, and all that it started. */
+/**
+ * Frames for whoever attends, up to `exit`. When it is left early, the command has ended too, and all that it started.
+ */
 export async function* attend(options: AttendOptions): AsyncGenerator<Uint8Array, CommandExit> {
   const { command, signal, idleMsMax, durationMsMax, beatMs = SESSION_BEAT_MS } = options;
   const frames = new Handover<Uint8Array>();

@@ -1,5 +1,5 @@
-// Which buildpacks an app asks for by itself: its `.buildpacks` file, or the list in its `app.json`. Pure; the files are
-// hostile, and what they name may come from the network only, never from a path on the node.
+// Which buildpacks an app asks for by itself: its `.buildpacks` file, or the list in its `app.json`. Pure; the files
+// are hostile, and what they name may come from the network only, never from a path on the node.
 
 import { isAbsolute } from 'node:path';
 import { BUILDPACKS_MAX } from './buildpack.ts';

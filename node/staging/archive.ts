@@ -1,5 +1,5 @@
-// Which entries an uploaded archive may hold: nothing that leads outside the app's folder, and bounded. Pure decisions on
-// entries, in archive order; reading the archive is in upload.ts. Extraction in the sandbox is the second wall.
+// Which entries an uploaded archive may hold: nothing that leads outside the app's folder, and bounded. Pure decisions
+// on entries, in archive order; reading the archive is in upload.ts. Extraction in the sandbox is the second wall.
 
 import { StagingError } from './errors.ts';
 
@@ -111,8 +111,8 @@ const throughLink = (parts: string[], links: ReadonlySet<string>): boolean => {
 };
 
 /**
- * Whether a symbolic link at `parts` stays inside. `..` is allowed only at the start of its target: there the folders it
- * climbs are real ones (an entry never goes through a link), so that no chain of links adds up to a way out.
+ * Whether a symbolic link at `parts` stays inside. `..` is allowed only at the start of its target: there the folders
+ * it climbs are real ones (an entry never goes through a link), so that no chain of links adds up to a way out.
  */
 const staysInside = (parts: string[], target: string | undefined): boolean => {
   if (target === undefined || target === '' || target.startsWith('/')) return false;

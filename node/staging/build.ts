@@ -1,5 +1,5 @@
-// One staging, from the received upload to the stored droplet, as a short story: unpack, fetch buildpacks, build, pack; each
-// a run in the sandbox. Never runs anything on the host itself.
+// One staging, from the received upload to the stored droplet, as a short story: unpack, fetch buildpacks, build,
+// pack; each a run in the sandbox. Never runs anything on the host itself.
 
 import { rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -60,8 +60,8 @@ export const build = async (
 };
 
 /**
- * The app's cache, and how the sandbox sees it: beside the droplet, where buildpacks may move files between the two; where
- * the sandbox has no user of its own, by itself.
+ * The app's cache, and how the sandbox sees it: beside the droplet, where buildpacks may move files between the two;
+ * where the sandbox has no user of its own, by itself.
  */
 const takeCache = async ({
   context,

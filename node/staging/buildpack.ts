@@ -58,7 +58,10 @@ export const parseBuildpackSpec = (text: string, builtins: readonly string[]): B
   );
 };
 
-/** `nodejs`, and what Heroku (`heroku/nodejs`, with `urn:buildpack:` in front) and Cloud Foundry (`nodejs_buildpack`) call it. */
+/**
+ * `nodejs`, and what Heroku (`heroku/nodejs`, with `urn:buildpack:` in front) and Cloud Foundry (`nodejs_buildpack`)
+ * call it.
+ */
 const builtinName = (text: string, builtins: readonly string[]): string | undefined => {
   if (builtins.includes(text)) return text;
   const [, heroku, cloudFoundry] =
@@ -68,7 +71,10 @@ const builtinName = (text: string, builtins: readonly string[]): string | undefi
   return builtins.includes(own) ? own : undefined;
 };
 
-/** The folder of a buildpack on this node, all links resolved. Refuses what is no buildpack, so that no other folder can be shown to a build. */
+/**
+ * The folder of a buildpack on this node, all links resolved. Refuses what is no buildpack, so that no other folder
+ * can be shown to a build.
+ */
 export const resolveFolder = async (spec: { path: string }, forbidden: readonly string[]): Promise<string> => {
   const fail = (why: string): StagingError => new StagingError('buildpack_unknown', `buildpack ${spec.path}: ${why}`);
   const path = await realpath(spec.path).catch(() => {

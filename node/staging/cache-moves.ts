@@ -1,5 +1,5 @@
-// Moves build caches between nodes: packs one into the blob store for another node, and unpacks one that has come. Both are
-// runs in the sandbox: what is in a cache was written by builds. Who asks whom is decided elsewhere.
+// Moves build caches between nodes: packs one into the blob store for another node, and unpacks one that has come.
+// Both are runs in the sandbox: what is in a cache was written by builds. Who asks whom is decided elsewhere.
 
 import { PassThrough, Readable } from 'node:stream';
 import type { AppId, Digest } from '../../crdt/ids.ts';

@@ -1,5 +1,6 @@
-// The build caches of apps: `<dir>/<app id>/<buildpack>`, bounded in size and number, each with a version that grows with
-// every staging of the app on any node. A cache is never needed, only fast: whatever is wrong with one, it is dropped.
+// The build caches of apps: `<dir>/<app id>/<buildpack>`, bounded in size and number, each with a version that grows
+// with every staging of the app on any node. A cache is never needed, only fast: whatever is wrong with one, it is
+// dropped.
 
 import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,8 +22,8 @@ export type Caches = {
   /** The app's cache, with a folder below it per buildpack; `fresh`: it was just made, and belongs to the daemon. */
   folder(app: AppId): Promise<{ path: string; fresh: boolean }>;
   /**
-   * Moves the app's cache to `at` until it is given back, so that a staging has it on one mount with its app. One that is
-   * killed meanwhile loses it, and with it whatever was half done. It counts as not there while it is lent.
+   * Moves the app's cache to `at` until it is given back, so that a staging has it on one mount with its app. One that
+   * is killed meanwhile loses it, and with it whatever was half done. It counts as not there while it is lent.
    */
   lend(app: AppId, at: string): Promise<{ fresh: boolean; giveBack(): Promise<void> }>;
   /** Holds the bounds after a staging. True when the app's cache was dropped for its size. */

@@ -1,5 +1,5 @@
-// Reads what the lifecycle says of a build with Cloud Native Buildpacks. The build could write it: it is checked like any
-// other input.
+// Reads what the lifecycle says of a build with Cloud Native Buildpacks. The build could write it: it is checked like
+// any other input.
 
 import * as v from 'valibot';
 import { StagingError } from './errors.ts';

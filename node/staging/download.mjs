@@ -1,6 +1,6 @@
-// Runs inside the sandbox: downloads one file, bounded in size, and says in one line what went wrong. Never unpacks it.
-// Arguments: the file to write, the most bytes it may have. The URL, which may hold secrets, and its user name and password are
-// in the environment: everyone on the machine reads arguments.
+// Runs inside the sandbox: downloads one file, bounded in size, and says in one line what went wrong. Never unpacks
+// it. Arguments: the file to write, the most bytes it may have. The URL, which may hold secrets, and its user name and
+// password are in the environment: everyone on the machine reads arguments.
 
 import { createWriteStream } from 'node:fs';
 import { Readable } from 'node:stream';

@@ -1,5 +1,5 @@
-// Packs a built app into a droplet and stores it. The bytes stream from the sandbox into the blob store; they are never
-// whole in memory, and nothing is stored when packing fails.
+// Packs a built app into a droplet and stores it. The bytes stream from the sandbox into the blob store; they are
+// never whole in memory, and nothing is stored when packing fails.
 
 import { randomBytes } from 'node:crypto';
 import { PassThrough } from 'node:stream';
@@ -16,8 +16,8 @@ const PARTS_AHEAD_MAX = 16;
 const MARK_BYTES = 16;
 
 /**
- * `cacheBinds`: where the app's cache is, which gets back what it had lent. What the app was lent and is in its last droplet
- * as it is, is taken from there.
+ * `cacheBinds`: where the app's cache is, which gets back what it had lent. What the app was lent and is in its last
+ * droplet as it is, is taken from there.
  */
 export const packDroplet = async (
   job: Job,

@@ -1,6 +1,10 @@
-// Why a staging run failed: one code and one line for people each. Whatever the code, nothing of the run is left but its cache.
+// Why a staging run failed: one code and one line for people each. Whatever the code, nothing of the run is left but
+// its cache.
 
-/** What a person does about it stands in each message; `retry` in the comments says whether the same upload may succeed later. */
+/**
+ * What a person does about it stands in each message; `retry` in the comments says whether the same upload may succeed
+ * later.
+ */
 export type StagingErrorCode =
   /** No buildpack recognises the app. */
   | 'no_buildpack'

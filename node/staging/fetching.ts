@@ -1,5 +1,5 @@
-// Brings the buildpacks of a build to where the sandbox sees them: built-in ones are there, others are fetched or unpacked
-// by a run of their own in the sandbox. Never runs one.
+// Brings the buildpacks of a build to where the sandbox sees them: built-in ones are there, others are fetched or
+// unpacked by a run of their own in the sandbox. Never runs one.
 
 import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';

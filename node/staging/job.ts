@@ -1,5 +1,6 @@
-// What the steps of one staging share, and how one step runs in the sandbox: its folders, environment, limits and output.
-// Fails when the run was stopped, ran out of time or out of memory; what its exit status means is for the step to say.
+// What the steps of one staging share, and how one step runs in the sandbox: its folders, environment, limits and
+// output. Fails when the run was stopped, ran out of time or out of memory; what its exit status means is for the step
+// to say.
 
 import type { BlobStore } from '../ports/blobs.ts';
 import type { Bind, Sandbox, SandboxResult } from '../ports/sandbox.ts';
@@ -43,7 +44,10 @@ const LAST_LINES_MAX = 10;
 const SHOWN_CHARS_MAX = 200;
 const COLOURS = /\u001b\[[0-9;]*m/g;
 
-/** Where a build sees what; the droplet's parts where they will also be when it runs, since builds write absolute paths. */
+/**
+ * Where a build sees what; the droplet's parts where they will also be when it runs, since builds write absolute
+ * paths.
+ */
 export const INSIDE = {
   app: '/app',
   deps: '/home/vcap/deps',
@@ -187,7 +191,10 @@ export const print = (job: Job, text: string): void => {
   job.request.onLine(text);
 };
 
-/** The line that says most, short and without colours, for within a message: a buildpack's own complaint, an error, or the last one. */
+/**
+ * The line that says most, short and without colours, for within a message: a buildpack's own complaint, an error, or
+ * the last one.
+ */
 export const lastShown = (job: Job): string => {
   const lines = job.lastLines.map((line) => line.replace(COLOURS, '').trim()).reverse();
   const said = lines.find((line) => line.startsWith('! ')) ?? lines.find((line) => /\berror\b/i.test(line)) ?? lines[0];

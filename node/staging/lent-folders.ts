@@ -1,10 +1,13 @@
-// Remembers where in an app's last droplet the folder is that its cache had lent to it, so that the next droplet need not
-// pack it again. Builds say only which folder it is and its mark; which bytes that means is known here alone.
+// Remembers where in an app's last droplet the folder is that its cache had lent to it, so that the next droplet need
+// not pack it again. Builds say only which folder it is and its mark; which bytes that means is known here alone.
 
 import type { AppId } from '../../crdt/ids.ts';
 import type { BlobRange } from '../ports/blobs.ts';
 
-/** `mark`: of the droplet that it was packed into last, and has not changed since; undefined for one that was just made. */
+/**
+ * `mark`: of the droplet that it was packed into last, and has not changed since; undefined for one that was just
+ * made.
+ */
 export type Lent = { name: string; mark: string | undefined };
 
 export type LentFolders = {

@@ -1,4 +1,5 @@
-// Which processes an app has: a buildpack's release YAML, the Procfile over it, the push's own command over both. Pure.
+// Which processes an app has: a buildpack's release YAML, the Procfile over it, the push's own command over both.
+// Pure.
 
 import { parse } from 'yaml';
 import { StagingError } from './errors.ts';
@@ -51,7 +52,9 @@ export const parseRelease = (text: string, buildpack: string): Release => {
 
 export type Procfile = { processes: Record<string, string>; ignoredLines: number[] };
 
-/** Lines that are no `type: command` are ignored and reported by number; a Procfile with none that is one is a mistake. */
+/**
+ * Lines that are no `type: command` are ignored and reported by number; a Procfile with none that is one is a mistake.
+ */
 export const parseProcfile = (text: string): Procfile => {
   const processes: Record<string, string> = {};
   const ignoredLines: number[] = [];

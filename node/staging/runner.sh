@@ -1,20 +1,21 @@
 #!/bin/bash
 # Runs inside the sandbox, as its unprivileged user: unpacks an app, fetches and runs buildpacks, packs the droplet. It
-# trusts nothing it finds and decides nothing about errors: it says where it stopped, by its exit status and in its result.
+# trusts nothing it finds and decides nothing about errors: it says where it stopped, by its exit status and in its
+# result.
 #
 #   runner.sh unpack                                    the upload into the app's folder
-#   runner.sh fetch git|archive|upload FROM REF NUMBER  a buildpack into the scratch folder's packs/NUMBER; what the URL has
-#                                                       of secrets is in the environment (source-url.ts)
+#   runner.sh fetch git|archive|upload FROM REF NUMBER  a buildpack into the scratch folder's packs/NUMBER; what the URL
+#                                                       has of secrets is in the environment (source-url.ts)
 #   runner.sh build detect|given [NAME FOLDER CACHE]…   detect, then compile (or supply and finalize) and release
-#   runner.sh stage detect|given [NAME FOLDER CACHE]…   unpack, then build; the latter not when asked to detect and the app
-#                                                       may name its buildpacks
-#   runner.sh pack FOLDER MARK [LENT]                   a droplet as a tar on standard output, without what is in the folder
-#                                                       app/LENT; what it was lent goes back with MARK
+#   runner.sh stage detect|given [NAME FOLDER CACHE]…   unpack, then build; the latter not when asked to detect and the
+#                                                       app may name its buildpacks
+#   runner.sh pack FOLDER MARK [LENT]                   a droplet as a tar on standard output, without what is in the
+#                                                       folder app/LENT; what it was lent goes back with MARK
 #
-# Folders, by environment variable: PEER_APP (the app), PEER_DEPS, PEER_LAYERS and PEER_PROFILE (the rest of the droplet),
-# PEER_CACHE (the app's caches, one below it per buildpack), PEER_TOGETHER (droplet/app and cache once more, on one mount;
-# need not be there), PEER_SCRATCH (env, source, packs), PEER_BUILTINS (the built-in buildpacks, read only), PEER_LIFECYCLE
-# (what runs Cloud Native Buildpacks), PEER_RESULT (what the stager reads).
+# Folders, by environment variable: PEER_APP (the app), PEER_DEPS, PEER_LAYERS and PEER_PROFILE (the rest of the
+# droplet), PEER_CACHE (the app's caches, one below it per buildpack), PEER_TOGETHER (droplet/app and cache once more,
+# on one mount; need not be there), PEER_SCRATCH (env, source, packs), PEER_BUILTINS (the built-in buildpacks, read
+# only), PEER_LIFECYCLE (what runs Cloud Native Buildpacks), PEER_RESULT (what the stager reads).
 
 set -u
 umask 022
@@ -241,7 +242,8 @@ fetch() {
   case $kind in
     git)
       command -v git >/dev/null || exit $GIT_MISSING
-      # Only these transports: no local repository and no helper command can be named. A fetch takes branches, tags and commits alike.
+      # Only these transports: no local repository and no helper command can be named. A fetch takes branches, tags and
+      # commits alike.
       export GIT_ALLOW_PROTOCOL=https:http:git GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1 GIT_ASKPASS=/bin/true
       {
         git -c init.defaultBranch=main init -q "$into" &&
@@ -287,9 +289,9 @@ pack() {
 }
 
 # A buildpack may lend a folder of its cache to the app instead of copying it: it moves it from PEER_LEND_FROM to
-# PEER_LEND_TO, where it has the same name, and writes that to PEER_LENT. What a build made itself may go the same way. Once
-# the droplet is packed, the folder goes to the cache; beside it, NAME.mark says with which droplet. A build that ends
-# before that leaves a cache without the folder.
+# PEER_LEND_TO, where it has the same name, and writes that to PEER_LENT. What a build made itself may go the same way.
+# Once the droplet is packed, the folder goes to the cache; beside it, NAME.mark says with which droplet. A build that
+# ends before that leaves a cache without the folder.
 give_back() {
   local name lender
   if [ -f "$LENT" ] && read -r name <"$LENT" && read -r lender <"$SCRATCH/lender"; then

@@ -1,5 +1,5 @@
-// The URL of a buildpack, apart into what everyone may see and what nobody may: its user name and password, and the query
-// of an archive's URL, which is a signature more often than not. Pure.
+// The URL of a buildpack, apart into what everyone may see and what nobody may: its user name and password, and the
+// query of an archive's URL, which is a signature more often than not. Pure.
 
 export type Credentials = { username: string; password: string };
 
@@ -63,8 +63,8 @@ export const hidden = (line: string, secrets: readonly string[]): string =>
   secrets.reduce((text, secret) => text.replaceAll(secret, '***'), line);
 
 /**
- * How a run in the sandbox is told of the source: in its environment, which only its own user can read. git asks for the
- * credentials by its own interface, when the server does, and only for this server.
+ * How a run in the sandbox is told of the source: in its environment, which only its own user can read. git asks for
+ * the credentials by its own interface, when the server does, and only for this server.
  */
 export function sourceEnvironment(
   kind: 'git' | 'archive',

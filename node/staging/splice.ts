@@ -1,5 +1,5 @@
-// Puts what is in one folder of an app's last droplet in its place in the tar of the next one, which was packed without it.
-// The tar is byte for byte what it would be had the folder been packed again. Reads neither.
+// Puts what is in one folder of an app's last droplet in its place in the tar of the next one, which was packed
+// without it. The tar is byte for byte what it would be had the folder been packed again. Reads neither.
 
 import type { BlobRange } from '../ports/blobs.ts';
 import { findTarFolder } from './tar-folder.ts';

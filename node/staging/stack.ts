@@ -2,7 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 
-/** `<ID><VERSION_ID>-<arch>` in the terms of os-release(5) and Node: `debian12-x64`, `ubuntu24.04-arm64`, `arch-x64`. */
+/**
+ * `<ID><VERSION_ID>-<arch>` in the terms of os-release(5) and Node: `debian12-x64`, `ubuntu24.04-arm64`, `arch-x64`.
+ */
 export const hostStack = (): string => stackName(readOsRelease(), process.arch);
 
 export const stackName = (osRelease: string, arch: string): string => {

@@ -60,8 +60,8 @@ export const STAGING_LIMITS: StagingLimits = {
 const DISK_WATCH_INTERVAL_MS = 1_000;
 
 /**
- * The built-in buildpacks, in the order in which they are asked. The languages whose apps often have a package.json too, for
- * their assets, come before nodejs; what fits nearly any folder comes last.
+ * The built-in buildpacks, in the order in which they are asked. The languages whose apps often have a package.json
+ * too, for their assets, come before nodejs; what fits nearly any folder comes last.
  */
 export const DETECT_ORDER = [
   'deno',
@@ -263,7 +263,10 @@ const inBackground = (works: Set<Promise<unknown>>, work: () => Promise<void>): 
   works.add(ended);
 };
 
-/** Aborts `stop` with a StagingError when space runs out. Looks at a number of the file system, whatever the tree's size. */
+/**
+ * Aborts `stop` with a StagingError when space runs out. Looks at a number of the file system, whatever the tree's
+ * size.
+ */
 const watchDisk = (dir: string, freeBytesMin: number, stop: AbortController): (() => void) => {
   const look = async (): Promise<void> => {
     const free = await freeBytes(dir).catch(() => Number.POSITIVE_INFINITY);

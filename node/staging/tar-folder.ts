@@ -1,5 +1,5 @@
-// Finds where in a tar, as it passes, the content of one folder begins and ends. Reads nothing but headers, and holds no
-// more than one.
+// Finds where in a tar, as it passes, the content of one folder begins and ends. Reads nothing but headers, and holds
+// no more than one.
 
 const BLOCK_BYTES = 512;
 const NAME_BYTES = 100;
@@ -7,15 +7,23 @@ const NAME_BYTES = 100;
 const LONG_NAME_BYTES_MAX = 64 * 1024;
 
 export type TarFolder = {
-  /** Takes the next bytes, and says how many of them come before what is in the folder, and before the end of the archive, when that begins in them. */
+  /**
+   * Takes the next bytes, and says how many of them come before what is in the folder, and before the end of the
+   * archive, when that begins in them.
+   */
   push(bytes: Buffer): { content?: number; end?: number };
-  /** Offsets of the first byte after the folder's own entry and of the first entry that is not in it, once both have passed; undefined when the tar is not understood. */
+  /**
+   * Offsets of the first byte after the folder's own entry and of the first entry that is not in it, once both have
+   * passed; undefined when the tar is not understood.
+   */
   range(): { from: number; to: number } | undefined;
   /** Offset of the blocks of zeros that end the archive; undefined before them. */
   end(): number | undefined;
 };
 
-/** `name`: as it is in the tar, with a slash at its end. What is in the folder comes right after it, as GNU tar has it. */
+/**
+ * `name`: as it is in the tar, with a slash at its end. What is in the folder comes right after it, as GNU tar has it.
+ */
 export const findTarFolder = (name: string): TarFolder => {
   let header: Buffer = Buffer.alloc(0);
   /** Offset in the tar of what comes next. */

@@ -1,12 +1,18 @@
-// Who may stage now: a few at a time, one per app, first come first served, and a bounded number in all. Never looks at
-// what a staging does.
+// Who may stage now: a few at a time, one per app, first come first served, and a bounded number in all. Never looks
+// at what a staging does.
 
 import { StagingError } from './errors.ts';
 
 export type Turns = {
-  /** Counts a staging in; throws `busy` when there are too many. The caller leaves when it is over, whatever came of it. */
+  /**
+   * Counts a staging in; throws `busy` when there are too many. The caller leaves when it is over, whatever came of
+   * it.
+   */
   enter(): { leave(): void };
-  /** Resolves with the function that ends the turn. Fails with `aborted`. `onWait` is called when it does not come at once. */
+  /**
+   * Resolves with the function that ends the turn. Fails with `aborted`. `onWait` is called when it does not come at
+   * once.
+   */
   take(key: string, options: { signal: AbortSignal; onWait: () => void }): Promise<() => void>;
 };
 

@@ -1,5 +1,5 @@
-// Receives an uploaded archive: writes it to one file while its entries are checked as they pass. Never unpacks it, never
-// holds more than a few chunks of it.
+// Receives an uploaded archive: writes it to one file while its entries are checked as they pass. Never unpacks it,
+// never holds more than a few chunks of it.
 
 import { createWriteStream } from 'node:fs';
 import { PassThrough } from 'node:stream';
@@ -26,7 +26,10 @@ const GUNZIP_CHUNK_BYTES = 64 * 1024;
 const LEAVE_OUT = 'leave out what the app does not need';
 const INCOMPLETE = 'the upload is incomplete or damaged: push again';
 
-/** Resolves when the whole archive is at `path` and each of its entries is allowed. Fails with a StagingError; the file may be there then. */
+/**
+ * Resolves when the whole archive is at `path` and each of its entries is allowed. Fails with a StagingError; the file
+ * may be there then.
+ */
 export const receiveUpload = async (
   source: AsyncIterable<Uint8Array>,
   options: { path: string; compressed: boolean; limits: UploadLimits; signal: AbortSignal },

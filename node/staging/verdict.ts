@@ -1,4 +1,5 @@
-// What the ending of a build means for people: turns the runner's exit status and the steps it told into a StagingError.
+// What the ending of a build means for people: turns the runner's exit status and the steps it told into a
+// StagingError.
 
 import { StagingError, type StagingErrorCode } from './errors.ts';
 import { type Job, lastShown } from './job.ts';

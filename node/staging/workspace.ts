@@ -1,5 +1,5 @@
-// The folders of one staging on the host, and the files the stager reads back from it. Everything a build could write to
-// is read as hostile: no link is followed, nothing but a regular file is read, and never more than a bound.
+// The folders of one staging on the host, and the files the stager reads back from it. Everything a build could write
+// to is read as hostile: no link is followed, nothing but a regular file is read, and never more than a bound.
 
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:fs';
@@ -10,9 +10,15 @@ import { spawnChild } from '../lib/spawn-child.ts';
 export type Workspace = {
   /** Removed as a whole at the end. */
   root: string;
-  /** What the build may write to. The sandbox shows each of these and no folder above, so none can be exchanged for a link. */
+  /**
+   * What the build may write to. The sandbox shows each of these and no folder above, so none can be exchanged for a
+   * link.
+   */
   app: string;
-  /** What buildpacks supply beside the app: Cloud Foundry's `deps`, layers of Cloud Native Buildpacks, scripts for its start. */
+  /**
+   * What buildpacks supply beside the app: Cloud Foundry's `deps`, layers of Cloud Native Buildpacks, scripts for its
+   * start.
+   */
   deps: string;
   layers: string;
   profile: string;
@@ -21,7 +27,10 @@ export type Workspace = {
   upload: string;
   /** The droplet's root, which only the stager writes, but for the folders above in it. */
   droplet: string;
-  /** Holds the droplet's root and, while it is lent, the app's cache: one mount, within which files move without being copied. */
+  /**
+   * Holds the droplet's root and, while it is lent, the app's cache: one mount, within which files move without being
+   * copied.
+   */
   together: string;
   cache: string;
 };

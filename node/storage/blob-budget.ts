@@ -1,5 +1,5 @@
-// Holds what blobs and build caches of this node take on its disk within a budget: looks after every change, gives up what
-// eviction.ts says, and tells how much room is left. Never stands in the way of what a slot of this node needs.
+// Holds what blobs and build caches of this node take on its disk within a budget: looks after every change, gives up
+// what eviction.ts says, and tells how much room is left. Never stands in the way of what a slot of this node needs.
 
 import { statfs } from 'node:fs/promises';
 import type { AppId, Digest, NodeId } from '../../crdt/ids.ts';
@@ -18,7 +18,7 @@ const EVICT_TO_SHARE = 0.95;
 const ROUNDS_MAX = 4;
 /** Candidates of one look; the next one goes on. */
 const CANDIDATES_MAX = 1_000;
-/** Running transfers hold up a look; who asks for room does not wait longer for it. */
+/** Running transfers hold up a look; a caller that asks for room does not wait longer for it. */
 const LOOK_WAIT_MAX_MS = 3_000;
 /** For what changes without a word: garbage ages, caches are used. Each look starts the worker, so not often. */
 const LOOK_INTERVAL_MS = 10 * 60_000;
@@ -87,7 +87,10 @@ export class BlobBudget {
     return { usedBytes: this.#usedBytes, budgetBytes: this.#parts.budgetBytes };
   }
 
-  /** For copies ahead of time: nothing is given up for them, nor do they bring the node so near its budget that they go again. */
+  /**
+   * For copies ahead of time: nothing is given up for them, nor do they bring the node so near its budget that they go
+   * again.
+   */
   roomAhead(): Room {
     return { bytes: Math.max(0, this.#parts.budgetBytes * EVICT_TO_SHARE - this.#usedBytes), refusal: this.#refusal() };
   }

@@ -1,5 +1,6 @@
-// Fetches the droplets that the core asks for. One that only saves time later has to fit into the budget; one that does not
-// fit is put off for a while without asking anyone again, and comes at once when a slot of this node needs it.
+// Fetches the droplets that the core asks for. One that only saves time later has to fit into the budget; one that
+// does not fit is put off for a while without asking anyone again, and comes at once when a slot of this node needs
+// it.
 
 import type { Digest } from '../../crdt/ids.ts';
 import type { Effect } from '../core/types.ts';
@@ -8,13 +9,15 @@ import type { BlobExchange, Room } from '../ports/blobs.ts';
 
 type Wanted = Extract<Effect, { type: 'fetchDroplet' }>;
 
-/** There may be room by then. */
+/**
+ * A download that did not fit into the budget is reported as failed after this pause; the core then asks for it again.
+ */
 const PUT_OFF_MS = 60_000;
 
 export type DropletFetchesParts = {
   exchange: BlobExchange;
   budget: { isNeededHere(digest: Digest): boolean; roomAhead(): Room };
-  /** The core asks again, some time. */
+  /** Tells the core, which asks for the droplet again after fetchRetryMs. */
   failed: (digest: Digest, error: Error) => void;
   log: Log;
 };
@@ -31,7 +34,7 @@ export class DropletFetches {
     const { exchange, budget, failed, log } = this.#parts;
     const { digest, sizeBytes, holders } = wanted;
     const needed = budget.isNeededHere(digest);
-    // An app that runs is worth more than the budget.
+    // What a slot of this node needs may exceed the budget.
     const room = needed ? {} : { room: budget.roomAhead() };
     exchange.fetch(digest, { sizeBytesMax: sizeBytes, holders, ...room }).catch((error: Error) => {
       if (!needed && (error as { code?: string }).code === 'over_budget') return this.#putItOff(wanted);
@@ -40,7 +43,7 @@ export class DropletFetches {
     });
   }
 
-  /** What this node runs may have changed. */
+  /** Called after every step: a slot of this node may now need a droplet that was put off. */
   look(): void {
     for (const [digest, { wanted, timer }] of this.#putOff) {
       if (!this.#parts.budget.isNeededHere(digest)) continue;
@@ -64,7 +67,7 @@ export class DropletFetches {
     }, PUT_OFF_MS);
     timer.unref();
     this.#putOff.set(digest, { wanted, timer });
-    // It may have come to be needed meanwhile.
+    // A slot may have come to need it during the fetch.
     this.look();
   }
 }

@@ -1,9 +1,12 @@
-// What a node gives up first when its blobs and build caches take more disk than they may: a pure function over facts. Never
-// names what runs here, what may still be on its way into a release, or a copy of which too few others are known.
+// What a node gives up first when its blobs and build caches take more disk than they may: a pure function over facts.
+// Never names what runs here, what may still be on its way into a release, or a copy of which too few others are
+// known.
 
 import type { AppId, Digest, NodeId } from '../../crdt/ids.ts';
 
-/** Garbage counts as such after this: a droplet may take so long to reach its holders before its release is written. */
+/**
+ * Garbage counts as such after this: a droplet may take so long to reach its holders before its release is written.
+ */
 export const UNUSED_GRACE_MS = 10 * 60_000;
 /** A source counts as left after this: an upload may take 15 minutes. */
 export const SOURCE_IDLE_MS = 20 * 60_000;

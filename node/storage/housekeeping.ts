@@ -1,5 +1,6 @@
-// Housekeeping: what goes when nothing refers to it any more (droplets of forgotten releases, logs and caches of deleted
-// apps) and what would grow for ever (the daemon's own log). Never touches what a release that can be rolled back to needs.
+// Housekeeping: what goes when nothing refers to it any more (droplets of forgotten releases, logs and caches of
+// deleted apps) and what would grow for ever (the daemon's own log). Never touches what a release that can be rolled
+// back to needs.
 
 import { copyFile, stat, truncate } from 'node:fs/promises';
 import type { AppId, Digest } from '../../crdt/ids.ts';
@@ -8,7 +9,9 @@ import type { Log } from '../lib/log.ts';
 import type { BlobStore } from '../ports/blobs.ts';
 
 const INTERVAL_MS = 10 * 60_000;
-/** A droplet that was only just staged or fetched may be of a release that is not written yet, and so may be its app. */
+/**
+ * A droplet that was only just staged or fetched may be of a release that is not written yet, and so may be its app.
+ */
 const STAGED_GRACE_MS = 30 * 60_000;
 
 /** Instances of a deleted app write to its logs until they have ended; looked at this often while there are any. */
@@ -30,7 +33,9 @@ export class Housekeeping {
   /** Deleted apps that still have something here. */
   readonly #gone = new Set<AppId>();
   #goneTimer: NodeJS.Timeout | undefined;
-  /** Since when each app with logs is in no desired state: a crash came before they were removed, or staging failed. */
+  /**
+   * Since when each app with logs is in no desired state: a crash came before they were removed, or staging failed.
+   */
   readonly #orphans = new Map<AppId, number>();
   /** Since when each blob has been without a release. */
   readonly #unused = new Map<Digest, number>();
@@ -75,7 +80,7 @@ export class Housekeeping {
     this.removeGone();
   }
 
-  /** What is left of deleted apps, once none of their instances is. */
+  /** Removes what is left of deleted apps, once none of their instances runs here. */
   removeGone(): void {
     clearTimeout(this.#goneTimer);
     for (const app of this.#gone) {
@@ -88,7 +93,10 @@ export class Housekeeping {
     this.#goneTimer.unref();
   }
 
-  /** Apps that have logs here and are in no desired state; one whose first push is being staged is not yet in it. */
+  /**
+   * Finds apps that have logs here but are not in the desired state. An app whose first push is being staged is not in
+   * it either, so they are removed only after STAGED_GRACE_MS.
+   */
   async collectApps(): Promise<void> {
     const apps = this.#view().apps;
     const nowMs = this.#nowMs();

@@ -19,7 +19,7 @@ export async function stageWith(
       'this node runs no containers, so it cannot take an image: push to a node whose runtime is docker (see peer nodes)',
     );
   }
-  // Who names buildpacks wants those.
+  // Buildpacks that the push names win over the Dockerfile.
   if (request.dockerfile !== true || request.buildpacks.length > 0) return stager.stage(request);
   if (images !== undefined) return images.build({ app: app.id, source, onLine, signal });
   onLine('The folder has a Dockerfile, but this node has no container engine: staging with buildpacks');

@@ -1,4 +1,5 @@
-// When every slot of an app is answered again, as a visitor would see it: through the routers of the nodes that are left.
+// When every slot of an app is answered again, as a visitor would see it: through the routers of the nodes that are
+// left.
 
 import type { LocalCluster, LocalNode } from '../local-cluster.ts';
 
@@ -8,8 +9,8 @@ const OPEN_MAX = 40;
 const REQUEST_TIMEOUT_MS = 5_000;
 
 /**
- * Asks until answers came from all slots 0…`slots`-1, of requests sent since the call. The app has to answer with its index
- * (writeApp does). Returns when the last of them came, in terms of performance.now(); fails at the deadline.
+ * Asks until answers came from all slots 0…`slots`-1, of requests sent since the call. The app has to answer with its
+ * index (writeApp does). Returns when the last of them came, in terms of performance.now(); fails at the deadline.
  */
 export async function untilAnswered(options: {
   cluster: LocalCluster;

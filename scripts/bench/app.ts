@@ -1,5 +1,5 @@
-// The app that the benchmarks push: a Node server without dependencies that answers with its version, at /index with the index
-// of its slot. Written to a folder of the caller's, so that a benchmark can change it between pushes.
+// The app that the benchmarks push: a Node server without dependencies that answers with its version, at /index with
+// the index of its slot. Written to a folder of the caller's, so that a benchmark can change it between pushes.
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,7 +20,10 @@ export async function writeApp(folder: string, version: string): Promise<void> {
 
 export type AppState = { instances: { id: string; node: string; state: string; index: number; release: string }[] };
 
-/** The app as a node sees it, read from its API directly: starting the command line would cost more than what is measured. */
+/**
+ * The app as a node sees it, read from its API directly: starting the command line would cost more than what is
+ * measured.
+ */
 export async function readApp(cluster: LocalCluster, node: LocalNode, app: string): Promise<AppState> {
   const response = await fetch(`http://${node.api.replace(/^https?:\/\//, '')}/v1/apps/${app}`, {
     headers: { authorization: `Bearer ${node.token}` },

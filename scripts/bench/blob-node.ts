@@ -1,5 +1,6 @@
-// A process of the blob benchmark: a node as far as blobs go (store, exchange, and a router that serves the store over its
-// link), or one end of a plain TLS connection to compare with. Does what its parent asks, one message after the other.
+// A process of the blob benchmark: a node as far as blobs go (store, exchange, and a router that serves the store over
+// its link), or one end of a plain TLS connection to compare with. Does what its parent asks, one message after the
+// other.
 
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';

@@ -1,6 +1,7 @@
-// blob: a 200 MB droplet that cannot be compressed, from two holders to a third node on loopback, against the same file copied
-// over plain TLS in the same run, as scp copies: from one file into another, nothing checked, nothing waited for until it is
-// on disk; and against TLS that drops what it receives. The fetch checks and has it on disk. And how much the fetching node grows.
+// blob: a 200 MB droplet that cannot be compressed, from two holders to a third node on loopback, against the same
+// file copied over plain TLS in the same run, as scp copies: from one file into another, nothing checked, nothing
+// waited for until it is on disk; and against TLS that drops what it receives. The fetch checks and has it on disk.
+// And how much the fetching node grows.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';

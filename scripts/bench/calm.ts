@@ -1,5 +1,5 @@
-// calm: starts and stops in simulated clusters of 5 and 20 nodes that have come to rest, in ten hours in which nothing changes but
-// the load of every node, from idle to eight waiting processes per core.
+// calm: starts and stops in simulated clusters of 5 and 20 nodes that have come to rest, in ten hours in which nothing
+// changes but the load of every node, from idle to eight waiting processes per core.
 
 import { parseArgs } from 'node:util';
 import { run, scenarioOf } from '../../test/sim/run.ts';

@@ -1,4 +1,5 @@
-// What two commits' runs of the same benchmarks say of each other: medians of each figure, and their ratio. Runs nothing.
+// What two commits' runs of the same benchmarks say of each other: medians of each figure, and their ratio. Runs
+// nothing.
 
 import { type Figure, median } from './figure.ts';
 

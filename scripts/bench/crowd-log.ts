@@ -1,4 +1,5 @@
-// Counts in the daemons' logs what a crowd must not have: lost connections, suspicions, deaths. Reads on where it stopped.
+// Counts in the daemons' logs what a crowd must not have: lost connections, suspicions, deaths. Reads on where it
+// stopped.
 
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
-// crowd [--nodes N] [--minutes M] [--part free|held]: more daemons than the machine's cores like. Once free, once with each
-// node held to a small share of a core by its control group: a crowd must come to rest by itself, stay there, do its work,
-// heal, and come back after all of it stood still at once. Judged by what the daemons themselves log.
+// crowd [--nodes N] [--minutes M] [--part free|held]: more daemons than the machine's cores like. Once free, once with
+// each node held to a small share of a core by its control group: a crowd must come to rest by itself, stay there, do
+// its work, heal, and come back after all of it stood still at once. Judged by what the daemons themselves log.
 
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';

@@ -1,6 +1,7 @@
-// failover: time from SIGKILL of a node (daemon, router and instances at once) until all slots are ready on the survivors, and
-// until all answer through the survivors' routers, while requests run through them. `--fault kill|freeze|cut` does it on hosts
-// of their own; `--rivals serf,swarm|none` says who else is measured beside it.
+// failover: time from SIGKILL of a node (daemon, router and instances at once) until all slots are ready on the
+// survivors, and until all answer through the survivors' routers, while requests run through them.
+// `--fault kill|freeze|cut` does it on hosts of their own; `--rivals serf,swarm|none` says who else is measured beside
+// it.
 
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';

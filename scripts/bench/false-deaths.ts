@@ -1,5 +1,5 @@
-// false-deaths [--minutes M]: five hosts of their own that lose every twentieth packet, on a machine whose cores are kept busy:
-// what a poor network and a busy machine look like from within. Nobody dies, so nobody may be held dead.
+// false-deaths [--minutes M]: five hosts of their own that lose every twentieth packet, on a machine whose cores are
+// kept busy: what a poor network and a busy machine look like from within. Nobody dies, so nobody may be held dead.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';

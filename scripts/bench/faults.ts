@@ -1,5 +1,6 @@
-// failover --fault kill|freeze|cut: five hosts of their own on a switch; one node at a time is killed, frozen or cut off without
-// a sound; time until all slots are ready on the others, and answer through their routers. A kill is held beside others' too.
+// failover --fault kill|freeze|cut: five hosts of their own on a switch; one node at a time is killed, frozen or cut
+// off without a sound; time until all slots are ready on the others, and answer through their routers. A kill is held
+// beside others' too.
 
 import { join } from 'node:path';
 import { Lan } from '../lan.ts';

@@ -1,4 +1,5 @@
-// footprint: memory and CPU of an idle node, apps aside: its daemon, its router, and what it keeps around each instance.
+// footprint: memory and CPU of an idle node, apps aside: its daemon, its router, and what it keeps around each
+// instance.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// A steady, bounded load on loopback: requests are sent on time whether or not earlier ones have been answered (open loop),
-// so that a stall shows as failures or slow answers and not as fewer requests.
+// A steady, bounded load on loopback: requests are sent on time whether or not earlier ones have been answered (open
+// loop), so that a stall shows as failures or slow answers and not as fewer requests.
 
 import { Agent, get } from 'node:http';
 import { splitAddress } from '../local-cluster.ts';

@@ -1,5 +1,5 @@
-// push: time from starting `peer push` of a Node app without dependencies to the first 200 through another node, and the same
-// for a second push of a changed file while requests run.
+// push: time from starting `peer push` of a Node app without dependencies to the first 200 through another node, and
+// the same for a second push of a changed file while requests run.
 
 import { join } from 'node:path';
 import { LocalCluster, waitFor } from '../local-cluster.ts';

@@ -1,5 +1,5 @@
-// What others need for what we did: Serf to see that a member is gone, Docker Swarm to run a task elsewhere; and how many times as
-// long as our whole failover that is. What this machine cannot run is left out, with the reason.
+// What others need for what we did: Serf to see that a member is gone, Docker Swarm to run a task elsewhere; and how
+// many times as long as our whole failover that is. What this machine cannot run is left out, with the reason.
 
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';

@@ -1,6 +1,6 @@
-// scale: 10, 100 and 1,000 simulated nodes with ten instances each, side by side: gossip at rest, then a tenth of the nodes killed
-// at once, the time until every slot is ready again, gossip meanwhile, and what one decision of one node takes. Real cores and the
-// real codec on a simulated clock (test/sim/wide); only decisions are in real time.
+// scale: 10, 100 and 1,000 simulated nodes with ten instances each, side by side: gossip at rest, then a tenth of the
+// nodes killed at once, the time until every slot is ready again, gossip meanwhile, and what one decision of one node
+// takes. Real cores and the real codec on a simulated clock (test/sim/wide); only decisions are in real time.
 
 import { parseArgs } from 'node:util';
 import { START_MS, WideCluster } from '../../test/sim/wide/cluster.ts';

@@ -1,5 +1,6 @@
-// stage: a first push of a Node app with 200 packages of the npm registry, then a second one with one changed line: how long
-// each takes to the end of the command, and how many bytes travel from the command line to the node and between nodes.
+// stage: a first push of a Node app with 200 packages of the npm registry, then a second one with one changed line:
+// how long each takes to the end of the command, and how many bytes travel from the command line to the node and
+// between nodes.
 
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

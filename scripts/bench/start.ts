@@ -1,5 +1,6 @@
-// start: time from asking for a stopped app, whose droplet is on the node, to the first 200 through the router, on each
-// runtime; beyond what the app itself takes from `node server.js` to its first answer on the same machine in the same run.
+// start: time from asking for a stopped app, whose droplet is on the node, to the first 200 through the router, on
+// each runtime; beyond what the app itself takes from `node server.js` to its first answer on the same machine in the
+// same run.
 
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';

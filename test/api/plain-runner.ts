@@ -1,5 +1,5 @@
-// A CommandRunner without any sandbox: commands are processes of the test's own user, in a temporary folder's place. For tests
-// of what is around it; what a runtime promises is in test/runtime/commands.contract.ts.
+// A CommandRunner without any sandbox: commands are processes of the test's own user, in a temporary folder's place.
+// For tests of what is around it; what a runtime promises is in test/runtime/commands.contract.ts.
 
 import type { ChildProcess } from 'node:child_process';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../node/ports/commands.ts';

@@ -1,4 +1,5 @@
-// Whose the apps are: what each user may do with an app, by role, team and the cluster's setting; and whose the hosts are.
+// Whose the apps are: what each user may do with an app, by role, team and the cluster's setting; and whose the hosts
+// are.
 
 import { describe, expect, it } from 'vitest';
 import type { Role } from '../../crdt/schema.ts';

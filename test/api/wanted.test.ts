@@ -1,5 +1,5 @@
-// A request that may have waited while its node stood still: it is not carried out when its sender may have given up. What a
-// frozen daemon does is in test/e2e/frozen.test.ts.
+// A request that may have waited while its node stood still: it is not carried out when its sender may have given up.
+// What a frozen daemon does is in test/e2e/frozen.test.ts.
 
 import { describe, expect, it } from 'vitest';
 import { createApi } from '../../node/api/api.ts';

@@ -1,4 +1,5 @@
-// Blobs on their way between nodes, over real links: from several holders, only what is missing, and never something else.
+// Blobs on their way between nodes, over real links: from several holders, only what is missing, and never something
+// else.
 
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// Nodes as far as blobs go, for tests: a store each, a router that serves it over a real link, and an exchange. Asserts nothing.
+// Nodes as far as blobs go, for tests: a store each, a router that serves it over a real link, and an exchange.
+// Asserts nothing.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

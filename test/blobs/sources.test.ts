@@ -1,4 +1,5 @@
-// What a push sends: chunks that the node asked for, each checked, and the blob they make. What came whole need not come again.
+// What a push sends: chunks that the node asked for, each checked, and the blob they make. What came whole need not
+// come again.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// The blob store: what a manifest names is whole and verified, content is stored once, and a failure leaves nothing behind.
+// The blob store: what a manifest names is whole and verified, content is stored once, and a failure leaves nothing
+// behind.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';

@@ -1,5 +1,5 @@
-// The disk of one node of a chaos run: a file system of its own that can be filled and freed, and copies of the data directory on
-// it that can be put back. What of it is left when the cluster's folder goes is unmounted by the cluster.
+// The disk of one node of a chaos run: a file system of its own that can be filled and freed, and copies of the data
+// directory on it that can be put back. What of it is left when the cluster's folder goes is unmounted by the cluster.
 
 import { mkdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -65,7 +65,10 @@ export class NodeDisk {
     return this.#hasCopy;
   }
 
-  /** Takes the place of the copy before. Nothing may write meanwhile. What is mounted below, disks of instances, is left out. */
+  /**
+   * Takes the place of the copy before. Nothing may write meanwhile. What is mounted below, disks of instances, is
+   * left out.
+   */
   async takeCopy(): Promise<void> {
     await rm(this.#copy, { recursive: true, force: true });
     await done(['cp', '-a', '-x', this.dataDir, this.#copy]);

@@ -1,5 +1,5 @@
-// Faults done to real daemons in network namespaces, as a schedule has them. Each ends by itself; healEverything ends them all.
-// Decides neither what strikes nor when.
+// Faults done to real daemons in network namespaces, as a schedule has them. Each ends by itself; healEverything ends
+// them all. Decides neither what strikes nor when.
 
 import type { Lan } from '../../scripts/lan.ts';
 import { type Link, narrowedBy } from '../../scripts/lan-links.ts';

@@ -1,5 +1,5 @@
-// A cluster of real daemons as the checkers of the simulator read one (test/sim/checkers/facts.ts): what each daemon's API said
-// last, and what was done to it. Judges nothing; tells the checkers what has changed.
+// A cluster of real daemons as the checkers of the simulator read one (test/sim/checkers/facts.ts): what each daemon's
+// API said last, and what was done to it. Judges nothing; tells the checkers what has changed.
 
 import {
   type AppId,
@@ -153,8 +153,8 @@ export class ObservedCluster implements ClusterFacts {
   }
 
   /**
-   * Takes what the nodes answered at about the same time. What is new is taken before anything that has gone: a copy that went
-   * for another one is judged with that one there.
+   * Takes what the nodes answered at about the same time. What is new is taken before anything that has gone: a copy
+   * that went for another one is judged with that one there.
    */
   take(readings: ReadonlyMap<ObservedNode, Reading>): void {
     for (const [node, reading] of readings) this.#takeView(node, reading);
@@ -230,8 +230,8 @@ export class ObservedCluster implements ClusterFacts {
   }
 
   /**
-   * The routes that follow from what the node says is ready: the API does not show the table itself. An instance of which the
-   * node that ran it was never asked in time cannot be judged.
+   * The routes that follow from what the node says is ready: the API does not show the table itself. An instance of
+   * which the node that ran it was never asked in time cannot be judged.
    */
   #tableOf({ apps }: Reading): RouteTable {
     const nodeOf = new Map(this.nodes.map((node) => [node.self.name, node.id]));

@@ -1,4 +1,5 @@
-// What the API of one daemon says of itself and of the others, and the desired state as far as it can be told from that.
+// What the API of one daemon says of itself and of the others, and the desired state as far as it can be told from
+// that.
 
 import { createHash } from 'node:crypto';
 import {

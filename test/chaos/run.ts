@@ -1,6 +1,7 @@
-// One chaos run: real daemons on hosts of their own, apps, requests and writes, the faults that a seed's schedule has for them; then
-// the faults stop, and the cluster has to come to rest and to stay so. The simulator's checkers judge, and three things beside
-// them: no daemon ends by itself, no acknowledged write is lost, and what rests goes on to rest.
+// One chaos run: real daemons on hosts of their own, apps, requests and writes, the faults that a seed's schedule has
+// for them; then the faults stop, and the cluster has to come to rest and to stay so. The simulator's checkers judge,
+// and three things beside them: no daemon ends by itself, no acknowledged write is lost, and what rests goes on to
+// rest.
 
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -46,7 +47,10 @@ const REST_WITHIN_MS = 150_000;
 /** Nothing has to be left to do for this long. */
 const QUIET_MS = 3_000;
 const CALM_MS = 10_000;
-/** At rest one may suspect another for a moment, and hear that it was wrong; on a busy machine one may not answer at once. */
+/**
+ * At rest one may suspect another for a moment, and hear that it was wrong; on a busy machine one may not answer at
+ * once.
+ */
 const LAPSE_MAX_MS = 5_000;
 const MEMORY = '64M';
 /** So much that every node has room for every slot. */

@@ -1,5 +1,5 @@
-// What strikes real daemons, and when: the simulator's schedule of the seed, and beside it, from the same seed, what only real
-// disks and processes have. Decides nothing else; done by faults.ts.
+// What strikes real daemons, and when: the simulator's schedule of the seed, and beside it, from the same seed, what
+// only real disks and processes have. Decides nothing else; done by faults.ts.
 
 import type { FaultAction } from '../sim/faults.ts';
 import { Prng } from '../sim/prng.ts';
@@ -46,7 +46,10 @@ const STOP_ALL_MS = 20_000;
 const FULL_MS = [4_000, 9_000, 15_000];
 /** How long a node is down while its data directory is put back; its peers hold it for dead after some of them. */
 const RESTORE_DOWN_MS = [300, 2_000, 6_000];
-/** Means between two of a kind. A node that was put back has to have gone on for a while before that means anything again. */
+/**
+ * Means between two of a kind. A node that was put back has to have gone on for a while before that means anything
+ * again.
+ */
 const EVERY_MS: Record<RealFault, number> = {
   'full-disk': 15_000,
   restore: 8_000,

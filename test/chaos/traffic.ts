@@ -1,5 +1,5 @@
-// Requests to the apps of a chaos run, through the routers of all nodes that should answer. Counts failures; a wrong answer, one
-// of another app than was asked for, is told at once.
+// Requests to the apps of a chaos run, through the routers of all nodes that should answer. Counts failures; a wrong
+// answer, one of another app than was asked for, is told at once.
 
 import type { LocalCluster, LocalNode } from '../../scripts/local-cluster.ts';
 

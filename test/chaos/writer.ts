@@ -1,5 +1,6 @@
-// Writes to the desired state during a chaos run, one after another, each through another node: routes of an app, which start and
-// stop nothing. Remembers which were acknowledged by two nodes or more: none of those may ever be lost.
+// Writes to the desired state during a chaos run, one after another, each through another node: routes of an app,
+// which start and stop nothing. Remembers which were acknowledged by two nodes or more: none of those may ever be
+// lost.
 
 import type { LocalCluster, LocalNode } from '../../scripts/local-cluster.ts';
 import type { Reading } from './reading.ts';

@@ -1,4 +1,5 @@
-// What is news to decide on: everything that a decision reads of a report, or a route table's reader of a table, and nothing else.
+// What is news to decide on: everything that a decision reads of a report, or a route table's reader of a table, and
+// nothing else.
 
 import { describe, expect, it } from 'vitest';
 import { asAppId, asNodeId, type InstanceId } from '../../crdt/ids.ts';

@@ -1,5 +1,5 @@
-// A little cluster for specifications of the core: several real cores on one fake clock, joined by a network and runtimes
-// that do what they are told, in order. It injects only the faults a test asks for by name.
+// A little cluster for specifications of the core: several real cores on one fake clock, joined by a network and
+// runtimes that do what they are told, in order. It injects only the faults a test asks for by name.
 
 import { asAppId, asClusterId, asDigest, asNodeId, asReleaseId, type InstanceId, type NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, NodeView, ReleaseView } from '../../crdt/view.ts';

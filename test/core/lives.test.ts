@@ -1,5 +1,5 @@
-// A node that comes back with an older copy of its data directory, which counts fewer starts than others have seen of it: it
-// lives on as if it had counted, and what it left behind is neither doubled nor mistaken.
+// A node that comes back with an older copy of its data directory, which counts fewer starts than others have seen of
+// it: it lives on as if it had counted, and what it left behind is neither doubled nor mistaken.
 
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';

@@ -1,4 +1,5 @@
-// A node that is reached elsewhere than before, and one that cannot reach another: what the others hear, and what they decide.
+// A node that is reached elsewhere than before, and one that cannot reach another: what the others hear, and what they
+// decide.
 
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';

@@ -1,5 +1,5 @@
-// What users of such platforms expect of healing and roll-outs, shown on cores alone. test/e2e/platform-behaviour.test.ts lists
-// all of these rules and where each is shown.
+// What users of such platforms expect of healing and roll-outs, shown on cores alone.
+// test/e2e/platform-behaviour.test.ts lists all of these rules and where each is shown.
 
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';

@@ -1,5 +1,5 @@
-// Who looks at a member whose connection went, in a cluster too large for everyone to look: a few at once, others only where
-// those are too few.
+// Who looks at a member whose connection went, in a cluster too large for everyone to look: a few at once, others only
+// where those are too few.
 
 import { describe, expect, it } from 'vitest';
 import { asNodeId, type NodeId } from '../../crdt/ids.ts';

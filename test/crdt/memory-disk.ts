@@ -1,4 +1,5 @@
-// A disk in memory that can fail and crash: what was not synced is lost, or partly lost, as on a real one. For tests only.
+// A disk in memory that can fail and crash: what was not synced is lost, or partly lost, as on a real one. For tests
+// only.
 
 import type { Disk, LogFile } from '../../crdt/disk.ts';
 
@@ -11,8 +12,8 @@ export const errno = (code: string): Error => Object.assign(new Error(`${code}: 
 type Content = { bytes: Buffer };
 
 /**
- * Every primitive is counted, so that a test can end the power at each of them: `crashAt` n ends it in the middle of the
- * n-th. `survivors` is what a restart finds then.
+ * Every primitive is counted, so that a test can end the power at each of them: `crashAt` n ends it in the middle of
+ * the n-th. `survivors` is what a restart finds then.
  */
 export class MemoryDisk implements Disk {
   fault: Fault = () => undefined;

@@ -1,5 +1,5 @@
-// Documents as an admitted node could write them that keeps to no rule: well-shaped records with odd values, and any value of
-// Automerge at any path. From a seed; what comes out are changes that every other node lets in and merges.
+// Documents as an admitted node could write them that keeps to no rule: well-shaped records with odd values, and any
+// value of Automerge at any path. From a seed; what comes out are changes that every other node lets in and merges.
 
 import * as A from '@automerge/automerge';
 import type { DesiredDocument } from '../../crdt/document.ts';
@@ -341,7 +341,8 @@ function mutate(doc: Fields, prng: Prng): void {
 }
 
 /**
- * Odd documents, each the one before and a change with some odd things more: what one change left, the next may stumble over.
+ * Odd documents, each the one before and a change with some odd things more: what one change left, the next may
+ * stumble over.
  */
 export class OddRecords {
   readonly #base: Uint8Array;

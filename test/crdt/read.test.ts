@@ -1,4 +1,5 @@
-// What a document means to readers: conflicts decided alike everywhere, and nothing that stands in it can make them fail.
+// What a document means to readers: conflicts decided alike everywhere, and nothing that stands in it can make them
+// fail.
 
 import * as A from '@automerge/automerge';
 import fc from 'fast-check';

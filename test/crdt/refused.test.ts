@@ -1,4 +1,5 @@
-// What an app runs with when a release has failed: what the last good one shipped, and the refused change shown as refused.
+// What an app runs with when a release has failed: what the last good one shipped, and the refused change shown as
+// refused.
 
 import { describe, expect, it } from 'vitest';
 import type { AppSettings, NamedChange } from '../../crdt/change.ts';

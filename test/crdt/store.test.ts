@@ -1,4 +1,5 @@
-// The store of one node: durable before it answers, atomic, bounded, and unmoved by what others send or the disk refuses.
+// The store of one node: durable before it answers, atomic, bounded, and unmoved by what others send or the disk
+// refuses.
 
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

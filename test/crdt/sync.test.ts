@@ -167,7 +167,8 @@ describe('hostile messages', () => {
       draft.apps = {};
     });
     const session = two.beginSync();
-    // Not as Automerge would make it: by the filters in which nodes say what they have, it now and then leaves out a change.
+    // Not as Automerge would make it: by the filters in which nodes say what they have, it now and then leaves out a
+    // change.
     const changes = A.getChanges(before, doc);
     const message = A.encodeSyncMessage({ heads: A.getHeads(doc), need: [], have: [], changes });
     const result = await session.receive(message);

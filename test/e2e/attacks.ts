@@ -1,5 +1,5 @@
-// What hostile code tries on a node: shell scripts that would end with status 0 if they got what they want, and what is said
-// when they do not. The same for every runtime, and for code that runs and code that is staged. Runs nothing.
+// What hostile code tries on a node: shell scripts that would end with status 0 if they got what they want, and what
+// is said when they do not. The same for every runtime, and for code that runs and code that is staged. Runs nothing.
 
 import { JUDGED_CALLS } from '../../node/runtime/sandbox/seccomp.ts';
 

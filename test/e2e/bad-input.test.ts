@@ -1,5 +1,5 @@
-// What happens to input that cannot be done: one clear line on what is wrong and what to do, the right exit status, nothing
-// changed, and a daemon that has not even noticed. The tests share one node; the full disk is another one's.
+// What happens to input that cannot be done: one clear line on what is wrong and what to do, the right exit status,
+// nothing changed, and a daemon that has not even noticed. The tests share one node; the full disk is another one's.
 
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

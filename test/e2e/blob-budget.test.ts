@@ -1,5 +1,5 @@
-// A node with little disk for blobs among others with more: it stays within its budget, and nothing that anyone may want
-// back is lost.
+// A node with little disk for blobs among others with more: it stays within its budget, and nothing that anyone may
+// want back is lost.
 
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';

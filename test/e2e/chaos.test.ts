@@ -1,4 +1,5 @@
-// A short chaos run, as `npm run chaos` does it: real daemons under the simulator's faults, judged by the simulator's checkers.
+// A short chaos run, as `npm run chaos` does it: real daemons under the simulator's faults, judged by the simulator's
+// checkers.
 
 import { afterAll, describe, expect, it } from 'vitest';
 import { type ChaosResult, runChaos } from '../chaos/run.ts';

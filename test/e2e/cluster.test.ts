@@ -1,5 +1,5 @@
-// Three real daemons on loopback, driven through the command line: what a user does, and what SIGKILL does. The tests share
-// one cluster and follow one another.
+// Three real daemons on loopback, driven through the command line: what a user does, and what SIGKILL does. The tests
+// share one cluster and follow one another.
 
 import { cp, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

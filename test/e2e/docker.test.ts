@@ -1,4 +1,5 @@
-// A cluster of one node that runs apps in containers and one that runs them in its sandbox, driven through the command line.
+// A cluster of one node that runs apps in containers and one that runs them in its sandbox, driven through the command
+// line.
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
-// What an instance finds around itself, and what others see of it: its environment, its logs and events, the requests that
-// reach it, and its end. Two nodes; every look is taken through the one that it did not start on, where there is a choice.
+// What an instance finds around itself, and what others see of it: its environment, its logs and events, the requests
+// that reach it, and its end. Two nodes; every look is taken through the one that it did not start on, where there is
+// a choice.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';

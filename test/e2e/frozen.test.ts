@@ -1,5 +1,5 @@
-// A daemon that is frozen: what is asked of it is given up within the time that the command names, and is not carried out when
-// the daemon goes on. A write whose other node is frozen says that it may still take effect.
+// A daemon that is frozen: what is asked of it is given up within the time that the command names, and is not carried
+// out when the daemon goes on. A write whose other node is frozen says that it may still take effect.
 
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';

@@ -1,5 +1,5 @@
-// Three daemons, one of them on a small disk that fills up: the others carry on without it, it says so itself, what runs there
-// stays, and it is as before once there is room again.
+// Three daemons, one of them on a small disk that fills up: the others carry on without it, it says so itself, what
+// runs there stays, and it is as before once there is room again.
 
 import { randomBytes } from 'node:crypto';
 import { cp, mkdir, open, readdir, rm, writeFile } from 'node:fs/promises';

@@ -1,5 +1,5 @@
-// What only real daemons can show of healing: a roll-out that fails under load, a node that is drained and one that joins under
-// load, and a fenced app in a partition.
+// What only real daemons can show of healing: a roll-out that fails under load, a node that is drained and one that
+// joins under load, and a fenced app in a partition.
 
 import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// What users' code can do to a node: run, be limited, be killed alone, and be gone. The same attacks are made on each runtime, by
-// a running instance and by a buildpack's compile. Both nodes are under attack at the same time.
+// What users' code can do to a node: run, be limited, be killed alone, and be gone. The same attacks are made on each
+// runtime, by a running instance and by a buildpack's compile. Both nodes are under attack at the same time.
 
 import { mkdir, mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';

@@ -1,4 +1,5 @@
-// The local network of the tests itself: what its links lose, delay and let through, seen with datagrams between two hosts.
+// The local network of the tests itself: what its links lose, delay and let through, seen with datagrams between two
+// hosts.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// A host of its own (a network namespace) on a cable to this machine, with a server on it: what stands next to a node in its
-// local network. Leaves nothing behind after remove().
+// A host of its own (a network namespace) on a cable to this machine, with a server on it: what stands next to a node
+// in its local network. Leaves nothing behind after remove().
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

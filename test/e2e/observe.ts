@@ -1,5 +1,5 @@
-// What the tests see of a cluster from outside: apps through the API, processes of this machine, and their expectations in
-// words. Reads only; asks the API and not the command line where it asks often.
+// What the tests see of a cluster from outside: apps through the API, processes of this machine, and their
+// expectations in words. Reads only; asks the API and not the command line where it asks often.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -60,7 +60,10 @@ export async function open(cluster: LocalCluster, node: LocalNode, route: string
   return response.body;
 }
 
-/** What instances of the node, or one of them, are made of: every one's shell, its sandbox, the app itself, in this order. */
+/**
+ * What instances of the node, or one of them, are made of: every one's shell, its sandbox, the app itself, in this
+ * order.
+ */
 export async function instanceProcesses(cluster: LocalCluster, node: LocalNode, instance = ''): Promise<number[]> {
   const own = new Set(await cluster.processesOf(node));
   const chosen = new Set<number>();

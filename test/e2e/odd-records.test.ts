@@ -1,5 +1,6 @@
-// A node that is admitted, and writes what it likes into the desired state: the others live on, start again, serve their apps,
-// and say which records they left out. Real daemons; the writer is this test, with the identity and the data of one of them.
+// A node that is admitted, and writes what it likes into the desired state: the others live on, start again, serve
+// their apps, and say which records they left out. Real daemons; the writer is this test, with the identity and the
+// data of one of them.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';

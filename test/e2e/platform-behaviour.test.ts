@@ -1,5 +1,5 @@
-// What users of such platforms expect of running apps: every rule that Cloud Foundry's own tests have for it, with the place
-// where it is shown. Here is what only real daemons can show; the rest is where the table says.
+// What users of such platforms expect of running apps: every rule that Cloud Foundry's own tests have for it, with the
+// place where it is shown. Here is what only real daemons can show; the rest is where the table says.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';

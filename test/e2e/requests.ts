@@ -1,4 +1,5 @@
-// Requests as the tests make them: POSTs and PUTs to an app by its route, to the API with any body, and raw bytes to any port.
+// Requests as the tests make them: POSTs and PUTs to an app by its route, to the API with any body, and raw bytes to
+// any port.
 
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
@@ -60,7 +61,9 @@ function send(
   });
 }
 
-/** Writes bytes to a port and answers what came back until the other side closed, or nothing more came for a second. */
+/**
+ * Writes bytes to a port and answers what came back until the other side closed, or nothing more came for a second.
+ */
 export function sendBytes(to: string, bytes: Buffer): Promise<string> {
   const [host, port] = splitAddress(to);
   return new Promise((resolve, reject) => {

@@ -1,5 +1,5 @@
-// Nodes that come back with less than they had: an older copy of the data directory, a desired state that is damaged, emptied or
-// lost, and two nodes that were given one name. What people do about it is what the errors say.
+// Nodes that come back with less than they had: an older copy of the data directory, a desired state that is damaged,
+// emptied or lost, and two nodes that were given one name. What people do about it is what the errors say.
 
 import { cp, mkdtemp, open, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// Every sample app of every built-in buildpack, once on each runtime: run by the node that has the runtime, and answered through
-// the router of the other. One node stages it; the other runtime is given the same droplet.
+// Every sample app of every built-in buildpack, once on each runtime: run by the node that has the runtime, and
+// answered through the router of the other. One node stages it; the other runtime is given the same droplet.
 
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -13,7 +13,10 @@ import { appOf, lastWords, nodesOf, SETTLE_DEADLINE_MS } from './observe.ts';
 /** A node of each; it has the runtime's name. */
 const RUNTIMES = ['process', 'docker'] as const;
 type RuntimeName = (typeof RUNTIMES)[number];
-/** Each node stages samples of half of the buildpacks, one after the other, while the other does the other half, which takes as long. */
+/**
+ * Each node stages samples of half of the buildpacks, one after the other, while the other does the other half, which
+ * takes as long.
+ */
 const HALVES = [
   ['java', 'ruby', 'nodejs', 'binary', 'static'],
   ['python', 'go', 'deno', 'bun', 'php', 'procfile'],
@@ -22,7 +25,10 @@ const HALVES = [
 const PUSH_TIMEOUT_MS = 110_000;
 
 const samplesOf = (packs: readonly string[]): Sample[] => SAMPLES.filter(({ pack }) => packs.includes(pack));
-/** Samples of one buildpack are releases of one app: what the first staging has downloaded and made is there for the next. */
+/**
+ * Samples of one buildpack are releases of one app: what the first staging has downloaded and made is there for the
+ * next.
+ */
 const appName = (pack: string): string => `sample-${pack}`;
 
 /** By sample: the release that was staged. */

@@ -1,5 +1,6 @@
-// Secrets of a cluster on a machine with other users: not in the arguments of any process, nor in the environment of what runs
-// for the node; and the data directory is its owner's alone, whatever it was. And apps of several teams, as users see them.
+// Secrets of a cluster on a machine with other users: not in the arguments of any process, nor in the environment of
+// what runs for the node; and the data directory is its owner's alone, whatever it was. And apps of several teams, as
+// users see them.
 
 import { chmod, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';

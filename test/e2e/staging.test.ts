@@ -1,5 +1,5 @@
-// Staging in a cluster: what an app's next staging finds on another node, and what is left when the node that stages is
-// killed in the middle of it. The tests share two nodes and follow one another.
+// Staging in a cluster: what an app's next staging finds on another node, and what is left when the node that stages
+// is killed in the middle of it. The tests share two nodes and follow one another.
 
 import { chmod, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
-// Who is not a member gets nowhere, who was removed is a stranger again, and a start that cannot work says why in one line
-// and breaks nothing. Real daemons; the strangers are bare libp2p hosts and TLS clients with whatever key a test gives them.
+// A node that is not a member gets nowhere, one that was removed is a stranger again, and a start that cannot work
+// says why in one line and breaks nothing. Real daemons; the strangers are bare libp2p hosts and TLS clients with
+// whatever key a test gives them.
 
 import { cp, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { request as httpsRequest, type RequestOptions } from 'node:https';

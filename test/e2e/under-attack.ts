@@ -1,5 +1,5 @@
-// A node under attack: real daemon, an app that does what an attacker tells it, and a neighbour that must not notice. What the
-// attacker could know of them at best, and how to see that the node is well.
+// A node under attack: real daemon, an app that does what an attacker tells it, and a neighbour that must not notice.
+// What the attacker could know of them at best, and how to see that the node is well.
 
 import { readdir, readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';

@@ -1,5 +1,5 @@
-// Whatever an admitted node writes into the document, other nodes take it up: a fresh seed in every run, and pinned ones that
-// once taught something. `npm run fuzz` is the long run.
+// Whatever an admitted node writes into the document, other nodes take it up: a fresh seed in every run, and pinned
+// ones that once taught something. `npm run fuzz` is the long run.
 
 import { describe, expect, it } from 'vitest';
 import { readView } from '../../crdt/read.ts';

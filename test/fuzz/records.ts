@@ -1,5 +1,5 @@
-// The fuzzer of records: document after document as an admitted node that keeps to no rule could write them, each merged and
-// taken up by another node. The same seed and number give the same document.
+// The fuzzer of records: document after document as an admitted node that keeps to no rule could write them, each
+// merged and taken up by another node. The same seed and number give the same document.
 
 import { isDeepStrictEqual } from 'node:util';
 import type { NamedChange } from '../../crdt/change.ts';

@@ -1,5 +1,5 @@
-// What a node does with a view that others have written: decides, explains, starts, routes, reports, answers and shows. Throws,
-// or answers what came out wrong, when it does not take it. Starts nothing.
+// What a node does with a view that others have written: decides, explains, starts, routes, reports, answers and
+// shows. Throws, or answers what came out wrong, when it does not take it. Starts nothing.
 
 import { basename, join } from 'node:path';
 import picocolors from 'picocolors';

@@ -1,5 +1,5 @@
-// Whether a view keeps every rule of the desired state, whatever the document held: written against the rules, not against the
-// reader. Answers the paths of what does not.
+// Whether a view keeps every rule of the desired state, whatever the document held: written against the rules, not
+// against the reader. Answers the paths of what does not.
 
 import {
   APPS_MAX,

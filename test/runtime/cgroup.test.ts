@@ -1,5 +1,5 @@
-// Where there are no control groups: found out at once, and said. Each in a mount namespace of its own, so that the machine's
-// own stay as they are.
+// Where there are no control groups: found out at once, and said. Each in a mount namespace of its own, so that the
+// machine's own stay as they are.
 
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

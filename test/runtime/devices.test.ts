@@ -1,4 +1,5 @@
-// Devices that are not what their names say: named, with the command that mends them, before a sandbox is made of them.
+// Devices that are not what their names say: named, with the command that mends them, before a sandbox is made of
+// them.
 
 import { execFile } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';

@@ -1,5 +1,5 @@
-// The disk limit of containers: whoever fills a disk is told so at once, and nobody else notices. Where the machine cannot
-// make disks, use is sampled.
+// The disk limit of containers: whoever fills a disk is told so at once, and nobody else notices. Where the machine
+// cannot make disks, use is sampled.
 
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';

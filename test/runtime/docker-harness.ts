@@ -1,5 +1,5 @@
-// What the tests of the docker runtime share: a node of its own on the engine of this machine, cleaned up with all that
-// was made for it there.
+// What the tests of the docker runtime share: a node of its own on the engine of this machine, cleaned up with all
+// that was made for it there.
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

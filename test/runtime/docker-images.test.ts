@@ -1,4 +1,5 @@
-// Images on the docker runtime: built from a Dockerfile, packed as blobs, loaded from them, run as they are, taken away.
+// Images on the docker runtime: built from a Dockerfile, packed as blobs, loaded from them, run as they are, taken
+// away.
 
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';

@@ -1,5 +1,5 @@
-// What keeps a container of the docker runtime from others, and what it may do for all that. What hostile code meets in it is in
-// e2e/hostile.test.ts.
+// What keeps a container of the docker runtime from others, and what it may do for all that. What hostile code meets
+// in it is in e2e/hostile.test.ts.
 
 import { createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -5,7 +5,10 @@ import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Texts by their names, and programs to copy. A child's output that nobody reads when it ends is lost, so tar starts with its reader. */
+/**
+ * Texts by their names, and programs to copy. A child's output that nobody reads when it ends is lost, so tar starts
+ * with its reader.
+ */
 export async function* folderOf(
   files: Record<string, string>,
   programs: Record<string, string> = {},

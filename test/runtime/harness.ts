@@ -1,4 +1,5 @@
-// What the tests of node/runtime share: a data directory with a node of its own, cleaned up with all that was made for it.
+// What the tests of node/runtime share: a data directory with a node of its own, cleaned up with all that was made for
+// it.
 
 import { mkdtemp, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// Program of network.test.ts: the networks of one node, within whatever network namespace it is started in. Takes requests as
-// lines of JSON, and answers each with a line. Removes all it made when its input ends.
+// Program of network.test.ts: the networks of one node, within whatever network namespace it is started in. Takes
+// requests as lines of JSON, and answers each with a line. Removes all it made when its input ends.
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';

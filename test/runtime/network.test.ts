@@ -1,5 +1,5 @@
-// Networks of instances and builds on real packets: a machine of its own (a network namespace) with a neighbour, name servers
-// and services, and what an instance there reaches of them.
+// Networks of instances and builds on real packets: a machine of its own (a network namespace) with a neighbour, name
+// servers and services, and what an instance there reaches of them.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,7 +17,10 @@ const ip = (...args: string[]): string => execFileSync('ip', args, { stdio: 'pip
 
 let machines = 0;
 
-/** A machine with a network namespace for itself, and a neighbour that it reaches as 10.214.9.2 and, as if on the internet, 9.9.9.9. */
+/**
+ * A machine with a network namespace for itself, and a neighbour that it reaches as 10.214.9.2 and, as if on the
+ * internet, 9.9.9.9.
+ */
 class Machine {
   readonly namespace = `peer-machine-${process.pid}-${++machines}`;
   readonly dataDir = mkdtempSync(join(tmpdir(), 'peer-network-'));

@@ -8,8 +8,8 @@ import { vi } from 'vitest';
 import { type Engine, findEngine } from '../../node/runtime/docker/engine.ts';
 
 /**
- * runc knows every kind of control groups, crun not those of both versions at once; without systemd only cgroupfs makes
- * any.
+ * runc knows every kind of control groups, crun not those of both versions at once; without systemd only cgroupfs
+ * makes any.
  */
 const PODMAN = ['--runtime', '/usr/sbin/runc', '--cgroup-manager', 'cgroupfs'];
 

@@ -1,5 +1,5 @@
-// The docker runtime on Podman: what is most of the contract's promises in few tests, and an image. The whole contract runs
-// there too, with DOCKER_HOST naming the socket of a Podman service.
+// The docker runtime on Podman: what is most of the contract's promises in few tests, and an image. The whole contract
+// runs there too, with DOCKER_HOST naming the socket of a Podman service.
 
 import { randomUUID } from 'node:crypto';
 import { text } from 'node:stream/consumers';

@@ -1,4 +1,5 @@
-// What every Runtime guarantees, as tests that run against each implementation. A harness makes the runtime and droplets.
+// What every Runtime guarantees, as tests that run against each implementation. A harness makes the runtime and
+// droplets.
 
 import { randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';

@@ -1,5 +1,5 @@
-// The filter of system calls: run on literals by an interpreter of its own here, by the kernel in process.test.ts and hostile.test.ts.
-// What an engine is told is held against it.
+// The filter of system calls: run on literals by an interpreter of its own here, by the kernel in process.test.ts and
+// hostile.test.ts. What an engine is told is held against it.
 
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';

@@ -1,4 +1,5 @@
-// Program of unprivileged.test.ts: runs one instance as whoever it is started as, and prints what became of it as JSON.
+// Program of unprivileged.test.ts: runs one instance as whoever it is started as, and prints what became of it as
+// JSON.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// The import check (.dependency-cruiser.cjs): of every pair of rooms it forbids what the architecture does not allow, and
-// nothing else. Each arrow is one file that imports another, in a copy of the layout with nothing else in it.
+// The import check (.dependency-cruiser.cjs): of every pair of rooms it forbids what the architecture does not allow,
+// and nothing else. Each arrow is one file that imports another, in a copy of the layout with nothing else in it.
 
 import { execFile } from 'node:child_process';
 import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';

@@ -1,5 +1,5 @@
-// Simulated time: a queue of what happens when. Time moves only from one event to the next; equal times run in the order in
-// which they were asked for.
+// Simulated time: a queue of what happens when. Time moves only from one event to the next; equal times run in the
+// order in which they were asked for.
 
 type Due = { atMs: number; order: number; run: () => void };
 

@@ -1,5 +1,5 @@
-// Twin of the connections of node/gossip: which are dialled when, how many at a time, when one is replaced, and what probes find.
-// Working for a connection takes time on both sides, so none is given up for an answer that is late.
+// Twin of the connections of node/gossip: which are dialled when, how many at a time, when one is replaced, and what
+// probes find. Working for a connection takes time on both sides, so none is given up for an answer that is late.
 
 import {
   DIAL_ACCEPT_TIMEOUT_MS,
@@ -172,7 +172,10 @@ export class SimConnections {
 
   // ---------------------------------------------------------------- probes
 
-  /** Whatever it finds, a probe only tells: a connection whose other side answers late is not better for being opened anew. */
+  /**
+   * Whatever it finds, a probe only tells: a connection whose other side answers late is not better for being opened
+   * anew.
+   */
   probe(other: number, timeoutMs: number): void {
     if (this.#probing.has(other)) return;
     this.#probing.add(other);

@@ -1,5 +1,5 @@
-// The twins of clock, runtime and network keep the promises that the simulated core relies on: one contract each, run on the
-// twin and on the real part. (The disk's is in twins.test.ts: what is compared there are the bytes.)
+// The twins of clock, runtime and network keep the promises that the simulated core relies on: one contract each, run
+// on the twin and on the real part. (The disk's is in twins.test.ts: what is compared there are the bytes.)
 
 import { afterEach, describe } from 'vitest';
 import { describeClock } from './contracts/clock.contract.ts';

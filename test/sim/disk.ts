@@ -1,5 +1,5 @@
-// Twin of a node's disk: files of bytes, an append that takes time to become durable, and what a power cut leaves of it.
-// Keeps the promises of crdt/disk.ts; twins.test.ts holds both against each other.
+// Twin of a node's disk: files of bytes, an append that takes time to become durable, and what a power cut leaves of
+// it. Keeps the promises of crdt/disk.ts; twins.test.ts holds both against each other.
 
 export class DiskFullError extends Error {
   readonly code = 'ENOSPC';

@@ -1,5 +1,5 @@
-// Faults: what strikes and when (a schedule made from the seed), and how it is done to the twins. Each fault ends by itself;
-// when all has to stop, `healEverything` does.
+// Faults: what strikes and when (a schedule made from the seed), and how it is done to the twins. Each fault ends by
+// itself; when all has to stop, `healEverything` does.
 
 import type { SimNode } from './node.ts';
 import type { Prng } from './prng.ts';
@@ -95,7 +95,9 @@ function restoreSchedule(shape: Shape, rng: Prng): FaultAction[] {
   return actions;
 }
 
-/** Machines that have too much to do: one, or all at once, or nothing goes on anywhere for longer than every time-out. */
+/**
+ * Machines that have too much to do: one, or all at once, or nothing goes on anywhere for longer than every time-out.
+ */
 export function overloadSchedule(shape: Shape, rng: Prng): FaultAction[] {
   const actions: FaultAction[] = [];
   if (!shape.faults.includes('work')) return actions;

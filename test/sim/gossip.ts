@@ -1,5 +1,6 @@
-// Twin of node/gossip on the network twin: floods what is published with a bounded fan-out, answers requests, runs anti-entropy;
-// its connections are in connections.ts. What it carries is encoded and decoded by the real codec, and costs time to do.
+// Twin of node/gossip on the network twin: floods what is published with a bounded fan-out, answers requests, runs
+// anti-entropy; its connections are in connections.ts. What it carries is encoded and decoded by the real codec, and
+// costs time to do.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Belief, MembershipMessage, Report } from '../../node/core/types.ts';

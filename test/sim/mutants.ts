@@ -1,6 +1,6 @@
-// Mutants: deliberate faults in the core, or in what a twin does as node/gossip does, each a few characters changed while it is
-// loaded. A checker that catches none of them is no checker. The files on disk are never touched; a text that no longer occurs
-// exactly once is an error, so that no mutant goes stale.
+// Mutants: deliberate faults in the core, or in what a twin does as node/gossip does, each a few characters changed
+// while it is loaded. A checker that catches none of them is no checker. The files on disk are never touched; a text
+// that no longer occurs exactly once is an error, so that no mutant goes stale.
 
 import { readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';

@@ -1,6 +1,6 @@
-// Twin of the network between hosts and of the connections over it: delay, loss, reordering, duplication, one-way cuts and
-// slow links by plan; dials that are accepted, refused or unanswered; connections whose end is seen, or is silence.
-// Knows nothing of what it carries but how many bytes.
+// Twin of the network between hosts and of the connections over it: delay, loss, reordering, duplication, one-way cuts
+// and slow links by plan; dials that are accepted, refused or unanswered; connections whose end is seen, or is
+// silence. Knows nothing of what it carries but how many bytes.
 
 import { INBOUND_UPGRADE_TIMEOUT_MS } from '../../node/gossip/limits.ts';
 import type { Clock } from './clock.ts';
@@ -141,8 +141,8 @@ export class Network {
   }
 
   /**
-   * Answers at the dialer, unless that has ended. The dialer gives up by itself, and says so by `isWanted`: no answer is an answer
-   * too. Both sides have worked for a connection, also when it comes too late.
+   * Answers at the dialer, unless that has ended. The dialer gives up by itself, and says so by `isWanted`: no answer
+   * is an answer too. Both sides have worked for a connection, also when it comes too late.
    */
   dial(from: number, to: number, answer: (result: DialResult) => void, isWanted: () => boolean = () => true): void {
     const dialer = this.#hosts[from]!;

@@ -1,5 +1,5 @@
-// The only source of chance in a simulation: sfc32, seeded. The same seed gives the same numbers on every machine. Streams
-// are forked by name, so that drawing more numbers in one part changes nothing in another.
+// The only source of chance in a simulation: sfc32, seeded. The same seed gives the same numbers on every machine.
+// Streams are forked by name, so that drawing more numbers in one part changes nothing in another.
 
 /** @see PractRand, sfc32 by Chris Doty-Humphrey: 128 bits of state, public domain */
 export class Prng {

@@ -1,5 +1,5 @@
-// Twin of node/cluster/replicator.ts with the same rule of acknowledgement: a write counts once another member that is believed
-// alive has it on disk, or at once when there is none. Times and attempts are the real ones.
+// Twin of node/cluster/replicator.ts with the same rule of acknowledgement: a write counts once another member that is
+// believed alive has it on disk, or at once when there is none. Times and attempts are the real ones.
 
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
 import type { SimNode } from './node.ts';

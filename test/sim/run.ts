@@ -1,5 +1,5 @@
-// One simulation from beginning to end: found the cluster, let users and faults loose, stop the faults, wait until it rests,
-// shake the loads, and say what was violated first. The same scenario always gives the same result.
+// One simulation from beginning to end: found the cluster, let users and faults loose, stop the faults, wait until it
+// rests, shake the loads, and say what was violated first. The same scenario always gives the same result.
 
 import { slotKey } from '../../node/core/state.ts';
 import type { Violation } from './checkers/checker.ts';
@@ -117,7 +117,10 @@ function waitForRest(world: World, isOver: () => boolean): number {
   return 0;
 }
 
-/** When the last slot, or node, that waits out a backoff may start again; slots of releases that crash by themselves left out. */
+/**
+ * When the last slot, or node, that waits out a backoff may start again; slots of releases that crash by themselves
+ * left out.
+ */
 function lastBackoffMs(world: World): number {
   let lastMs = 0;
   for (const node of world.nodes) {

@@ -1,5 +1,5 @@
-// Twin of a node's runtime: instances as the machine runs them, whether or not a daemon is there to hear of it. Keeps the
-// promises of the Runtime port (launched, then ready or unhealthy, then exactly one exited); decides nothing.
+// Twin of a node's runtime: instances as the machine runs them, whether or not a daemon is there to hear of it. Keeps
+// the promises of the Runtime port (launched, then ready or unhealthy, then exactly one exited); decides nothing.
 
 import type { AppId, InstanceId } from '../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../../node/core/types.ts';
@@ -114,7 +114,10 @@ export class SimRuntime {
     this.#in(one, graceMs, () => one.state === 'stopping' && this.#end(one, 'stopped'));
   }
 
-  /** What was being unpacked is not there; what has TERM ends by itself, unless it ignores that: nobody is left to kill it. */
+  /**
+   * What was being unpacked is not there; what has TERM ends by itself, unless it ignores that: nobody is left to kill
+   * it.
+   */
   daemonEnded(): void {
     this.listener = undefined;
     for (const [id, one] of this.running) {

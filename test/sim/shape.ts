@@ -1,5 +1,5 @@
-// Shapes: how large a simulated cluster is, how its machines and network are, and which faults it meets. Varied by the seed,
-// each part overridable from the command line.
+// Shapes: how large a simulated cluster is, how its machines and network are, and which faults it meets. Varied by the
+// seed, each part overridable from the command line.
 
 import type { Prng } from './prng.ts';
 

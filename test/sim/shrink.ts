@@ -1,5 +1,5 @@
-// Makes a failing schedule smaller: leaves actions out as long as the same checker still fails. Delta debugging over the list
-// of actions; the seed and the shape stay, and with them everything that is drawn from the seed.
+// Makes a failing schedule smaller: leaves actions out as long as the same checker still fails. Delta debugging over
+// the list of actions; the seed and the shape stay, and with them everything that is drawn from the seed.
 // @see Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002
 
 import { run, type Scenario } from './run.ts';

@@ -1,5 +1,5 @@
-// Whole clusters from fresh seeds and from every pinned one: no invariant is violated, and the same seed gives the same trace.
-// PEER_SIM_SEED sets where the range begins; the failure of a seed prints the command that replays it.
+// Whole clusters from fresh seeds and from every pinned one: no invariant is violated, and the same seed gives the
+// same trace. PEER_SIM_SEED sets where the range begins; the failure of a seed prints the command that replays it.
 
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';

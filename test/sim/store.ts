@@ -1,5 +1,6 @@
-// Twin of crdt/store.ts: the real document on the disk twin. One operation at a time; what it changed is seen by anyone only
-// once it is durable. The bytes on disk are the real ones (crdt/frames.ts), so a torn write is recovered by the real reader.
+// Twin of crdt/store.ts: the real document on the disk twin. One operation at a time; what it changed is seen by
+// anyone only once it is durable. The bytes on disk are the real ones (crdt/frames.ts), so a torn write is recovered
+// by the real reader.
 
 import { initSyncState } from '@automerge/automerge';
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';

@@ -1,5 +1,6 @@
-// Twin of a daemon's one thread: work takes time on it, and while it is busy, or stands still, everything else waits: timers that
-// are due first, then what has arrived, in order, as in Node's event loop. Without costs everything runs at once.
+// Twin of a daemon's one thread: work takes time on it, and while it is busy, or stands still, everything else waits:
+// timers that are due first, then what has arrived, in order, as in Node's event loop. Without costs everything runs
+// at once.
 
 import type { Clock } from './clock.ts';
 

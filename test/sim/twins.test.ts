@@ -1,5 +1,5 @@
-// The disk twin keeps the promises of the real disk: the same operations leave the same bytes, and what a power cut tears is
-// only ever the end of the append under way.
+// The disk twin keeps the promises of the real disk: the same operations leave the same bytes, and what a power cut
+// tears is only ever the end of the append under way.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

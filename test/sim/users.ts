@@ -1,5 +1,5 @@
-// Users: what they ask for and when (a schedule made from the seed), and how a request is put to one node. An action names
-// its target by number, so that it means the same when other actions are left out of the schedule.
+// Users: what they ask for and when (a schedule made from the seed), and how a request is put to one node. An action
+// names its target by number, so that it means the same when other actions are left out of the schedule.
 
 import type { NamedChange } from '../../crdt/change.ts';
 import { asAppId, asDigest, asReleaseId } from '../../crdt/ids.ts';

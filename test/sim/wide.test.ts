@@ -1,4 +1,5 @@
-// A cluster too large for a connection between any two nodes, where the few that look at a member are chosen by chance.
+// A cluster too large for a connection between any two nodes, where the few that look at a member are chosen by
+// chance.
 
 import { expect, it } from 'vitest';
 import { START_MS, WideCluster } from './wide/cluster.ts';

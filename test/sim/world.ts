@@ -1,4 +1,5 @@
-// The world of one simulation: the nodes, their network, the checkers and the trace. Knows the truth that no node knows.
+// The world of one simulation: the nodes, their network, the checkers and the trace. Knows the truth that no node
+// knows.
 
 import { createHash } from 'node:crypto';
 import type { NamedChange } from '../../crdt/change.ts';

@@ -1,5 +1,5 @@
-// The least that a node with this machine's stack has: a root folder of Debian's required packages, as its smallest install
-// has them, and what they and Peer's own Node depend on. No interpreter but perl, and hardly a library.
+// The least that a node with this machine's stack has: a root folder of Debian's required packages, as its smallest
+// install has them, and what they and Peer's own Node depend on. No interpreter but perl, and hardly a library.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Every rule of the buildpack APIs that Peer follows, as tables: each row makes packs and an app for one rule, stages them
-// on a real sandbox, and starts what came of it where the rule is about that.
+// Every rule of the buildpack APIs that Peer follows, as tables: each row makes packs and an app for one rule, stages
+// them on a real sandbox, and starts what came of it where the rule is about that.
 
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { type Case, runCase } from './cases/case.ts';

@@ -1,4 +1,5 @@
-// A stager on a real sandbox in a folder of its own, and ways to make uploads and buildpacks and to look into droplets.
+// A stager on a real sandbox in a folder of its own, and ways to make uploads and buildpacks and to look into
+// droplets.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -39,7 +40,10 @@ export type Harness = {
   dataDir: string;
   blobs: BlobStore;
   sandbox: Sandbox;
-  /** URLs of the tests' own servers: opened to builds as those that the daemon's settings name, since others on this machine are closed. */
+  /**
+   * URLs of the tests' own servers: opened to builds as those that the daemon's settings name, since others on this
+   * machine are closed.
+   */
   reachable: string[];
   stager(options?: Partial<StagerOptions>): Promise<LocalStager>;
   /** A folder with these files; its path. */

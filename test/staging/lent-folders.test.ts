@@ -1,5 +1,5 @@
-// What a buildpack lends from its cache to the app instead of copying it: the droplet is the same as if it had been built
-// anew, the cache is as it was, and whatever goes wrong costs time and nothing else.
+// What a buildpack lends from its cache to the app instead of copying it: the droplet is the same as if it had been
+// built anew, the cache is as it was, and whatever goes wrong costs time and nothing else.
 
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +10,8 @@ import type { LocalStager } from '../../node/staging/stager.ts';
 import { createHarness, type Files, failureOf, type Harness, request } from './harness.ts';
 
 /**
- * Makes a folder of packages (many, long names, a link, an empty folder, a program, another one right after it by name), or
- * takes the one in its cache.
+ * Makes a folder of packages (many, long names, a link, an empty folder, a program, another one right after it by
+ * name), or takes the one in its cache.
  */
 const COMPILE = `
 if [ -d "$2/pkgs" ]; then

@@ -1,5 +1,5 @@
-// Buildpacks behind a password: it reaches the server, and nobody else; neither those who list the processes of the machine, nor
-// who reads what staging prints, its errors, its logs, or the release.
+// Buildpacks behind a password: it reaches the server, and nobody else; neither those who list the processes of the
+// machine, nor those who read what staging prints, its errors, its logs, or the release.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// A package registry on loopback for npm and pip, with packages made up by a test: builds are real, and need no network.
+// A package registry on loopback for npm and pip, with packages made up by a test: builds are real, and need no
+// network.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -16,7 +17,10 @@ export type Registry = {
   /** For the daemon's environment. */
   env: Record<string, string>;
   npm(name: string, version: string, files: Record<string, string>): void;
-  /** The package itself, from the registry that npm of this machine uses; downloaded once for all test runs. Returns its archive. */
+  /**
+   * The package itself, from the registry that npm of this machine uses; downloaded once for all test runs. Returns
+   * its archive.
+   */
   real(name: string, version: string): string;
   python(name: string, version: string, files: Record<string, string>): void;
   /** A package of pure Python as Debian's package has installed it; what it requires an app has to name. */

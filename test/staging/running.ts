@@ -1,5 +1,5 @@
-// Starts a process type of an unpacked droplet the way a runtime does (profile scripts, then the command), on a bare stack:
-// what the sandbox adds is tested with the runtime.
+// Starts a process type of an unpacked droplet the way a runtime does (profile scripts, then the command), on a bare
+// stack: what the sandbox adds is tested with the runtime.
 
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';

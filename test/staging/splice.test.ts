@@ -1,4 +1,5 @@
-// Putting a folder of the last droplet into the tar of the next one: the bytes are those of a tar with the folder in it.
+// Putting a folder of the last droplet into the tar of the next one: the bytes are those of a tar with the folder in
+// it.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

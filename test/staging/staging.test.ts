@@ -1,5 +1,5 @@
-// Staging as a whole, on a real sandbox: what a build sees, caches, limits, and what happens when something goes wrong. The
-// rules of the buildpack APIs are tables of their own (buildpacks.test.ts).
+// Staging as a whole, on a real sandbox: what a build sees, caches, limits, and what happens when something goes
+// wrong. The rules of the buildpack APIs are tables of their own (buildpacks.test.ts).
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';

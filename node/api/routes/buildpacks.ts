@@ -1,4 +1,5 @@
-// POST /v1/buildpacks/:name: a buildpack of the user's own as a gzip-compressed tar, for a push to this node that follows.
+// POST /v1/buildpacks/:name: a buildpack of the user's own as a gzip-compressed tar, for a push to this node that
+// follows.
 
 import { Hono } from 'hono';
 import { type ApiEnv, requires } from '../auth.ts';

@@ -1,4 +1,4 @@
-// /v1/apps/:name/env. Viewers see the names of variables, never the values; who is not of the team, neither.
+// /v1/apps/:name/env. Viewers see the names of variables, never the values; users who are not of the team see neither.
 
 import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';

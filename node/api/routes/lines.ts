@@ -17,8 +17,8 @@ import { eventsQuery, LINES_DEFAULT, logsQuery, queryOf } from '../validate.ts';
 export function linesRoutes({ service, log }: ApiContext) {
   const names = namesOf(service);
   /**
-   * Takes no more lines from the source while the client reads too slowly. `mayRead` is asked for each item: who was
-   * removed, or taken out of the team, follows no longer.
+   * Takes no more lines from the source while the client reads too slowly. `mayRead` is asked for each item: a
+   * user who was removed, or taken out of the team, follows no longer.
    */
   async function relay<S, T>(
     sink: EventSink<LinesEvent<T>>,
@@ -83,7 +83,7 @@ export function linesRoutes({ service, log }: ApiContext) {
     });
 }
 
-/** Events of apps are for who may read their logs: they hold reasons and names of commands. */
+/** Events of apps are for users who may read their logs: they hold reasons and names of commands. */
 function mayReadEvent(view: DesiredView, asked: UserView, app: AppId | undefined): boolean {
   const user = currentUser(view, asked);
   if (user === undefined) throw new ApiError('unauthorized', `${asked.name} was removed from this cluster`);

@@ -1,4 +1,5 @@
-// /v1/users, /v1/teams and /v1/invites: who may use the cluster, whose the apps are, and how nodes get in. A token or an invite is shown once, here.
+// /v1/users, /v1/teams and /v1/invites: who may use the cluster, whose the apps are, and how nodes get in. A token or
+// an invite is shown once, here.
 
 import { Hono } from 'hono';
 import { compareText } from '../../core/state.ts';

@@ -1,4 +1,5 @@
-// POST /v1/apps/:name/push: a gzip-compressed tar or a list of chunks in, server-sent events out. One push per app at a time on a node.
+// POST /v1/apps/:name/push: a gzip-compressed tar or a list of chunks in, server-sent events out. One push per app at
+// a time on a node.
 
 import { Hono } from 'hono';
 import type { AppView, DesiredView } from '../../../crdt/view.ts';

@@ -30,7 +30,7 @@ export function appRoutesRoutes({ service }: ApiContext) {
         const { heldBy } = await service.write([{ change: 'unmapRoute', app: app.id, route }], c.get('user').name);
         return c.json({ app: app.name, route, heldBy: heldBy.length });
       })
-      /** For who may change the app that has the host; the other app is named only. */
+      /** For users who may change the app that has the host; the other app is named only. */
       .post('/v1/routes/share', requires('developer'), jsonBody(shareBody), async (c) => {
         const view = service.view();
         const { app: name, host: text, shared } = c.req.valid('json');

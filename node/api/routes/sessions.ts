@@ -1,5 +1,5 @@
-// POST /v1/apps/:name/exec and /run: frames of a session (lib/session-frames.ts) in the body, frames in the answer, at the same
-// time. What goes wrong before the command has started is an error like any other.
+// POST /v1/apps/:name/exec and /run: frames of a session (lib/session-frames.ts) in the body, frames in the answer, at
+// the same time. What goes wrong before the command has started is an error like any other.
 
 import { randomBytes } from 'node:crypto';
 import { Hono } from 'hono';

@@ -1,5 +1,5 @@
-// POST /v1/apps/:name/source/missing and /chunks: what a push sends before it begins, so that it sends only what the node does
-// not have. Nothing is pushed by it: chunks that no push names go after a while.
+// POST /v1/apps/:name/source/missing and /chunks: what a push sends before it begins, so that it sends only what the
+// node does not have. Nothing is pushed by it: chunks that no push names go after a while.
 
 import { type Context, Hono } from 'hono';
 import { requireAccess } from '../access.ts';

@@ -1,5 +1,5 @@
-// Runs one command that a person attends to: its pipes, its terminal, its end. What it is confined to is decided elsewhere;
-// when it has exited, nothing that it started is left.
+// Runs one command that a person attends to: its pipes, its terminal, its end. What it is confined to is decided
+// elsewhere; when it has exited, nothing that it started is left.
 
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';

@@ -1,5 +1,5 @@
-// Gives a command a terminal of its own inside its sandbox: decides the command line of script(1), which makes the terminal
-// where the command can name it. Pure.
+// Gives a command a terminal of its own inside its sandbox: decides the command line of script(1), which makes the
+// terminal where the command can name it. Pure.
 
 import type { TerminalSize } from '../../ports/commands.ts';
 import { BASH } from '../sandbox/scripts.ts';

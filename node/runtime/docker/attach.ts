@@ -1,5 +1,5 @@
-// Attaches to a container through the engine's socket, before it starts. By hand: the client sends its options as a body too,
-// which Podman hands to the container as the first thing it reads.
+// Attaches to a container through the engine's socket, before it starts. By hand: the client sends its options as a
+// body too, which Podman hands to the container as the first thing it reads.
 
 import { request } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -7,7 +7,10 @@ import { RuntimeError } from '../errors.ts';
 
 const ATTACH_TIMEOUT_MS = 10_000;
 
-/** Both directions of the container's streams, in frames unless it has a terminal. Fails with RuntimeError `spawn_failed`. */
+/**
+ * Both directions of the container's streams, in frames unless it has a terminal. Fails with RuntimeError
+ * `spawn_failed`.
+ */
 export function attachTo(socketPath: string, container: string): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const fail = (problem: string): void => {

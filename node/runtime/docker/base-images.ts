@@ -1,5 +1,5 @@
-// Sees to the images that a build starts from: brings those of public registries that the engine lacks, and judges what each
-// has builds do. Afterwards a build names them by their ids, so that the engine fetches nothing by itself.
+// Sees to the images that a build starts from: brings those of public registries that the engine lacks, and judges
+// what each has builds do. Afterwards a build names them by their ids, so that the engine fetches nothing by itself.
 
 import type { ImageInspectInfo } from 'dockerode';
 import { RuntimeError } from '../errors.ts';

@@ -1,6 +1,6 @@
-// Builds the Dockerfile of a pushed folder with the engine's own builder, within limits, on the network of the app that it
-// is for: it reaches the internet and nothing of this machine. The engine itself, which would reach all that the machine
-// reaches, fetches nothing while it builds.
+// Builds the Dockerfile of a pushed folder with the engine's own builder, within limits, on the network of the app
+// that it is for: it reaches the internet and nothing of this machine. The engine itself, which would reach all that
+// the machine reaches, fetches nothing while it builds.
 
 import type Docker from 'dockerode';
 import type { AppId } from '../../../crdt/ids.ts';
@@ -40,7 +40,10 @@ export type BuildPlace = {
 
 let building = 0;
 
-/** Resolves with the image's id. Fails with RuntimeError `build_failed`, `time_limit`, `busy`; the engine keeps nothing but its cache then. */
+/**
+ * Resolves with the image's id. Fails with RuntimeError `build_failed`, `time_limit`, `busy`; the engine keeps nothing
+ * but its cache then.
+ */
 export async function buildImage(
   engine: Engine,
   request: Parameters<Images['build']>[0],

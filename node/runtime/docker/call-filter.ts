@@ -1,5 +1,5 @@
-// How this machine's engine is told the profile of system calls (seccomp-profile.ts): Docker wants the profile itself, Podman
-// a file with it. Decides nothing about calls.
+// How this machine's engine is told the profile of system calls (seccomp-profile.ts): Docker wants the profile itself,
+// Podman a file with it. Decides nothing about calls.
 
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
@@ -9,7 +9,10 @@ import { seccompProfile } from './seccomp-profile.ts';
 
 const FILE = 'seccomp.json';
 
-/** The value of the security option `seccomp`. Undefined, and the log says so: the engine's own profile is in force, or none. */
+/**
+ * The value of the security option `seccomp`. Undefined, and the log says so: the engine's own profile is in force, or
+ * none.
+ */
 export async function callFilter(
   { docker, kind }: Engine,
   { dataDir, log }: { dataDir: string; log: Log },

@@ -1,5 +1,5 @@
-// Names of the system calls that the filter of the process runtime (seccomp.ts) lets through unseen: an engine is told what is
-// allowed, and by name. Data only.
+// Names of the system calls that the filter of the process runtime (seccomp.ts) lets through unseen: an engine is told
+// what is allowed, and by name. Data only.
 
 /** Of the kernel's table for x64, which has all of arm64's. @see asm/unistd_64.h */
 export const UNJUDGED_CALLS: readonly string[] = `

@@ -1,5 +1,5 @@
-// Decides what a container is asked to run for a command that a person attends to: in a droplet through the app's profile
-// scripts, in an image the program itself, because an image need not have a shell. Pure.
+// Decides what a container is asked to run for a command that a person attends to: in a droplet through the app's
+// profile scripts, in an image the program itself, because an image need not have a shell. Pure.
 
 import type { AttendedCommand } from '../../ports/commands.ts';
 import { quoted, SHELL_LINE } from '../commands/terminal.ts';

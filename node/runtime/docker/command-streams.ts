@@ -1,11 +1,14 @@
-// The streams of a command that an engine runs: one connection that carries both directions, taken apart without a buffer
-// of its own that could grow.
+// The streams of a command that an engine runs: one connection that carries both directions, taken apart without a
+// buffer of its own that could grow.
 
 import { type Duplex, PassThrough, type Readable, Writable } from 'node:stream';
 import { roomIn } from '../../lib/back-pressure.ts';
 import type { Attended, CommandExit, TerminalSize } from '../../ports/commands.ts';
 
-/** @see https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach "Stream format" */
+/**
+ * @see https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach "Stream
+ * format"
+ */
 const HEADER_BYTES = 8;
 const STDERR = 2;
 /** After the command has ended, how long the engine may take to say so by ending the stream. */
@@ -16,7 +19,10 @@ export type AttachedRun = {
   terminal: boolean;
   resize(size: TerminalSize): Promise<unknown>;
   kill(): Promise<void>;
-  /** Resolves when the command has ended, with its status. `note`: a line for whoever attends, after all that the command said. */
+  /**
+   * Resolves when the command has ended, with its status. `note`: a line for whoever attends, after all that the
+   * command said.
+   */
   wait(): Promise<{ code: number; reason?: string; note?: string }>;
   cleanUp(): Promise<void>;
 };

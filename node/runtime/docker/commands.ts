@@ -1,5 +1,5 @@
-// The CommandRunner of the docker runtime: the engine's own exec in instances, and containers of their own for tasks. Keeps
-// track of what runs, so that nothing of it outlives the daemon for longer than until the next one.
+// The CommandRunner of the docker runtime: the engine's own exec in instances, and containers of their own for tasks.
+// Keeps track of what runs, so that nothing of it outlives the daemon for longer than until the next one.
 
 import type { Container } from 'dockerode';
 import type { Log } from '../../lib/log.ts';

@@ -1,5 +1,5 @@
-// Finds the processes of a container, as this machine numbers them, and kills those of one command in it: an engine ends no
-// exec, and many an image has no program that could. What is in the container has no say in it.
+// Finds the processes of a container, as this machine numbers them, and kills those of one command in it: an engine
+// ends no exec, and many an image has no program that could. What is in the container has no say in it.
 
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';

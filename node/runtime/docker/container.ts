@@ -50,7 +50,10 @@ export type ImagePlan = Plan & {
   image: ImageInspectInfo;
   /** Undefined: its own entry point. */
   command: string | undefined;
-  /** A root on this machine that ends with the disk limit, and the paths in it of what is mounted. Undefined: the engine's, which does not. */
+  /**
+   * A root on this machine that ends with the disk limit, and the paths in it of what is mounted. Undefined: the
+   * engine's, which does not.
+   */
   root: { path: string; folders: readonly string[] } | undefined;
 };
 
@@ -78,9 +81,9 @@ export function dropletContainer(plan: DropletPlan): ContainerCreateOptions {
 }
 
 /**
- * An image as it is. It may write where its files let its user, which counts towards the disk limit; into the root itself,
- * which is only root's in nearly every image, it may not. What it declares as volumes lives in memory, because an engine
- * keeps those outside of every limit.
+ * An image as it is. It may write where its files let its user, which counts towards the disk limit; into the root
+ * itself, which is only root's in nearly every image, it may not. What it declares as volumes lives in memory, because
+ * an engine keeps those outside of every limit.
  */
 export function imageContainer(plan: ImagePlan): ContainerCreateOptions {
   const user = ownUser(plan.image) ?? userOf(plan.record);
@@ -120,8 +123,9 @@ function commonOptions(
   const tmpBytesMax = Math.floor(record.memoryBytes * TMP_SHARE);
   const tmp = tmpfs(record.memoryBytes);
   const fileBytes = fileBytesMax(record.diskBytes, plan.ownDisk);
-  // Counts all of a user. A fork beyond it costs nothing; beyond the container's own limit, nearly as much as one that succeeds:
-  // a bomb would keep every processor busy with them. What an engine asks for by default may be more than it may itself.
+  // Counts all of a user. A fork beyond it costs nothing; beyond the container's own limit, nearly as much as one that
+  // succeeds: a bomb would keep every processor busy with them. What an engine asks for by default may be more than it
+  // may itself.
   const userProcesses = user === userOf(record) ? INSTANCE_PIDS_MAX : SHARED_USER_PROCESSES_MAX;
   return {
     name: containerName(record),

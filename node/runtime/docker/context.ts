@@ -1,6 +1,6 @@
-// The folder of a build on its way to the engine: unpacks the tar that was pushed and packs it anew, entry by entry, with the
-// Dockerfile that is to be built in the place of its own. So the engine reads no byte of a stranger's archive, which it
-// might read differently, and gets the end only once the Dockerfile was judged.
+// The folder of a build on its way to the engine: unpacks the tar that was pushed and packs it anew, entry by entry,
+// with the Dockerfile that is to be built in the place of its own. So the engine reads no byte of a stranger's
+// archive, which it might read differently, and gets the end only once the Dockerfile was judged.
 
 import { once } from 'node:events';
 import { PassThrough, Readable } from 'node:stream';
@@ -31,7 +31,8 @@ type Head = {
 };
 
 /**
- * The tar for the engine; ends with an error, a RuntimeError `build_failed` when the upload is at fault or `rewrite` threw one.
+ * The tar for the engine; ends with an error, a RuntimeError `build_failed` when the upload is at fault or `rewrite`
+ * threw one.
  * @param source a tar, compressed with gzip or not
  * @param rewrite gets the Dockerfile's text and gives the one to build; while it works, the engine waits
  */

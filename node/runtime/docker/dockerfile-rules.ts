@@ -1,5 +1,6 @@
-// Decides what a Dockerfile may ask of the engine itself. What RUN does is done in the build's network, within the policy; an
-// engine that fetches a URL or an image does so as the machine, and reaches all that the machine does. Pure.
+// Decides what a Dockerfile may ask of the engine itself. What RUN does is done in the build's network, within the
+// policy; an engine that fetches a URL or an image does so as the machine, and reaches all that the machine does.
+// Pure.
 
 import {
   DockerfileError,
@@ -12,7 +13,10 @@ import {
 import { isImageId, isPublic, parseImageName } from './image-names.ts';
 
 export type BuildPlan = {
-  /** Names or ids of the images that it is built from; each to be there, and its triggers judged, before the build begins. */
+  /**
+   * Names or ids of the images that it is built from; each to be there, and its triggers judged, before the build
+   * begins.
+   */
   images: string[];
   /** The Dockerfile to build, with images named by their ids. */
   write(idOf: (image: string) => string): string;
@@ -170,7 +174,9 @@ function isStageOf(from: string, stages: readonly string[]): boolean {
   return stages.slice(0, -1).includes(from.toLowerCase());
 }
 
-/** ARG before the first FROM: the only values that FROM sees, as a push gives none. What cannot be read here has none. */
+/**
+ * ARG before the first FROM: the only values that FROM sees, as a push gives none. What cannot be read here has none.
+ */
 function learn(rest: string, globals: Map<string, string>): void {
   for (const word of rest.split(/[ \t]+/)) {
     const [, name = '', value] = /^([A-Za-z_]\w*)=(.*)$/.exec(word) ?? [];

@@ -1,5 +1,5 @@
-// Reads a Dockerfile into its instructions, strictly, and writes them again one a line, so that every engine, of whatever
-// version, reads exactly what was judged. What an instruction may say is judged in dockerfile-rules.ts.
+// Reads a Dockerfile into its instructions, strictly, and writes them again one a line, so that every engine, of
+// whatever version, reads exactly what was judged. What an instruction may say is judged in dockerfile-rules.ts.
 //
 // @see https://docs.docker.com/reference/dockerfile/#format
 // @see https://github.com/moby/buildkit/blob/master/frontend/dockerfile/parser/parser.go
@@ -8,7 +8,9 @@ export const DOCKERFILE_BYTES_MAX = 1024 * 1024;
 /** What older engines read as one line. */
 const INSTRUCTION_CHARACTERS_MAX = 60_000;
 
-/** The Dockerfile says what builds here do not do, or what cannot be understood. One line for people; names the line. */
+/**
+ * The Dockerfile says what builds here do not do, or what cannot be understood. One line for people; names the line.
+ */
 export class DockerfileError extends Error {
   constructor(line: number, message: string) {
     super(`line ${line}: ${message}`);
@@ -52,7 +54,9 @@ const DIRECTIVE = /^#\s*([A-Za-z]+)\s*=\s*(.*?)\s*$/;
 const BLANKS = /[ \t]+/;
 // biome-ignore-start lint/suspicious/noControlCharactersInRegex: those are what they look for.
 const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
-/** Engines split words at blanks and tabs, and trim more than that from what they find; more than is trimmed here, too. */
+/**
+ * Engines split words at blanks and tabs, and trim more than that from what they find; more than is trimmed here, too.
+ */
 const UNUSUAL_BLANK = /[\u0085\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]/;
 // biome-ignore-end lint/suspicious/noControlCharactersInRegex: those are what they look for.
 /** Where a word that is read differently might be something to fetch. */

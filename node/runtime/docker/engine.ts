@@ -1,5 +1,5 @@
-// Finds the container engine of this machine, Docker or Podman, and proves that it answers. Starts no engine and changes
-// nothing in it.
+// Finds the container engine of this machine, Docker or Podman, and proves that it answers. Starts no engine and
+// changes nothing in it.
 
 import { request } from 'node:http';
 import type Docker from 'dockerode';

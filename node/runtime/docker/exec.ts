@@ -1,5 +1,5 @@
-// Starts a command in a running container through the engine's exec, and knows how it ends and how to end it. A program that
-// is not there is told like a shell tells it.
+// Starts a command in a running container through the engine's exec, and knows how it ends and how to end it. A
+// program that is not there is told like a shell tells it.
 
 import { randomBytes } from 'node:crypto';
 import { PassThrough } from 'node:stream';

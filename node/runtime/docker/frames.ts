@@ -1,7 +1,10 @@
-// Takes a stream of an engine's log apart: frames of stdout and stderr, each with the time the engine noted. Pure; holds
-// one frame at most.
+// Takes a stream of an engine's log apart: frames of stdout and stderr, each with the time the engine noted. Pure;
+// holds one frame at most.
 
-/** @see https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach "Stream format" */
+/**
+ * @see https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach "Stream
+ * format"
+ */
 const HEADER_BYTES = 8;
 const STDERR = 2;
 /** Engines cut lines at 16 KiB; a larger frame is none. */
@@ -40,7 +43,9 @@ export class FrameSplitter {
   }
 }
 
-/** How far a log was read: so many of the frames of that time. Docker notes nanoseconds, Podman tells whole seconds. */
+/**
+ * How far a log was read: so many of the frames of that time. Docker notes nanoseconds, Podman tells whole seconds.
+ */
 export type LogPosition = { at: string; frames: number };
 
 /** Leaves out of a log that is read again, from a position on, what was read up to there. Pure. */

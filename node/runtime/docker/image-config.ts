@@ -1,5 +1,5 @@
-// Decides what an image's own configuration means for an instance of it: which command, port, user and scratch folders.
-// Pure. The configuration is its author's, so nothing in it is trusted to be what it should be.
+// Decides what an image's own configuration means for an instance of it: which command, port, user and scratch
+// folders. Pure. The configuration is its author's, so nothing in it is trusted to be what it should be.
 
 import type { ImageInspectInfo } from 'dockerode';
 
@@ -34,8 +34,8 @@ export function exposedPort({ Config }: ImageInspectInfo): number | undefined {
 }
 
 /**
- * `UID:GID` of its own where it names a user that is not root by number; undefined: a user of the instance's own is better
- * than one that a file in the image may turn into root.
+ * `UID:GID` of its own where it names a user that is not root by number; undefined: a user of the instance's own is
+ * better than one that a file in the image may turn into root.
  */
 export function ownUser({ Config }: ImageInspectInfo): string | undefined {
   const match = /^(\d{1,9})(?::(\d{1,9}))?$/.exec(Config.User ?? '');

@@ -9,9 +9,9 @@ export type ImageName = {
 };
 
 /**
- * Registries that anyone may pull from, run by someone who does not send their callers elsewhere. An engine fetches outside of
- * a build's network, and goes where a registry's redirects and its token service's address lead: so it is sent to these
- * alone, and not to every host that is public today.
+ * Registries that anyone may pull from, run by someone who does not send their callers elsewhere. An engine fetches
+ * outside of a build's network, and goes where a registry's redirects and its token service's address lead: so it is
+ * sent to these alone, and not to every host that is public today.
  */
 export const PUBLIC_REGISTRIES: ReadonlySet<string> = new Set([
   'cgr.dev',

@@ -1,4 +1,5 @@
-// Finds out whether a container that has not changed its image has a program, by asking the engine for the file. Runs nothing.
+// Finds out whether a container that has not changed its image has a program, by asking the engine for the file. Runs
+// nothing.
 
 import type { Container } from 'dockerode';
 

@@ -1,5 +1,6 @@
-// Gives an instance of an image a root that ends with its disk limit: the image's layers below, and above them a layer on a
-// disk of its own. An engine mounts the folders of that root over those of the container, whose own root is read-only.
+// Gives an instance of an image a root that ends with its disk limit: the image's layers below, and above them a layer
+// on a disk of its own. An engine mounts the folders of that root over those of the container, whose own root is
+// read-only.
 
 import { mkdir, readdir, readlink, symlink } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
@@ -24,7 +25,9 @@ const WORK = 'work';
 /** The engine's drivers that keep layers as folders for the kernel's overlay. */
 const OVERLAY_DRIVERS = ['overlay2', 'overlay'];
 
-/** Folders on this machine of the image's layers, the topmost first; undefined where its engine does not keep them so. */
+/**
+ * Folders on this machine of the image's layers, the topmost first; undefined where its engine does not keep them so.
+ */
 export function layersOf({ GraphDriver: driver }: Pick<ImageInspectInfo, 'GraphDriver'>): string[] | undefined {
   const { UpperDir: top, LowerDir: rest } = (driver?.Data ?? {}) as { UpperDir?: string; LowerDir?: string };
   if (!OVERLAY_DRIVERS.includes(driver?.Name ?? '') || top === undefined) return undefined;
@@ -40,8 +43,8 @@ export function mountArguments(place: { home: string; root: string; layers: numb
 }
 
 /**
- * Mounts the root at `folder/root`; the disk is there already. Resolves with the paths of its folders in it. Fails with what the
- * machine said; the caller unmounts.
+ * Mounts the root at `folder/root`; the disk is there already. Resolves with the paths of its folders in it. Fails
+ * with what the machine said; the caller unmounts.
  */
 export async function attachRoot(place: {
   folder: string;
@@ -60,7 +63,9 @@ export async function attachRoot(place: {
   return folders;
 }
 
-/** Those that are mounted, by their paths: all of the root's but the engine's, and none that holds the engine's init. */
+/**
+ * Those that are mounted, by their paths: all of the root's but the engine's, and none that holds the engine's init.
+ */
 async function foldersIn(root: string): Promise<string[]> {
   const held = await initFolder(root);
   const [outer, inner] = held.split('/');

@@ -1,6 +1,6 @@
-// Images as blobs: packs one that the engine holds into the store, and loads one of the store into the engine before an
-// instance of it starts. An archive's layers stand in it as they are, so images that share layers share chunks of the
-// store. Takes away what it loaded once the blob has gone.
+// Images as blobs: packs one that the engine holds into the store, and loads one of the store into the engine before
+// an instance of it starts. An archive's layers stand in it as they are, so images that share layers share chunks of
+// the store. Takes away what it loaded once the blob has gone.
 
 import { readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';

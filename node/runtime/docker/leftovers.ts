@@ -1,5 +1,5 @@
-// Remembers in which engines a node has had containers, and clears those that it uses no longer: a node that starts with
-// another runtime, or another engine, does not adopt what it left there.
+// Remembers in which engines a node has had containers, and clears those that it uses no longer: a node that starts
+// with another runtime, or another engine, does not adopt what it left there.
 
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,8 +26,8 @@ export async function rememberEngine({ dataDir }: NodePlace, { socketPath }: Eng
 }
 
 /**
- * Removes the node's containers and networks from the engines that were remembered, all but the one in use. What cannot be
- * removed now is logged, and tried again at the next start. Costs nothing where there never was an engine.
+ * Removes the node's containers and networks from the engines that were remembered, all but the one in use. What
+ * cannot be removed now is logged, and tried again at the next start. Costs nothing where there never was an engine.
  */
 export async function clearEngines(place: NodePlace, used: Engine | undefined): Promise<void> {
   const paths = await remembered(place.dataDir);

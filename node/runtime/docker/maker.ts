@@ -1,5 +1,5 @@
-// Makes the container of one instance or task, with all that it needs: a user, a folder, the unpacked droplet or the loaded
-// image, its app's network. Takes all of it away again. Starts nothing and watches nothing.
+// Makes the container of one instance or task, with all that it needs: a user, a folder, the unpacked droplet or the
+// loaded image, its app's network. Takes all of it away again. Starts nothing and watches nothing.
 
 import { basename } from 'node:path';
 import type { Container, ContainerCreateOptions, ImageInspectInfo } from 'dockerode';
@@ -128,7 +128,10 @@ export class ContainerMaker {
     );
   }
 
-  /** All at once, and all have ended when it settles: the caller removes what they made. Resolves with the root of an image. */
+  /**
+   * All at once, and all have ended when it settles: the caller removes what they made. Resolves with the root of an
+   * image.
+   */
   async #prepare(
     spec: InstanceSpec,
     place: Pick<Made, 'record' | 'folder'> & { image: ImageInspectInfo; signal: AbortSignal; network: Promise<string> },

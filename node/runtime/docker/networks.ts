@@ -1,5 +1,5 @@
-// Keeps one bridge network per app that has instances here. What may pass between them and everything else is decided in
-// network/policy.ts; on one network, instances do not reach each other either.
+// Keeps one bridge network per app that has instances here. What may pass between them and everything else is decided
+// in network/policy.ts; on one network, instances do not reach each other either.
 
 import { createHash } from 'node:crypto';
 import type Docker from 'dockerode';

@@ -1,5 +1,5 @@
-// Follows what a container writes through the engine's log, as lines, no faster than an instance may. The engine keeps the
-// log within bounds of its own (container.ts), so a flood is lost there, not held here.
+// Follows what a container writes through the engine's log, as lines, no faster than an instance may. The engine keeps
+// the log within bounds of its own (container.ts), so a flood is lost there, not held here.
 
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import type { Container } from 'dockerode';
@@ -48,7 +48,8 @@ export class LogFollower {
     this.#ended.abort();
     const stop = new AbortController();
     const patience = delay(REST_TIMEOUT_MS, undefined, { signal: stop.signal }).catch(() => {});
-    // An engine may end the following of a log before it has sent its last lines, so what it holds beyond is asked for.
+    // An engine may end the following of a log before it has sent its last lines, so what it holds beyond is asked
+    // for.
     const rest = this.#following.then(() => this.#read({ follow: false })).catch(() => {});
     await Promise.race([rest, patience]);
     stop.abort();

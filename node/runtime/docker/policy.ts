@@ -1,5 +1,5 @@
-// Puts the network policy in force for a node's containers, before the first of them runs, and takes it away. What it says
-// is decided in network/policy.ts.
+// Puts the network policy in force for a node's containers, before the first of them runs, and takes it away. What it
+// says is decided in network/policy.ts.
 
 import { readFile } from 'node:fs/promises';
 import type { MachinePorts } from '../../ports/runtime.ts';
@@ -16,7 +16,9 @@ export type RaisedPolicy = {
   lower(): Promise<void>;
 };
 
-/** An engine asks these for its containers; the second where the first names only a resolver on the machine's loopback. */
+/**
+ * An engine asks these for its containers; the second where the first names only a resolver on the machine's loopback.
+ */
 const RESOLVER_FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
 
 export function policyTable(node: string): string {

@@ -1,6 +1,6 @@
-// The Runtime port on a container engine: each instance is a container on a stack image, with the unpacked droplet as its
-// home. Containers outlive the daemon and are adopted by their labels. Keeps the table of instances; decides nothing
-// about what should run.
+// The Runtime port on a container engine: each instance is a container on a stack image, with the unpacked droplet as
+// its home. Containers outlive the daemon and are adopted by their labels. Keeps the table of instances; decides
+// nothing about what should run.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -67,7 +67,10 @@ export async function createDockerRuntime(
   return new DockerRuntime(options, { stacks, policy, networks, images, ownDisks, callFilter: filter });
 }
 
-/** Number of the first mount that the process sees: no two namespaces have the same, and of every process it can be read. */
+/**
+ * Number of the first mount that the process sees: no two namespaces have the same, and of every process it can be
+ * read.
+ */
 async function firstMountOf(process: string): Promise<string> {
   const mounts = await readFile(`/proc/${process}/mountinfo`, 'utf8').catch(() => '');
   return mounts.split(' ', 1)[0] || process;
@@ -220,7 +223,7 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
       const shim = await folder.livingShim();
       if (shim !== undefined) {
         await killAll({ shim, confined: isolation.bwrap !== undefined });
-        // It would wait for a daemon that reads its last words.
+        // It would wait for a daemon that reads the rest of its output.
         killGroup(shim);
       }
       await isolation.groups?.open(folder.name).remove();
@@ -236,7 +239,9 @@ function addressOf(container: ContainerInspectInfo): string {
   return Object.values(container.NetworkSettings.Networks)[0]?.IPAddress ?? '';
 }
 
-/** Where on the host it is kept what the container changes of its image, if it may: with the engine's usual storage. */
+/**
+ * Where on the host it is kept what the container changes of its image, if it may: with the engine's usual storage.
+ */
 function writableFolder({ HostConfig, GraphDriver }: ContainerInspectInfo): string | undefined {
   return HostConfig.ReadonlyRootfs === true
     ? undefined

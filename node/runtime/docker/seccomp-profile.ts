@@ -1,5 +1,6 @@
-// Says to a container engine which system calls a container may make: the same as the sandbox's filter (seccomp.ts) decides, as
-// an engine's profile. An engine's own profile lets through what apps do not need: sockets to the hypervisor, io_uring. Pure.
+// Says to a container engine which system calls a container may make: the same as the sandbox's filter (seccomp.ts)
+// decides, as an engine's profile. An engine's own profile lets through what apps do not need: sockets to the
+// hypervisor, io_uring. Pure.
 // @see https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#seccomp
 
 import {
@@ -34,7 +35,8 @@ export function seccompProfile(architecture: string): Profile | undefined {
   const name = ARCHITECTURES[architecture];
   if (name === undefined) return undefined;
   return {
-    // What is not named is refused, as without privileges; the engine answers ENOSYS to what is newer than all that is named.
+    // What is not named is refused, as without privileges; the engine answers ENOSYS to what is newer than all that is
+    // named.
     defaultAction: 'SCMP_ACT_ERRNO',
     defaultErrnoRet: EPERM,
     architectures: [name],
@@ -75,10 +77,15 @@ const masked = (index: number, mask: number, rest: number): Argument => ({
   valueTwo: rest,
 });
 
-/** By the lower half, which is all that the kernel reads of such an argument: the upper one must not tell two apart. */
+/**
+ * By the lower half, which is all that the kernel reads of such an argument: the upper one must not tell two apart.
+ */
 const is = (index: number, value: number): Argument => masked(index, ALL_BITS, value);
 
-/** Arguments one of which holds when the value is none of these: a rule may ask one thing only of an argument, and only for equality. */
+/**
+ * Arguments one of which holds when the value is none of these: a rule may ask one thing only of an argument, and only
+ * for equality.
+ */
 function without(index: number, values: readonly number[]): Argument[] {
   const cover = (bits: number, prefix: number): Argument[] => {
     const mask = bits === 0 ? 0 : (ALL_BITS << (32 - bits)) >>> 0;

@@ -1,5 +1,5 @@
-// Reads what an instance writes to its FIFOs, as lines, no faster than it may: a flood waits in the instance, not in the
-// daemon. Never blocks a thread on a silent instance.
+// Reads what an instance writes to its FIFOs, as lines, no faster than it may: a flood waits in the instance, not in
+// the daemon. Never blocks a thread on a silent instance.
 
 import { Socket } from 'node:net';
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
@@ -43,7 +43,10 @@ export type OutputReader = {
   detach(): void;
 };
 
-/** Takes over the descriptor: a FIFO opened for reading without blocking. `ready` holds reading up while the lines' sink is full. */
+/**
+ * Takes over the descriptor: a FIFO opened for reading without blocking. `ready` holds reading up while the lines'
+ * sink is full.
+ */
 export function readOutput(
   descriptor: number,
   options: { pace: Pace; onLine: (text: string) => void; ready: () => Promise<void> | undefined },

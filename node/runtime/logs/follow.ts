@@ -1,5 +1,5 @@
-// Passes lines on to one reader of a log, behind a bounded queue: a reader that is too slow loses the oldest lines and is
-// told how many. Never holds up the writer.
+// Passes lines on to one reader of a log, behind a bounded queue: a reader that is too slow loses the oldest lines and
+// is told how many. Never holds up the writer.
 
 import type { LogLine } from '../../ports/logs.ts';
 
@@ -8,7 +8,10 @@ export const FOLLOW_LINES_MAX = 1_000;
 
 export type Follower = { push(line: LogLine): void; stop(): void };
 
-/** The listener may return a promise; the next line comes when it has settled. `notice` makes the line that says how many were left out. */
+/**
+ * The listener may return a promise; the next line comes when it has settled. `notice` makes the line that says how
+ * many were left out.
+ */
 export function followed(listener: (line: LogLine) => unknown, notice: (dropped: number) => LogLine): Follower {
   const queue: LogLine[] = [];
   let dropped = 0;

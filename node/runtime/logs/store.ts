@@ -225,7 +225,10 @@ class FileLogStore implements PacedLogStore {
   }
 }
 
-/** The id becomes the name of a folder. By the rule that views are read by, so that no app of the cluster is refused here. */
+/**
+ * The id becomes the name of a folder. By the rule that views are read by, so that no app of the cluster is refused
+ * here.
+ */
 function checked(app: AppId): AppId {
   if (idProblem(app) === undefined) return app;
   throw new RuntimeError('invalid_name', `not an app id: ${JSON.stringify(app.slice(0, 200))}`);

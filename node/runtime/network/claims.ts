@@ -1,5 +1,5 @@
-// Which daemon of this machine has which subnet, in files that last until the next boot: claims one, and finds those whose
-// owner has gone for good. Changes nothing of the network itself.
+// Which daemon of this machine has which subnet, in files that last until the next boot: claims one, and finds those
+// whose owner has gone for good. Changes nothing of the network itself.
 
 import { createHash } from 'node:crypto';
 import { access, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -12,7 +12,10 @@ export const CLAIMS_FOLDER = '/run/peer/networks';
 
 export type Claim = { key: NetworkKey; subnet: Network; dataDir: string; pid: number; startTicks: string };
 
-/** The claim that an earlier daemon on the data directory left, or a new one that overlaps neither another nor a network that the machine has a route to. */
+/**
+ * The claim that an earlier daemon on the data directory left, or a new one that overlaps neither another nor a
+ * network that the machine has a route to.
+ */
 export async function claimSubnet(options: {
   dataDir: string;
   routes: readonly Network[];

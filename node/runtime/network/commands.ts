@@ -1,8 +1,11 @@
-// Builds the commands of `ip` that make a node's bridge and the network namespaces of its instances. Pure; runs nothing.
+// Builds the commands of `ip` that make a node's bridge and the network namespaces of its instances. Pure; runs
+// nothing.
 
 import { formatIpv4, ipv4, type Network, range } from './policy.ts';
 
-/** What a node names its parts of the machine's network by: four hexadecimal digits, claimed by one daemon at a time. */
+/**
+ * What a node names its parts of the machine's network by: four hexadecimal digits, claimed by one daemon at a time.
+ */
 export type NetworkKey = string;
 
 /** Addresses of a node: 1,022, no more than a bridge has ports. */
@@ -14,8 +17,8 @@ export const INSTANCE_NUMBERS = { first: 2, last: 767 };
 export const BUILD_NUMBERS = { first: 768, last: 1022 };
 
 /**
- * Where subnets are taken from, in this order: the end of the largest private range, where networks at home and in offices
- * rarely are; then two more, for machines that have a route to all of the first.
+ * Where subnets are taken from, in this order: the end of the largest private range, where networks at home and in
+ * offices rarely are; then two more, for machines that have a route to all of the first.
  */
 const RANGES: readonly Network[] = ['10.192.0.0/10', '172.24.0.0/13', '100.64.0.0/10'];
 
@@ -56,9 +59,9 @@ export const buildsOf = (subnet: Network): Network => `${addressOf(subnet, BUILD
 export const numberOf = (subnet: Network, address: string): number => ipv4(address) - range(subnet).first;
 
 /**
- * Of the gateway, which has number 1, and of instances. Left to itself, a bridge takes the lowest of its ports', and whoever knows
- * the one before is not heard when another instance starts; and the next instance at an address would not be found by those who
- * know the last. Locally administered (IEEE 802), and never seen outside of the machine.
+ * Of the gateway, which has number 1, and of instances. Left to itself, a bridge takes the lowest of its ports', and
+ * whoever knows the one before is not heard when another instance starts; and the next instance at an address would
+ * not be found by those who know the last. Locally administered (IEEE 802), and never seen outside of the machine.
  */
 const hardwareAddress = (key: NetworkKey, number: number): string =>
   `0270${key}${number.toString(16).padStart(4, '0')}`.match(/../g)!.join(':');
@@ -89,8 +92,8 @@ export function namespaceCommands(key: NetworkKey, number: number, mtu: number):
 }
 
 /**
- * What is set within the namespace. Without IPv6, so that nothing is reached past the rules. Everything is beyond the gateway,
- * other instances too, so that the rules answer for them.
+ * What is set within the namespace. Without IPv6, so that nothing is reached past the rules. Everything is beyond the
+ * gateway, other instances too, so that the rules answer for them.
  */
 export function insideCommands(subnet: Network, number: number): string {
   return lines([

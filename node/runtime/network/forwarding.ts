@@ -1,5 +1,5 @@
-// Lets the machine pass packets on between instances and the world, and between nothing else that it did not pass on before.
-// Undone when the last node stops, unless something else may count on it by then.
+// Lets the machine pass packets on between instances and the world, and between nothing else that it did not pass on
+// before. Undone when the last node stops, unless something else may count on it by then.
 
 import { readFile, writeFile } from 'node:fs/promises';
 import type { Log } from '../../lib/log.ts';
@@ -45,8 +45,9 @@ export async function restoreForwarding(): Promise<void> {
 }
 
 /**
- * Other firewalls drop what they do not know when they are told to (Docker does, where it switched forwarding on itself),
- * and no accepting rule of ours outweighs that. So the bridge is let past them; what it may reach is for our own rules.
+ * Other firewalls drop what they do not know when they are told to (Docker does, where it switched forwarding on
+ * itself), and no accepting rule of ours outweighs that. So the bridge is let past them; what it may reach is for our
+ * own rules.
  */
 export async function passFirewall(bridge: string, log: Log): Promise<void> {
   const rules = await runCommand(['iptables', '-w', '-S', 'FORWARD']).catch(() => '');

@@ -1,5 +1,6 @@
-// Gives each instance and each build a network of its own: a namespace with an address, plugged into the node's bridge, kept
-// ready ahead of time. Where the machine does not allow that, there are no Networks, and its own network is shared.
+// Gives each instance and each build a network of its own: a namespace with an address, plugged into the node's
+// bridge, kept ready ahead of time. Where the machine does not allow that, there are no Networks, and its own network
+// is shared.
 
 import { lookup } from 'node:dns/promises';
 import { readdir, writeFile } from 'node:fs/promises';
@@ -103,7 +104,9 @@ export class Networks {
     return this.#subnet;
   }
 
-  /** resolv.conf for whoever has a network of its own. Rewritten in place, so that it changes for those who run, too. */
+  /**
+   * resolv.conf for whoever has a network of its own. Rewritten in place, so that it changes for those who run, too.
+   */
   get resolverFile(): string {
     return join(this.#options.dataDir, 'resolv.conf');
   }
@@ -158,13 +161,19 @@ export class Networks {
     this.#refill('instance');
   }
 
-  /** Nothing may run in it any more. Never fails: what could not be removed is said in the log, and its address not used again. */
+  /**
+   * Nothing may run in it any more. Never fails: what could not be removed is said in the log, and its address not
+   * used again.
+   */
   async release({ namespace }: OwnNetwork): Promise<void> {
     const number = this.#numberOf(namespace);
     if (number !== undefined) await this.#inOrder(() => this.#remove(number));
   }
 
-  /** The same a moment later: what still arrives for the instance is refused at once, where without its network nobody would answer. */
+  /**
+   * The same a moment later: what still arrives for the instance is refused at once, where without its network nobody
+   * would answer.
+   */
   releaseLater(network: OwnNetwork): void {
     setTimeout(() => {
       if (!this.#closed) void this.release(network);
@@ -172,8 +181,8 @@ export class Networks {
   }
 
   /**
-   * Opens to this build, which has that network, what the daemon's own settings name: URLs of proxies and registries. Names
-   * that cannot be resolved are left out: the build says what it could not reach.
+   * Opens to this build, which has that network, what the daemon's own settings name: URLs of proxies and registries.
+   * Names that cannot be resolved are left out: the build says what it could not reach.
    */
   async openBuildHosts(network: OwnNetwork, urls: readonly string[]): Promise<void> {
     const hosts = (await Promise.all(urls.map((url) => addressesOf(url)))).flat();
@@ -189,7 +198,9 @@ export class Networks {
     await loadRules(rules, network.namespace);
   }
 
-  /** Lets go; what runs keeps its network, for the next daemon. Nothing is made or removed any more when it resolves. */
+  /**
+   * Lets go; what runs keeps its network, for the next daemon. Nothing is made or removed any more when it resolves.
+   */
   async detach(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#watching);

@@ -1,8 +1,9 @@
-// Decides what instances may reach, and who may reach them: writes the nftables rules for the bridges that they are plugged
-// into. Pure; it never looks at the machine and loads nothing.
+// Decides what instances may reach, and who may reach them: writes the nftables rules for the bridges that they are
+// plugged into. Pure; it never looks at the machine and loads nothing.
 //
-// As Cloud Foundry's default security groups `public_networks` and `dns`: the public internet and the machine's name servers,
-// nothing else. Not the machine, not its neighbours, not one another. Nobody but the machine itself opens connections to them.
+// As Cloud Foundry's default security groups `public_networks` and `dns`: the public internet and the machine's name
+// servers, nothing else. Not the machine, not its neighbours, not one another. Nobody but the machine itself opens
+// connections to them.
 // @see https://docs.cloudfoundry.org/concepts/asg.html#default-asg
 
 /** An IPv4 network in canonical form, `10.1.0.0/16`. */
@@ -12,7 +13,10 @@ export type ServicePort = { host: string; port: number };
 export type NetworkPolicy = {
   /** Name of the nftables table, in the family inet; loading the rules replaces it. */
   table: string;
-  /** The bridge that instances are plugged into. Several: a prefix with `*` at its end; instances on different ones cannot reach each other either. */
+  /**
+   * The bridge that instances are plugged into. Several: a prefix with `*` at its end; instances on different ones
+   * cannot reach each other either.
+   */
   bridge: string;
   /** Networks that are opened although they are private, as the operator asked. */
   allowed: readonly Network[];
@@ -20,9 +24,15 @@ export type NetworkPolicy = {
   resolvers: readonly string[];
   /** TCP ports of the machine itself that are open: its router. */
   openPorts: readonly number[];
-  /** TCP ports of the machine itself that stay closed even where `allowed` names one of its addresses: what the node itself listens on. */
+  /**
+   * TCP ports of the machine itself that stay closed even where `allowed` names one of its addresses: what the node
+   * itself listens on.
+   */
   closedPorts: readonly number[];
-  /** How those behind the bridge are addressed. Undefined: a container engine sees to addresses, masquerading and name servers. */
+  /**
+   * How those behind the bridge are addressed. Undefined: a container engine sees to addresses, masquerading and name
+   * servers.
+   */
   addressing: Addressing | undefined;
 };
 
@@ -37,7 +47,10 @@ export type Addressing = {
   loopbackResolver: string | undefined;
 };
 
-/** Where nobody gets by default: this host, private, shared, link-local, test, multicast and reserved networks. @see RFC 6890 */
+/**
+ * Where nobody gets by default: this host, private, shared, link-local, test, multicast and reserved networks. @see
+ * RFC 6890
+ */
 export const DENIED_NETWORKS: readonly Network[] = [
   '0.0.0.0/8',
   '10.0.0.0/8',
@@ -122,7 +135,10 @@ export function networkRules(policy: NetworkPolicy): string {
   ].join('\n');
 }
 
-/** Opens what the machine's own settings name (a proxy, a package registry) to builds, and to nobody else. Adds to the loaded table. */
+/**
+ * Opens what the machine's own settings name (a proxy, a package registry) to builds, and to nobody else. Adds to the
+ * loaded table.
+ */
 export function buildHostRules(table: string, hosts: readonly ServicePort[]): string {
   const near = hosts.filter(({ host }) => isLoopback(host));
   const far = hosts.filter(({ host }) => !isLoopback(host));
@@ -201,7 +217,10 @@ function resolverRules(resolvers: readonly string[]): string[] {
   return [`    ip daddr { ${resolvers.join(', ')} } meta l4proto { tcp, udp } th dport 53 accept`];
 }
 
-/** Answered, so that an app hears at once that it may not, instead of waiting. Resets, because the kernel sends only so many ICMP messages a second. */
+/**
+ * Answered, so that an app hears at once that it may not, instead of waiting. Resets, because the kernel sends only so
+ * many ICMP messages a second.
+ */
 function refusal(which: string): string[] {
   return [`    ${which}meta l4proto tcp reject with tcp reset`, `    ${which}reject with icmpx admin-prohibited`];
 }

@@ -1,5 +1,5 @@
-// Reads which name servers the machine asks, and says how an instance with a network of its own is to ask them. Pure but for
-// reading the files.
+// Reads which name servers the machine asks, and says how an instance with a network of its own is to ask them. Pure
+// but for reading the files.
 
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';

@@ -1,6 +1,7 @@
-// The shield, where instances cannot have networks of their own and share the host's: whatever an app listens on must not be
-// reachable from other hosts, also when it ignores HOST=127.0.0.1. Drops their replies to connections that came from outside;
-// what they open themselves is untouched. One nftables table per node, found by its instances' user ids; touches no other.
+// The shield, where instances cannot have networks of their own and share the host's: whatever an app listens on must
+// not be reachable from other hosts, also when it ignores HOST=127.0.0.1. Drops their replies to connections that came
+// from outside; what they open themselves is untouched. One nftables table per node, found by its instances' user ids;
+// touches no other.
 
 import type { NodeId } from '../../../crdt/ids.ts';
 import type { Log } from '../../lib/log.ts';
@@ -10,8 +11,8 @@ import { loadRules } from './nft.ts';
 export type Shield = { lower(): Promise<void> };
 
 /**
- * The table as nft reads it. Written so that loading it again replaces it. Dropping replies in the output hook, instead of
- * requests in the input hook, is what lets a rule name the owner of the socket.
+ * The table as nft reads it. Written so that loading it again replaces it. Dropping replies in the output hook,
+ * instead of requests in the input hook, is what lets a rule name the owner of the socket.
  */
 export function shieldRules(table: string, firstUid: number, lastUid: number): string {
   return [

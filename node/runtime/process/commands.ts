@@ -1,5 +1,5 @@
-// The CommandRunner of the process runtime: commands inside a running instance, and tasks in a sandbox of their own. Keeps
-// track of what runs, so that nothing of it outlives the daemon.
+// The CommandRunner of the process runtime: commands inside a running instance, and tasks in a sandbox of their own.
+// Keeps track of what runs, so that nothing of it outlives the daemon.
 
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

@@ -1,5 +1,5 @@
-// Enters a running instance: finds the process whose namespaces it is, and decides the command line that runs something
-// there as the instance's user, with as little privilege. Starts nothing.
+// Enters a running instance: finds the process whose namespaces it is, and decides the command line that runs
+// something there as the instance's user, with as little privilege. Starts nothing.
 
 import { open } from 'node:fs/promises';
 import { descendants } from '../process-tree.ts';
@@ -60,9 +60,9 @@ async function readBounded(file: Awaited<ReturnType<typeof open>>): Promise<Buff
 }
 
 /**
- * The command before the one to run inside: into all namespaces of the process, then, through a second bubblewrap that hides
- * nothing, under the filter of system calls and to the unprivileged user. Each step ends with its parent, so that nothing
- * outlives the daemon. `filterFd`: open already; undefined where the kernel knows no filters.
+ * The command before the one to run inside: into all namespaces of the process, then, through a second bubblewrap that
+ * hides nothing, under the filter of system calls and to the unprivileged user. Each step ends with its parent, so
+ * that nothing outlives the daemon. `filterFd`: open already; undefined where the kernel knows no filters.
  */
 export function enterArguments(options: {
   pid: number;

@@ -1,4 +1,5 @@
-// Launches one instance: its folder, its droplet, its control group, its sandbox. What comes after is watched elsewhere.
+// Launches one instance: its folder, its droplet, its control group, its sandbox. What comes after is watched
+// elsewhere.
 
 import { close as closeCallback, constants, open as openCallback } from 'node:fs';
 import type { Duplex } from 'node:stream';

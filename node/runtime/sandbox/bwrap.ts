@@ -12,8 +12,8 @@ const MAPPED_UID = 1000;
 /** How the sandbox's processes become an unprivileged user. */
 export type SandboxUser =
   /**
-   * The daemon is root: bubblewrap sets up the mounts as root, then setpriv drops to this host uid for good. The mounts
-   * must be made before the drop, because a data directory below /root cannot be reached by anyone else.
+   * The daemon is root: bubblewrap sets up the mounts as root, then setpriv drops to this host uid for good. The
+   * mounts must be made before the drop, because a data directory below /root cannot be reached by anyone else.
    */
   | { kind: 'dropped'; uid: number }
   /** The daemon is not root: a user namespace, where the daemon's own uid shows as MAPPED_UID. */
@@ -113,7 +113,10 @@ export function bwrapArguments(view: SandboxView): string[] {
   return arguments_;
 }
 
-/** The command that gives up root inside the sandbox, to be put before the command to run. Empty when there is none to give up. */
+/**
+ * The command that gives up root inside the sandbox, to be put before the command to run. Empty when there is none to
+ * give up.
+ */
 export function dropArguments(user: SandboxUser): string[] {
   if (user.kind === 'mapped') return [];
   return [

@@ -1,5 +1,5 @@
-// Puts processes into control groups, version 1 or 2: limits, out-of-memory evidence, killing, removal. Knows nothing of
-// instances. Where no control group is writable there is no ControlGroups, and others watch the limits by sampling.
+// Puts processes into control groups, version 1 or 2: limits, out-of-memory evidence, killing, removal. Knows nothing
+// of instances. Where no control group is writable there is no ControlGroups, and others watch the limits by sampling.
 
 import { randomBytes } from 'node:crypto';
 import { access, constants, mkdir, readdir, readFile, realpath, rmdir, statfs, writeFile } from 'node:fs/promises';
@@ -42,14 +42,20 @@ const V1_CONTROLLERS = ['memory', 'pids', 'cpu'];
 /** Only counts. On many machines it is the same folder as `cpu`, on some there is none. */
 const V1_COUNTER = 'cpuacct';
 
-/** A killed process needs a moment to leave its group. Attempts after 1, 2, 4… ms, at most REMOVE_PAUSE_MAX_MS: 5 s in all. */
+/**
+ * A killed process needs a moment to leave its group. Attempts after 1, 2, 4… ms, at most REMOVE_PAUSE_MAX_MS: 5 s in
+ * all.
+ */
 const REMOVE_ATTEMPTS_MAX = 20;
 const REMOVE_PAUSE_MAX_MS = 400;
 
 /** One file of a group and what to write to it; `optional` ones are not there on every kernel. */
 export type Setting = { file: string; value: string; optional?: true };
 
-/** Settings by controller; version 2 has one folder for all. Order matters: the limit with swap must not be below the one without. */
+/**
+ * Settings by controller; version 2 has one folder for all. Order matters: the limit with swap must not be below the
+ * one without.
+ */
 export function groupSettings(version: 1 | 2, limits: GroupLimits): Record<string, Setting[]> {
   const memory = String(limits.memoryBytes);
   const quota = String(cpuQuotaUs(limits.memoryBytes));
@@ -121,8 +127,8 @@ async function makeFolder(folder: string): Promise<void> {
 }
 
 /**
- * `<root>/peer/<node>/<name>`, one by one from the family on: mkdir with all the folders above tries for ever where the file
- * system answers that a folder is missing which it has just refused to make.
+ * `<root>/peer/<node>/<name>`, one by one from the family on: mkdir with all the folders above tries for ever where
+ * the file system answers that a folder is missing which it has just refused to make.
  */
 async function makeFolders(base: string, name: string): Promise<void> {
   for (const folder of [dirname(base), base, `${base}/${name}`]) await makeFolder(folder);

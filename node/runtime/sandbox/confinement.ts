@@ -18,7 +18,10 @@ export type Isolation = {
   readonly host: HostView;
   /** Folder of the devices that sandboxes show; absent: the machine's. */
   readonly devices?: string | undefined;
-  /** File with the filter of system calls. Undefined: the machine has no table or the kernel no filters, and the log says so. */
+  /**
+   * File with the filter of system calls. Undefined: the machine has no table or the kernel no filters, and the log
+   * says so.
+   */
   readonly filter: string | undefined;
   /** Undefined: no control group is writable; limits are watched by sampling. */
   readonly groups: ControlGroups | undefined;

@@ -1,7 +1,9 @@
-// Decides what an instance gets of the processors: a share by its memory when others want them too, and no more than a bound
-// when nobody does. The same in every runtime. Pure.
+// Decides what an instance gets of the processors: a share by its memory when others want them too, and no more than a
+// bound when nobody does. The same in every runtime. Pure.
 
-/** Memory that gets the default share of the processor; shares follow memory, within the bounds, as on Cloud Foundry. */
+/**
+ * Memory that gets the default share of the processor; shares follow memory, within the bounds, as on Cloud Foundry.
+ */
 const CPU_BASE_BYTES = 256 * 1024 * 1024;
 const CPU_WEIGHT_BASE = 100;
 const CPU_WEIGHT_MIN = 10;
@@ -23,7 +25,10 @@ export function cpuShares(memoryBytes: number): number {
   return Math.round(cpuWeight(memoryBytes) * CPU_SHARES_PER_WEIGHT);
 }
 
-/** Time on all processors together in each period, in µs: one processor's for each 256 MiB. Beyond what the machine has it bounds nothing. */
+/**
+ * Time on all processors together in each period, in µs: one processor's for each 256 MiB. Beyond what the machine has
+ * it bounds nothing.
+ */
 export function cpuQuotaUs(memoryBytes: number): number {
   return Math.round(Math.max(PROCESSORS_MIN, memoryBytes / CPU_BASE_BYTES) * CPU_PERIOD_US);
 }

@@ -1,5 +1,5 @@
-// Whether the devices that every sandbox shows are what their names say: bubblewrap binds the machine's own, and of one that
-// was replaced by a file it only says that it cannot be bound, or shows the file. Looks, and mends nothing.
+// Whether the devices that every sandbox shows are what their names say: bubblewrap binds the machine's own, and of
+// one that was replaced by a file it only says that it cannot be bound, or shows the file. Looks, and mends nothing.
 
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';

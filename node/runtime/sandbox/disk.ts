@@ -1,5 +1,5 @@
-// Gives an instance's home a disk of its own: a sparse image file with a file system as large as its limit, mounted where the
-// home is. A full one tells the app so at once, and nobody else notices. Decides no limit.
+// Gives an instance's home a disk of its own: a sparse image file with a file system as large as its limit, mounted
+// where the home is. A full one tells the app so at once, and nobody else notices. Decides no limit.
 
 import { access, mkdir, rmdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -71,7 +71,9 @@ export function hasDisk(folder: string): Promise<boolean> {
   return isThere(join(folder, IMAGE));
 }
 
-/** Lets go of the disk, if there is one, and before it of what is mounted on top of it; its image goes with the folder. */
+/**
+ * Lets go of the disk, if there is one, and before it of what is mounted on top of it; its image goes with the folder.
+ */
 export async function detachDisk({
   folder,
   home,

@@ -196,7 +196,10 @@ function drained(stream: Readable): Promise<void> {
   });
 }
 
-/** The end of a sandbox's outer process ends everything inside. Unconfined, what can be found is killed: the group, and the process's own group and descendants. */
+/**
+ * The end of a sandbox's outer process ends everything inside. Unconfined, what can be found is killed: the group, and
+ * the process's own group and descendants.
+ */
 function killAll(child: ChildProcess, confined: boolean, group: ControlGroup | undefined): void {
   if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
   if (confined || child.pid === undefined) return;

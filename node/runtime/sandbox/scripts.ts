@@ -1,5 +1,6 @@
 // Holds the scripts that stand between the daemon and an app: the shim outside of the sandbox, the loader inside, and
-// what the daemon hands them. They only ever see names of files and numbers; commands and environment travel over a pipe.
+// what the daemon hands them. They only ever see names of files and numbers; commands and environment travel over a
+// pipe.
 
 /** Path of the shell that is on every machine, for the shim. */
 export const SHELL = '/bin/sh';
@@ -14,9 +15,9 @@ export const LOAD_FD = 3;
  *
  * It holds the write end of the FIFO `control` for as long as it lives, so a daemon learns its end from end-of-file,
  * whether or not it is the parent. At the end it writes the command's exit status to `exit`, then opens `control` once
- * more, which blocks while no daemon reads: until then it keeps the output FIFOs open, so that the last lines of an app
- * that ended while no daemon ran are there for the next one. Only the child joins the control groups, so that a command
- * out of memory never takes its shim with it.
+ * more, which blocks while no daemon reads: until then it keeps the output FIFOs open, so that the last lines of an
+ * app that ended while no daemon ran are there for the next one. Only the child joins the control groups, so that a
+ * command out of memory never takes its shim with it.
  */
 export const SHIM = `
 dir=$1; groups=$2; shift 2
@@ -42,7 +43,10 @@ export const FILTER_FD = 9;
 /** Opens the file that it is called with as the filter, then becomes the command. */
 export const OPEN_FILTER = `exec ${FILTER_FD}<"$0" && exec "$@"`;
 
-/** Joins control groups, then becomes the command: for runs that end with the daemon. Arguments: the number of control groups, their paths, the command. */
+/**
+ * Joins control groups, then becomes the command: for runs that end with the daemon. Arguments: the number of control
+ * groups, their paths, the command.
+ */
 export const JOIN = `
 groups=$1; shift
 while [ "$groups" -gt 0 ]; do
@@ -53,8 +57,8 @@ exec "$@"
 `;
 
 /**
- * Runs inside the sandbox, already unprivileged: only now may variables such as LD_PRELOAD take effect. Arguments: limits
- * of processes, of open files and of one file's KiB. Reads the load, then becomes its command.
+ * Runs inside the sandbox, already unprivileged: only now may variables such as LD_PRELOAD take effect. Arguments:
+ * limits of processes, of open files and of one file's KiB. Reads the load, then becomes its command.
  */
 const LOADER = `
 ulimit -c 0
@@ -100,7 +104,9 @@ export function startCommand(command: string): string[] {
 
 export type Load = { cwd: string; argv: readonly string[]; env: Readonly<Record<string, string>> };
 
-/** NUL-terminated records: folder, number of words, words, `NAME=value`. A value cannot hold NUL, so it is cut there. */
+/**
+ * NUL-terminated records: folder, number of words, words, `NAME=value`. A value cannot hold NUL, so it is cut there.
+ */
 export function encodeLoad(load: Load): Buffer {
   const records = [load.cwd, String(load.argv.length), ...load.argv];
   for (const [name, value] of Object.entries(load.env)) {

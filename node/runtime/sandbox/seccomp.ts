@@ -1,13 +1,16 @@
-// Decides which system calls a sandbox may make: writes the filter, a program of classic BPF, that bubblewrap loads. Pure.
-// docker/seccomp-profile.ts says the same to a container engine.
+// Decides which system calls a sandbox may make: writes the filter, a program of classic BPF, that bubblewrap loads.
+// Pure. docker/seccomp-profile.ts says the same to a container engine.
 //
-// What Docker's default profile denies to a container without privileges, and some that it leaves to the kernel's own checks
-// (ptrace, reading other processes' memory): apps need none of them, and bugs of the kernel hide behind each.
+// What Docker's default profile denies to a container without privileges, and some that it leaves to the kernel's own
+// checks (ptrace, reading other processes' memory): apps need none of them, and bugs of the kernel hide behind each.
 // @see https://docs.docker.com/engine/security/seccomp/
 
 export type Architecture = 'x64' | 'arm64';
 
-/** A number per architecture, undefined where the call does not exist. From the kernel's tables. @see asm/unistd_64.h, asm-generic/unistd.h */
+/**
+ * A number per architecture, undefined where the call does not exist. From the kernel's tables. @see asm/unistd_64.h,
+ * asm-generic/unistd.h
+ */
 type Call = [name: string, x64: number | undefined, arm64: number | undefined];
 
 /** Refused with EPERM, as if privileges were missing. */

@@ -1,11 +1,12 @@
-// Hands out unprivileged host user ids, so that no two live sandboxes of a node share one. Pure bookkeeping; creates no users.
+// Hands out unprivileged host user ids, so that no two live sandboxes of a node share one. Pure bookkeeping; creates
+// no users.
 
 import { createHash } from 'node:crypto';
 import { RuntimeError } from '../errors.ts';
 
 /**
- * systemd's table of id ranges has nothing between here and the last block, and neither have /etc/subuid's defaults. Several nodes on one machine
- * (a test cluster) get different blocks by their id.
+ * systemd's table of id ranges has nothing between here and the last block, and neither have /etc/subuid's defaults.
+ * Several nodes on one machine (a test cluster) get different blocks by their id.
  * @see https://systemd.io/UIDS-GIDS/
  */
 const UID_BASE = 1_880_000_000;

@@ -1,4 +1,5 @@
-// Builds with a group of buildpacks: one after the other, each in the environment that the layers of those before it make.
+// Builds with a group of buildpacks: one after the other, each in the environment that the layers of those before it
+// make.
 
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

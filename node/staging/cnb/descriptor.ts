@@ -62,7 +62,7 @@ export const describe = (dir: string): Descriptor => {
   };
 };
 
-/** The folder's own buildpack, then those in folders below it. One below that is not in order is as good as not there. */
+/** The folder's own buildpack, then those in folders below it. One below that is not in order is left out. */
 export const findBuildpacks = (root: string): [Descriptor, ...Descriptor[]] => {
   const found: [Descriptor, ...Descriptor[]] = [describe(root)];
   let folders = 0;

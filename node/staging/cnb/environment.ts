@@ -1,5 +1,5 @@
-// How layers change the environment of later buildpacks and of the running app: the rules as data, applied here or written
-// as shell. See "Environment" in https://github.com/buildpacks/spec/blob/main/buildpack.md
+// How layers change the environment of later buildpacks and of the running app: the rules as data, applied here or
+// written as shell. See "Environment" in https://github.com/buildpacks/spec/blob/main/buildpack.md
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// The script that the droplet carries to set up its layers when the app starts: what the launcher of the specification does,
-// for any runtime that sources profile scripts. Pure but for listing the layers.
+// The script that the droplet carries to set up its layers when the app starts: what the launcher of the specification
+// does, for any runtime that sources profile scripts. Pure but for listing the layers.
 
 import { join } from 'node:path';
 import { type Change, filesIn, foldersIn, launchChanges } from './environment.ts';
@@ -41,8 +41,8 @@ const only = (process: string | undefined, line: string): string =>
   process === undefined ? line : `if [ "\${DYNO%.*}" = ${quoted(process)} ]; then ${line}; fi`;
 
 /**
- * Functions of the script. cnb_exec runs one executable and takes the variables that it writes to descriptor 3: a table of
- * strings in TOML, read here by its grammar for keys and strings, since nothing but bash is sure to be there.
+ * Functions of the script. cnb_exec runs one executable and takes the variables that it writes to descriptor 3: a
+ * table of strings in TOML, read here by its grammar for keys and strings, since nothing but bash is sure to be there.
  */
 const FUNCTIONS = String.raw`# Sets up the layers of this droplet's Cloud Native Buildpacks.
 cnb_prepend() { export "$1=$2\${!1:+$3\${!1}}"; }

@@ -29,7 +29,10 @@ export class Layers {
     this.#saved = join(options.cacheDir, folder);
   }
 
-  /** Cached layers come with their contents, layers that are only for the launch without: their contents stay for `complete`. */
+  /**
+   * Cached layers come with their contents, layers that are only for the launch without: their contents stay for
+   * `complete`.
+   */
   restore(): void {
     mkdirSync(this.dir, { recursive: true });
     copy(join(this.#saved, 'store.toml'), join(this.dir, 'store.toml'));

@@ -1,5 +1,6 @@
-// Runs inside the sandbox, as its unprivileged user: what the specification calls the lifecycle, for Cloud Native Buildpacks.
-// Detects, builds, and leaves in the droplet's folders what the app needs to start; the result is a JSON file for the stager.
+// Runs inside the sandbox, as its unprivileged user: what the specification calls the lifecycle, for Cloud Native
+// Buildpacks. Detects, builds, and leaves in the droplet's folders what the app needs to start; the result is a JSON
+// file for the stager.
 //
 //   lifecycle.ts APP LAYERS PROFILE CACHE SCRATCH RESULT [NAME FOLDER]…
 

@@ -1,5 +1,5 @@
-// The build plan: what the buildpacks of a group provide to and require of one another, and which of them take part. Pure.
-// See "Phase #1: Detection" in https://github.com/buildpacks/spec/blob/main/buildpack.md
+// The build plan: what the buildpacks of a group provide to and require of one another, and which of them take part.
+// Pure. See "Phase #1: Detection" in https://github.com/buildpacks/spec/blob/main/buildpack.md
 
 import { list, nameOf, type Table, table, text } from './descriptor.ts';
 import type { Member } from './order.ts';

@@ -1,5 +1,5 @@
-// Runs the scripts of buildpacks: bin/detect and bin/build, with the environment that the Buildpack API gives them. Never
-// decides what their ending means.
+// Runs the scripts of buildpacks: bin/detect and bin/build, with the environment that the Buildpack API gives them.
+// Never decides what their ending means.
 
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Serf beside us: agents of HashiCorp's Serf, with its default profile (`lan`), on the hosts that our nodes ran on. Says how long
-// after an agent was killed every other agent knew it. Owns its agents; stop() leaves none behind.
+// Serf beside us: agents of HashiCorp's Serf, with its default profile (`lan`), on the hosts that our nodes ran on.
+// Says how long after an agent was killed every other agent knew it. Owns its agents; stop() leaves none behind.
 
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -7,11 +7,16 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { inNamespace, waitFor } from '../../local-cluster.ts';
 
-/** Where an agent runs. On one host agents need ports of their own; `namespace` undefined is the machine's own network. */
+/**
+ * Where an agent runs. On one host agents need ports of their own; `namespace` undefined is the machine's own network.
+ */
 export type AgentHost = { name: string; namespace: string | undefined; address: string; port: number; rpcPort: number };
 
 const JOIN_DEADLINE_MS = 30_000;
-/** Suspicion lasts up to six times its shortest, which is 4 s for a few members; a probe of it may come a few seconds late. */
+/**
+ * Suspicion lasts up to six times its shortest, which is 4 s for a few members; a probe of it may come a few seconds
+ * late.
+ */
 const DETECTION_DEADLINE_MS = 60_000;
 
 /** What an agent logs the moment it knows; its event handlers hear of it a second later, as events are coalesced. */
@@ -81,7 +86,10 @@ export class SerfCluster {
     return cluster;
   }
 
-  /** Kills the agent of a host and starts it again. Ms from the signal until the first and until the last other agent knew. */
+  /**
+   * Kills the agent of a host and starts it again. Ms from the signal until the first and until the last other agent
+   * knew.
+   */
   async detectKill(name: string): Promise<{ firstMs: number; allMs: number }> {
     const others = [...this.#agents.values()].filter((agent) => agent.host.name !== name);
     const startMs = performance.now();

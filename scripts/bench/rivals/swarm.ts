@@ -1,6 +1,6 @@
-// Docker Swarm beside us: a dockerd on each of three hosts, one manager and two workers, and a service of one task. Says how long
-// after the dockerd under the task was killed a replacement ran on the other worker. Owns its daemons, their containers, mounts
-// and control groups; stop() leaves none behind. The machine's own engine has no part in it.
+// Docker Swarm beside us: a dockerd on each of three hosts, one manager and two workers, and a service of one task.
+// Says how long after the dockerd under the task was killed a replacement ran on the other worker. Owns its daemons,
+// their containers, mounts and control groups; stop() leaves none behind. The machine's own engine has no part in it.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

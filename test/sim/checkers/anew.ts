@@ -1,9 +1,10 @@
 // A decision made anew at rest decides nothing new: whatever a decision reads has been decided on.
 //
-// Asserts, when the cluster has come to rest and at the end of the run: were a node made to decide at this moment, of what it
-// knows already, it would start, stop and fetch nothing and route as it does. Otherwise something changed that nobody decided
-// on, and the next event, of whatever kind, would set it going. Left out is what the node would do at this moment in any case.
-// And after every step: nobody who has just decided asks to decide again at once, without news: it would do so for ever.
+// Asserts, when the cluster has come to rest and at the end of the run: were a node made to decide at this moment, of
+// what it knows already, it would start, stop and fetch nothing and route as it does. Otherwise something changed that
+// nobody decided on, and the next event, of whatever kind, would set it going. Left out is what the node would do at
+// this moment in any case. And after every step: nobody who has just decided asks to decide again at once, without
+// news: it would do so for ever.
 
 import { step } from '../../../node/core/step.ts';
 import type { Effect } from '../../../node/core/types.ts';

@@ -1,15 +1,16 @@
-// Invariant 4: during a roll-out, drain, rebalance or duplicate clean-up, an app with n ≥ 1 ready instances never drops below
-// n − maxUnavailable, and never to zero.
+// Invariant 4: during a roll-out, drain, rebalance or duplicate clean-up, an app with n ≥ 1 ready instances never
+// drops below n − maxUnavailable, and never to zero.
 //
-// Only stops that a core orders are judged, at the moment they are ordered, on the truth of the whole cluster: crashes and
-// kills are nobody's decision. A stop of a ready instance must leave either its slot filled by another ready instance, or
-// max(1, n − maxUnavailable) slots of the app with one; n leaves out slots that are empty because no node has room for them,
-// as the stopping node sees the cluster. Not judged is the user's word, as the stopping node knows it:
-// scaled away, stopped, deleted, a restart of one slot, a node told to end, a `recreate` roll-out, a fenced slot without a majority.
+// Only stops that a core orders are judged, at the moment they are ordered, on the truth of the whole cluster: crashes
+// and kills are nobody's decision. A stop of a ready instance must leave either its slot filled by another ready
+// instance, or max(1, n − maxUnavailable) slots of the app with one; n leaves out slots that are empty because no node
+// has room for them, as the stopping node sees the cluster. Not judged is the user's word, as the stopping node knows
+// it: scaled away, stopped, deleted, a restart of one slot, a node told to end, a `recreate` roll-out, a fenced slot
+// without a majority.
 //
-// What the core could not know is no fault of it: that an instance is ready, before its daemon has come to the news of it; and
-// one that a fault (or the user) took counts as ready for a node as long as the newest report delivered to that node (for its
-// own: its runtime's last word) says so, for at most NEWS_MAX_MS.
+// What the core could not know is no fault of it: that an instance is ready, before its daemon has come to the news of
+// it; and one that a fault (or the user) took counts as ready for a node as long as the newest report delivered to
+// that node (for its own: its runtime's last word) says so, for at most NEWS_MAX_MS.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import { isCurrent, slotsOf } from '../../../node/core/slots.ts';

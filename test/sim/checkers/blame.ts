@@ -1,6 +1,7 @@
 // Invariant 9: a release that can become ready is never called off.
 //
-// Asserts, whenever a core calls one off, that its code cannot become ready: what its nodes ran out of, or lost, is not its fault.
+// Asserts, whenever a core calls one off, that its code cannot become ready: what its nodes ran out of, or lost, is
+// not its fault.
 
 import type { Effect, Event } from '../../../node/core/types.ts';
 import type { Checker } from './checker.ts';

@@ -1,7 +1,8 @@
 // Invariant 3: a converged cluster with unchanged input starts and stops nothing; load noise moves nothing.
 //
-// Asserts, from the moment the cluster has come to rest until the run ends, while nothing but reported loads changes: no core
-// starts or stops an instance, and no document changes. Left out are apps whose release crashes by itself: they are restarted.
+// Asserts, from the moment the cluster has come to rest until the run ends, while nothing but reported loads changes:
+// no core starts or stops an instance, and no document changes. Left out are apps whose release crashes by itself:
+// they are restarted.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import type { Checker } from './checker.ts';

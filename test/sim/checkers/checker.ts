@@ -1,4 +1,5 @@
-// What a checker may observe. Each checks one invariant of the design on the whole cluster's truth, which no node knows.
+// What a checker may observe. Each checks one invariant of the design on the whole cluster's truth, which no node
+// knows.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import type { Effect, Event } from '../../../node/core/types.ts';

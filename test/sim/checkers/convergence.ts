@@ -1,11 +1,11 @@
-// Invariant 2: after faults stop, within a bounded time all nodes hold the same heads and every feasible slot has exactly one
-// ready instance of the current release.
+// Invariant 2: after faults stop, within a bounded time all nodes hold the same heads and every feasible slot has
+// exactly one ready instance of the current release.
 //
-// `unsettled` says what is not so yet; run.ts fails the run (liveness) when it has not ceased to within the bound. Feasible is
-// judged on the truth: a slot may stay empty only when no machine has room for it, its droplet is lost with its disks, or its
-// release cannot become ready and none before it can. A slot may stay on an old release only when nothing has room for both and
-// stopping it first would take the app below what maxUnavailable allows. A release that cannot become ready is current for no
-// longer than it takes to fail it when an older one is left.
+// `unsettled` says what is not so yet; run.ts fails the run (liveness) when it has not ceased to within the bound.
+// Feasible is judged on the truth: a slot may stay empty only when no machine has room for it, its droplet is lost
+// with its disks, or its release cannot become ready and none before it can. A slot may stay on an old release only
+// when nothing has room for both and stopping it first would take the app below what maxUnavailable allows. A release
+// that cannot become ready is current for no longer than it takes to fail it when an older one is left.
 
 import type { AppView, DesiredView, ReleaseView } from '../../../crdt/view.ts';
 import { candidatesOf } from '../../../node/core/candidates.ts';
@@ -129,7 +129,10 @@ function slotProblem(
   return `runs an old release on ${node.self.name}`;
 }
 
-/** Whether an old copy may be stopped to make room for its replacement. At rest, slots that are not ready are those without room. */
+/**
+ * Whether an old copy may be stopped to make room for its replacement. At rest, slots that are not ready are those
+ * without room.
+ */
 function oneMayGoFirst(live: readonly NodeFacts[], app: AppView): boolean {
   const ready = live.reduce((sum, node) => sum + node.runtime.readyOf(app.id).length, 0);
   return ready > 1 && app.maxUnavailable > 0;

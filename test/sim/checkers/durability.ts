@@ -1,8 +1,9 @@
 // Invariant 1: an acknowledged write is never lost while one of the nodes that acknowledged it survives.
 //
-// Asserts: a node named in an acknowledgement holds the change whenever its daemon runs, after every change of its document
-// and after every recovery from its disk; and once the cluster rests, every node holds every acknowledged change of which
-// one such node has kept its disk. A disk that is put back from an earlier copy has not kept what came after.
+// Asserts: a node named in an acknowledgement holds the change whenever its daemon runs, after every change of its
+// document and after every recovery from its disk; and once the cluster rests, every node holds every acknowledged
+// change of which one such node has kept its disk. A disk that is put back from an earlier copy has not kept what came
+// after.
 
 import type { SimNode } from '../node.ts';
 import type { World } from '../world.ts';

@@ -1,5 +1,5 @@
-// What a checker reads: of the simulated world, or of real daemons as their APIs tell it (test/chaos). Says nothing about what
-// is right.
+// What a checker reads: of the simulated world, or of real daemons as their APIs tell it (test/chaos). Says nothing
+// about what is right.
 
 import type { AppId, Digest, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { DesiredView } from '../../../crdt/view.ts';

@@ -1,8 +1,9 @@
 // A cluster at rest stays at rest: between nodes nothing comes, goes or is doubted.
 //
-// Asserts, from the moment the cluster has come to rest until the run ends, however slow the machines are: no node suspects
-// another, none loses a connection, and none works for a new one. That it comes to rest within a bounded time after the last
-// fault, all of that included, is checked by run.ts: a storm feeds itself, and never rests. Starts and stops are calm.ts'.
+// Asserts, from the moment the cluster has come to rest until the run ends, however slow the machines are: no node
+// suspects another, none loses a connection, and none works for a new one. That it comes to rest within a bounded time
+// after the last fault, all of that included, is checked by run.ts: a storm feeds itself, and never rests. Starts and
+// stops are calm.ts'.
 
 import type { Effect, Event } from '../../../node/core/types.ts';
 import type { Checker } from './checker.ts';

@@ -1,10 +1,11 @@
-// Invariant 6: a route never leads to another app's instance, and a dead node's instances leave every routing table within a
-// bounded time.
+// Invariant 6: a route never leads to another app's instance, and a dead node's instances leave every routing table
+// within a bounded time.
 //
-// Asserts on every table a core gives out: each upstream is an instance that was started for the very app of the route, on
-// the node the table names; each local entry names the port its instance really has, so that the link never reaches another
-// app. And after every step: the node's table names no upstream on a machine that has been without power for longer than the
-// time in which this node must find out (a round of probes, then the longest suspicion; longer when its own loop was late).
+// Asserts on every table a core gives out: each upstream is an instance that was started for the very app of the
+// route, on the node the table names; each local entry names the port its instance really has, so that the link never
+// reaches another app. And after every step: the node's table names no upstream on a machine that has been without
+// power for longer than the time in which this node must find out (a round of probes, then the longest suspicion;
+// longer when its own loop was late).
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import type { Effect, Event, RouteTable } from '../../../node/core/types.ts';

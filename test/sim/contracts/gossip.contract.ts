@@ -1,5 +1,5 @@
-// What a core is told by the network between nodes, by node/gossip on real sockets and by its twin alike: connections and their
-// ends, what probes find, who hears what was published, and that anti-entropy makes two nodes hold the same.
+// What a core is told by the network between nodes, by node/gossip on real sockets and by its twin alike: connections
+// and their ends, what probes find, who hears what was published, and that anti-entropy makes two nodes hold the same.
 
 import { expect, it } from 'vitest';
 

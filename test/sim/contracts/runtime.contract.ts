@@ -1,4 +1,5 @@
-// What the core is told of instances, by the runtime of a machine and by its twin alike: which events, in which order, how often.
+// What the core is told of instances, by the runtime of a machine and by its twin alike: which events, in which order,
+// how often.
 
 import { expect, it } from 'vitest';
 import type { InstanceId } from '../../../crdt/ids.ts';
@@ -7,7 +8,8 @@ import type { RuntimeEvent } from '../../../node/ports/runtime.ts';
 
 /**
  * - `good` serves until it is told to stop, `deaf` also after that.
- * - `crash` ends at once with status 1, `never` runs and never listens, `flap` serves for a while and ends with status 3.
+ * - `crash` ends at once with status 1, `never` runs and never listens, `flap` serves for a while and ends with status
+ *   3.
  */
 export type Behaviour = 'good' | 'deaf' | 'crash' | 'never' | 'flap';
 

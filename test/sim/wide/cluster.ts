@@ -1,6 +1,6 @@
-// A wide cluster: hundreds of real cores on one clock, with the real codec of gossip between them, for the figures that only
-// many nodes show. Unlike world.ts it has one desired state that nobody changes, machines that start what they are told to,
-// and a network that loses nothing: it measures, and leaves proving to the others.
+// A wide cluster: hundreds of real cores on one clock, with the real codec of gossip between them, for the figures
+// that only many nodes show. Unlike world.ts it has one desired state that nobody changes, machines that start what
+// they are told to, and a network that loses nothing: it measures, and leaves proving to the others.
 
 import type { Digest, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { DesiredView } from '../../../crdt/view.ts';
@@ -30,7 +30,9 @@ const STOP_MS = 50;
 const FETCH_MS = 200;
 const TICK_MAX_MS = 1_000;
 const ECHO_BYTES = 300;
-/** A connection of its own for one probe: handshakes of TCP, the network's key, noise, and what is negotiated on it. */
+/**
+ * A connection of its own for one probe: handshakes of TCP, the network's key, noise, and what is negotiated on it.
+ */
 const KNOCK_BYTES = 2_000;
 const REFUSED_AFTER_MS = 2;
 /** Every node has said that its instances run before anyone decides. */
@@ -132,7 +134,10 @@ export class WideCluster {
     return this.#rng.shuffle([...this.nodes.keys()]).slice(0, count);
   }
 
-  /** Noise that no decision reads: in quarters, which is how loads are told, it stays below one waiting process per core. */
+  /**
+   * Noise that no decision reads: in quarters, which is how loads are told, it stays below one waiting process per
+   * core.
+   */
   shakeLoads(): void {
     for (const node of this.nodes) this.#post(node, { type: 'resourcesMeasured', load: this.#rng.share() * 0.85 });
   }

@@ -1,5 +1,5 @@
-// The desired state of a wide cluster: ten instances a node, of apps of several sizes, every node in one of four zones; and the
-// placement in which it rests. A plain view: nobody writes to it while it is simulated.
+// The desired state of a wide cluster: ten instances a node, of apps of several sizes, every node in one of four
+// zones; and the placement in which it rests. A plain view: nobody writes to it while it is simulated.
 
 import {
   asAppId,
@@ -114,7 +114,9 @@ function appOf(number: number, size: number): AppView {
   };
 }
 
-/** A placement that moves nothing: slots dealt out in turn, so that all nodes are equally full and every app is spread. */
+/**
+ * A placement that moves nothing: slots dealt out in turn, so that all nodes are equally full and every app is spread.
+ */
 export function restingInstances(view: DesiredView, nodes: number): AdoptedInstance[][] {
   const instances: AdoptedInstance[][] = Array.from({ length: nodes }, () => []);
   let turn = 0;

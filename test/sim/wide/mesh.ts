@@ -1,6 +1,6 @@
-// Gossip of a wide cluster: the overlay of connections of node/gossip/neighbours.ts, and on it, topic by topic, the mesh that
-// gossipsub keeps, with every copy of a message counted in bytes at both its ends. Models what is sent and when it arrives, on a
-// network that loses nothing; knows nothing of what a message says.
+// Gossip of a wide cluster: the overlay of connections of node/gossip/neighbours.ts, and on it, topic by topic, the
+// mesh that gossipsub keeps, with every copy of a message counted in bytes at both its ends. Models what is sent and
+// when it arrives, on a network that loses nothing; knows nothing of what a message says.
 
 import type { NodeId } from '../../../crdt/ids.ts';
 import { GOSSIP_HEARTBEAT_MS, GOSSIP_LAZY_NEIGHBOURS, GOSSIP_MESH } from '../../../node/gossip/limits.ts';

@@ -1,4 +1,5 @@
-// What the buildpacks of further languages read, choose and refuse. That each serves its sample apps is in e2e/samples.test.ts.
+// What the buildpacks of further languages read, choose and refuse. That each serves its sample apps is in
+// e2e/samples.test.ts.
 
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';

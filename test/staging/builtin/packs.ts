@@ -1,5 +1,5 @@
-// What the tests of the built-in buildpacks share: a stager whose registries are on loopback, and droplets started on a
-// bare stack, so that whatever a droplet does not carry itself is missing there.
+// What the tests of the built-in buildpacks share: a stager whose registries are on loopback, and droplets started on
+// a bare stack, so that whatever a droplet does not carry itself is missing there.
 
 import { afterAll, afterEach, beforeAll } from 'vitest';
 import type { StagedDroplet, StageRequest } from '../../../node/ports/staging.ts';

@@ -1,4 +1,5 @@
-// The sample apps of test/apps: two for each built-in buildpack, what they answer, and what must be there before one is pushed.
+// The sample apps of test/apps: two for each built-in buildpack, what they answer, and what must be there before one
+// is pushed.
 
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';

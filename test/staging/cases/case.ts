@@ -1,4 +1,5 @@
-// One row of the buildpack tables: a rule of a buildpack API, packs and an app written for it, and what must come of it.
+// One row of the buildpack tables: a rule of a buildpack API, packs and an app written for it, and what must come of
+// it.
 
 import { execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';

@@ -1,5 +1,6 @@
-// The Buildpack API of Cloud Native Buildpacks, rule by rule (https://github.com/buildpacks/spec/blob/main/buildpack.md):
-// detection and the build plan, layers and their environment, what starts, and what is refused.
+// The Buildpack API of Cloud Native Buildpacks, rule by rule
+// (https://github.com/buildpacks/spec/blob/main/buildpack.md): detection and the build plan, layers and their
+// environment, what starts, and what is refused.
 
 import type { Case, Pack } from './case.ts';
 import { web } from './classic.ts';
