@@ -1,7 +1,7 @@
 // /v1/users, /v1/teams and /v1/invites: who may use the cluster, whose the apps are, and how nodes get in. A token or an invite is shown once, here.
 
 import { Hono } from 'hono';
-import { compareText } from '../../core/state.ts';
+import { compareText } from '../../core/text.ts';
 import { newToken } from '../../identity/tokens.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';

@@ -4,7 +4,7 @@
 // the rest, in both directions, without a change for FENCING_MS, no slot of the app has ready instances in two such sets whose
 // daemons run. A frozen daemon cannot act; its node is left out until a little after it runs again.
 
-import { slotKey } from '../../../node/core/state.ts';
+import { slotKey } from '../../../node/core/slots.ts';
 import type { Checker } from './checker.ts';
 import type { ClusterFacts, NodeFacts } from './facts.ts';
 
