@@ -6,7 +6,7 @@ import { type Refusal, refusalOf, refusals } from '../../crdt/in-force.ts';
 import { problemText } from '../../crdt/record-problems.ts';
 import type { AppView, Conflict, DesiredView, ReleaseView, UserView } from '../../crdt/view.ts';
 import { pressureWarning } from '../core/pressure.ts';
-import { compareText } from '../core/state.ts';
+import { compareText } from '../core/text.ts';
 import type { InstanceReport } from '../core/types.ts';
 import type { MemberView, NodeService, ObservedView } from '../ports/node-service.ts';
 import type { InstanceUsage } from '../ports/runtime.ts';

@@ -4,11 +4,11 @@
 import type { NamedChange } from '../../crdt/change.ts';
 import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
+import type { ReportedCandidate } from '../core/candidates.ts';
 import { explainSlot, type SlotExplanation, type WhatIf, whatIf } from '../core/explain.ts';
-import type { ReportedCandidate } from '../core/feasibility.ts';
 import { rendezvousWeight } from '../core/hash.ts';
 import { fullOf, hasDiskRoom, type Pressure, pressureAdvice, pressureText } from '../core/pressure.ts';
-import { slotKey } from '../core/state.ts';
+import { slotKey } from '../core/slots.ts';
 import type { Slot } from '../core/types.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlobExchange, BlobStore, BlobUsage, PushSources, Room } from '../ports/blobs.ts';

@@ -1,10 +1,25 @@
 // Candidates: the nodes that placement may consider, as this node sees them now, itself included with its newest
 // state.
 
+import type { NodeId } from '../../crdt/ids.ts';
 import type { NodeView } from '../../crdt/view.ts';
-import type { ReportedCandidate } from './feasibility.ts';
+import type { DecisionReport } from './essence.ts';
 import { buildReport } from './report.ts';
 import type { CoreState } from './state.ts';
+import type { MemberStatus, Report } from './types.ts';
+
+/** A node as decisions see it. `freeBytes` shrinks while slots are assigned. */
+export type Candidate = {
+  node: NodeId;
+  status: MemberStatus;
+  draining: boolean;
+  report: DecisionReport;
+  labels: Readonly<Record<string, string>>;
+  freeBytes: number;
+};
+
+/** The same with its whole report, of which decisions read no more: for people, and for what else the daemon chooses nodes for. */
+export type ReportedCandidate = Omit<Candidate, 'report'> & { report: Report };
 
 /** Every admitted node that is alive or suspect and has reported, with its whole memory as free. */
 export function candidatesOf(state: CoreState, nowMs: number): ReportedCandidate[] {

@@ -3,13 +3,14 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
+import type { Candidate, ReportedCandidate } from './candidates.ts';
 import type { Considered, Decision } from './decision.ts';
 import type { DecisionInstance } from './essence.ts';
-import { type Candidate, type Infeasible, mayKeep, type ReportedCandidate } from './feasibility.ts';
+import { type Infeasible, mayKeep } from './feasibility.ts';
 import { compareHolders, holdersBySlot } from './holders.ts';
 import { place } from './placement.ts';
-import { isCurrent, slotsOf } from './slots.ts';
-import { compareText, slotKey } from './state.ts';
+import { isCurrent, slotKey, slotsOf } from './slots.ts';
+import { compareText } from './text.ts';
 import type { InstanceReport, Slot } from './types.ts';
 
 export type SlotExplanation = {

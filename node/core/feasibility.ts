@@ -1,27 +1,10 @@
 // Feasibility: whether a node may fill a slot at all, and if not, why. Never prefers one node over another
 // (ranking.ts).
 
-import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
-import type { DecisionReport } from './essence.ts';
+import type { Candidate } from './candidates.ts';
 import { fullOf, type Pressure, pressureText } from './pressure.ts';
-import type { MemberStatus, Report } from './types.ts';
-
-/** A node as decisions see it. `freeBytes` shrinks while slots are assigned. */
-export type Candidate = {
-  node: NodeId;
-  status: MemberStatus;
-  draining: boolean;
-  report: DecisionReport;
-  labels: Readonly<Record<string, string>>;
-  freeBytes: number;
-};
-
-/**
- * The same with its whole report, of which decisions read no more: for people, and for what else the daemon chooses
- * nodes for.
- */
-export type ReportedCandidate = Omit<Candidate, 'report'> & { report: Report };
+import type { MemberStatus } from './types.ts';
 
 export type Infeasible =
   | { kind: 'notAlive'; status: MemberStatus }

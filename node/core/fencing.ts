@@ -1,7 +1,8 @@
 // Fencing: whether this node's side of a partition may run apps of mode `fence`, and from when on. Apps of mode
 // `serve` never ask. Stops and starts nothing itself.
 
-import { type CoreState, slotKey } from './state.ts';
+import { slotKey } from './slots.ts';
+import type { CoreState } from './state.ts';
 import type { Slot } from './types.ts';
 
 /**

@@ -14,7 +14,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { DecisionInstance } from './essence.ts';
 import type { Holder } from './holders.ts';
 import type { CoreState, LocalInstance, Offer } from './state.ts';
-import { compareText } from './state.ts';
+import { compareText } from './text.ts';
 
 /** A promise is bound to one offer: one that was withdrawn and made again needs a new promise. */
 const nameOf = (id: string, offer: string): string => `${id}@${offer}`;

@@ -3,11 +3,11 @@
 
 import type { AppId } from '../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
+import type { Candidate } from './candidates.ts';
 import type { DecisionInstance, DecisionReport } from './essence.ts';
-import type { Candidate } from './feasibility.ts';
 import { rendezvousWeight } from './hash.ts';
-import { isCurrent } from './slots.ts';
-import { compareText, slotKey } from './state.ts';
+import { isCurrent, slotKey } from './slots.ts';
+import { compareText } from './text.ts';
 
 /** A running copy of a slot, where it is. */
 export type Holder = { candidate: Candidate; instance: DecisionInstance };

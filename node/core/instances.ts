@@ -4,7 +4,8 @@
 import type { Digest, InstanceId } from '../../crdt/ids.ts';
 import { restartDelayMs } from './backoff.ts';
 import { onStartFault, onStartSucceeded, type Resource } from './pressure.ts';
-import { type CoreState, crashHistory, type LocalInstance, type SlotHistory, slotKey } from './state.ts';
+import { slotKey } from './slots.ts';
+import { type CoreState, crashHistory, type LocalInstance, type SlotHistory } from './state.ts';
 import type { AdoptedInstance, ClusterEvent, Effect, InstanceState } from './types.ts';
 
 /** A reason travels in every report until it is over, and others refuse a report with a longer one than they allow. */

@@ -23,7 +23,8 @@ import {
   nextToProbe,
   probe,
 } from './probing.ts';
-import { type CoreState, compareText, type Member, type Suspicion } from './state.ts';
+import type { CoreState, Member, Suspicion } from './state.ts';
+import { compareText } from './text.ts';
 import type { Effect, MemberStatus, MembershipMessage, Report } from './types.ts';
 
 /**

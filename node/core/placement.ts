@@ -4,8 +4,9 @@
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
+import type { Candidate } from './candidates.ts';
 import { type Considered, fillingDecision, type Recorder } from './decision.ts';
-import { type Candidate, type Infeasible, infeasibleReasons, isExhausted, isFeasible, mayKeep } from './feasibility.ts';
+import { type Infeasible, infeasibleReasons, isExhausted, isFeasible, mayKeep } from './feasibility.ts';
 import { bestHolder, type Holder, holdersBySlot } from './holders.ts';
 import {
   type CoarseRank,
@@ -16,8 +17,8 @@ import {
   rankOf,
   weightsOf,
 } from './ranking.ts';
-import { isCurrent, keyedSlotsOf } from './slots.ts';
-import { compareText, slotKey } from './state.ts';
+import { isCurrent, keyedSlotsOf, slotKey } from './slots.ts';
+import { compareText } from './text.ts';
 import type { Slot } from './types.ts';
 
 export type Placement = {

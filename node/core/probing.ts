@@ -4,7 +4,8 @@
 import { silenceMs } from './config.ts';
 import { RENDEZVOUS_WEIGHTS } from './hash.ts';
 import { extraSilenceMs, probeTimeoutOf } from './overdue.ts';
-import { type CoreState, compareText, type Member } from './state.ts';
+import type { CoreState, Member } from './state.ts';
+import { compareText } from './text.ts';
 import type { Effect } from './types.ts';
 
 /** Adds the alive members that were not heard for too long. */

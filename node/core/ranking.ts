@@ -1,6 +1,6 @@
 // Ranking: which of the feasible nodes is best for a slot. Never looks at whether a node is feasible (feasibility.ts).
 
-import type { Candidate } from './feasibility.ts';
+import type { Candidate } from './candidates.ts';
 import { rendezvousWeight, rendezvousWeights } from './hash.ts';
 
 /** Lower is better, compared left to right; the last one makes the order total. */

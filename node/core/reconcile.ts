@@ -3,16 +3,17 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
+import type { Candidate } from './candidates.ts';
 import { minorNewsMs } from './config.ts';
-import type { Candidate } from './feasibility.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { askToVacate, isPromised, offer, offerEndsAtMs, promise, stopVacating, withdraw } from './handover.ts';
 import { bestHolder, type Holder } from './holders.ts';
 import { nextInstanceId } from './lives.ts';
 import type { Placement } from './placement.ts';
 import { Rollout } from './rollout.ts';
-import { isCurrent, keyedSlotsOf } from './slots.ts';
-import { type CoreState, compareText, crashHistory, type LocalInstance, type SlotHistory, slotKey } from './state.ts';
+import { isCurrent, keyedSlotsOf, slotKey } from './slots.ts';
+import { type CoreState, crashHistory, type LocalInstance, type SlotHistory } from './state.ts';
+import { compareText } from './text.ts';
 import type { Effect, Slot } from './types.ts';
 
 export type ReconcileInput = {

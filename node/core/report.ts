@@ -3,7 +3,8 @@
 import { promisesOf } from './handover.ts';
 import { toldLatenessMs } from './overdue.ts';
 import { coarseAmount, pressureOf } from './pressure.ts';
-import { type CoreState, compareText, crashHistory } from './state.ts';
+import { type CoreState, crashHistory } from './state.ts';
+import { compareText } from './text.ts';
 import type { InstanceReport, Report } from './types.ts';
 
 /** The report as of now, with the current sequence number. Instances and droplets are sorted. */

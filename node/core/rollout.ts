@@ -6,8 +6,8 @@ import type { DecisionInstance } from './essence.ts';
 import { promisesToStay } from './handover.ts';
 import type { Holder } from './holders.ts';
 import type { Placement } from './placement.ts';
-import { isCurrent } from './slots.ts';
-import { type CoreState, type LocalInstance, slotKey } from './state.ts';
+import { isCurrent, slotKey } from './slots.ts';
+import type { CoreState, LocalInstance } from './state.ts';
 import type { Slot } from './types.ts';
 
 /** The order in which an app's slots take a new release, as far as this node has heard. */

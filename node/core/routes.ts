@@ -4,7 +4,8 @@
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { DecisionReport } from './essence.ts';
-import { type CoreState, compareText } from './state.ts';
+import type { CoreState } from './state.ts';
+import { compareText } from './text.ts';
 import type { LocalUpstream, RouteTable, Upstream } from './types.ts';
 
 export function routeTable(state: CoreState): RouteTable {

@@ -2,8 +2,10 @@
 
 import type { ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, ReleaseView } from '../../crdt/view.ts';
-import { compareText, slotKey } from './state.ts';
+import { compareText } from './text.ts';
 import type { Slot } from './types.ts';
+
+export const slotKey = (slot: Slot): string => `${slot.app}/${slot.process}/${slot.index}`;
 
 /** The slots an app wants, in roll-out order: process types by name, then index. */
 export function slotsOf(app: AppView): readonly Slot[] {

@@ -7,6 +7,7 @@ import { type CoreConfig, defaultConfig } from './config.ts';
 import type { DecisionReport } from './essence.ts';
 import { RENDEZVOUS_WEIGHTS, rendezvousWeight } from './hash.ts';
 import type { ResourceState, StartFault } from './pressure.ts';
+import { slotKey } from './slots.ts';
 import type { AdoptedInstance, InstanceState, MemberStatus, Report, RouteTable, Slot, Unreachable } from './types.ts';
 
 /** What a node knows of itself when it starts. Where it is reached may change while it runs (`selfMoved`), nothing else. */
@@ -257,8 +258,6 @@ export function initialState(options: {
   };
 }
 
-export const slotKey = (slot: Slot): string => `${slot.app}/${slot.process}/${slot.index}`;
-
 /** The crashes that count for a copy of the slot: those of its release, since the user last asked for a restart. */
 export function crashHistory(
   state: CoreState,
@@ -267,6 +266,3 @@ export function crashHistory(
   const history = state.history.get(slotKey(copy));
   return history?.release === copy.release && history.restartCount === copy.restartCount ? history : undefined;
 }
-
-/** Order of code units: the same on every machine, unlike a locale's. */
-export const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -34,7 +34,9 @@ import { isLarge } from './probing.ts';
 import { reconcile, stop } from './reconcile.ts';
 import { buildReport } from './report.ts';
 import { isSameTable, routeTable } from './routes.ts';
-import { type CoreState, compareText, slotKey } from './state.ts';
+import { slotKey } from './slots.ts';
+import type { CoreState } from './state.ts';
+import { compareText } from './text.ts';
 import type { Effect, Event, Report } from './types.ts';
 
 export type StepResult = {

@@ -2,8 +2,7 @@
 // (effects.ts). Decides nothing itself.
 
 import type { AppId, NodeId, ReleaseId } from '../../crdt/ids.ts';
-import { candidatesOf } from '../core/candidates.ts';
-import type { ReportedCandidate } from '../core/feasibility.ts';
+import { candidatesOf, type ReportedCandidate } from '../core/candidates.ts';
 import type { CoreState } from '../core/state.ts';
 import { isCaughtUp, type StepResult, step } from '../core/step.ts';
 import type {

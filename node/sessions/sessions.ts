@@ -5,7 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { type AppId, asInstanceId, type Digest, type InstanceId, type NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
-import { type Candidate, isFeasible } from '../core/feasibility.ts';
+import type { Candidate } from '../core/candidates.ts';
+import { isFeasible } from '../core/feasibility.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import { LineSplitter } from '../lib/lines.ts';
 import type { Log } from '../lib/log.ts';

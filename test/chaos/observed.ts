@@ -13,8 +13,7 @@ import {
 } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { AppShape, InstanceShape } from '../../node/api/shapes.ts';
-import { slotsOf } from '../../node/core/slots.ts';
-import { slotKey } from '../../node/core/state.ts';
+import { slotKey, slotsOf } from '../../node/core/slots.ts';
 import type { InstanceReport, RouteTable } from '../../node/core/types.ts';
 import type { LocalNode } from '../../scripts/local-cluster.ts';
 import type { Checker, Violation } from '../sim/checkers/checker.ts';

@@ -5,12 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { asNodeId, type InstanceId } from '../../crdt/ids.ts';
 import type { AppView } from '../../crdt/view.ts';
 import { restartDelayMs } from '../../node/core/backoff.ts';
+import type { Candidate } from '../../node/core/candidates.ts';
 import { defaultConfig, heartbeatMs } from '../../node/core/config.ts';
-import { type Candidate, infeasibleReasons, isFeasible } from '../../node/core/feasibility.ts';
+import { infeasibleReasons, isFeasible } from '../../node/core/feasibility.ts';
 import { rendezvousWeight } from '../../node/core/hash.ts';
 import { suspicionTimeoutMs } from '../../node/core/membership.ts';
 import { place } from '../../node/core/placement.ts';
-import { compareText } from '../../node/core/state.ts';
+import { compareText } from '../../node/core/text.ts';
 import type { InstanceState, Report } from '../../node/core/types.ts';
 import { app, desired, MIB, release, selfInfo } from './little-cluster.ts';
 

@@ -2,8 +2,7 @@
 // freezes and thaws; carries out effects as node/daemon/deciding.ts does. Decides nothing the core decides.
 
 import type { Digest, InstanceId, NodeId } from '../../crdt/ids.ts';
-import { candidatesOf } from '../../node/core/candidates.ts';
-import type { Candidate } from '../../node/core/feasibility.ts';
+import { type Candidate, candidatesOf } from '../../node/core/candidates.ts';
 import { place } from '../../node/core/placement.ts';
 import { type CoreState, initialState, SALTS, type SelfInfo } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';

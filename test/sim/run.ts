@@ -1,7 +1,7 @@
 // One simulation from beginning to end: found the cluster, let users and faults loose, stop the faults, wait until it
 // rests, shake the loads, and say what was violated first. The same scenario always gives the same result.
 
-import { slotKey } from '../../node/core/state.ts';
+import { slotKey } from '../../node/core/slots.ts';
 import type { Violation } from './checkers/checker.ts';
 import { isRequired, unsettled } from './checkers/convergence.ts';
 import { type FaultAction, faultSchedule, healEverything, overloadSchedule, strike } from './faults.ts';

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
 import type { NamedChange } from '../../../crdt/change.ts';
 import { type AppId, asAppId, asReleaseId } from '../../../crdt/ids.ts';
-import { compareText } from '../../core/state.ts';
+import { compareText } from '../../core/text.ts';
 import { appFor, requireOwner } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';

@@ -2,7 +2,7 @@
 // an invite is shown once, here.
 
 import { Hono } from 'hono';
-import { compareText } from '../../core/state.ts';
+import { compareText } from '../../core/text.ts';
 import { newToken } from '../../identity/tokens.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';

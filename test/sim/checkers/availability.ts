@@ -13,8 +13,7 @@
 // that node (for its own: its runtime's last word) says so, for at most NEWS_MAX_MS.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
-import { isCurrent, slotsOf } from '../../../node/core/slots.ts';
-import { slotKey } from '../../../node/core/state.ts';
+import { isCurrent, slotKey, slotsOf } from '../../../node/core/slots.ts';
 import type { Checker } from './checker.ts';
 import type { ClusterFacts, NodeFacts, RunningFacts } from './facts.ts';
 

@@ -10,8 +10,7 @@
 import type { AppView, DesiredView, ReleaseView } from '../../../crdt/view.ts';
 import { candidatesOf } from '../../../node/core/candidates.ts';
 import { place } from '../../../node/core/placement.ts';
-import { isCurrent, slotsOf } from '../../../node/core/slots.ts';
-import { slotKey } from '../../../node/core/state.ts';
+import { isCurrent, slotKey, slotsOf } from '../../../node/core/slots.ts';
 import type { SimNode } from '../node.ts';
 import type { World } from '../world.ts';
 import type { ClusterFacts, NodeFacts, RunningFacts } from './facts.ts';

@@ -5,7 +5,7 @@
 // two such sets whose daemons run. A frozen daemon cannot act; its node is left out until a little after it runs
 // again.
 
-import { slotKey } from '../../../node/core/state.ts';
+import { slotKey } from '../../../node/core/slots.ts';
 import type { Checker } from './checker.ts';
 import type { ClusterFacts, NodeFacts } from './facts.ts';
 

@@ -7,8 +7,8 @@ import type { DesiredView } from '../../../crdt/view.ts';
 import { candidatesOf } from '../../../node/core/candidates.ts';
 import { heartbeatMs } from '../../../node/core/config.ts';
 import { place } from '../../../node/core/placement.ts';
-import { slotsOf } from '../../../node/core/slots.ts';
-import { type CoreState, initialState, type SelfInfo, slotKey } from '../../../node/core/state.ts';
+import { slotKey, slotsOf } from '../../../node/core/slots.ts';
+import { type CoreState, initialState, type SelfInfo } from '../../../node/core/state.ts';
 import { step } from '../../../node/core/step.ts';
 import type { AdoptedInstance, Effect, Event, InstanceSpec, Report } from '../../../node/core/types.ts';
 import {
