@@ -2,7 +2,8 @@
 // How each is validated is in validate.ts, how each is applied in changes.ts.
 
 import type { AppId, Digest, NodeId, ReleaseId } from './ids.ts';
-import type { HealthDoc, ImageDoc, PartitionMode, Role, Strategy, Teams } from './schema.ts';
+import type { HealthDoc, ImageDoc, Role, Teams } from './schema.ts';
+import type { SettingValues } from './settings.ts';
 
 export type NewRelease = {
   id: ReleaseId;
@@ -13,15 +14,7 @@ export type NewRelease = {
   processes: Record<string, string>;
 };
 
-export type AppSettings = {
-  memoryBytes?: number;
-  diskBytes?: number;
-  health?: HealthDoc;
-  strategy?: Strategy;
-  partition?: PartitionMode;
-  maxUnavailable?: number;
-  maxSurge?: number;
-};
+export type AppSettings = { health?: HealthDoc } & Partial<SettingValues>;
 
 export type NamedChange =
   /** Admits a node, counts the use of its invite, and adds the node's operator as an admin, all in one change. */

@@ -10,21 +10,16 @@ import type { AppId, ReleaseId } from './ids.ts';
 import { same } from './in-force.ts';
 import {
   DESCRIPTION_LENGTH_MAX,
-  DISK_BYTES_DEFAULT,
   HEALTH_KIND_DEFAULT,
   HEALTH_TIMEOUT_MS_DEFAULT,
-  MAX_SURGE_DEFAULT,
-  MAX_UNAVAILABLE_DEFAULT,
-  MEMORY_BYTES_DEFAULT,
   oneLine,
-  PARTITION_DEFAULT,
   REASON_LENGTH_MAX,
   RELEASES_KEPT_MAX,
-  STRATEGY_DEFAULT,
 } from './limits.ts';
 import { MEMBER_MARK } from './read-apps.ts';
 import { CLAIM_SEPARATOR, SHARE_MARK } from './read-claims.ts';
 import type { AppDoc, ImageDoc, ReleaseDoc } from './schema.ts';
+import { APP_SETTINGS, eachSetting } from './settings.ts';
 import type { AppConfig, AppView, DesiredView, ReleaseView } from './view.ts';
 
 type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
@@ -89,14 +84,9 @@ function createApp(doc: Draft, change: Of<'createApp'>, applied: Applied): void 
     owner: author.by,
     stopped: change.stopped,
     scale: change.scale,
-    memoryBytes: settings.memoryBytes ?? MEMORY_BYTES_DEFAULT,
-    diskBytes: settings.diskBytes ?? DISK_BYTES_DEFAULT,
     env: change.env,
     health: healthFields(settings.health ?? { kind: HEALTH_KIND_DEFAULT, timeoutMs: HEALTH_TIMEOUT_MS_DEFAULT }),
-    strategy: settings.strategy ?? STRATEGY_DEFAULT,
-    partition: settings.partition ?? PARTITION_DEFAULT,
-    maxUnavailable: settings.maxUnavailable ?? MAX_UNAVAILABLE_DEFAULT,
-    maxSurge: settings.maxSurge ?? MAX_SURGE_DEFAULT,
+    ...eachSetting<string | number>((key) => settings[key] ?? APP_SETTINGS[key].default),
     releases: {},
   });
   (apps[change.app] as unknown as { restartCount: Counter }).restartCount = new Counter(0);

@@ -7,14 +7,13 @@ import { HEALTH_PATH_DEFAULT } from './limits.ts';
 import { readConfig } from './read-config.ts';
 import { Place, RecordProblems } from './record-problems.ts';
 import type { AppDoc, HealthDoc, ReleaseSettingsDoc } from './schema.ts';
+import { eachSetting, SETTING_KEYS, type SettingValues } from './settings.ts';
 import type { AppConfig, AppView } from './view.ts';
 
 /** What is wrong with a record is said where views are read. */
 const NOWHERE = new Place(new RecordProblems(), 'apps');
 
 export type Given = AppSettings & Partial<Pick<AppConfig, 'env' | 'scale'>>;
-
-const SCALARS = ['memoryBytes', 'diskBytes', 'strategy', 'partition', 'maxUnavailable', 'maxSurge'] as const;
 
 export const healthFields = ({ kind, path, timeoutMs }: HealthDoc) => ({
   kind,
@@ -25,13 +24,8 @@ export const healthFields = ({ kind, path, timeoutMs }: HealthDoc) => ({
 /** As a release ships it, beside the env. */
 export const settingsOf = (config: AppConfig) => ({
   scale: { ...config.scale },
-  memoryBytes: config.memoryBytes,
-  diskBytes: config.diskBytes,
   health: healthFields(config.health),
-  strategy: config.strategy,
-  partition: config.partition,
-  maxUnavailable: config.maxUnavailable,
-  maxSurge: config.maxSurge,
+  ...(eachSetting<string | number>((key) => config[key]) as SettingValues),
 });
 
 /** What the app has, with what is given in its place: the env as a whole, the scale by process type. */
@@ -54,7 +48,7 @@ export function writeConfig(appDoc: AppDoc, wanted: AppConfig, before: AppConfig
   const stands = readConfig(appDoc, NOWHERE);
   writeMap(mapIn(appDoc, 'env'), wanted.env, [stands.env, before.env]);
   writeMap(mapIn(appDoc, 'scale'), wanted.scale, [stands.scale, before.scale]);
-  for (const key of SCALARS) write(appDoc, key, wanted[key], [stands[key], before[key]]);
+  for (const key of SETTING_KEYS) write(appDoc, key, wanted[key], [stands[key], before[key]]);
   // As a whole: the kind of one edit with the path of another would be a check that nobody asked for.
   if (!same(wanted.health, stands.health) || !same(wanted.health, before.health)) {
     putMap(appDoc, 'health', healthFields(wanted.health));
@@ -75,7 +69,7 @@ export function setApart({ app, appDoc }: { app: AppView; appDoc: AppDoc }, give
 type Settings = Partial<Omit<AppConfig, 'env'>>;
 
 function writeGiven(doc: AppDoc | ReleaseSettingsDoc, given: Given, stands: Settings, before: Settings): void {
-  for (const key of SCALARS) {
+  for (const key of SETTING_KEYS) {
     const value = given[key];
     if (value !== undefined) write(doc, key, value, [stands[key], before[key]]);
   }

@@ -1,6 +1,7 @@
 // What an app runs with, where a release has failed: what only failed releases ship of all that was asked for is
 // refused, and what the release that runs ships is in force. Pure; part of readView, and of what people are shown.
 
+import { APP_SETTINGS, eachSetting, SETTING_KEYS, type SettingValues } from './settings.ts';
 import type { AppConfig, AppView, HealthView, ReleaseView } from './view.ts';
 
 type Value = string | number | HealthView | undefined;
@@ -37,13 +38,8 @@ export function configInForce(
   const setting = <K extends Setting>(key: K): AppConfig[K] =>
     inForce(asked[key], ({ settings }) => (settings?.[key] === undefined ? undefined : { value: settings[key] }));
   return {
-    memoryBytes: setting('memoryBytes'),
-    diskBytes: setting('diskBytes'),
     health: setting('health'),
-    strategy: setting('strategy'),
-    partition: setting('partition'),
-    maxUnavailable: setting('maxUnavailable'),
-    maxSurge: setting('maxSurge'),
+    ...(eachSetting<string | number>(setting) as SettingValues),
     env: eachKey(asked.env, run.env, (key) => inForce(own(asked.env, key), ({ env }) => ({ value: own(env, key) }))),
     scale: eachKey(asked.scale, run.settings?.scale, (type) =>
       inForce(own(asked.scale, type), ({ settings }) =>
@@ -114,13 +110,8 @@ export function refusalOf(release: ReleaseView, app: AppView): Refusal | undefin
 }
 
 const SETTING_NAMES: readonly (readonly [Setting, string])[] = [
-  ['memoryBytes', 'memory'],
-  ['diskBytes', 'disk'],
+  ...SETTING_KEYS.map((key) => [key, APP_SETTINGS[key].name] as const),
   ['health', 'health'],
-  ['strategy', 'strategy'],
-  ['partition', 'partition'],
-  ['maxUnavailable', 'max-unavailable'],
-  ['maxSurge', 'max-surge'],
 ];
 
 const differing = <T extends Value>(a: Readonly<Record<string, T>>, b: Readonly<Record<string, T>>): string[] =>

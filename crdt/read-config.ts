@@ -2,9 +2,6 @@
 // Part of readView.
 
 import {
-  DISK_BYTES_DEFAULT,
-  DISK_BYTES_MAX,
-  DISK_BYTES_MIN,
   HEALTH_KIND_DEFAULT,
   HEALTH_KINDS,
   HEALTH_PATH_DEFAULT,
@@ -13,32 +10,15 @@ import {
   HEALTH_TIMEOUT_MS_MIN,
   healthPathProblem,
   INSTANCES_MAX,
-  MAX_SURGE_DEFAULT,
-  MAX_SURGE_MAX,
-  MAX_SURGE_MIN,
-  MAX_UNAVAILABLE_DEFAULT,
-  MAX_UNAVAILABLE_MAX,
-  MAX_UNAVAILABLE_MIN,
-  MEMORY_BYTES_DEFAULT,
-  MEMORY_BYTES_MAX,
-  MEMORY_BYTES_MIN,
-  PARTITION_DEFAULT,
-  PARTITION_MODES,
   PROCESS_TYPES_MAX,
   processTypeProblem,
-  STRATEGIES,
-  STRATEGY_DEFAULT,
   WEB_INSTANCES_DEFAULT,
 } from './limits.ts';
 import { readEnv } from './read-env.ts';
 import { anyText, choice, type Entries, entriesIn, field, integer, integerIn, isMap, record } from './read-values.ts';
 import type { Place } from './record-problems.ts';
+import { APP_SETTINGS, eachSetting, type SettingValues } from './settings.ts';
 import type { AppConfig, HealthView, ReleaseView } from './view.ts';
-
-const MEMORY = { min: MEMORY_BYTES_MIN, max: MEMORY_BYTES_MAX, default: MEMORY_BYTES_DEFAULT };
-const DISK = { min: DISK_BYTES_MIN, max: DISK_BYTES_MAX, default: DISK_BYTES_DEFAULT };
-const UNAVAILABLE = { min: MAX_UNAVAILABLE_MIN, max: MAX_UNAVAILABLE_MAX, default: MAX_UNAVAILABLE_DEFAULT };
-const SURGE = { min: MAX_SURGE_MIN, max: MAX_SURGE_MAX, default: MAX_SURGE_DEFAULT };
 
 /** Whatever is missing becomes its default. */
 export const readConfig = (doc: unknown, place: Place): AppConfig => ({
@@ -48,14 +28,17 @@ export const readConfig = (doc: unknown, place: Place): AppConfig => ({
 
 const readSettings = (doc: unknown, place: Place): Omit<AppConfig, 'env'> => ({
   scale: readScale(entriesIn(doc, 'scale', place), place.in('scale')),
-  memoryBytes: integerIn(doc, 'memoryBytes', MEMORY, place),
-  diskBytes: integerIn(doc, 'diskBytes', DISK, place),
   health: readHealth(field(doc, 'health'), place.in('health')),
-  strategy: choice(doc, 'strategy', { choices: STRATEGIES, default: STRATEGY_DEFAULT }, place),
-  partition: choice(doc, 'partition', { choices: PARTITION_MODES, default: PARTITION_DEFAULT }, place),
-  maxUnavailable: integerIn(doc, 'maxUnavailable', UNAVAILABLE, place),
-  maxSurge: integerIn(doc, 'maxSurge', SURGE, place),
+  ...readValues(doc, place),
 });
+
+function readValues(doc: unknown, place: Place): SettingValues {
+  const values = eachSetting<string | number>((key) => {
+    const rule = APP_SETTINGS[key];
+    return rule.kind === 'choice' ? choice<string>(doc, key, rule, place) : integerIn(doc, key, rule, place);
+  });
+  return values as SettingValues;
+}
 
 /** What a release says of its settings, and nothing where it says nothing. */
 export function readReleaseSettings(doc: unknown, place: Place): Pick<ReleaseView, 'settings'> {

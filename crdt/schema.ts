@@ -9,6 +9,8 @@
 // created together with its parent, or under a key that is random or of one writer; and every map of the root exists
 // from the first change on. Text is stored as Automerge's ImmutableString: one value, not one element per character.
 
+import type { SettingKey, SettingValues } from './settings.ts';
+
 /** Raised only when a reader of the older version could no longer understand the document at all. */
 export const SCHEMA_VERSION = 1;
 
@@ -96,14 +98,8 @@ export type AppDoc = {
   stopped: boolean;
   /** Number of slots per process type; a type that is absent runs `web: 1`, others 0. */
   scale: Record<string, number>;
-  memoryBytes: number;
-  diskBytes: number;
   env: Record<string, string>;
   health: HealthDoc;
-  strategy: Strategy;
-  partition: PartitionMode;
-  maxUnavailable: number;
-  maxSurge: number;
   /**
    * An Automerge counter. Raised by `peer restart`: every instance started for a smaller value is replaced, one after
    * the other.
@@ -113,7 +109,7 @@ export type AppDoc = {
   currentRelease?: string;
   /** Keyed by release id. */
   releases: Record<string, ReleaseDoc>;
-};
+} & SettingValues;
 
 export type HealthDoc = { kind: HealthKind; path?: string; timeoutMs: number };
 
@@ -126,10 +122,7 @@ export type ImageDoc = {
   ownCommand: boolean;
 };
 
-export type ReleaseSettingsDoc = Pick<
-  AppDoc,
-  'scale' | 'memoryBytes' | 'diskBytes' | 'health' | 'strategy' | 'partition' | 'maxUnavailable' | 'maxSurge'
->;
+export type ReleaseSettingsDoc = Pick<AppDoc, 'scale' | 'health' | SettingKey>;
 
 export type ReleaseDoc = {
   /** v1, v2…; two releases made apart may share a number, then the id orders them. */

@@ -23,8 +23,6 @@ import {
   byteLength,
   COMMAND_BYTES_MAX,
   commandProblem,
-  DISK_BYTES_MAX,
-  DISK_BYTES_MIN,
   DROPLET_BYTES_MAX,
   digestProblem,
   HEALTH_KINDS,
@@ -32,22 +30,15 @@ import {
   HEALTH_TIMEOUT_MS_MIN,
   healthPathProblem,
   INSTANCES_MAX,
-  MAX_SURGE_MAX,
-  MAX_SURGE_MIN,
-  MAX_UNAVAILABLE_MAX,
-  MAX_UNAVAILABLE_MIN,
   MEMBERS_PER_APP_MAX,
-  MEMORY_BYTES_MAX,
-  MEMORY_BYTES_MIN,
-  PARTITION_MODES,
   PROCESS_TYPES_MAX,
   processTypeProblem,
   ROUTES_PER_APP_MAX,
   SHARES_PER_HOST_MAX,
-  STRATEGIES,
   TITLE_LENGTH_MAX,
 } from './limits.ts';
 import type { ImageDoc } from './schema.ts';
+import { APP_SETTINGS, SETTING_KEYS } from './settings.ts';
 import type { AppView, DesiredView } from './view.ts';
 
 type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
@@ -148,17 +139,14 @@ function validateNewApp(view: DesiredView, change: Of<'createApp'>, author: Chan
 
 function checkSettings(settings: AppSettings): void {
   if (!isRecord(settings)) throw new ChangeRejected('invalid_value', 'settings: must be an object.');
-  const { memoryBytes, diskBytes, maxUnavailable, maxSurge, strategy, partition, health } = settings;
-  if (memoryBytes !== undefined) {
-    checkInteger('memory (bytes)', memoryBytes, { min: MEMORY_BYTES_MIN, max: MEMORY_BYTES_MAX });
+  for (const key of SETTING_KEYS) {
+    const rule = APP_SETTINGS[key];
+    const value = settings[key];
+    if (value === undefined) continue;
+    if (rule.kind === 'choice') checkChoice(rule.name, value as string, rule.choices);
+    else checkInteger(rule.kind === 'size' ? `${rule.name} (bytes)` : rule.name, value as number, rule);
   }
-  if (diskBytes !== undefined) checkInteger('disk (bytes)', diskBytes, { min: DISK_BYTES_MIN, max: DISK_BYTES_MAX });
-  if (maxUnavailable !== undefined) {
-    checkInteger('max unavailable', maxUnavailable, { min: MAX_UNAVAILABLE_MIN, max: MAX_UNAVAILABLE_MAX });
-  }
-  if (maxSurge !== undefined) checkInteger('max surge', maxSurge, { min: MAX_SURGE_MIN, max: MAX_SURGE_MAX });
-  if (strategy !== undefined) checkChoice('strategy', strategy, STRATEGIES);
-  if (partition !== undefined) checkChoice('partition', partition, PARTITION_MODES);
+  const { health } = settings;
   if (health === undefined) return;
   if (!isRecord(health)) throw new ChangeRejected('invalid_value', 'health: must be an object.');
   checkChoice('health', health.kind, HEALTH_KINDS);

@@ -4,7 +4,8 @@
 
 import type { AppId, ClusterId, Digest, NodeId, ReleaseId } from './ids.ts';
 import type { RecordProblem } from './record-problems.ts';
-import type { HealthKind, PartitionMode, Role, Strategy, Teams } from './schema.ts';
+import type { HealthKind, Role, Teams } from './schema.ts';
+import type { SettingValues } from './settings.ts';
 
 export type DesiredView = {
   readonly cluster: {
@@ -65,19 +66,8 @@ export type InviteView = {
 export type AppConfig = {
   readonly env: Readonly<Record<string, string>>;
   readonly scale: Readonly<Record<string, number>>;
-  readonly memoryBytes: number;
-  readonly diskBytes: number;
   readonly health: HealthView;
-  readonly strategy: Strategy;
-  readonly partition: PartitionMode;
-  /** Slots that a roll-out may leave without a ready instance at a time. */
-  readonly maxUnavailable: number;
-  /**
-   * Slots that may have their old and their new copy side by side; 0: the old one goes first where maxUnavailable
-   * allows.
-   */
-  readonly maxSurge: number;
-};
+} & Readonly<SettingValues>;
 
 export type AppView = AppConfig & {
   readonly id: AppId;

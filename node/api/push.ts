@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { AppSettings, NamedChange } from '../../crdt/change.ts';
 import { type AppId, asAppId, asReleaseId, type NodeId } from '../../crdt/ids.ts';
 import { HEALTH_KIND_DEFAULT, HEALTH_TIMEOUT_MS_DEFAULT, normaliseRoute } from '../../crdt/limits.ts';
+import { eachSetting, type SettingValues } from '../../crdt/settings.ts';
 import { checkClaim } from '../../crdt/validate-apps.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';
@@ -180,13 +181,7 @@ function checkRoutes(view: DesiredView, app: AppId, request: PushRequest, existi
 }
 
 export function settingsOf(body: SettingsBody, existing?: AppView): AppSettings {
-  const settings: AppSettings = {};
-  if (body.memoryBytes !== undefined) settings.memoryBytes = body.memoryBytes;
-  if (body.diskBytes !== undefined) settings.diskBytes = body.diskBytes;
-  if (body.strategy !== undefined) settings.strategy = body.strategy;
-  if (body.partition !== undefined) settings.partition = body.partition;
-  if (body.maxUnavailable !== undefined) settings.maxUnavailable = body.maxUnavailable;
-  if (body.maxSurge !== undefined) settings.maxSurge = body.maxSurge;
+  const settings: AppSettings = eachSetting<string | number>((key) => body[key]) as Partial<SettingValues>;
   if (body.health !== undefined || body.healthTimeoutMs !== undefined) {
     const kind = body.health?.kind ?? existing?.health.kind ?? HEALTH_KIND_DEFAULT;
     const path = body.health === undefined ? existing?.health.path : body.health.path;

@@ -1,6 +1,7 @@
 // What the API answers: the JSON shapes. Types only; scripts and other people's tests rely on the field names.
 
-import type { HealthKind, PartitionMode, Role, Strategy, Teams } from '../../crdt/schema.ts';
+import type { HealthKind, Role, Teams } from '../../crdt/schema.ts';
+import type { SettingValues } from '../../crdt/settings.ts';
 import type { Decision } from '../core/decision.ts';
 import type { Unwanted } from '../core/explain.ts';
 import type { Infeasible } from '../core/feasibility.ts';
@@ -86,11 +87,7 @@ export type AppShape = {
   routes: string[];
   instances: InstanceShape[];
   stopped: boolean;
-  memoryBytes: number;
-  diskBytes: number;
   health: { kind: HealthKind; path: string; timeoutMs: number };
-  strategy: Strategy;
-  partition: PartitionMode;
   buildpack: string | null;
   createdAtMs: number;
   /** Names of users; null when nobody knows. */
@@ -100,7 +97,7 @@ export type AppShape = {
   ownsName: boolean;
   /** Changes called off since the release that runs was made, newest first. */
   refused: RefusedShape[];
-};
+} & SettingValues;
 
 export type AppSummaryShape = {
   name: string;

@@ -4,6 +4,7 @@ import { hostOfRoute } from '../../crdt/hosts.ts';
 import type { NodeId } from '../../crdt/ids.ts';
 import { type Refusal, refusalOf, refusals } from '../../crdt/in-force.ts';
 import { problemText } from '../../crdt/record-problems.ts';
+import { eachSetting, type SettingValues } from '../../crdt/settings.ts';
 import type { AppView, Conflict, DesiredView, ReleaseView, UserView } from '../../crdt/view.ts';
 import { pressureWarning } from '../core/pressure.ts';
 import { compareText } from '../core/text.ts';
@@ -80,11 +81,8 @@ export function appShape(app: AppView, observed: ObservedView): AppShape {
     routes: [...app.routes],
     instances: instancesOf(app, observed).map((found) => instanceShape(found, app)),
     stopped: app.stopped,
-    memoryBytes: app.memoryBytes,
-    diskBytes: app.diskBytes,
     health: { ...app.health },
-    strategy: app.strategy,
-    partition: app.partition,
+    ...(eachSetting<string | number>((key) => app[key]) as SettingValues),
     buildpack: app.release?.buildpack ?? null,
     createdAtMs: app.createdAtMs,
     owner: app.owner ?? null,

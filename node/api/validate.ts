@@ -4,6 +4,7 @@
 import { validator } from 'hono/validator';
 import * as v from 'valibot';
 import * as limits from '../../crdt/limits.ts';
+import { APP_SETTINGS, eachSetting, type SettingKey, type SettingValues } from '../../crdt/settings.ts';
 import { ApiError } from './errors.ts';
 
 /** More than this nobody reads; all of it is held for a moment. */
@@ -46,7 +47,6 @@ export const routeText = ruled((value) => {
   return 'problem' in route ? route.problem : undefined;
 });
 export const memoryBytes = whole(limits.MEMORY_BYTES_MIN, limits.MEMORY_BYTES_MAX, ' bytes');
-const diskBytes = whole(limits.DISK_BYTES_MIN, limits.DISK_BYTES_MAX, ' bytes');
 const instances = whole(0, limits.INSTANCES_MAX);
 const scale = v.record(ruled(limits.processTypeProblem), instances, 'should be an object');
 const envMap = v.record(ruled(limits.envKeyProblem), ruled(limits.envValueProblem), 'should be an object');
@@ -54,8 +54,6 @@ const health = object({
   kind: v.picklist(limits.HEALTH_KINDS, `should be one of ${limits.HEALTH_KINDS.join(', ')}`),
   path: v.optional(ruled(limits.healthPathProblem)),
 });
-const strategy = v.picklist(limits.STRATEGIES, `should be one of ${limits.STRATEGIES.join(', ')}`);
-const partition = v.picklist(limits.PARTITION_MODES, `should be one of ${limits.PARTITION_MODES.join(', ')}`);
 const healthTimeoutMs = whole(limits.HEALTH_TIMEOUT_MS_MIN, limits.HEALTH_TIMEOUT_MS_MAX, ' ms');
 const command = v.pipe(
   v.string('should be text'),
@@ -63,15 +61,20 @@ const command = v.pipe(
   v.check((text) => limits.byteLength(text) <= limits.COMMAND_BYTES_MAX, 'is too long'),
 );
 
+/** As the table of settings says (crdt/settings.ts). */
+function valueEntries() {
+  const entries = eachSetting<unknown>((key) => {
+    const rule = APP_SETTINGS[key];
+    if (rule.kind !== 'choice') return v.optional(whole(rule.min, rule.max, rule.kind === 'size' ? ' bytes' : ''));
+    return v.optional(v.picklist(rule.choices as readonly string[], `should be one of ${rule.choices.join(', ')}`));
+  });
+  return entries as { [K in SettingKey]: v.OptionalSchema<v.GenericSchema<SettingValues[K]>, undefined> };
+}
+
 const settingsEntries = {
-  memoryBytes: v.optional(memoryBytes),
-  diskBytes: v.optional(diskBytes),
   health: v.optional(health),
   healthTimeoutMs: v.optional(healthTimeoutMs),
-  strategy: v.optional(strategy),
-  partition: v.optional(partition),
-  maxUnavailable: v.optional(whole(limits.MAX_UNAVAILABLE_MIN, limits.MAX_UNAVAILABLE_MAX)),
-  maxSurge: v.optional(whole(limits.MAX_SURGE_MIN, limits.MAX_SURGE_MAX)),
+  ...valueEntries(),
 };
 
 export const settingsBody = object(settingsEntries);

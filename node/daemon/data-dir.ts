@@ -20,6 +20,12 @@ export class DataDirError extends Error {
   }
 }
 
+/** What a start failed with; when that was for want of disk, so that it says which and what to do. */
+export const withDisk = (error: unknown, path: string): unknown =>
+  resourceBehind(error) === 'disk'
+    ? new DataDirError('disk_full', `the disk that holds ${path} is full: free some space, then start the node again`)
+    : error;
+
 /** Raised when an older daemon could no longer read the directory. */
 const FORMAT = 1;
 
@@ -148,11 +154,7 @@ export class DataDir implements MembershipStore {
     try {
       await writeFileAtomic(this.file(name), text, PRIVATE);
     } catch (error) {
-      if (resourceBehind(error) !== 'disk') throw error;
-      throw new DataDirError(
-        'disk_full',
-        `the disk that holds ${this.path} is full: free some space, then start the node again`,
-      );
+      throw withDisk(error, this.path);
     }
   }
 

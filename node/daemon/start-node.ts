@@ -7,6 +7,7 @@ import { KnownCluster } from '../cluster/known-cluster.ts';
 import { Replicator } from '../cluster/replicator.ts';
 import type { Log } from '../lib/log.ts';
 import type { Agent } from './agent.ts';
+import { withDisk } from './data-dir.ts';
 import { actorsOf, makeAgent, OwnReport } from './deciding.ts';
 import { Departure } from './departure.ts';
 import { goLive } from './going-live.ts';
@@ -40,7 +41,8 @@ export async function startNode(options: NodeOptions, log: Log): Promise<Running
     return { stop: (how) => departure.stop(how), stopped: departure.stopped };
   } catch (error) {
     await shutdown.close({ keepInstances: true });
-    throw error;
+    // Any part may have been the one that could not write.
+    throw withDisk(error, options.dataDir);
   }
 }
 

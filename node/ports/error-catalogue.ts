@@ -38,6 +38,7 @@ const perhaps = (status: number, meaning: string): ErrorEntry => ({
 export const ERRORS = {
   // The request
   bad_request: nothing(400, 'no', 'the request is not as it should be; the message names the field'),
+  bad_frame: nothing(400, 'no', 'what was sent over a session is none of its frames'),
   upload_cut_off: nothing(400, 'later', 'the upload ended before its end'),
   unauthorized: nothing(401, 'no', 'no token, or none that is known'),
   forbidden: nothing(403, 'no', "the token's role, or its apps, do not allow it"),

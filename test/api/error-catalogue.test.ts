@@ -35,7 +35,7 @@ const raised: Record<
 > = ERRORS;
 
 /** Of the router's processes among themselves: the daemon puts them into words of its own. */
-const INTERNAL = ['wrong_identity', 'refused', 'bad_reply', 'failed'];
+const INTERNAL = ['wrong_identity', 'refused', 'bad_reply', 'reply_too_large', 'failed'];
 
 const sources = ['node', 'crdt'].flatMap((folder) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })

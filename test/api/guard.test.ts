@@ -79,14 +79,16 @@ describe('the guard', () => {
       for (const token of [undefined, UNKNOWN_TOKEN, 'nonsense']) {
         const refused = await ask(api, token);
         expect(refused.status).toBe(401);
-        expect(await refused.json()).toEqual({ error: { code: 'unauthorized', message: expect.any(String) } });
+        expect(await refused.json()).toEqual({
+          error: { code: 'unauthorized', retry: 'no', message: expect.any(String) },
+        });
       }
       const lower = LOWER_ROLE[role];
       if (lower !== undefined) {
         const refused = await ask(api, tokenOf(lower));
         expect(refused.status).toBe(403);
         expect(await refused.json()).toEqual({
-          error: { code: 'forbidden', message: expect.stringContaining(`needs the role ${role}`) },
+          error: { code: 'forbidden', retry: 'no', message: expect.stringContaining(`needs the role ${role}`) },
         });
       }
       expect(node.writes).toEqual([]);

@@ -255,13 +255,13 @@ describe('a push that fails', () => {
     const { status, response } = await developer.push('hello', { health: { kind: 'magic' } });
     expect(status).toBe(400);
     expect(await response.json()).toEqual({
-      error: { code: 'bad_request', message: 'health.kind: should be one of port, http, process' },
+      error: { code: 'bad_request', retry: 'no', message: 'health.kind: should be one of port, http, process' },
     });
     expect((await developer.push('Hello World')).status).toBe(400);
     // It would be one of the node, not of whoever pushes.
     const path = await developer.push('hello', { buildpacks: ['/srv/pack'] });
     expect(await path.response.json()).toMatchObject({
-      error: { code: 'bad_request', message: expect.stringMatching(/^buildpacks\.0: is a path/) },
+      error: { code: 'bad_request', retry: 'no', message: expect.stringMatching(/^buildpacks\.0: is a path/) },
     });
   });
 });

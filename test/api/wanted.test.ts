@@ -23,7 +23,9 @@ describe('a change that is asked of a node that has stood still', () => {
   it('is refused when its sender waits for less time than that, and logged', async () => {
     expect(await ask('POST', '/v1/node/stop', { 'peer-wanted-for-ms': '30000' })).toEqual({
       status: 408,
-      body: { error: { code: 'too_late', message: expect.stringMatching(/stood still for 40 s.*ask again/) } },
+      body: {
+        error: { code: 'too_late', retry: 'later', message: expect.stringMatching(/stood still for 40 s.*ask again/) },
+      },
     });
     expect(node.shutdowns).toEqual([]);
     expect(log.entries.find(({ event }) => event === 'api.request_not_wanted')?.fields).toMatchObject({
@@ -50,7 +52,14 @@ describe('a change that no other node confirmed', () => {
     node.failWrites = new NotReplicatedError(1, 6_000);
     expect(await developer.post('/v1/apps', { name: 'hello' })).toEqual({
       status: 503,
-      body: { error: { code: 'not_replicated', message: expect.stringContaining('may still take'), mayHold: true } },
+      body: {
+        error: {
+          code: 'not_replicated',
+          retry: 'later',
+          message: expect.stringContaining('may still take'),
+          mayHold: true,
+        },
+      },
     });
     const { events } = await developer.push('hello');
     expect(events.at(-1)).toMatchObject({ type: 'failed', code: 'not_replicated', mayHold: true });

@@ -30,6 +30,8 @@ export class Faults {
   readonly #slow = new Map<string, number>();
   readonly #stopped = new Map<ObservedNode, Stopped>();
   readonly #full = new Set<ObservedNode>();
+  /** How often each disk was filled. */
+  readonly #fillings = new Map<ObservedNode, number>();
 
   constructor(options: { cluster: LocalCluster; lan: Lan; observed: ObservedCluster; disks: readonly NodeDisk[] }) {
     this.#cluster = options.cluster;
@@ -87,6 +89,7 @@ export class Faults {
       case 'fullDisk':
         if (this.#full.has(node)) return;
         this.#full.add(node);
+        this.#fillings.set(node, (this.#fillings.get(node) ?? 0) + 1);
         await this.#disks[fault.node]!.fill();
         this.#after(fault.forMs, () => this.#freeDisk(node));
         return;
@@ -213,12 +216,14 @@ export class Faults {
 
   async #start(node: ObservedNode): Promise<void> {
     for (;;) {
-      const mayFail = this.#full.has(node);
+      // Its disk may be filled while it starts, and it refuses that as it does a disk that was full before.
+      const fillings = this.#fillings.get(node);
+      const wasFull = this.#full.has(node);
       try {
         await this.#cluster.restartNode(this.#localOf(node));
         return this.#observed.booted(node);
       } catch (error) {
-        if (!mayFail) throw error;
+        if (!wasFull && fillings === this.#fillings.get(node)) throw error;
         await new Promise((resolve) => setTimeout(resolve, START_AGAIN_MS));
       }
     }

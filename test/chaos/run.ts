@@ -163,7 +163,7 @@ class Run {
     while (!this.#isOver && this.#observed.clock.nowMs < untilMs) {
       for (
         let due = schedule[next];
-        due !== undefined && due.atMs <= this.#observed.clock.nowMs - fromMs;
+        due !== undefined && due.atMs <= this.#observed.clock.nowMs - fromMs && this.#observed.clock.nowMs < untilMs;
         due = schedule[next]
       ) {
         next++;
