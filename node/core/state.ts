@@ -4,6 +4,7 @@
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
+import { assertConfig } from './config-check.ts';
 import type { DecisionReport } from './essence.ts';
 import { RENDEZVOUS_WEIGHTS, rendezvousWeight } from './hash.ts';
 import type { ResourceState, StartFault } from './pressure.ts';
@@ -205,6 +206,7 @@ export function initialState(options: {
   config?: Partial<CoreConfig>;
 }): CoreState {
   const config = { ...defaultConfig, ...options.config };
+  assertConfig(config);
   const { salt = 0 } = options;
   return {
     config,

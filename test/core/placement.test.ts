@@ -9,7 +9,6 @@ import type { Candidate } from '../../node/core/candidates.ts';
 import { defaultConfig, heartbeatMs } from '../../node/core/config.ts';
 import { infeasibleReasons, isFeasible } from '../../node/core/feasibility.ts';
 import { rendezvousWeight } from '../../node/core/hash.ts';
-import { suspicionTimeoutMs } from '../../node/core/membership.ts';
 import { place } from '../../node/core/placement.ts';
 import { compareText } from '../../node/core/text.ts';
 import type { InstanceState, Report } from '../../node/core/types.ts';
@@ -372,26 +371,6 @@ describe('arithmetic', () => {
     [10_000, 960_000],
   ])('after %i crashes a slot waits %i ms', (crashes, delayMs) => {
     expect(restartDelayMs(defaultConfig, crashes)).toBe(delayMs);
-  });
-
-  it.each([
-    // witnesses, others among them, possible, refused, lateness → ms
-    [1, 0, 4, false, 0, 4_000],
-    [3, 2, 4, false, 0, 1_000],
-    [9, 8, 20, false, 0, 1_000],
-    [1, 0, 1, false, 0, 4_000],
-    [1, 0, 1, true, 0, 1_500],
-    [2, 1, 2, true, 0, 50],
-    [1, 0, 4, true, 0, 1_500],
-    [3, 2, 4, true, 8, 50],
-    [1, 0, 4, false, 2, 12_000],
-    [2, 1, 2, false, 2, 3_000],
-    [2, 1, 2, false, 8, 4_000],
-    [4, 3, 4, false, 8, 1_000],
-  ])('%i witnesses, %i of them others of %i possible (refused: %s, lateness %i), leave %i ms', (...row) => {
-    const [witnesses, others, witnessesPossible, refused, latenessScore, ms] = row;
-    const options = { witnesses, others, witnessesPossible, refused, latenessScore, falseAlarms: 0 };
-    expect(Math.round(suspicionTimeoutMs(defaultConfig, options))).toBe(ms);
   });
 
   it.each([

@@ -1,9 +1,10 @@
-// One core under script: the commands of a trace as events, and its effects as lines. Time stands still but for `until` and
-// `late`; other nodes do and say only what a command tells.
+// One core under script: the commands of a trace as events, and its effects as lines. Time stands still but for `until`
+// and `late`; other nodes do and say only what a command tells.
 
 import { asAppId, asDigest, asNodeId, type InstanceId, type NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import { candidatesOf } from '../../node/core/candidates.ts';
+import { defaultConfig } from '../../node/core/config.ts';
 import { place } from '../../node/core/placement.ts';
 import { type CoreState, initialState } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
@@ -46,6 +47,7 @@ export class TracePlayer {
     this.#nodes = take(options, 'nodes', self).split(',').map(asNodeId);
     const memoryBytes = numberOf(take(options, 'memory', '1024')) * MIB;
     const config = Object.fromEntries([...options].map(([key, value]) => [key, numberOf(value)]));
+    for (const key of options.keys()) oneOf(key, Object.keys(defaultConfig));
     const info = selfInfo(self, { memoryBytes });
     this.#state = initialState({ self: info, incarnation: 1, nowMs: 0, droplets: DROPLETS, config });
     this.#writer = new DecisionWriter(firstReport(self, { ...info, lateMs: 0, droplets: DROPLETS, heads: [] }));

@@ -1,5 +1,5 @@
-// Traces: files in which commands to one core stand at the beginning of a line, each followed by its decisions, indented. This
-// plays the commands and writes the whole file as it should be. `#` begins a comment. The commands are in COMMANDS below.
+// Traces: files in which commands to one core stand at the beginning of a line, each followed by its decisions,
+// indented. This plays the commands and writes the whole file as it should be. `#` begins a comment. COMMANDS lists them.
 
 import { asNodeId, type InstanceId } from '../../crdt/ids.ts';
 import type { MemberStatus } from '../../node/core/types.ts';
@@ -30,13 +30,13 @@ type Command = (player: TracePlayer, args: Arguments) => string[];
 const COMMANDS: Record<string, Command> = {
   // cluster self=a nodes=a,b,c [memory=MIB] [CONFIG=NUMBER…]: what there is before the node starts.
   cluster: (player, { options }) => player.cluster(options),
-  // app NAME [instances=1] [release=1] [memory=MIB] [partition=fence] [strategy=recreate] [surge=1]: as people want it now.
+  // app NAME [instances=1] [release=1] [memory=MIB] [partition=fence] [strategy=recreate] [surge=1]: as it is wanted.
   app: (player, { words, options }) => player.wants(word(words, 0), options),
   // drain NODE…
   drain: (player, { words }) => player.drains(words.map(asNodeId)),
   // start [APP/INDEX[@RELEASE]…]: the node starts and finds those running.
   start: (player, { words }) => player.start(words),
-  // until MS [NODE…]: time goes on, and the core is called whenever it asked for that; those nodes are heard every second.
+  // until MS [NODE…]: time goes on, the core is called whenever it asked for that; those nodes are heard every second.
   until: (player, { words }) => player.until(numberOf(word(words, 0)), words.slice(1).map(asNodeId)),
   // late MS: the node's loop stands still for so long.
   late: (player, { words }) => player.late(numberOf(word(words, 0))),
@@ -52,7 +52,7 @@ const COMMANDS: Record<string, Command> = {
       node: asNodeId(word(words, 0)),
       reason: oneOf(word(words, 1), ['refused', 'timeout', 'error']),
     }),
-  // report NODE [APP/INDEX[@RELEASE]=STATE[,FIELD:VALUE…]…|nothing] [FIELD=VALUE…]: its next one; else as the one before.
+  // report NODE [APP/INDEX[@RELEASE]=STATE[,FIELD:VALUE…]…|nothing] [FIELD=VALUE…]: else as the one before.
   report: (player, { words, options }) => player.reports(asNodeId(word(words, 0)), words.slice(1), options),
   // membership NODE says NODE [INCARNATION] is suspect|alive|dead|left [refused]
   membership: (player, { words }) => player.claims(words),

@@ -1,4 +1,4 @@
-// The core's decisions in the stories that matter, as text (traces/*.txt): a change of any of them shows here, for people to read.
+// The core's decisions in the stories that matter, as text (traces/*.txt): a change of any of them shows here, to be read.
 // PEER_REWRITE_TRACES=1 writes the files anew; look at the difference before it is committed.
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
