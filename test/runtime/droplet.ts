@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { asDigest, type Digest } from '../../crdt/ids.ts';
+import { BlobError } from '../../node/blobs/errors.ts';
 import type { BlobStore } from '../../node/ports/blobs.ts';
 
 const run = promisify(execFile);
@@ -40,12 +41,12 @@ export class DropletShelf {
   }
 
   read(digest: Digest): AsyncIterable<Uint8Array> {
-    if (!this.#sizes.has(digest)) throw new Error(`no droplet ${digest}`);
+    if (!this.#sizes.has(digest)) throw new BlobError('not_held', `no droplet ${digest}`);
     return createReadStream(this.#path(digest));
   }
 
   pour: BlobStore['pour'] = async (digest, { into, bytesMax, signal }) => {
-    if (!this.#sizes.has(digest)) throw new Error(`no droplet ${digest}`);
+    if (!this.#sizes.has(digest)) throw new BlobError('not_held', `no droplet ${digest}`);
     const pipe = await open(into, 'w');
     const content = createReadStream(this.#path(digest), { end: bytesMax - 1 });
     const done = pipeline(content, pipe.createWriteStream(), ...(signal === undefined ? [] : [{ signal }]));
