@@ -5,13 +5,24 @@
 
 import type { InstanceId } from '../../crdt/ids.ts';
 import { type CoreState, firstIncarnation, INCARNATIONS_PER_START, type Member, START_MAX } from './state.ts';
+import { compareText } from './text.ts';
 import type { Belief, Effect, MembershipMessage, Report } from './types.ts';
+
+/** Ids hold the life in as few characters as there can be. */
+const LIFE_RADIX = 36;
 
 /** Unique for ever: lives that have one number, as their data directories count, still differ by their salt. */
 export function nextInstanceId(state: CoreState): InstanceId {
   state.instanceCount++;
-  const life = firstIncarnation(state).toString(36);
+  const life = firstIncarnation(state).toString(LIFE_RADIX);
   return `${state.self.node.slice(-6).toLowerCase()}-${life}-${state.instanceCount}` as InstanceId;
+}
+
+/** Of instances of one node: what was started later comes first, in whichever life of the node that was. */
+export function newestFirst(a: InstanceId, b: InstanceId): number {
+  const [one, other] = [a, b].map((id) => id.split('-'));
+  const lives = Number.parseInt(other!.at(-2)!, LIFE_RADIX) - Number.parseInt(one!.at(-2)!, LIFE_RADIX);
+  return lives || Number(other!.at(-1)) - Number(one!.at(-1)) || compareText(b, a);
 }
 
 /** Asks the member for its report, and tells it what is believed of it here: both may be news. */

@@ -8,7 +8,7 @@ import { minorNewsMs } from './config.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { askToVacate, isPromised, offer, offerEndsAtMs, promise, stopVacating, withdraw } from './handover.ts';
 import { bestHolder, type Holder } from './holders.ts';
-import { nextInstanceId } from './lives.ts';
+import { newestFirst, nextInstanceId } from './lives.ts';
 import type { Placement } from './placement.ts';
 import { Rollout } from './rollout.ts';
 import { isCurrent, keyedSlotsOf, slotKey } from './slots.ts';
@@ -425,12 +425,6 @@ function forget(state: CoreState, instance: LocalInstance): void {
 const sortedLocal = (state: CoreState): LocalInstance[] =>
   [...state.local.values()].sort((a, b) => compareText(a.id, b.id));
 
-/** By the start of the node that an id names, and its number in that. */
-function compareNewestFirst(a: LocalInstance, b: LocalInstance): number {
-  const [one, other] = [a, b].map(({ id }) => id.split('-').map(Number));
-  return other!.at(-2)! - one!.at(-2)! || other!.at(-1)! - one!.at(-1)! || compareText(b.id, a.id);
-}
-
 const NONE: LocalInstance[] = [];
 
 /**
@@ -445,6 +439,6 @@ function localsBySlot(state: CoreState): Map<string, LocalInstance[]> {
     if (list === undefined) bySlot.set(key, [instance]);
     else list.push(instance);
   }
-  for (const list of bySlot.values()) list.sort(compareNewestFirst);
+  for (const list of bySlot.values()) list.sort((a, b) => newestFirst(a.id, b.id));
   return bySlot;
 }

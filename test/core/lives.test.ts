@@ -3,7 +3,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';
-import { INCARNATIONS_PER_START, initialState, START_MAX } from '../../node/core/state.ts';
+import { newestFirst, nextInstanceId } from '../../node/core/lives.ts';
+import { INCARNATIONS_PER_START, initialState, SALTS, START_MAX } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
 import type { Event } from '../../node/core/types.ts';
 import { app, desired, LittleCluster, release, selfInfo } from './little-cluster.ts';
@@ -22,6 +23,18 @@ function withStarts(starts: number): LittleCluster {
   }
   return cluster;
 }
+
+describe('instances of one node', () => {
+  it('are told apart by age in whichever of its lives they were started', () => {
+    const ids = Array.from({ length: 200 }, (_, life) => {
+      const start = 1 + life;
+      const state = initialState({ self: selfInfo(c), incarnation: start, salt: (life * 7_919) % SALTS, nowMs: 0 });
+      return [nextInstanceId(state), nextInstanceId(state)];
+    }).flat();
+    expect(ids.toReversed().toSorted(newestFirst)).toEqual(ids.toReversed());
+    expect(ids.toSorted(newestFirst)).toEqual(ids.toReversed());
+  });
+});
 
 const statusesOf = (cluster: LittleCluster) =>
   [a, b].map((other) => {
