@@ -28,90 +28,22 @@ export function eventStream<E extends { type: string }>(
   requestSignal: AbortSignal,
   produce: (sink: EventSink<E>) => Promise<void>,
 ): Response {
-  const encoder = new TextEncoder();
-  const gone = new AbortController();
-  const queue: Uint8Array[] = [];
-  let queuedBytes = 0;
-  let dropped = 0;
-  let ended = false;
-  let wakeReader: (() => void) | undefined;
-  let wakeWriters: (() => void)[] = [];
-
-  const wakeAllWriters = () => {
-    const waiting = wakeWriters;
-    wakeWriters = [];
-    for (const wake of waiting) wake();
-  };
-  const leave = () => {
-    clearInterval(heartbeat);
-    gone.abort();
-    queue.length = 0;
-    queuedBytes = 0;
-    wakeAllWriters();
-    wakeReader?.();
-  };
-  const enqueue = (text: string) => {
-    const bytes = encoder.encode(text);
-    queue.push(bytes);
-    queuedBytes += bytes.length;
-    wakeReader?.();
-  };
-  const heartbeat = setInterval(() => {
-    if (queuedBytes === 0) enqueue(': still here\n\n');
-  }, HEARTBEAT_INTERVAL_MS);
-  heartbeat.unref();
+  const queue = new EventQueue<E>();
+  const leave = (): void => queue.leave();
   if (requestSignal.aborted) leave();
   else requestSignal.addEventListener('abort', leave, { once: true });
-
-  const sink: EventSink<E> = {
-    signal: gone.signal,
-    send(event, { droppable = false } = {}) {
-      if (gone.signal.aborted || ended) return;
-      if (queuedBytes > BUFFER_BYTES_MAX) {
-        if (droppable) {
-          dropped++;
-          return;
-        }
-        // Not even the few events that matter are read.
-        if (queuedBytes > 2 * BUFFER_BYTES_MAX) return leave();
-      }
-      if (dropped > 0 && queuedBytes <= BUFFER_BYTES_MAX) {
-        enqueue(`event: dropped\ndata: {"count":${dropped}}\n\n`);
-        dropped = 0;
-      }
-      const { type, ...data } = event;
-      enqueue(`event: ${type}\ndata: ${JSON.stringify(data)}\n\n`);
-    },
-    room() {
-      if (queuedBytes <= BUFFER_BYTES_MAX / 2 || gone.signal.aborted) return Promise.resolve();
-      return new Promise((resolve) => wakeWriters.push(resolve));
-    },
-  };
-
   const body = new ReadableStream<Uint8Array>(
     {
       start() {
-        void produce(sink).finally(() => {
-          ended = true;
-          clearInterval(heartbeat);
+        void produce(queue).finally(() => {
+          queue.end();
           requestSignal.removeEventListener('abort', leave);
-          wakeReader?.();
         });
       },
       async pull(controller) {
-        while (queue.length === 0 && !ended && !gone.signal.aborted) {
-          await new Promise<void>((resolve) => {
-            wakeReader = resolve;
-          });
-        }
-        const next = queue.shift();
-        if (next === undefined) {
-          controller.close();
-          return;
-        }
-        queuedBytes -= next.length;
-        if (queuedBytes <= BUFFER_BYTES_MAX / 2) wakeAllWriters();
-        controller.enqueue(next);
+        const next = await queue.next();
+        if (next === undefined) controller.close();
+        else controller.enqueue(next);
       },
       cancel: leave,
     },
@@ -124,4 +56,98 @@ export function eventStream<E extends { type: string }>(
       'x-accel-buffering': 'no',
     },
   });
+}
+
+/** Between who writes events and the client, which reads at its own pace. */
+class EventQueue<E extends { type: string }> implements EventSink<E> {
+  readonly #encoder = new TextEncoder();
+  readonly #gone = new AbortController();
+  readonly #queue: Uint8Array[] = [];
+  readonly #heartbeat: NodeJS.Timeout;
+  #queuedBytes = 0;
+  #dropped = 0;
+  #ended = false;
+  #wakeReader: (() => void) | undefined;
+  #wakeWriters: (() => void)[] = [];
+
+  constructor() {
+    this.#heartbeat = setInterval(() => {
+      if (this.#queuedBytes === 0) this.#enqueue(': still here\n\n');
+    }, HEARTBEAT_INTERVAL_MS);
+    this.#heartbeat.unref();
+  }
+
+  get signal(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  send(event: E, { droppable = false } = {}): void {
+    if (this.signal.aborted || this.#ended) return;
+    if (this.#queuedBytes > BUFFER_BYTES_MAX) {
+      if (droppable) {
+        this.#dropped++;
+        return;
+      }
+      // Not even the few events that matter are read.
+      if (this.#queuedBytes > 2 * BUFFER_BYTES_MAX) {
+        this.leave();
+        return;
+      }
+    }
+    if (this.#dropped > 0 && this.#queuedBytes <= BUFFER_BYTES_MAX) {
+      this.#enqueue(`event: dropped\ndata: {"count":${this.#dropped}}\n\n`);
+      this.#dropped = 0;
+    }
+    const { type, ...data } = event;
+    this.#enqueue(`event: ${type}\ndata: ${JSON.stringify(data)}\n\n`);
+  }
+
+  room(): Promise<void> {
+    if (this.#queuedBytes <= BUFFER_BYTES_MAX / 2 || this.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => this.#wakeWriters.push(resolve));
+  }
+
+  /** What the client reads next; undefined at the end, or when it has gone. */
+  async next(): Promise<Uint8Array | undefined> {
+    while (this.#queue.length === 0 && !this.#ended && !this.signal.aborted) {
+      await new Promise<void>((resolve) => {
+        this.#wakeReader = resolve;
+      });
+    }
+    const next = this.#queue.shift();
+    if (next === undefined) return undefined;
+    this.#queuedBytes -= next.length;
+    if (this.#queuedBytes <= BUFFER_BYTES_MAX / 2) this.#wakeAllWriters();
+    return next;
+  }
+
+  /** No more events come. */
+  end(): void {
+    this.#ended = true;
+    clearInterval(this.#heartbeat);
+    this.#wakeReader?.();
+  }
+
+  /** The client has gone. */
+  leave(): void {
+    clearInterval(this.#heartbeat);
+    this.#gone.abort();
+    this.#queue.length = 0;
+    this.#queuedBytes = 0;
+    this.#wakeAllWriters();
+    this.#wakeReader?.();
+  }
+
+  #enqueue(text: string): void {
+    const bytes = this.#encoder.encode(text);
+    this.#queue.push(bytes);
+    this.#queuedBytes += bytes.length;
+    this.#wakeReader?.();
+  }
+
+  #wakeAllWriters(): void {
+    const waiting = this.#wakeWriters;
+    this.#wakeWriters = [];
+    for (const wake of waiting) wake();
+  }
 }

@@ -56,152 +56,192 @@ export const createBlobStore = async (options: {
     kept: await readSizes(layout.manifests.kept),
     passing: await readSizes(layout.manifests.passing),
   };
-  const worker = new WorkerHandle(options.dir);
-  /** Those that came as parts of an upload. */
-  const taken = new Set<Digest>();
-  const usedAtMs = new Map<Digest, number>();
-  const growthListeners = new Set<() => void>();
-  const listeners = new Set<() => void>();
-  const changed = (): void => {
-    for (const listener of listeners) listener();
-  };
-  const note = (digest: Digest, sizeBytes: number, stay: Stay): void => {
-    const isNew = !sizes[stay].has(digest);
-    // The last one that was used is the last of the map.
-    if (stay === 'passing') {
-      sizes.passing.delete(digest);
-      usedAtMs.delete(digest);
-      usedAtMs.set(digest, performance.now());
-    }
-    sizes[stay].set(digest, sizeBytes);
-    if (stay === 'passing') trimPassing();
-    else if (isNew) changed();
-    for (const listener of growthListeners) listener();
-  };
-  for (const digest of sizes.passing.keys()) usedAtMs.set(digest, performance.now());
+  return new Store(layout, sizes, { worker: new WorkerHandle(options.dir), room, passingBytesMax });
+};
 
-  const put = async (
-    source: AsyncIterable<Uint8Array | BlobRange>,
-    { sizeBytesMax, expected, stay }: { sizeBytesMax: number; expected?: Digest; stay: Stay },
-  ): Promise<{ digest: Digest; sizeBytes: number }> => {
+/** The methods do not need their object: parts of the daemon are given some of them alone. */
+class Store implements LocalBlobStore {
+  readonly sources: SourceStore;
+  readonly #layout: Layout;
+  readonly #sizes: Record<Stay, Map<Digest, number>>;
+  readonly #worker: WorkerHandle;
+  readonly #room: () => { room?: Room };
+  readonly #passingBytesMax: number;
+  /** Those that came as parts of an upload. */
+  readonly #taken = new Set<Digest>();
+  readonly #usedAtMs = new Map<Digest, number>();
+  readonly #growthListeners = new Set<() => void>();
+  readonly #listeners = new Set<() => void>();
+  #sweeping: Promise<void> | undefined;
+
+  constructor(
+    layout: Layout,
+    sizes: Record<Stay, Map<Digest, number>>,
+    parts: { worker: WorkerHandle; room: () => { room?: Room }; passingBytesMax: number },
+  ) {
+    this.#layout = layout;
+    this.#sizes = sizes;
+    this.#worker = parts.worker;
+    this.#room = parts.room;
+    this.#passingBytesMax = parts.passingBytesMax;
+    for (const digest of sizes.passing.keys()) this.#usedAtMs.set(digest, performance.now());
+    this.sources = {
+      missing: async (hashes) => (await this.#worker.begin('missing', { hashes }).result).missing,
+      take: (source, bounds) => this.#takeParts(source, bounds),
+      assemble: (chunks, bounds) => this.#assemble(chunks, bounds),
+      has: (digest) => sizes.passing.has(digest),
+      read: (digest) => this.#read(digest, 'passing'),
+      list: () => [...sizes.passing.keys()].sort(),
+      remove: (digest) => this.#remove(digest, 'passing'),
+    };
+  }
+
+  has: LocalBlobStore['has'] = (digest) => this.#sizes.kept.has(digest);
+
+  list: LocalBlobStore['list'] = () => [...this.#sizes.kept.keys()].sort();
+
+  read: LocalBlobStore['read'] = (digest) => this.#read(digest, 'kept');
+
+  pour: LocalBlobStore['pour'] = async (digest, { into, bytesMax, signal }) => {
+    if (!this.has(digest)) throw notHeld(digest);
+    signal?.throwIfAborted();
+    const { promise: opened, resolve } = Promise.withResolvers<void>();
+    const job = this.#worker.begin('pour', { digest, path: into, bytesMax }, () => resolve());
+    const abort = (): void => job.abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    const done = job.result.then(() => {}).finally(() => signal?.removeEventListener('abort', abort));
+    done.catch(() => {});
+    await Promise.race([opened, done]);
+    return { done };
+  };
+
+  sizeBytes: LocalBlobStore['sizeBytes'] = (digest) => {
+    const size = this.#sizes.kept.get(digest);
+    if (size === undefined) throw notHeld(digest);
+    return size;
+  };
+
+  put: LocalBlobStore['put'] = async (source, { sizeBytesMax, expected }) => {
     if (expected !== undefined) hexOf(expected);
-    const job = worker.begin('put', { sizeBytesMax, stay, ...room(), ...(expected === undefined ? {} : { expected }) });
-    const stored = await feedAll(job, source);
-    note(stored.digest, stored.sizeBytes, stay);
+    const asked = {
+      sizeBytesMax,
+      stay: 'kept' as const,
+      ...this.#room(),
+      ...(expected === undefined ? {} : { expected }),
+    };
+    const stored = await feedAll(this.#worker.begin('put', asked), source);
+    this.#note(stored.digest, stored.sizeBytes, 'kept');
     return stored;
   };
 
-  let sweeping: Promise<void> | undefined;
-  const sweep = (): Promise<void> => {
-    sweeping ??= worker
+  remove: LocalBlobStore['remove'] = (digest) => this.#remove(digest, 'kept');
+
+  onChange: LocalBlobStore['onChange'] = (listener) => void this.#listeners.add(listener);
+
+  download: LocalBlobStore['download'] = (digest, request, onEvent) => {
+    hexOf(digest);
+    return this.#worker.begin('fetch', { digest, ...request }, (event) => {
+      if (event.type !== 'opened') onEvent(event);
+    });
+  };
+
+  arrived: LocalBlobStore['arrived'] = ({ digest, sizeBytes }, stay) => this.#note(digest, sizeBytes, stay);
+
+  sweep: LocalBlobStore['sweep'] = () => {
+    this.#sweeping ??= this.#worker
       .begin('sweep', { pressed: false })
       .result.then(() => {})
       .finally(() => {
-        sweeping = undefined;
+        this.#sweeping = undefined;
       });
-    return sweeping;
+    return this.#sweeping;
   };
 
-  const takeAway = async ({ digest, stay }: Candidate): Promise<boolean> => {
-    const path = layout.manifest(digest, stay);
-    if (!sizes[stay].delete(digest)) return false;
+  weigh: LocalBlobStore['weigh'] = (candidates) => this.#worker.begin('weigh', { candidates }).result;
+
+  evict: LocalBlobStore['evict'] = async (going) => {
+    let changes = false;
+    for (const one of going) if ((await this.#takeAway(one)) && one.stay === 'kept') changes = true;
+    if (changes) this.#changed();
+    await this.#worker.begin('sweep', { pressed: true }).result;
+  };
+
+  sourcesUsedAtMs: LocalBlobStore['sourcesUsedAtMs'] = () => this.#usedAtMs;
+
+  onGrowth: LocalBlobStore['onGrowth'] = (listener) => void this.#growthListeners.add(listener);
+
+  close: LocalBlobStore['close'] = () => this.#worker.close();
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  #note(digest: Digest, sizeBytes: number, stay: Stay): void {
+    const isNew = !this.#sizes[stay].has(digest);
+    // The last one that was used is the last of the map.
     if (stay === 'passing') {
-      usedAtMs.delete(digest);
-      taken.delete(digest);
+      this.#sizes.passing.delete(digest);
+      this.#usedAtMs.delete(digest);
+      this.#usedAtMs.set(digest, performance.now());
+    }
+    this.#sizes[stay].set(digest, sizeBytes);
+    if (stay === 'passing') this.#trimPassing();
+    else if (isNew) this.#changed();
+    for (const listener of this.#growthListeners) listener();
+  }
+
+  async #takeParts(source: AsyncIterable<Uint8Array>, { bytesMax }: { bytesMax: number }): Promise<void> {
+    const job = this.#worker.begin('take', { bytesMax, ...this.#room() });
+    const { digest, sizeBytes } = await feedAll(job, source, { endsWhenCut: true });
+    if (sizeBytes === 0) return;
+    this.#taken.add(digest);
+    this.#note(digest, sizeBytes, 'passing');
+  }
+
+  async #assemble(chunks: Uint8Array, { sizeBytesMax }: { sizeBytesMax: number }): Promise<Stored> {
+    const asked = { chunks, sizeBytesMax, stay: 'passing' as const };
+    const { pieces, ...stored } = await this.#worker.begin('assemble', asked).result;
+    this.#note(stored.digest, stored.sizeBytes, 'passing');
+    // Another app's source may be all in this one, too.
+    for (const piece of pieces) if (this.#taken.has(piece)) await this.#takeAway({ digest: piece, stay: 'passing' });
+    return stored;
+  }
+
+  #read(digest: Digest, stay: Stay): AsyncIterable<Uint8Array> {
+    if (!this.#sizes[stay].has(digest)) throw notHeld(digest);
+    return readBlob(this.#layout, digest, stay);
+  }
+
+  async #remove(digest: Digest, stay: Stay): Promise<void> {
+    if (!(await this.#takeAway({ digest, stay }))) return;
+    if (stay === 'kept') this.#changed();
+    // What it alone referred to goes when nothing else runs; a failure leaves it to the next removal.
+    this.sweep().catch(() => {});
+  }
+
+  async #takeAway({ digest, stay }: Candidate): Promise<boolean> {
+    const path = this.#layout.manifest(digest, stay);
+    if (!this.#sizes[stay].delete(digest)) return false;
+    if (stay === 'passing') {
+      this.#usedAtMs.delete(digest);
+      this.#taken.delete(digest);
     }
     await rm(path, { force: true });
     return true;
-  };
+  }
 
-  const remove = async (digest: Digest, stay: Stay): Promise<void> => {
-    if (!(await takeAway({ digest, stay }))) return;
-    if (stay === 'kept') changed();
-    // What it alone referred to goes when nothing else runs; a failure leaves it to the next removal.
-    sweep().catch(() => {});
-  };
-
-  const trimPassing = (): void => {
-    let bytes = [...sizes.passing.values()].reduce((sum, size) => sum + size, 0);
-    for (const [digest, size] of [...sizes.passing]) {
-      if (bytes <= passingBytesMax && sizes.passing.size <= PASSING_MAX) break;
+  #trimPassing(): void {
+    const { passing } = this.#sizes;
+    let bytes = [...passing.values()].reduce((sum, size) => sum + size, 0);
+    for (const [digest, size] of [...passing]) {
+      if (bytes <= this.#passingBytesMax && passing.size <= PASSING_MAX) break;
       bytes -= size;
-      remove(digest, 'passing').catch(() => {});
+      this.#remove(digest, 'passing').catch(() => {});
     }
-  };
+  }
+}
 
-  const read = (digest: Digest, stay: Stay): AsyncIterable<Uint8Array> => {
-    if (!sizes[stay].has(digest)) throw new BlobError('not_held', `this node does not hold ${digest}`);
-    return readBlob(layout, digest, stay);
-  };
-
-  const sources: SourceStore = {
-    missing: async (hashes) => (await worker.begin('missing', { hashes }).result).missing,
-    async take(source, { bytesMax }) {
-      const { digest, sizeBytes } = await feedAll(worker.begin('take', { bytesMax, ...room() }), source, {
-        endsWhenCut: true,
-      });
-      if (sizeBytes === 0) return;
-      taken.add(digest);
-      note(digest, sizeBytes, 'passing');
-    },
-    async assemble(chunks, { sizeBytesMax }) {
-      const { pieces, ...stored } = await worker.begin('assemble', { chunks, sizeBytesMax, stay: 'passing' }).result;
-      note(stored.digest, stored.sizeBytes, 'passing');
-      // Another app's source may be all in this one, too.
-      for (const piece of pieces) if (taken.has(piece)) await takeAway({ digest: piece, stay: 'passing' });
-      return stored;
-    },
-    has: (digest) => sizes.passing.has(digest),
-    read: (digest) => read(digest, 'passing'),
-    list: () => [...sizes.passing.keys()].sort(),
-    remove: (digest) => remove(digest, 'passing'),
-  };
-
-  return {
-    has: (digest) => sizes.kept.has(digest),
-    list: () => [...sizes.kept.keys()].sort(),
-    read: (digest) => read(digest, 'kept'),
-    async pour(digest, { into, bytesMax, signal }) {
-      if (!sizes.kept.has(digest)) throw new BlobError('not_held', `this node does not hold ${digest}`);
-      signal?.throwIfAborted();
-      const { promise: opened, resolve } = Promise.withResolvers<void>();
-      const job = worker.begin('pour', { digest, path: into, bytesMax }, () => resolve());
-      const abort = (): void => job.abort();
-      signal?.addEventListener('abort', abort, { once: true });
-      const done = job.result.then(() => {}).finally(() => signal?.removeEventListener('abort', abort));
-      done.catch(() => {});
-      await Promise.race([opened, done]);
-      return { done };
-    },
-    sizeBytes: (digest) => {
-      const size = sizes.kept.get(digest);
-      if (size === undefined) throw new BlobError('not_held', `this node does not hold ${digest}`);
-      return size;
-    },
-    put: (source, asks) => put(source, { ...asks, stay: 'kept' }),
-    remove: (digest) => remove(digest, 'kept'),
-    onChange: (listener) => void listeners.add(listener),
-    sources,
-    download: (digest, request, onEvent) => {
-      hexOf(digest);
-      return worker.begin('fetch', { digest, ...request }, (event) => {
-        if (event.type !== 'opened') onEvent(event);
-      });
-    },
-    arrived: ({ digest, sizeBytes }, stay) => note(digest, sizeBytes, stay),
-    sweep,
-    weigh: (candidates) => worker.begin('weigh', { candidates }).result,
-    async evict(going) {
-      let changes = false;
-      for (const one of going) if ((await takeAway(one)) && one.stay === 'kept') changes = true;
-      if (changes) changed();
-      await worker.begin('sweep', { pressed: true }).result;
-    },
-    sourcesUsedAtMs: () => usedAtMs,
-    onGrowth: (listener) => void growthListeners.add(listener),
-    close: () => worker.close(),
-  };
-};
+const notHeld = (digest: Digest): BlobError => new BlobError('not_held', `this node does not hold ${digest}`);
 
 /** `endsWhenCut`: what has come counts although the source failed. */
 async function feedAll(

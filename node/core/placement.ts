@@ -8,6 +8,7 @@ import type { Candidate } from './candidates.ts';
 import { type Considered, fillingDecision, type Recorder } from './decision.ts';
 import { type Infeasible, infeasibleReasons, isExhausted, isFeasible, mayKeep } from './feasibility.ts';
 import { bestHolder, type Holder, holdersBySlot } from './holders.ts';
+import type { Placement } from './placed.ts';
 import {
   type CoarseRank,
   coarseRankOf,
@@ -17,22 +18,21 @@ import {
   rankOf,
   weightsOf,
 } from './ranking.ts';
+import {
+  countsIn,
+  FinalRanks,
+  Rivals,
+  type Spread,
+  SUCCESSOR_SLOTS_MAX,
+  SUCCESSORS_PER_SLOT,
+  takenBytes,
+  takenShare,
+  totalBytes,
+  zoneOf,
+} from './rivals.ts';
 import { isCurrent, keyedSlotsOf, slotKey } from './slots.ts';
 import { compareText } from './text.ts';
 import type { Slot } from './types.ts';
-
-export type Placement = {
-  /** Keyed by slot: the node that fills it. A slot that no node may fill is missing here. */
-  assigned: Map<string, NodeId>;
-  /** Keyed by slot: why each node was refused. */
-  unplaceable: Map<string, { node: NodeId; reasons: Infeasible[] }[]>;
-  /** Nodes that should hold an app's droplet ahead of time, best first. Worked out when it is asked for. */
-  successorsOf: (app: AppId) => NodeId[];
-  /** Whether the node is one of them; far cheaper than all of them. */
-  isSuccessor: (app: AppId, node: NodeId) => boolean;
-  /** As holdersBySlot of the candidates says. */
-  holders: ReadonlyMap<string, readonly Holder[]>;
-};
 
 /**
  * @param candidates every node with a report that is not known to be dead; `freeBytes` must be its whole budget. They
@@ -86,11 +86,6 @@ function evenOutMemory(apps: readonly AppPlacement[], nodes: readonly Candidate[
   }
   largest?.app.move(largest.slot, fullest, emptiest);
 }
-
-const totalBytes = (node: Candidate): number => Math.max(1, node.report.memoryBytes);
-const takenBytes = (node: Candidate): number => totalBytes(node) - node.freeBytes;
-/** Share of the node's memory that slots assigned so far take, 0 to 1. */
-const takenShare = (node: Candidate): number => takenBytes(node) / totalBytes(node);
 
 /**
  * Whether `a` would be the fuller one after so many bytes more or less on each. Multiplied out: sums of shares that
@@ -448,69 +443,4 @@ class AppPlacement {
   }
 }
 
-/**
- * The nodes that are better than one for an app whatever the slot, or tie with it but for the weight, in the order
- * given. They are looked for as far as somebody asks, and found once for all slots.
- */
-class Rivals {
-  betterCount = 0;
-  readonly #found: { candidate: Candidate; isBetter: boolean }[] = [];
-  readonly #all: readonly Candidate[];
-  readonly #order: (candidate: Candidate) => number;
-  #next = 0;
-
-  /** `order`: negative for a better one, 0 for a tie. */
-  constructor(all: readonly Candidate[], order: (candidate: Candidate) => number) {
-    this.#all = all;
-    this.#order = order;
-  }
-
-  at(index: number): { candidate: Candidate; isBetter: boolean } | undefined {
-    while (index >= this.#found.length && this.#next < this.#all.length) {
-      const candidate = this.#all[this.#next++]!;
-      const order = this.#order(candidate);
-      if (order > 0) continue;
-      if (order < 0) this.betterCount++;
-      this.#found.push({ candidate, isBetter: order < 0 });
-    }
-    return this.#found[index];
-  }
-}
-
-/** The nodes as placement left them. */
-class FinalRanks {
-  readonly #nodes: readonly Candidate[];
-  #byNode: Map<NodeId, Candidate> | undefined;
-  #emptiestFirst: Candidate[] | undefined;
-
-  constructor(nodes: readonly Candidate[]) {
-    this.#nodes = nodes;
-  }
-
-  of(node: NodeId): Candidate | undefined {
-    this.#byNode ??= new Map(this.#nodes.map((one) => [one.node, one]));
-    return this.#byNode.get(node);
-  }
-
-  /** Sorted so that a search for a better node finds one soon. */
-  get emptiestFirst(): readonly Candidate[] {
-    this.#emptiestFirst ??= [...this.#nodes].sort((a, b) => takenShare(a) - takenShare(b));
-    return this.#emptiestFirst;
-  }
-}
-
-/** Slots of an app for which successors are worked out: with more, every node is one anyway. */
-const SUCCESSOR_SLOTS_MAX = 8;
-const SUCCESSORS_PER_SLOT = 2;
-
-/** How many of an app's slots are on each node, and in each zone. */
-type Spread = { nodes: Map<NodeId, number>; zones: Map<string, number> };
 type Ranked = { candidate: Candidate; rank: Rank };
-
-const countsIn = (spread: Spread, candidate: Candidate) => ({
-  sameApp: spread.nodes.get(candidate.node) ?? 0,
-  sameZone: spread.zones.get(zoneOf(candidate)) ?? 0,
-});
-
-/** The failure domain; '' when the node names none. */
-const zoneOf = (candidate: Candidate): string => candidate.labels.zone ?? '';

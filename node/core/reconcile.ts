@@ -9,7 +9,7 @@ import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { askToVacate, isPromised, offer, offerEndsAtMs, promise, stopVacating, withdraw } from './handover.ts';
 import { bestHolder, type Holder } from './holders.ts';
 import { newestFirst, nextInstanceId } from './lives.ts';
-import type { Placement } from './placement.ts';
+import type { Placement } from './placed.ts';
 import { Rollout } from './rollout.ts';
 import { isCurrent, keyedSlotsOf, slotKey } from './slots.ts';
 import { type CoreState, crashHistory, type LocalInstance, type SlotHistory } from './state.ts';

@@ -5,7 +5,7 @@ import type { AppView, ReleaseView } from '../../crdt/view.ts';
 import type { DecisionInstance } from './essence.ts';
 import { promisesToStay } from './handover.ts';
 import type { Holder } from './holders.ts';
-import type { Placement } from './placement.ts';
+import type { Placement } from './placed.ts';
 import { isCurrent, slotKey } from './slots.ts';
 import type { CoreState, LocalInstance } from './state.ts';
 import type { Slot } from './types.ts';

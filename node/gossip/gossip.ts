@@ -1,11 +1,10 @@
 // The node-to-node control plane behind the port `Gossip`: wires the libp2p host to topics, requests, anti-entropy and
 // probes. Holds no decision of its own beyond what happens when a connection opens.
 
-import type { Connection, PrivateKey, Stream } from '@libp2p/interface';
-import type { ClusterId, NodeId } from '../../crdt/ids.ts';
+import type { Connection, Stream } from '@libp2p/interface';
+import type { NodeId } from '../../crdt/ids.ts';
 import type { Belief, MembershipMessage, Report } from '../core/types.ts';
 import type { Log } from '../lib/log.ts';
-import type { Standstill } from '../lib/standstill.ts';
 import type { DuplexRequests, Gossip, GossipListener, Unreached } from '../ports/gossip.ts';
 import { AddressBook } from './address-book.ts';
 import { advertisedAddresses, isLoopbackAddress, type ListenAddress, parseListen } from './addresses.ts';
@@ -15,6 +14,7 @@ import { Dialer } from './dialer.ts';
 import { LanDiscovery, wantsDiscovery } from './discovery.ts';
 import { DuplexClient, DuplexServer } from './duplex.ts';
 import { GossipError, reasonOf } from './errors.ts';
+import type { GossipOptions } from './gossip-options.ts';
 import { createHost, type Host, silent } from './host.ts';
 import * as limits from './limits.ts';
 import { encodeReports } from './messages.ts';
@@ -26,27 +26,8 @@ import { createRejections, type Rejections } from './rejections.ts';
 import { RpcClient } from './rpc-client.ts';
 import { RpcServer } from './rpc-server.ts';
 import { Semaphore } from './semaphore.ts';
-import { Sync, type SyncSource } from './sync.ts';
+import { Sync } from './sync.ts';
 import { Topics, topicNames } from './topics.ts';
-
-export type GossipOptions = {
-  identity: { nodeId: NodeId; privateKey: PrivateKey };
-  clusterId: ClusterId;
-  /** libp2p swarm key text, or the 32 bytes of the key. */
-  psk: string | Uint8Array;
-  /** `HOST:PORT`; port 0 means any free one. */
-  listen: string;
-  /** Host names or addresses others should try first; asked whenever this node's addresses are told. */
-  advertise?: () => readonly string[];
-  /** Known addresses of other nodes are kept there, in peers.json. */
-  dataDir: string;
-  desired: SyncSource;
-  log: Log;
-  /** How long this process may not have read what it was asked. */
-  standstill?: Pick<Standstill, 'recentMs'>;
-  /** Announce and find nodes on the local network; default: whenever the listener is reachable from it. */
-  discovery?: boolean;
-};
 
 /** Of a report that the core waits for. */
 const REPORT_REQUEST_TIMEOUT_MS = 2_000;

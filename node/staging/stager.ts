@@ -10,14 +10,14 @@ import type { BlobStore } from '../ports/blobs.ts';
 import type { Sandbox } from '../ports/sandbox.ts';
 import type { CachePeers, StagedDroplet, StageRequest, Stager } from '../ports/staging.ts';
 import { BUILDPACKS_MAX, parseBuildpackSpec, uploadSpec } from './buildpack.ts';
-import { type CacheLimits, type CacheUse, createCaches } from './cache.ts';
-import { createCacheMoves } from './cache-moves.ts';
+import { type CacheLimits, type Caches, type CacheUse, createCaches } from './cache.ts';
+import { type CacheMoves, createCacheMoves } from './cache-moves.ts';
 import { StagingError } from './errors.ts';
 import type { BuildContext, BuildLimits } from './job.ts';
 import { createLentFolders } from './lent-folders.ts';
 import { hostStack } from './stack.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
-import { createTurns } from './turns.ts';
+import { createTurns, type Turns } from './turns.ts';
 import { receiveUpload, type UploadLimits } from './upload.ts';
 import { createWorkspace, freeBytes, removeTree } from './workspace.ts';
 
@@ -111,61 +111,113 @@ export type LocalStager = Stager & {
 
 export const createStager = async (options: StagerOptions): Promise<LocalStager> => {
   const limits: StagingLimits = { ...STAGING_LIMITS, ...options.limits };
-  const { dataDir, log } = options;
+  const { dataDir } = options;
   const stagingDir = join(dataDir, 'staging');
   const cacheDir = join(dataDir, 'staging-cache');
   // Whatever is there, an earlier daemon was ended in the middle of it.
   await removeTree(stagingDir);
   for (const dir of [stagingDir, cacheDir]) await mkdir(dir, { recursive: true, mode: 0o700 });
 
-  const detectOrder = options.detectOrder ?? DETECT_ORDER;
-  const caches = createCaches(cacheDir, limits);
-  const cacheMoves = createCacheMoves({ sandbox: options.sandbox, blobs: options.blobs, caches, limits });
-  const turns = createTurns(limits);
-  const closing = new AbortController();
-  const running = new Set<Promise<unknown>>();
-  const tidying = new Set<Promise<unknown>>();
-  const context: BuildContext = {
-    sandbox: options.sandbox,
-    blobs: options.blobs,
-    caches,
-    lentFolders: createLentFolders(limits),
-    builtinDir: options.builtinDir ?? fileURLToPath(new URL('../../buildpacks', import.meta.url)),
-    detectOrder,
-    stack: options.stack ?? hostStack(),
-    forbiddenDirs: [dataDir],
-    daemonEnv: options.daemonEnv ?? process.env,
-    limits,
+  return new StagerHere(options, { limits, stagingDir, cacheDir });
+};
+
+/** The methods do not need their object: parts of the daemon are given some of them alone. */
+class StagerHere implements LocalStager {
+  readonly #options: StagerOptions;
+  readonly #limits: StagingLimits;
+  readonly #stagingDir: string;
+  readonly #caches: Caches;
+  readonly #cacheMoves: CacheMoves;
+  readonly #turns: Turns;
+  readonly #context: BuildContext;
+  readonly #closing = new AbortController();
+  readonly #running = new Set<Promise<unknown>>();
+  readonly #tidying = new Set<Promise<unknown>>();
+
+  constructor(options: StagerOptions, made: { limits: StagingLimits; stagingDir: string; cacheDir: string }) {
+    const { sandbox, blobs } = options;
+    const { limits } = made;
+    this.#options = options;
+    this.#limits = limits;
+    this.#stagingDir = made.stagingDir;
+    this.#caches = createCaches(made.cacheDir, limits);
+    this.#cacheMoves = createCacheMoves({ sandbox, blobs, caches: this.#caches, limits });
+    this.#turns = createTurns(limits);
+    this.#context = {
+      sandbox,
+      blobs,
+      caches: this.#caches,
+      lentFolders: createLentFolders(limits),
+      builtinDir: options.builtinDir ?? fileURLToPath(new URL('../../buildpacks', import.meta.url)),
+      detectOrder: options.detectOrder ?? DETECT_ORDER,
+      stack: options.stack ?? hostStack(),
+      forbiddenDirs: [options.dataDir],
+      daemonEnv: options.daemonEnv ?? process.env,
+      limits,
+    };
+  }
+
+  stage: LocalStager['stage'] = (request) => {
+    const { log } = this.#options;
+    const startedAtMs = performance.now();
+    const stopwatch = createStopwatch();
+    const fields = { app: request.app.name };
+    const work = this.#stage(request, stopwatch).then(
+      (droplet) => {
+        const { digest, sizeBytes } = droplet;
+        const tookMs = Math.round(performance.now() - startedAtMs);
+        log.info('staging.done', { ...fields, digest, sizeBytes, tookMs, ...stopwatch.laps() });
+        return droplet;
+      },
+      (error: unknown) => {
+        const { code = 'unexpected', message } = error as Error & { code?: string };
+        log.warn('staging.failed', { ...fields, code, message });
+        throw error;
+      },
+    );
+    this.#running.add(work);
+    work.catch(() => {}).finally(() => this.#running.delete(work));
+    return work;
   };
 
-  /** The app's build cache may be newer where it was staged last. */
-  const followCache = async ({ app, onLine }: StageRequest, signal: AbortSignal): Promise<void> => {
-    const newer = await options.cachePeers?.bringNewer(app.id, { version: await caches.version(app.id), signal });
-    if (newer === undefined) return;
-    try {
-      await cacheMoves.unpack(app.id, newer, signal);
-      onLine('-----> Build cache brought from the node that staged last');
-    } catch (error) {
-      log.info('staging.cache_not_unpacked', { app: app.name, error });
-    } finally {
-      await options.blobs.remove(newer.digest).catch(() => {});
-    }
+  keepBuildpack: LocalStager['keepBuildpack'] = async (name, source, sizeBytesMax) => {
+    // Nothing refers to the blob: it goes with the next ones that are collected.
+    const { digest } = await this.#options.blobs.put(source, { sizeBytesMax });
+    return uploadSpec(digest, name);
   };
 
-  const stage = async (request: StageRequest, stopwatch: Stopwatch): Promise<StagedDroplet> => {
+  cacheVersion: LocalStager['cacheVersion'] = (app) => this.#caches.version(app);
+
+  packCache: LocalStager['packCache'] = (app) => this.#cacheMoves.pack(app, this.#closing.signal);
+
+  removeCache: LocalStager['removeCache'] = (app) => this.#caches.remove(app);
+
+  listCaches: LocalStager['listCaches'] = () => this.#caches.list();
+
+  tidied: LocalStager['tidied'] = async () => {
+    await Promise.all(this.#tidying);
+  };
+
+  close: LocalStager['close'] = async () => {
+    this.#closing.abort();
+    await Promise.allSettled(this.#running);
+    await Promise.all(this.#tidying);
+  };
+
+  async #stage(request: StageRequest, stopwatch: Stopwatch): Promise<StagedDroplet> {
     if (request.buildpacks.length > BUILDPACKS_MAX) {
       throw new StagingError(
         'buildpack_unknown',
         `${request.buildpacks.length} buildpacks: at most ${BUILDPACKS_MAX} are allowed`,
       );
     }
-    const packs = request.buildpacks.map((text) => parseBuildpackSpec(text, detectOrder));
-    const place = turns.enter();
+    const packs = request.buildpacks.map((text) => parseBuildpackSpec(text, this.#context.detectOrder));
+    const place = this.#turns.enter();
     const id = randomBytes(6).toString('hex');
-    const root = join(stagingDir, id);
+    const root = join(this.#stagingDir, id);
     const stop = new AbortController();
-    const signal = AbortSignal.any([request.signal, closing.signal, stop.signal]);
-    const stopWatching = watchDisk(stagingDir, limits.diskFreeBytesMin, stop);
+    const signal = AbortSignal.any([request.signal, this.#closing.signal, stop.signal]);
+    const stopWatching = watchDisk(this.#stagingDir, this.#limits.diskFreeBytesMin, stop);
     let endTurn = (): void => {};
     const tidy = async (): Promise<void> => {
       try {
@@ -178,32 +230,20 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
     try {
       if (signal.aborted) throw new StagingError('aborted', 'staging was stopped');
       const workspace = await createWorkspace(root);
-      await receiveUpload(request.source, {
-        path: workspace.upload,
-        compressed: request.compressed ?? true,
-        limits,
-        signal: AbortSignal.any([signal, AbortSignal.timeout(limits.uploadTimeoutMs)]),
-      });
+      await this.#receive(request, workspace.upload, signal);
       stopwatch.lap('upload');
-      endTurn = await turns.take(request.app.id, {
+      endTurn = await this.#turns.take(request.app.id, {
         signal,
         onWait: () => request.onLine('-----> Waiting for other stagings on this node'),
       });
       stopwatch.lap('turn');
-      await followCache(request, signal);
+      await this.#followCache(request, signal);
       stopwatch.lap('cache');
       // Loaded with the first staging: it brings a YAML parser along.
       const { build } = await import('./build.ts');
-      const droplet = await build(context, { request, packs, workspace, id, signal, stopwatch });
-      await caches.setVersion(request.app.id, (await caches.version(request.app.id)) + 1);
-      inBackground(tidying, async () => {
-        try {
-          const dropped = await caches.trim(request.app.id);
-          if (dropped) request.onLine(' !     The build cache grew too large and was dropped');
-        } finally {
-          await tidy();
-        }
-      });
+      const droplet = await build(this.#context, { request, packs, workspace, id, signal, stopwatch });
+      await this.#caches.setVersion(request.app.id, (await this.#caches.version(request.app.id)) + 1);
+      inBackground(this.#tidying, () => this.#trimCache(request).finally(tidy));
       return droplet;
     } catch (error) {
       await tidy();
@@ -211,49 +251,33 @@ export const createStager = async (options: StagerOptions): Promise<LocalStager>
     } finally {
       stopWatching();
     }
-  };
+  }
 
-  return {
-    stage(request) {
-      const startedAtMs = performance.now();
-      const stopwatch = createStopwatch();
-      const fields = { app: request.app.name };
-      const work = stage(request, stopwatch).then(
-        (droplet) => {
-          const { digest, sizeBytes } = droplet;
-          const tookMs = Math.round(performance.now() - startedAtMs);
-          log.info('staging.done', { ...fields, digest, sizeBytes, tookMs, ...stopwatch.laps() });
-          return droplet;
-        },
-        (error: unknown) => {
-          const { code = 'unexpected', message } = error as Error & { code?: string };
-          log.warn('staging.failed', { ...fields, code, message });
-          throw error;
-        },
-      );
-      running.add(work);
-      work.catch(() => {}).finally(() => running.delete(work));
-      return work;
-    },
-    async keepBuildpack(name, source, sizeBytesMax) {
-      // Nothing refers to the blob: it goes with the next ones that are collected.
-      const { digest } = await options.blobs.put(source, { sizeBytesMax });
-      return uploadSpec(digest, name);
-    },
-    cacheVersion: caches.version,
-    packCache: (app) => cacheMoves.pack(app, closing.signal),
-    removeCache: caches.remove,
-    listCaches: caches.list,
-    async tidied() {
-      await Promise.all(tidying);
-    },
-    async close() {
-      closing.abort();
-      await Promise.allSettled(running);
-      await Promise.all(tidying);
-    },
-  };
-};
+  async #receive({ source, compressed = true }: StageRequest, path: string, signal: AbortSignal): Promise<void> {
+    const limits = this.#limits;
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(limits.uploadTimeoutMs)]);
+    await receiveUpload(source, { path, compressed, limits, signal: bounded });
+  }
+
+  /** The app's build cache may be newer where it was staged last. */
+  async #followCache({ app, onLine }: StageRequest, signal: AbortSignal): Promise<void> {
+    const { cachePeers, blobs, log } = this.#options;
+    const newer = await cachePeers?.bringNewer(app.id, { version: await this.#caches.version(app.id), signal });
+    if (newer === undefined) return;
+    try {
+      await this.#cacheMoves.unpack(app.id, newer, signal);
+      onLine('-----> Build cache brought from the node that staged last');
+    } catch (error) {
+      log.info('staging.cache_not_unpacked', { app: app.name, error });
+    } finally {
+      await blobs.remove(newer.digest).catch(() => {});
+    }
+  }
+
+  async #trimCache({ app, onLine }: StageRequest): Promise<void> {
+    if (await this.#caches.trim(app.id)) onLine(' !     The build cache grew too large and was dropped');
+  }
+}
 
 /** What nobody waits for; what goes wrong with it is left for the next start of the daemon. */
 const inBackground = (works: Set<Promise<unknown>>, work: () => Promise<void>): void => {

@@ -4,7 +4,7 @@ import { generateKeyPair } from '@libp2p/crypto/keys';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import { asClusterId, type NodeId } from '../../crdt/ids.ts';
 import type { Report } from '../../node/core/types.ts';
-import type { GossipOptions } from '../../node/gossip/gossip.ts';
+import type { GossipOptions } from '../../node/gossip/gossip-options.ts';
 
 export const CLUSTER = asClusterId('0123456789abcdef0123456789abcdef');
 export const PSK = new Uint8Array(32).fill(7);

@@ -238,7 +238,9 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'lives-alike',
     fault: 'two lives that have one number give their instances the same ids',
-    changes: [{ file: 'lives.ts', find: 'firstIncarnation(state).toString(36)', replace: 'state.start.toString(36)' }],
+    changes: [
+      { file: 'lives.ts', find: 'firstIncarnation(state).toString(LIFE_RADIX)', replace: 'state.start.toString(36)' },
+    ],
     provoke: { faults: ['restore', 'partition', 'cut'] },
   },
   {
