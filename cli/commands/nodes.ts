@@ -27,7 +27,9 @@ export async function run({ args, client, output }: Context): Promise<void> {
     throw new UsageError(`peer nodes has no action ${action}: ${hint}`);
   }
   if (name === undefined) throw new UsageError(`NAME is missing: peer nodes ${action} NAME`);
-  if (action !== 'label' && labels.length > 0) throw new UsageError(`too many arguments: peer nodes ${action} NAME`);
+  if (action !== 'label' && labels.length > 0) {
+    throw new UsageError(`${JSON.stringify(labels[0])} is one argument too many: peer nodes ${action} NAME`);
+  }
   if (action === 'label') {
     if (labels.length === 0) throw new UsageError('K=V is missing: peer nodes label NAME K=V…; K= removes a label');
     const json = { labels: parsePairs(labels, 'label') };
