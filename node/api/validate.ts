@@ -49,7 +49,7 @@ export const memoryBytes = whole(limits.MEMORY_BYTES_MIN, limits.MEMORY_BYTES_MA
 const diskBytes = whole(limits.DISK_BYTES_MIN, limits.DISK_BYTES_MAX, ' bytes');
 const instances = whole(0, limits.INSTANCES_MAX);
 const scale = v.record(ruled(limits.processTypeProblem), instances, 'should be an object');
-const envMap = v.record(ruled(limits.envKeyProblem), ruled(limits.envValueProblem), 'should be an object');
+const envMap = v.record(ruled(limits.envSetProblem), ruled(limits.envValueProblem), 'should be an object');
 const health = object({
   kind: v.picklist(limits.HEALTH_KINDS, `should be one of ${limits.HEALTH_KINDS.join(', ')}`),
   path: v.optional(ruled(limits.healthPathProblem)),

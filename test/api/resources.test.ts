@@ -330,6 +330,12 @@ describe('input', () => {
     ['a number that is text', 'scale', { scale: { web: '3' } }, 'scale.web: should be a whole number from 0 to 100'],
     ['a field nobody knows', 'scale', { scael: {} }, 'scael: is not a field that is known here'],
     ['a bad variable name', 'env', { set: { '1A': 'x' } }, /^set\.1A: must be letters/],
+    [
+      'a variable that Peer sets',
+      'env',
+      { set: { A: '1', PORT: '1' } },
+      /^set\.PORT: is set by Peer for each instance/,
+    ],
     ['a route with a port', 'routes', { route: 'a.b:80' }, 'route: must be HOST or HOST/PATH, without a port'],
     ['a missing field', 'routes', {}, 'route: is missing'],
     ['a list instead of an object', 'scale', [], /should be an object|nothing to scale/],
