@@ -1,5 +1,5 @@
 // The rules for what may stand in the desired state: names, ranges, bounds and defaults. Pure, and free of Automerge, so
-// that the API and the CLI can check early with the same rules. Never looks at a document.
+// that the API and the options of a start can be checked early with the same rules. Never looks at a document.
 //
 // Every `…Problem` function answers undefined when the value is fine, else one clause that fits after "NAME: ".
 
@@ -134,12 +134,17 @@ export function tokenHashProblem(hash: unknown): string | undefined {
 
 export function labelKeyProblem(key: unknown): string | undefined {
   if (typeof key === 'string' && LABEL_KEY_PATTERN.test(key)) return undefined;
-  return 'must be 1 to 63 letters, digits, dots, dashes, slashes or underscores';
+  return 'must be 1 to 63 letters, digits, dots, dashes, slashes or underscores, with a letter or digit at both ends';
 }
 
 export function labelValueProblem(value: unknown): string | undefined {
   if (typeof value === 'string' && LABEL_VALUE_PATTERN.test(value)) return undefined;
   return 'must be at most 128 printable ASCII characters';
+}
+
+/** Of all labels that a node would have from one source: given to its start, or written with `peer nodes label`. */
+export function labelCountProblem(count: number): string | undefined {
+  return count <= LABELS_PER_NODE_MAX ? undefined : `must be at most ${LABELS_PER_NODE_MAX} labels, not ${count}`;
 }
 
 export function commandProblem(command: unknown): string | undefined {

@@ -352,6 +352,18 @@ describe('input', () => {
     });
   }
 
+  it.each([
+    [{ 'zone-': 'a' }, /^labels\.zone-: must be 1 to 63 letters.*with a letter or digit at both ends$/],
+    [{ zone: 'a\nb' }, /^labels\.zone: must be at most 128 printable ASCII characters$/],
+    [Object.fromEntries(Array.from({ length: 51 }, (_, index) => [`l${index}`, 'x'])), /^labels: must be at most 50/],
+  ])('refuses labels of a node that peer start would refuse: %j', async (labels, message) => {
+    const { admin, node } = testApi();
+    const refused = await admin.post('/v1/nodes/alpha/labels', { labels });
+    expect(refused).toMatchObject({ status: 400, body: { error: { code: 'bad_request' } } });
+    expect(refused.body.error.message).toMatch(message);
+    expect(node.writes).toEqual([]);
+  });
+
   it('refuses JSON that is not, and bodies that are too large', async () => {
     const { api, admin } = testApi();
     const headers = {
