@@ -52,6 +52,12 @@ export function parseName(text: string, what: string): string {
   );
 }
 
+/** Of what is there already, by its name or its id: nodes, and users, of whom nodes have `operator@NODE`. */
+export function parseNameOrId(text: string, what: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._@-]{0,199}$/.test(text)) return text;
+  throw new UsageError(`${what} ${JSON.stringify(text)}: should be a name or an id: letters, digits, dots and dashes`);
+}
+
 /** A folder's name as the name of an app. */
 export function nameOfFolder(folder: string): string {
   const name = folder

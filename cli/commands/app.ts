@@ -7,10 +7,11 @@ import { formatAge, formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { refusedText } from '../refused.ts';
 import { renderTable } from '../table.ts';
+import { parseName } from '../values.ts';
 
 export async function run({ args, client, output }: Context): Promise<void> {
+  const param = { name: parseName(args[0]!, 'app') };
   const route = (await client()).v1.apps[':name'];
-  const param = { name: args[0]! };
   const [app, usage] = await Promise.all([
     answer(route.$get({ param })),
     // A node that does not know of it still knows of the app.

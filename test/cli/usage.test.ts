@@ -167,6 +167,17 @@ describe('the launcher', () => {
     });
   });
 
+  it('ends with 2 for options of a start that the daemon refuses, in its words', async () => {
+    const start = ['start', '--data-dir', join(home, 'never')];
+    expect(await runPeer([...start, '--detach', '--label', 'zone-=attic', '--json'], env)).toMatchObject({
+      status: 2,
+      stdout: expect.stringMatching(/"message": "labels\.zone- must be 1 to 63 letters, .* at both ends"/),
+    });
+    const attached = await runPeer([...start, '--domain', 'no domain'], env);
+    expect(attached).toMatchObject({ status: 2, stdout: '' });
+    expect(attached.stderr).toMatch(/^peer: domain should be a domain in lower case.*\npeer: the daemon refuses its/);
+  });
+
   it('ends with 1 when there is no node, and says how to start one', async () => {
     expect(await runPeer(['apps'], env)).toMatchObject({ status: 1, stderr: expect.stringContaining('peer start') });
     expect(await runPeer(['apps', '--api', 'http://127.0.0.1:1'], env)).toEqual({
