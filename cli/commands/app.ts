@@ -39,6 +39,10 @@ export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours'
     `release    ${app.release ?? 'none yet'}${app.buildpack === null ? '' : `, ${app.buildpack}`}`,
     `owner      ${app.owner ?? 'unknown'}${app.members.length === 0 ? '' : `, shared with ${app.members.join(', ')}`}`,
     `routes     ${app.routes.length === 0 ? 'none' : app.routes.join(', ')}`,
+    // A node of an older version says nothing of them.
+    ...(app.lostRoutes ?? []).map(({ route, lostTo }) =>
+      colours.yellow(`lost       ${route}, which ${lostTo} has: peer unmap ${app.name} ${route} gives it up`),
+    ),
     `scale      ${wanted}, ${formatBytes(app.memoryBytes)} of memory, ${formatBytes(app.diskBytes)} of disk each`,
     `health     ${kind === 'http' ? `http:${path}` : kind}, ${timeoutMs / 1000} s to start`,
     `rollout    ${app.strategy}`,

@@ -322,6 +322,41 @@ describe('routes', () => {
     const again = await developer.post('/v1/apps/hello/routes/unmap', { route: 'www.example.org/shop' });
     expect(again.status).toBe(404);
   });
+
+  it('that an app lost to another are shown with who has them, and given up by either', async () => {
+    const { developer, viewer, node } = testApi();
+    for (const name of ['hello', 'other']) await developer.push(name);
+    const idOf = (name: string) => [...node.view().apps.values()].find((app) => app.name === name)!.id;
+    const claim = { createdAtMs: 9e12, right: 'host' as const };
+    const [lost, below] = ['hello.localhost', 'hello.localhost/shop'];
+    node.arrive((doc) => {
+      for (const route of [lost, below]) doc.routes[`${route} ${idOf('other')}`] = { ...claim };
+    });
+    expect((await viewer.get('/v1/routes')).body).toEqual([
+      { route: lost, app: 'hello', hostApp: 'hello' },
+      { route: lost, app: 'other', hostApp: 'hello', lostTo: 'hello' },
+      { route: below, app: 'other', hostApp: 'hello', lostTo: 'hello' },
+      { route: 'other.localhost', app: 'other', hostApp: 'other' },
+    ]);
+    expect((await viewer.get('/v1/apps/other')).body).toMatchObject({
+      routes: ['other.localhost'],
+      lostRoutes: [
+        { route: lost, lostTo: 'hello' },
+        { route: below, lostTo: 'hello' },
+      ],
+    });
+    expect((await viewer.get('/v1/apps/hello')).body).toMatchObject({ routes: [lost], lostRoutes: [] });
+    const conflicts = async () => (await viewer.get('/v1/status')).body.conflicts;
+    expect(await conflicts()).toHaveLength(2);
+
+    const unmapped = await developer.post('/v1/apps/other/routes/unmap', { route: lost });
+    expect(unmapped).toMatchObject({ status: 200, body: { app: 'other', route: lost, lostTo: 'hello' } });
+    expect(await conflicts()).toEqual([expect.stringContaining(below)]);
+    // No route means none that is lost either.
+    await developer.push('other', { routes: [] });
+    expect(await conflicts()).toEqual([]);
+    expect((await viewer.get('/v1/routes')).body).toEqual([{ route: lost, app: 'hello', hostApp: 'hello' }]);
+  });
 });
 
 describe('input', () => {

@@ -381,6 +381,24 @@ describe('apps', () => {
     expect((await cli.run(['routes'])).stdout).toBe('ROUTE            APP\nhello.localhost  hello\n');
   });
 
+  it('show a route that they lost to another app, and give it up', async () => {
+    for (const name of ['hello', 'other']) await cli.json(['push', folder, '--name', name]);
+    const other = [...cli.node.view().apps.values()].find(({ name }) => name === 'other')!.id;
+    cli.node.arrive((doc) => {
+      doc.routes[`hello.localhost ${other}`] = { createdAtMs: 9e12, right: 'host' };
+    });
+    expect((await cli.run(['routes'])).stdout).toMatch(
+      /^hello\.localhost +hello\nhello\.localhost +other +hello\nother\.localhost +other\n\n.*peer unmap other hello\.localhost/m,
+    );
+    expect((await cli.run(['app', 'other'])).stdout).toContain(
+      'lost       hello.localhost, which hello has: peer unmap other hello.localhost gives it up\n',
+    );
+    expect((await cli.run(['unmap', 'other', 'hello.localhost'])).stdout).toBe(
+      'other claims hello.localhost no more, which hello has\n',
+    );
+    expect((await cli.run(['status'])).stdout).not.toContain('conflict');
+  });
+
   it('end with 2 for a route, a name or a size that is wrong in itself, whoever finds out', async () => {
     await cli.json(['push', folder, '--name', 'hello']);
     const wrong = [
