@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import { formatAge, formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { refusedText } from '../refused.ts';
-import { renderTable } from '../table.ts';
+import { type Column, renderTable } from '../table.ts';
 import { parseName } from '../values.ts';
 
 export async function run({ args, client, output }: Context): Promise<void> {
@@ -74,13 +74,16 @@ export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours'
       },
       { title: 'DISK', cell: ({ usage }) => measured(usage?.diskBytes, formatBytes), align: 'right', importance: 2 },
       { title: 'RESTARTS', cell: (one) => String(one.restarts), align: 'right', importance: 1 },
-      { title: 'REASON', cell: (one) => one.reason ?? '', importance: 0 },
+      ...(app.instances.some(({ reason }) => reason) ? [reasonColumn] : []),
     ],
     app.instances,
     width,
   );
   return [...lines, '', table].join('\n');
 }
+
+/** Whoever looks at an instance that does not run wants to know this first. */
+const reasonColumn: Column<UsedInstance> = { title: 'REASON', cell: (one) => one.reason ?? '', wraps: true };
 
 /** Percent of one processor. */
 const formatCpu = (processors: number): string => `${Math.round(processors * 100)}%`;

@@ -33,6 +33,7 @@ export function releasesTable(
       {
         title: 'WHY',
         cell: (one) => (one.failed === null ? one.description : `${one.description}; ${refusal(one, one.failed)}`),
+        wraps: true,
       },
     ],
     releases,

@@ -37,6 +37,7 @@ export function whatIfText(foreseen: WhatIfShape, { colours, width }: Pick<Outpu
         {
           title: 'AGAINST',
           cell: againstText,
+          wraps: true,
         },
       ],
       moves,
