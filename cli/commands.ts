@@ -21,6 +21,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { flags: '--json', summary: 'Print one JSON document on stdout, nothing else' },
   { flags: '--api <URL>', summary: 'API of a node (else PEER_API, else the one of peer start or peer login)' },
   { flags: '--token <T>', summary: 'Token, which ps shows to others (else PEER_TOKEN, else of peer start or login)' },
+  { flags: '-h, --help', summary: 'Print the help of a command' },
 ];
 
 const dataDir: OptionSpec = { flags: '--data-dir <D>', summary: 'Data directory of the node (~/.local/share/peer)' };
@@ -229,7 +230,18 @@ export const COMMANDS: readonly CommandSpec[] = [
     options: [],
     actions: ['bash', 'zsh', 'fish'],
   },
+  { usage: 'help [command]', summary: 'Print this help, or that of a command', options: [] },
   { usage: 'version', summary: 'Print the version', options: [] },
 ];
 
 export const nameOf = (command: CommandSpec): string => command.usage.split(' ')[0]!;
+
+/** As people write it: `scale APP [COUNTS…]`. */
+export function usageOf(spec: CommandSpec): string {
+  return spec.usage
+    .replace(/[<[](\.\.\.)?([a-z]+)[>\]]/g, (whole, dots: string | undefined, word: string) => {
+      const name = word.toUpperCase() + (dots === undefined ? '' : '…');
+      return whole.startsWith('<') ? name : `[${name}]`;
+    })
+    .trim();
+}

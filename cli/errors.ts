@@ -1,14 +1,18 @@
 // How a command fails: one line for people, a code for scripts, an exit status. 1: it failed; 2: it was used wrongly.
 
+/** Of what a node says to input that is wrong in itself, whatever the cluster holds: crdt/errors.ts, node/api/errors.ts. */
+const BAD_INPUT = /^(bad_request|out_of_range|invalid_(name|id|route|env|value|change))$/;
+
 export class CliError extends Error {
   readonly code: string;
-  readonly exitStatus: 1 | 2 = 1;
+  readonly exitStatus: 1 | 2;
   /** What was asked for may have taken effect all the same, or do so later. */
   readonly mayHold: boolean;
   constructor(code: string, message: string, options: ErrorOptions & { mayHold?: boolean } = {}) {
     super(message, options);
     this.name = 'CliError';
     this.code = code;
+    this.exitStatus = BAD_INPUT.test(code) ? 2 : 1;
     this.mayHold = options.mayHold ?? false;
   }
 }

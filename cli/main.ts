@@ -2,6 +2,7 @@
 
 import { nameOf } from './commands.ts';
 import { CliError } from './errors.ts';
+import { helpText } from './help.ts';
 import { loadCommand } from './loaders.ts';
 import { createOutput } from './output.ts';
 import { parse } from './parse.ts';
@@ -9,7 +10,10 @@ import { parse } from './parse.ts';
 async function main(argv: readonly string[]): Promise<void> {
   if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-v')) return main(['version']);
   const parsed = parse(argv);
-  if (parsed.kind === 'help') return;
+  if (parsed.kind === 'help') {
+    const help = helpText(parsed.command);
+    return createOutput({ json: parsed.json }).result({ help }, () => help);
+  }
   const { command, args, options } = parsed;
   const { run } = await loadCommand(nameOf(command));
   await run({

@@ -1,15 +1,17 @@
-// From the command line to a command with its arguments and options, or a UsageError with a suggestion. cac registers,
-// parses and prints help; what it is too lenient about is checked here. Runs nothing.
+// From the command line to a command with its arguments and options, or a UsageError with a suggestion. cac registers
+// and parses; what it is too lenient about is checked here. Runs nothing.
 
 import { type CAC, cac } from 'cac';
-import { COMMANDS, type CommandSpec, GLOBAL_OPTIONS, nameOf, type OptionSpec } from './commands.ts';
+import { COMMANDS, type CommandSpec, GLOBAL_OPTIONS, nameOf, type OptionSpec, usageOf } from './commands.ts';
 import { UsageError } from './errors.ts';
 import { closest } from './suggest.ts';
 
 export type Options = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
 
-/** `help`: it has been printed. */
-export type Parsed = { kind: 'run'; command: CommandSpec; args: string[]; options: Options } | { kind: 'help' };
+/** `help`: of all commands, or of one. */
+export type Parsed =
+  | { kind: 'run'; command: CommandSpec; args: string[]; options: Options }
+  | { kind: 'help'; command?: CommandSpec; json: boolean };
 
 /**
  * cac turns what looks like a number into one, and 007 into 7; and it takes a lone dash, which means stdin, for an
@@ -18,11 +20,8 @@ export type Parsed = { kind: 'run'; command: CommandSpec; args: string[]; option
 const GUARD = '\u0000';
 
 export function parse(argv: readonly string[]): Parsed {
+  if (argv.length === 0) return { kind: 'help', json: false };
   const cli = register();
-  if (argv.length === 0) {
-    cli.outputHelp();
-    return { kind: 'help' };
-  }
   const guarded = argv.map((argument) => {
     if (argument === '-') return GUARD + argument;
     return isNumberLike(argument) ? argument + GUARD : argument;
@@ -30,11 +29,11 @@ export function parse(argv: readonly string[]): Parsed {
   const parsed = cli.parse(['node', 'peer', ...guarded], { run: false });
   const words = parsed.args.map(unguard);
   const given = Object.entries(parsed.options).filter(([name]) => name !== '--');
-  if (parsed.options.help === true) {
-    if (cli.matchedCommand === undefined && words[0] !== undefined) throw unknownCommand(words[0]);
-    return { kind: 'help' };
-  }
   const spec = COMMANDS.find((command) => nameOf(command) === cli.matchedCommandName);
+  if (parsed.options.help === true) {
+    if (spec === undefined && words[0] !== undefined) throw unknownCommand(words[0]);
+    return helpOf(spec, parsed.options.json === true);
+  }
   const matched = cli.matchedCommand;
   if (spec === undefined || matched === undefined) {
     if (words[0] !== undefined) throw unknownCommand(words[0]);
@@ -45,10 +44,7 @@ export function parse(argv: readonly string[]): Parsed {
   const options: Record<string, string | boolean | readonly string[]> = {};
   for (const [name, value] of given) {
     const option = known.findLast((candidate) => namesOf(candidate).includes(name));
-    if (option === undefined) {
-      if (name === 'help' || name === 'h') continue;
-      throw unknownOption(name, argv, known, nameOf(spec));
-    }
+    if (option === undefined) throw unknownOption(name, argv, known, nameOf(spec));
     const read = readOption(name, value, known, nameOf(spec));
     // cac forgets what stood before the --no-x.
     const written = writtenAs(name, known);
@@ -64,8 +60,17 @@ export function parse(argv: readonly string[]): Parsed {
     if (read !== undefined) options[name] = read;
   }
   checkArgs(spec, matched.args, args);
-  return { kind: 'run', command: spec, args, options };
+  if (nameOf(spec) !== 'help') return { kind: 'run', command: spec, args, options };
+  const about = COMMANDS.find((command) => nameOf(command) === args[0]);
+  if (about === undefined && args[0] !== undefined) throw unknownCommand(args[0]);
+  return helpOf(about, options.json === true);
 }
+
+const helpOf = (command: CommandSpec | undefined, json: boolean): Parsed => ({
+  kind: 'help',
+  ...(command === undefined ? {} : { command }),
+  json,
+});
 
 export function register(): CAC {
   const cli = cac('peer');
@@ -74,36 +79,7 @@ export function register(): CAC {
     const command = cli.command(usage, summary);
     for (const option of options) command.option(option.flags, option.summary);
   }
-  cli.usage('COMMAND [options]');
-  cli.help((sections) => helpText(sections, cli.matchedCommandName));
   return cli;
-}
-
-type HelpSection = { title?: string; body: string };
-
-/** cac's help in the notation of people, without its repetitions. */
-function helpText(sections: HelpSection[], command: string | undefined): HelpSection[] {
-  const spec = COMMANDS.find((candidate) => nameOf(candidate) === command);
-  const [, ...rest] = sections.filter(({ title }) => title === undefined || !title.startsWith('For more info'));
-  const heading =
-    spec === undefined ? 'peer: a platform-as-a-service without a master' : `peer ${command}: ${spec.summary}`;
-  const tidied = rest.map(({ title, body }) => {
-    if (title === 'Usage' && spec !== undefined) return { title, body: `  $ peer ${usageOf(spec)} [options]` };
-    if (title === 'Commands') return { title, body: commandsHelp() };
-    // A command's own --api stands before the global one.
-    const own = /^ {2}--api <HOST:PORT>/m.test(body);
-    const lines = body.split('\n').filter((line) => !own || !/^ {2}--api <URL>/.test(line));
-    return { ...(title === undefined ? {} : { title }), body: lines.map(withoutDefault).join('\n') };
-  });
-  const more = spec === undefined ? [{ body: 'See peer COMMAND --help for the options of a command.' }] : [];
-  return [{ body: heading }, ...tidied, ...more];
-}
-
-const withoutDefault = (line: string): string => line.replace(/ \(default: true\)$/, '').trimEnd();
-
-function commandsHelp(): string {
-  const width = Math.max(...COMMANDS.map((command) => usageOf(command).length));
-  return COMMANDS.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`).join('\n');
 }
 
 /** Every way to write the option of that name, without its `no-`. */
@@ -167,16 +143,6 @@ function checkArgs(
   if (missing !== undefined) throw new UsageError(`${missing.value.toUpperCase()} is missing: ${usage}`);
   if (declared.some(({ variadic }) => variadic) || args.length <= declared.length) return;
   throw new UsageError(`${JSON.stringify(args[declared.length])} is one argument too many: ${usage}`);
-}
-
-/** As people write it: `scale APP [COUNTS…]`. */
-export function usageOf(spec: CommandSpec): string {
-  return spec.usage
-    .replace(/[<[](\.\.\.)?([a-z]+)[>\]]/g, (whole, dots: string | undefined, word: string) => {
-      const name = word.toUpperCase() + (dots === undefined ? '' : '…');
-      return whole.startsWith('<') ? name : `[${name}]`;
-    })
-    .trim();
 }
 
 function unknownCommand(word: string): UsageError {

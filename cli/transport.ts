@@ -182,6 +182,7 @@ export function shownFingerprint(origin: string, timeoutMs = 10_000): Promise<st
 }
 
 export const sameFingerprint = (a: string, b: string): boolean => hexOf(a) === hexOf(b);
+export const isFingerprint = (text: string): boolean => /^[0-9a-f]{64}$/.test(hexOf(text));
 const hexOf = (fingerprint: string): string =>
   fingerprint
     .replace(/^sha256:/i, '')

@@ -55,6 +55,12 @@ export function parseName(text: string, what: string): string {
   );
 }
 
+/** Of what is there already, by its name or its id: nodes, and users, of whom nodes have `operator@NODE`. */
+export function parseNameOrId(text: string, what: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._@-]{0,199}$/.test(text)) return text;
+  throw new UsageError(`${what} ${JSON.stringify(text)}: should be a name or an id: letters, digits, dots and dashes`);
+}
+
 /** A folder's name as the name of an app. */
 export function nameOfFolder(folder: string): string {
   const name = folder
@@ -74,18 +80,30 @@ export function parsePair(text: string, what: string): [key: string, value: stri
   return [text.slice(0, equals), text.slice(equals + 1)];
 }
 
+/** Each key once: of two, one would be passed over. */
 export function parsePairs(texts: readonly string[], what: string): Record<string, string> {
-  return Object.fromEntries(texts.map((text) => parsePair(text, what)));
+  const pairs = new Map<string, string>();
+  for (const text of texts) {
+    const [key, value] = parsePair(text, what);
+    if (pairs.has(key)) throw new UsageError(`${what} ${key} was given twice: give it once`);
+    pairs.set(key, value);
+  }
+  return Object.fromEntries(pairs);
 }
 
 /** `3` and `web=3 worker=2`. */
 export function parseScale(texts: readonly string[]): Record<string, number> {
-  const scale: Record<string, number> = {};
+  const scale = new Map<string, number>();
   for (const text of texts) {
     const [process, count] = text.includes('=') ? parsePair(text, 'scale') : ['web', text];
-    scale[process] = parseWhole(count, `scale ${process}`, { min: 0, max: INSTANCES_MAX });
+    if (scale.has(process)) {
+      throw new UsageError(
+        `${JSON.stringify(text)} is one argument too many, ${process} has a number already: peer scale APP [web=]N …`,
+      );
+    }
+    scale.set(process, parseWhole(count, `scale ${process}`, { min: 0, max: INSTANCES_MAX }));
   }
-  return scale;
+  return Object.fromEntries(scale);
 }
 
 /** `hello`, `hello/1` (of web) or `hello/worker/1`. */

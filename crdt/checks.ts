@@ -4,6 +4,7 @@ import { ChangeRejected } from './errors.ts';
 import {
   choiceProblem,
   envKeyProblem,
+  envSetProblem,
   envTotalProblem,
   envValueProblem,
   idProblem,
@@ -62,6 +63,15 @@ export function checkEnv(env: unknown): void {
   }
   const problem = envTotalProblem(env as Record<string, string>);
   if (problem !== undefined) throw new ChangeRejected('too_large', `env: ${problem}.`);
+}
+
+/** Of variables that somebody sets. */
+export function checkEnvSet(env: unknown): void {
+  checkEnv(env);
+  for (const key of Object.keys(env as Record<string, unknown>)) {
+    const problem = envSetProblem(key);
+    if (problem !== undefined) throw new ChangeRejected('invalid_env', `env ${key}: ${problem}.`);
+  }
 }
 
 export function checkEnvKey(key: unknown): void {

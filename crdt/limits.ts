@@ -134,12 +134,17 @@ export function tokenHashProblem(hash: unknown): string | undefined {
 
 export function labelKeyProblem(key: unknown): string | undefined {
   if (typeof key === 'string' && LABEL_KEY_PATTERN.test(key)) return undefined;
-  return 'must be 1 to 63 letters, digits, dots, dashes, slashes or underscores';
+  return 'must be 1 to 63 letters, digits, dots, dashes, slashes or underscores, with a letter or digit at both ends';
 }
 
 export function labelValueProblem(value: unknown): string | undefined {
   if (typeof value === 'string' && LABEL_VALUE_PATTERN.test(value)) return undefined;
   return 'must be at most 128 printable ASCII characters';
+}
+
+/** Of all labels that a node would have from one source: given to its start, or written with `peer nodes label`. */
+export function labelCountProblem(count: number): string | undefined {
+  return count <= LABELS_PER_NODE_MAX ? undefined : `must be at most ${LABELS_PER_NODE_MAX} labels, not ${count}`;
 }
 
 export function commandProblem(command: unknown): string | undefined {
@@ -157,6 +162,36 @@ export function processTypeProblem(type: unknown): string | undefined {
 export function envKeyProblem(key: unknown): string | undefined {
   if (typeof key === 'string' && ENV_KEY_PATTERN.test(key) && key !== KEY_RESERVED) return undefined;
   return 'must be letters, digits or underscores, not beginning with a digit';
+}
+
+/**
+ * Variables that name an instance: Peer sets them for each one, and a value of the app's never stands in their place. Some
+ * are of names that Cloud Foundry and Heroku gave them. What else Peer sets (HOME, PATH, LANG …), an app may set itself.
+ */
+export const ENV_KEYS_OF_INSTANCES = [
+  'PORT',
+  'DYNO',
+  'INSTANCE_INDEX',
+  'CF_INSTANCE_INDEX',
+  'CF_INSTANCE_GUID',
+  'CF_INSTANCE_IP',
+  'CF_INSTANCE_INTERNAL_IP',
+  'CF_INSTANCE_PORT',
+  'CF_INSTANCE_ADDR',
+  'CF_INSTANCE_PORTS',
+  'VCAP_APP_HOST',
+  'VCAP_APP_PORT',
+  'VCAP_APPLICATION',
+] as const;
+
+/**
+ * Of a variable that somebody sets. Readers do not ask: an older cluster may hold one of these from before they were refused,
+ * and it can be unset.
+ */
+export function envSetProblem(key: unknown): string | undefined {
+  const problem = envKeyProblem(key);
+  if (problem !== undefined || !(ENV_KEYS_OF_INSTANCES as readonly unknown[]).includes(key)) return problem;
+  return 'is set by Peer for each instance, whatever the app sets: leave it out';
 }
 
 export function envValueProblem(value: unknown): string | undefined {

@@ -6,6 +6,7 @@ import {
   checkChoice,
   checkEnv,
   checkEnvKey,
+  checkEnvSet,
   checkedHost,
   checkedRoute,
   checkId,
@@ -57,7 +58,7 @@ export const appRules = {
     checkRelease(app, change.release);
     if (change.settings !== undefined) checkSettings(change.settings);
     if (change.env !== undefined) {
-      checkEnv(change.env);
+      checkEnvSet(change.env);
       checkEnv({ ...app.env, ...change.env });
     }
     // The release may bring the process types that are scaled with it.
@@ -129,7 +130,7 @@ function validateNewApp(view: DesiredView, change: Of<'createApp'>, author: Chan
   }
   checkSettings(change.settings);
   checkScale(change.scale, undefined);
-  checkEnv(change.env);
+  checkEnvSet(change.env);
   checkBoolean('stopped', change.stopped);
   if (!Array.isArray(change.routes)) throw new ChangeRejected('invalid_route', 'routes: must be a list.');
   const routes = new Set(change.routes.map(checkedRoute));
@@ -239,7 +240,7 @@ function validateRollback(app: AppView, change: Of<'rollback'>): void {
 }
 
 function validateEnv(app: AppView, change: Of<'setEnv'>): void {
-  checkEnv(change.set);
+  checkEnvSet(change.set);
   if (!Array.isArray(change.unset)) throw new ChangeRejected('invalid_env', 'unset: must be a list of names.');
   for (const key of change.unset) {
     checkEnvKey(key);

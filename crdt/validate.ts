@@ -10,7 +10,7 @@ import {
   idProblem,
   integerProblem,
   isStaleInvite,
-  LABELS_PER_NODE_MAX,
+  labelCountProblem,
   labelKeyProblem,
   labelValueProblem,
   NODES_MAX,
@@ -130,12 +130,8 @@ function validateLabels(view: DesiredView, change: Of<'labelNode'>): void {
     if (problem !== undefined) throw new ChangeRejected('invalid_value', `label ${key}: ${problem}.`);
   }
   const merged = Object.entries({ ...node.labels, ...change.labels }).filter(([, value]) => value !== '');
-  if (merged.length > LABELS_PER_NODE_MAX) {
-    throw new ChangeRejected(
-      'limit_reached',
-      `${node.name} would have ${merged.length} labels; at most ${LABELS_PER_NODE_MAX} are allowed.`,
-    );
-  }
+  const problem = labelCountProblem(merged.length);
+  if (problem !== undefined) throw new ChangeRejected('limit_reached', `labels of ${node.name}: ${problem}.`);
 }
 
 function validateNewUser(view: DesiredView, change: Of<'addUser'>): void {

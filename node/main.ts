@@ -1,7 +1,7 @@
 // The daemon's process: reads its options, starts the node, and ends it on signals. The parts are wired in daemon/start-node.ts.
 
 import { flushCompileCache } from 'node:module';
-import { JOIN_BYTES_MAX, JOIN_FROM_STDIN, parseStartOptions } from './daemon/options.ts';
+import { JOIN_BYTES_MAX, JOIN_FROM_STDIN, OptionsError, parseStartOptions } from './daemon/options.ts';
 import { recallOptions } from './daemon/remembered-options.ts';
 import { startNode } from './daemon/start-node.ts';
 import { createLog } from './lib/log.ts';
@@ -11,11 +11,11 @@ const log = createLog((line) => process.stderr.write(line));
 // A full disk behind the log, or a terminal that has gone, must not end the node. What cannot be written is lost.
 process.stderr.on('error', () => {});
 
-/** One clear line, then status 1: nothing was left half done. */
+/** One clear line, then status 1, or 2 for options that are wrong in themselves: nothing was left half done. */
 function fail(error: unknown): never {
   const { message, code } = error as { message?: string; code?: string };
   process.stderr.write(`peer: ${message ?? String(error)}${code === undefined ? '' : ` (${code})`}\n`);
-  process.exit(1);
+  process.exit(error instanceof OptionsError ? 2 : 1);
 }
 
 async function readStdin(bytesMax: number): Promise<string> {

@@ -6,11 +6,12 @@ import type { Context } from '../context.ts';
 import { formatAge, formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { refusedText } from '../refused.ts';
-import { renderTable } from '../table.ts';
+import { type Column, renderTable } from '../table.ts';
+import { parseName } from '../values.ts';
 
 export async function run({ args, client, output }: Context): Promise<void> {
+  const param = { name: parseName(args[0]!, 'app') };
   const route = (await client()).v1.apps[':name'];
-  const param = { name: args[0]! };
   const [app, usage] = await Promise.all([
     answer(route.$get({ param })),
     // A node that does not know of it still knows of the app.
@@ -38,6 +39,10 @@ export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours'
     `release    ${app.release ?? 'none yet'}${app.buildpack === null ? '' : `, ${app.buildpack}`}`,
     `owner      ${app.owner ?? 'unknown'}${app.members.length === 0 ? '' : `, shared with ${app.members.join(', ')}`}`,
     `routes     ${app.routes.length === 0 ? 'none' : app.routes.join(', ')}`,
+    // A node of an older version says nothing of them.
+    ...(app.lostRoutes ?? []).map(({ route, lostTo }) =>
+      colours.yellow(`lost       ${route}, which ${lostTo} has: peer unmap ${app.name} ${route} gives it up`),
+    ),
     `scale      ${wanted}, ${formatBytes(app.memoryBytes)} of memory, ${formatBytes(app.diskBytes)} of disk each`,
     `health     ${kind === 'http' ? `http:${path}` : kind}, ${timeoutMs / 1000} s to start`,
     `rollout    ${app.strategy}`,
@@ -69,13 +74,16 @@ export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours'
       },
       { title: 'DISK', cell: ({ usage }) => measured(usage?.diskBytes, formatBytes), align: 'right', importance: 2 },
       { title: 'RESTARTS', cell: (one) => String(one.restarts), align: 'right', importance: 1 },
-      { title: 'REASON', cell: (one) => one.reason ?? '', importance: 0 },
+      ...(app.instances.some(({ reason }) => reason) ? [reasonColumn] : []),
     ],
     app.instances,
     width,
   );
   return [...lines, '', table].join('\n');
 }
+
+/** Whoever looks at an instance that does not run wants to know this first. */
+const reasonColumn: Column<UsedInstance> = { title: 'REASON', cell: (one) => one.reason ?? '', wraps: true };
 
 /** Percent of one processor. */
 const formatCpu = (processors: number): string => `${Math.round(processors * 100)}%`;

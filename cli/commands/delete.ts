@@ -2,9 +2,10 @@
 
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
+import { parseName } from '../values.ts';
 
 export async function run({ args, client, output }: Context): Promise<void> {
-  const name = args[0]!;
+  const name = parseName(args[0]!, 'app');
   const written = await answer((await client()).v1.apps[':name'].$delete({ param: { name } }));
   output.result({ app: name, deleted: true, ...written }, () => `${name} is deleted`);
 }

@@ -18,7 +18,8 @@ export async function run({ args, client, output }: Context): Promise<void> {
         `${JSON.stringify(app)} is one argument too many: peer env APP; did you mean peer env set APP K=V?`,
       );
     }
-    const shown = await answer((await client()).v1.apps[':name'].env.$get({ param: { name: first } }));
+    const param = { name: parseName(first, 'app') };
+    const shown = await answer((await client()).v1.apps[':name'].env.$get({ param }));
     output.result(shown, () =>
       [
         ...Object.entries(shown.env).map(([key, value]) => `${key}=${value ?? '(hidden from viewers)'}`),

@@ -6,11 +6,16 @@ import { configPath, writeConfig } from '../config.ts';
 import { apiUrl } from '../connection.ts';
 import { type Context, textOption } from '../context.ts';
 import { CliError, UsageError } from '../errors.ts';
-import { sameFingerprint, shownFingerprint } from '../transport.ts';
+import { isFingerprint, sameFingerprint, shownFingerprint } from '../transport.ts';
 
 export async function run({ args, options, output }: Context): Promise<void> {
   const api = apiUrl(args[0]!);
   const expected = textOption(options, 'fingerprint');
+  if (expected !== undefined && !isFingerprint(expected)) {
+    throw new UsageError(
+      `--fingerprint ${expected}: should be the 64 digits of a SHA-256 fingerprint, such as AB:CD:…`,
+    );
+  }
   const fingerprint = api.startsWith('https:') ? await trustedFingerprint(api, expected) : undefined;
   if (fingerprint === undefined && expected !== undefined) throw new UsageError('--fingerprint needs an https:// URL');
   const token = textOption(options, 'token') ?? (process.env.PEER_TOKEN || undefined) ?? (await askForToken());

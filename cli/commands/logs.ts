@@ -4,6 +4,7 @@ import type { LogShape } from '../../node/api/log-lines.ts';
 import type { Context } from '../context.ts';
 import { printLines } from '../line-stream.ts';
 import { formatLogLine } from '../log-format.ts';
+import { parseName } from '../values.ts';
 
-export const run = (context: Context): Promise<void> =>
-  printLines<LogShape>(context, `/v1/apps/${encodeURIComponent(context.args[0]!)}/logs`, {}, formatLogLine);
+export const run = async (context: Context): Promise<void> =>
+  printLines<LogShape>(context, `/v1/apps/${parseName(context.args[0]!, 'app')}/logs`, {}, formatLogLine);

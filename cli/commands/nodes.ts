@@ -8,12 +8,12 @@ import { formatAge, formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { closest } from '../suggest.ts';
 import { renderTable } from '../table.ts';
-import { parsePairs } from '../values.ts';
+import { parseNameOrId, parsePairs } from '../values.ts';
 
 const ACTIONS = ['drain', 'undrain', 'remove', 'label'];
 
 export async function run({ args, client, output }: Context): Promise<void> {
-  const [action, name, ...labels] = args;
+  const [action, given, ...labels] = args;
   if (action === undefined) {
     const nodes = await answer((await client()).v1.nodes.$get());
     output.result(nodes, () =>
@@ -26,8 +26,11 @@ export async function run({ args, client, output }: Context): Promise<void> {
     const hint = meant === undefined ? `it is one of ${ACTIONS.join(', ')}` : `did you mean ${meant}?`;
     throw new UsageError(`peer nodes has no action ${action}: ${hint}`);
   }
-  if (name === undefined) throw new UsageError(`NAME is missing: peer nodes ${action} NAME`);
-  if (action !== 'label' && labels.length > 0) throw new UsageError(`too many arguments: peer nodes ${action} NAME`);
+  if (given === undefined) throw new UsageError(`NAME is missing: peer nodes ${action} NAME`);
+  const name = parseNameOrId(given, 'node');
+  if (action !== 'label' && labels.length > 0) {
+    throw new UsageError(`${JSON.stringify(labels[0])} is one argument too many: peer nodes ${action} NAME`);
+  }
   if (action === 'label') {
     if (labels.length === 0) throw new UsageError('K=V is missing: peer nodes label NAME K=V…; K= removes a label');
     const json = { labels: parsePairs(labels, 'label') };

@@ -6,9 +6,11 @@ import type { Context } from '../context.ts';
 import { formatBytes, formatTime } from '../format.ts';
 import type { Output } from '../output.ts';
 import { renderTable } from '../table.ts';
+import { parseName } from '../values.ts';
 
 export async function run({ args, client, output }: Context): Promise<void> {
-  const releases = await answer((await client()).v1.apps[':name'].releases.$get({ param: { name: args[0]! } }));
+  const name = parseName(args[0]!, 'app');
+  const releases = await answer((await client()).v1.apps[':name'].releases.$get({ param: { name } }));
   output.result(releases, () => (releases.length === 0 ? 'no releases yet' : releasesTable(releases, output)));
 }
 
@@ -31,6 +33,7 @@ export function releasesTable(
       {
         title: 'WHY',
         cell: (one) => (one.failed === null ? one.description : `${one.description}; ${refusal(one, one.failed)}`),
+        wraps: true,
       },
     ],
     releases,

@@ -17,12 +17,15 @@ import {
   resolveDataDir,
   spawnDaemon,
 } from '../daemon.ts';
-import { CliError } from '../errors.ts';
+import { CliError, UsageError } from '../errors.ts';
 import { inviteFrom } from '../invite-source.ts';
 import type { Options } from '../parse.ts';
 import { createProgress } from '../progress.ts';
 import { shownFingerprint } from '../transport.ts';
 import { parseChoice, parseHostPort, parseName, parsePairs, parseSize } from '../values.ts';
+
+/** How a daemon ends that was given options which are wrong in themselves (node/main.ts). */
+const STATUS_BAD_OPTIONS = 2;
 
 export async function run({ options, output }: Context): Promise<void> {
   const start = startOptions(options);
@@ -56,6 +59,7 @@ export async function run({ options, output }: Context): Promise<void> {
     else output.note(summary(file));
   }
   const status = await exited;
+  if (status.code === STATUS_BAD_OPTIONS) throw new UsageError('the daemon refuses its options: see above');
   if (status.code !== 0) throw new CliError('start', `the daemon ended with ${status.text}: see above`);
 }
 
@@ -97,6 +101,7 @@ async function startDetached(start: StartOptions): Promise<NodeFile> {
   if (file === 'timeout') daemon.kill('SIGTERM');
   const said = await lastLogLine(start.dataDir, logStart);
   const last = said?.replace(/^peer: /, '') ?? `see ${logPath(start.dataDir)}`;
+  if (daemon.exitCode === STATUS_BAD_OPTIONS) throw new UsageError(last.replace(/ \(bad_options\)$/, ''));
   const what =
     file === 'ended' ? 'the node did not start' : `the node was not ready after ${READY_TIMEOUT_MS / 1000} s`;
   throw new CliError('start', `${what}: ${last}`);

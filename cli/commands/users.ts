@@ -7,7 +7,7 @@ import { type Context, textOption } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { formatTime } from '../format.ts';
 import { renderTable } from '../table.ts';
-import { parseChoice, parseName } from '../values.ts';
+import { parseChoice, parseName, parseNameOrId } from '../values.ts';
 
 export async function run({ args, client, options, output }: Context): Promise<void> {
   const [action, given] = args;
@@ -38,8 +38,9 @@ export async function run({ args, client, options, output }: Context): Promise<v
     throw new UsageError(`NAME is missing: peer users ${action} NAME${action === 'add' ? ' --role R' : ''}`);
   }
   if (action === 'remove') {
-    const written = await answer((await client()).v1.users[':name'].$delete({ param: { name: given } }));
-    output.result({ name: given, removed: true, ...written }, () => `${given} is removed`);
+    const user = parseNameOrId(given, 'user');
+    const written = await answer((await client()).v1.users[':name'].$delete({ param: { name: user } }));
+    output.result({ name: user, removed: true, ...written }, () => `${user} is removed`);
     return;
   }
   const name = parseName(given, 'user');

@@ -8,13 +8,15 @@ import { formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { reasonsText } from '../placement-text.ts';
 import { renderTable } from '../table.ts';
+import { parseNameOrId } from '../values.ts';
 
 type Move = WhatIfShape['moves'][number];
 
 export async function run({ client, options, output }: Context): Promise<void> {
   const without = textsOption(options, 'without');
   if (without === undefined) throw new UsageError('NODE is missing: peer what-if --without NODE');
-  const foreseen = await answer((await client()).v1['what-if'].$get({ query: { without: [...without] } }));
+  const query = { without: without.map((node) => parseNameOrId(node, '--without')) };
+  const foreseen = await answer((await client()).v1['what-if'].$get({ query }));
   output.result(foreseen, () => whatIfText(foreseen, output));
 }
 
@@ -35,6 +37,7 @@ export function whatIfText(foreseen: WhatIfShape, { colours, width }: Pick<Outpu
         {
           title: 'AGAINST',
           cell: againstText,
+          wraps: true,
         },
       ],
       moves,

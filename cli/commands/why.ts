@@ -57,7 +57,7 @@ function verdictsTable(
       { title: 'FULLNESS', cell: ranked(({ rank }) => String(rank.fullness)), align: 'right', importance: 2 },
       { title: 'WEIGHT', cell: ranked(({ rank }) => shareText(rank.weight)), align: 'right', importance: 0 },
       { title: 'FREE', cell: ranked((one) => formatBytes(one.freeBytes)), align: 'right', importance: 1 },
-      { title: 'AGAINST', cell: againstText, paint: (text) => colours.yellow(text) },
+      { title: 'AGAINST', cell: againstText, paint: (text) => colours.yellow(text), wraps: true },
     ],
     nodes,
     width,

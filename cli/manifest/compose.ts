@@ -164,7 +164,7 @@ export async function readCompose({ source, file, variables, readEnvFile }: Comp
     const parsed = parseService(written, (path, message) => fail(path, message));
     const plan = planOfService(name, parsed, fail);
     const env = await environmentOf(parsed, variables, readEnvFile, fail);
-    if (Object.keys(env).length > 0) plan.options.env = { ...env, ...plan.options.env };
+    if (Object.keys(env).length > 0) plan.options.env = env;
     const { depends_on: dependsOn } = parsed;
     apps.set(name, { plan, after: Array.isArray(dependsOn) ? dependsOn : Object.keys(dependsOn ?? {}) });
   }
@@ -222,7 +222,7 @@ function planOfService(name: string, one: Service, fail: (path: string, message:
   if (port === undefined) {
     options.routes = [];
     options.health = { kind: 'process' };
-  } else options.env = { PORT: String(port) };
+  }
   addHealth(plan, one, port, fail);
   return plan;
 }

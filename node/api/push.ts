@@ -14,7 +14,7 @@ import { ApiError, oneLine } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
 import { findApp } from './lookup.ts';
 import { followRollout } from './rollout.ts';
-import { pressureWarnings } from './shaping.ts';
+import { lostRoutes, pressureWarnings } from './shaping.ts';
 import type { PushEvent } from './stream-events.ts';
 import type { PushOptions, SettingsBody } from './validate.ts';
 
@@ -139,9 +139,9 @@ function appChanges(
   }
   const changes: NamedChange[] = [];
   if (routes !== undefined) {
-    for (const route of existing.routes) {
-      if (routes.length === 0) changes.push({ change: 'unmapRoute', app, route });
-    }
+    // No route means none that the app might get later either.
+    const claimed = [...existing.routes, ...lostRoutes(view, app).map(({ route }) => route)];
+    for (const route of routes.length === 0 ? claimed : []) changes.push({ change: 'unmapRoute', app, route });
     for (const route of routes) {
       if (!existing.routes.includes(route)) changes.push({ change: 'mapRoute', app, route });
     }

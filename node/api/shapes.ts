@@ -85,6 +85,8 @@ export type AppShape = {
   /** Wanted instances per process type; kept while the app is stopped. */
   desired: Record<string, number>;
   routes: string[];
+  /** Claimed as well, apart from another app that has them now: they lead nowhere, or there. */
+  lostRoutes: LostRouteShape[];
   instances: InstanceShape[];
   stopped: boolean;
   health: { kind: HealthKind; path: string; timeoutMs: number };
@@ -135,8 +137,14 @@ export type RefusedShape = {
   reason: string;
 };
 
-/** `hostApp`: the app that has the host. */
-export type RouteShape = { route: string; app: string; hostApp: string };
+/**
+ * `hostApp`: the app that has the host. `lostTo`: the app's claim lost, and the route, or its host, is that app's instead; absent
+ * where the route leads to the app.
+ */
+export type RouteShape = { route: string; app: string; hostApp: string; lostTo?: string };
+
+/** A route that an app claimed and another app has, or the host of it. */
+export type LostRouteShape = { route: string; lostTo: string };
 
 export type UserShape = { name: string; role: Role; createdAtMs: number; node: string | null };
 

@@ -1,7 +1,7 @@
 // How each shape that the API answers follows from the desired and the observed state. Pure.
 
 import { hostOfRoute } from '../../crdt/hosts.ts';
-import type { NodeId } from '../../crdt/ids.ts';
+import type { AppId, NodeId } from '../../crdt/ids.ts';
 import { type Refusal, refusalOf, refusals } from '../../crdt/in-force.ts';
 import { problemText } from '../../crdt/record-problems.ts';
 import { eachSetting, type SettingValues } from '../../crdt/settings.ts';
@@ -72,13 +72,27 @@ export function instanceShape(
   };
 }
 
-export function appShape(app: AppView, observed: ObservedView): AppShape {
+/** Claims that lost, in the order of the route. */
+export function lostRoutes(view: DesiredView, app?: AppId): { route: string; app: AppId; lostTo: AppId }[] {
+  return view.conflicts
+    .flatMap((one) =>
+      (one.kind === 'route' || one.kind === 'host') && (app === undefined || one.loser === app)
+        ? [{ route: one.route, app: one.loser, lostTo: one.winner }]
+        : [],
+    )
+    .sort((a, b) => compareText(a.route, b.route) || compareText(a.app, b.app));
+}
+
+const appName = (view: DesiredView, app: AppId): string => view.apps.get(app)?.name ?? app;
+
+export function appShape(app: AppView, view: DesiredView, observed: ObservedView): AppShape {
   return {
     name: app.name,
     id: app.id,
     release: app.release === undefined ? null : versionOf(app.release),
     desired: desiredOf(app),
     routes: [...app.routes],
+    lostRoutes: lostRoutes(view, app.id).map(({ route, lostTo }) => ({ route, lostTo: appName(view, lostTo) })),
     instances: instancesOf(app, observed).map((found) => instanceShape(found, app)),
     stopped: app.stopped,
     health: { ...app.health },
@@ -255,12 +269,14 @@ export function pressureWarnings(observed: ObservedView): string[] {
 }
 
 export function routeShapes(view: DesiredView): RouteShape[] {
-  return [...view.routes]
-    .map(([route, app]) => {
-      const owner = view.hosts.get(hostOfRoute(route))?.owner ?? app;
-      return { route, app: view.apps.get(app)?.name ?? app, hostApp: view.apps.get(owner)?.name ?? owner };
-    })
-    .sort((a, b) => compareText(a.route, b.route));
+  const shape = (route: string, app: AppId): RouteShape => {
+    const owner = view.hosts.get(hostOfRoute(route))?.owner ?? app;
+    return { route, app: appName(view, app), hostApp: appName(view, owner) };
+  };
+  const held = [...view.routes].map(([route, app]) => shape(route, app));
+  const lost = lostRoutes(view).map((one) => ({ ...shape(one.route, one.app), lostTo: appName(view, one.lostTo) }));
+  // A route that two apps claimed stands with the one that has it first.
+  return [...held, ...lost].sort((a, b) => compareText(a.route, b.route));
 }
 
 export function userShape(user: UserView, view: DesiredView): UserShape {
@@ -275,13 +291,14 @@ export function userShape(user: UserView, view: DesiredView): UserShape {
 function conflictLine(conflict: Conflict, view: DesiredView): string {
   switch (conflict.kind) {
     case 'route': {
-      const winner = view.apps.get(conflict.winner)?.name ?? conflict.winner;
-      const loser = view.apps.get(conflict.loser)?.name ?? conflict.loser;
-      return `route ${conflict.route} belongs to ${winner}; ${loser} claimed it too: unmap one of them`;
+      const { route } = conflict;
+      const winner = appName(view, conflict.winner);
+      const loser = appName(view, conflict.loser);
+      return `route ${route} belongs to ${winner}; ${loser} claimed it too: peer unmap ${loser} ${route}, or peer unmap ${winner} ${route}`;
     }
     case 'host': {
-      const owner = view.apps.get(conflict.winner)?.name ?? conflict.winner;
-      const name = view.apps.get(conflict.loser)?.name ?? conflict.loser;
+      const owner = appName(view, conflict.winner);
+      const name = appName(view, conflict.loser);
       return `host ${conflict.host} belongs to ${owner}, so ${conflict.route} does not lead to ${name}: peer routes share ${conflict.host} ${name}, or peer unmap ${name} ${conflict.route}`;
     }
     case 'appName':

@@ -49,7 +49,7 @@ export const routeText = ruled((value) => {
 export const memoryBytes = whole(limits.MEMORY_BYTES_MIN, limits.MEMORY_BYTES_MAX, ' bytes');
 const instances = whole(0, limits.INSTANCES_MAX);
 const scale = v.record(ruled(limits.processTypeProblem), instances, 'should be an object');
-const envMap = v.record(ruled(limits.envKeyProblem), ruled(limits.envValueProblem), 'should be an object');
+const envMap = v.record(ruled(limits.envSetProblem), ruled(limits.envValueProblem), 'should be an object');
 const health = object({
   kind: v.picklist(limits.HEALTH_KINDS, `should be one of ${limits.HEALTH_KINDS.join(', ')}`),
   path: v.optional(ruled(limits.healthPathProblem)),
@@ -193,7 +193,16 @@ export const inviteBody = object({
   ttlMs: v.optional(whole(INVITE_TTL_MS_MIN, INVITE_TTL_MS_MAX, ' ms')),
   uses: v.optional(whole(1, limits.INVITE_USES_MAX)),
 });
-export const labelsBody = object({ labels: v.record(v.string(), v.string('should be text'), 'should be an object') });
+export const labelsBody = object({
+  labels: v.pipe(
+    v.record(ruled(limits.labelKeyProblem), ruled(limits.labelValueProblem), 'should be an object'),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return;
+      const message = limits.labelCountProblem(Object.keys(dataset.value).length);
+      if (message !== undefined) addIssue({ message });
+    }),
+  ),
+});
 export const stopBody = object({ leave: v.optional(v.boolean('should be true or false')) });
 
 const flag = v.optional(v.picklist(['true', 'false'], 'should be true or false'));

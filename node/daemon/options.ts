@@ -3,6 +3,13 @@
 
 import { hostname } from 'node:os';
 import * as v from 'valibot';
+import {
+  LABELS_PER_NODE_MAX,
+  labelCountProblem,
+  labelKeyProblem,
+  labelValueProblem,
+  oneLine,
+} from '../../crdt/limits.ts';
 import { parseHostPort } from '../lib/host-port.ts';
 import { parseNetwork } from '../runtime/network/policy.ts';
 
@@ -75,8 +82,10 @@ export const START_DEFAULTS = {
 } as const;
 
 const NODE_NAME_CHARS_MAX = 63;
-const LABELS_MAX = 32;
 const ALLOW_NETWORKS_MAX = 32;
+const OLDER_LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/;
+const OLDER_LABEL_CHARS_MAX = 128;
+const MESSAGE_CHARS_MAX = 300;
 /** Below this not even the sources of a small app and its droplet fit. */
 const BLOBS_BYTES_MIN = 1024 * 1024;
 /** Below this not even one small instance fits. */
@@ -91,6 +100,16 @@ const listenAddress = v.pipe(
   v.string('should be HOST:PORT'),
   v.check((text) => parseHostPort(text) !== undefined, 'should be HOST:PORT, for example 127.0.0.1:7600'),
 );
+
+/** Text that a rule of crdt/limits.ts accepts. */
+const ruled = (problem: (value: unknown) => string | undefined) =>
+  v.pipe(
+    v.string('should be text'),
+    v.check(
+      (text) => problem(text) === undefined,
+      (issue) => problem(issue.input) ?? '',
+    ),
+  );
 
 const schema = v.strictObject(
   {
@@ -138,14 +157,11 @@ const schema = v.strictObject(
     ),
     labels: v.optional(
       v.pipe(
-        v.record(
-          v.pipe(
-            v.string(),
-            v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/, 'has a key with characters that labels cannot have'),
-          ),
-          v.pipe(v.string('should be text'), v.maxLength(63, 'should be at most 63 characters')),
+        v.record(ruled(labelKeyProblem), ruled(labelValueProblem), 'should be an object'),
+        v.check(
+          (labels) => labelCountProblem(Object.keys(labels).length) === undefined,
+          (issue) => labelCountProblem(Object.keys(issue.input).length) ?? '',
         ),
-        v.check((labels) => Object.keys(labels).length <= LABELS_MAX, `should be at most ${LABELS_MAX} labels`),
       ),
     ),
     insecureProcessRuntime: v.optional(v.boolean('should be true or false')),
@@ -183,11 +199,11 @@ const schema = v.strictObject(
  */
 export function parseStartOptions(input: unknown, remembered: Partial<StartOptions> = {}): NodeOptions {
   const given = validated(input);
-  const { join: _, ...earlier } = remembered;
+  const { join: _, labels, ...earlier } = remembered;
   return {
     ...START_DEFAULTS,
     name: nodeNameOf(hostname()),
-    labels: {},
+    labels: rememberedLabels(labels),
     insecureProcessRuntime: false,
     allowNetworks: [],
     ...validated({ ...earlier, dataDir: given.dataDir }),
@@ -195,11 +211,26 @@ export function parseStartOptions(input: unknown, remembered: Partial<StartOptio
   };
 }
 
+/**
+ * Earlier versions had another rule for the labels of a start, and remember what it let through: a node does not lose its zone
+ * by an upgrade. Values are told on one line.
+ */
+function rememberedLabels(labels: unknown): Record<string, string> {
+  if (typeof labels !== 'object' || labels === null) return {};
+  const kept = Object.entries(labels).filter(
+    ([key, value]) => OLDER_LABEL_KEY.test(key) && typeof value === 'string',
+  ) as [string, string][];
+  return Object.fromEntries(
+    kept.slice(0, LABELS_PER_NODE_MAX).map(([key, value]) => [key, oneLine(value, OLDER_LABEL_CHARS_MAX)]),
+  );
+}
+
 function validated(input: unknown): StartOptions {
   const parsed = v.safeParse(schema, input);
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;
-  throw new OptionsError(`${v.getDotPath(issue) ?? 'options'} ${issue.message}`);
+  // The path may hold what was given as a key.
+  throw new OptionsError(oneLine(`${v.getDotPath(issue) ?? 'options'} ${issue.message}`, MESSAGE_CHARS_MAX));
 }
 
 /** A host's name as a node's name: its first label, in the characters a name may have. */

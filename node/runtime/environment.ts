@@ -1,5 +1,6 @@
 // Decides the environment of an instance: what the platform tells it, then the app's own variables. Pure.
 
+import type { ENV_KEYS_OF_INSTANCES } from '../../crdt/limits.ts';
 import type { InstanceSpec } from '../core/types.ts';
 
 /** Open files an instance may have; told to it in VCAP_APPLICATION. */
@@ -49,7 +50,7 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
     VCAP_SERVICES: '{}',
   };
   // What names this very instance: an app's own variables never stand in its place.
-  const identity: Record<string, string> = {
+  const identity: Record<(typeof ENV_KEYS_OF_INSTANCES)[number], string> = {
     PORT: port,
     // Heroku's name of an instance; profile scripts of buildpacks tell process types apart by it.
     DYNO: place.dyno ?? `${spec.process}.${spec.index + 1}`,

@@ -196,6 +196,14 @@ export class MemoryNode implements NodeService {
     return { heldBy: this.#nodes.map((node) => node.id) };
   }
 
+  /** What another side of a partition wrote arrives: no rule is asked. */
+  arrive(edit: (doc: DesiredDoc) => void): void {
+    this.#doc = plainCopy(this.#doc) as DesiredDoc;
+    edit(this.#doc);
+    this.#view = readView(this.#doc);
+    this.reconcile();
+  }
+
   /** Fills every slot at once, and tells the listeners in a later turn, as the real one does. */
   reconcile(): void {
     const wanted = new Map<string, { app: AppView; slot: Slot }>();

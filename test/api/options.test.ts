@@ -35,7 +35,19 @@ describe('start options', () => {
     expect(allowNetworks).toEqual(['10.1.0.0/16', '192.168.1.7/32']);
   });
 
-  const bad: [input: unknown, message: string][] = [
+  const labels = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, index) => [`l${index}`, 'x']));
+  it('take as many labels, and as long ones, as peer nodes label does', () => {
+    const most = { ...labels(49), 'example.org/zone': 'x'.repeat(128) };
+    expect(parseStartOptions({ dataDir: '/d', labels: most }).labels).toEqual(most);
+  });
+
+  it('keep labels that an earlier version let through, on one line', () => {
+    const remembered = { labels: { 'zone-': 'a', city: 'Köln', two: 'x\ny', none: 5 } } as never;
+    expect(parseStartOptions({ dataDir: '/d' }, remembered).labels).toEqual({ 'zone-': 'a', city: 'Köln', two: 'x y' });
+    expect(parseStartOptions({ dataDir: '/d', labels: { zone: 'b' } }, remembered).labels).toEqual({ zone: 'b' });
+  });
+
+  const bad: [input: unknown, message: string | RegExp][] = [
     [{}, 'dataDir is missing'],
     [{ dataDir: 'relative' }, 'dataDir should be an absolute path'],
     [{ dataDir: '/d', listen: '7600' }, 'listen should be HOST:PORT, for example 127.0.0.1:7600'],
@@ -48,6 +60,11 @@ describe('start options', () => {
       'allowNetworks.0 should be an IPv4 network such as 10.1.0.0/16, not "fd00::/8"',
     ],
     [{ dataDir: '/d', allowNetworks: Array(33).fill('10.0.0.0/8') }, 'allowNetworks should be at most 32 networks'],
+    [{ dataDir: '/d', labels: { 'zone-': 'a' } }, 'labels.zone- must be 1 to 63 letters, digits, dots, dashes'],
+    [{ dataDir: '/d', labels: { 'a\nb': 'a' } }, /^labels\.a b must be 1 to 63 letters/],
+    [{ dataDir: '/d', labels: { zone: 'a\nb' } }, 'labels.zone must be at most 128 printable ASCII characters'],
+    [{ dataDir: '/d', labels: { zone: '\u001b[2J' } }, 'labels.zone must be at most 128 printable ASCII characters'],
+    [{ dataDir: '/d', labels: labels(51) }, 'labels must be at most 50 labels, not 51'],
     [{ dataDir: '/d', colour: 'red' }, 'colour is not an option'],
     ['text', 'options should be an object'],
   ];

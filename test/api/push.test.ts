@@ -77,6 +77,25 @@ describe('a push', () => {
     expect([...node.view().apps.values()][0]).toMatchObject({ stopped: false });
   });
 
+  it.each(['PORT', 'VCAP_APPLICATION', 'CF_INSTANCE_INDEX', 'DYNO'])(
+    'is refused before anything is staged when it sets %s, which Peer sets for each instance',
+    async (key) => {
+      const { developer, node } = testApi();
+      const { status, response } = await developer.push('hello', { env: { [key]: '1' } });
+      expect(status).toBe(400);
+      expect(await response.json()).toEqual({
+        error: {
+          code: 'bad_request',
+          message: `env.${key}: is set by Peer for each instance, whatever the app sets: leave it out`,
+        },
+      });
+      expect([node.staged, node.writes]).toEqual([[], []]);
+      expect((await developer.push('hello', { env: { HOME: '/app', LANG: 'C', VCAP_SERVICES: '{}' } })).status).toBe(
+        200,
+      );
+    },
+  );
+
   it('stages with the environment the release will have', async () => {
     const { developer, node } = testApi();
     await developer.push('hello', { env: { A: '1', B: '1' } });

@@ -322,6 +322,41 @@ describe('routes', () => {
     const again = await developer.post('/v1/apps/hello/routes/unmap', { route: 'www.example.org/shop' });
     expect(again.status).toBe(404);
   });
+
+  it('that an app lost to another are shown with who has them, and given up by either', async () => {
+    const { developer, viewer, node } = testApi();
+    for (const name of ['hello', 'other']) await developer.push(name);
+    const idOf = (name: string) => [...node.view().apps.values()].find((app) => app.name === name)!.id;
+    const claim = { createdAtMs: 9e12, right: 'host' as const };
+    const [lost, below] = ['hello.localhost', 'hello.localhost/shop'];
+    node.arrive((doc) => {
+      for (const route of [lost, below]) doc.routes[`${route} ${idOf('other')}`] = { ...claim };
+    });
+    expect((await viewer.get('/v1/routes')).body).toEqual([
+      { route: lost, app: 'hello', hostApp: 'hello' },
+      { route: lost, app: 'other', hostApp: 'hello', lostTo: 'hello' },
+      { route: below, app: 'other', hostApp: 'hello', lostTo: 'hello' },
+      { route: 'other.localhost', app: 'other', hostApp: 'other' },
+    ]);
+    expect((await viewer.get('/v1/apps/other')).body).toMatchObject({
+      routes: ['other.localhost'],
+      lostRoutes: [
+        { route: lost, lostTo: 'hello' },
+        { route: below, lostTo: 'hello' },
+      ],
+    });
+    expect((await viewer.get('/v1/apps/hello')).body).toMatchObject({ routes: [lost], lostRoutes: [] });
+    const conflicts = async () => (await viewer.get('/v1/status')).body.conflicts;
+    expect(await conflicts()).toHaveLength(2);
+
+    const unmapped = await developer.post('/v1/apps/other/routes/unmap', { route: lost });
+    expect(unmapped).toMatchObject({ status: 200, body: { app: 'other', route: lost, lostTo: 'hello' } });
+    expect(await conflicts()).toEqual([expect.stringContaining(below)]);
+    // No route means none that is lost either.
+    await developer.push('other', { routes: [] });
+    expect(await conflicts()).toEqual([]);
+    expect((await viewer.get('/v1/routes')).body).toEqual([{ route: lost, app: 'hello', hostApp: 'hello' }]);
+  });
 });
 
 describe('input', () => {
@@ -330,6 +365,12 @@ describe('input', () => {
     ['a number that is text', 'scale', { scale: { web: '3' } }, 'scale.web: should be a whole number from 0 to 100'],
     ['a field nobody knows', 'scale', { scael: {} }, 'scael: is not a field that is known here'],
     ['a bad variable name', 'env', { set: { '1A': 'x' } }, /^set\.1A: must be letters/],
+    [
+      'a variable that Peer sets',
+      'env',
+      { set: { A: '1', PORT: '1' } },
+      /^set\.PORT: is set by Peer for each instance/,
+    ],
     ['a route with a port', 'routes', { route: 'a.b:80' }, 'route: must be HOST or HOST/PATH, without a port'],
     ['a missing field', 'routes', {}, 'route: is missing'],
     ['a list instead of an object', 'scale', [], /should be an object|nothing to scale/],
@@ -345,6 +386,18 @@ describe('input', () => {
       expect(node.writes).toHaveLength(writes);
     });
   }
+
+  it.each([
+    [{ 'zone-': 'a' }, /^labels\.zone-: must be 1 to 63 letters.*with a letter or digit at both ends$/],
+    [{ zone: 'a\nb' }, /^labels\.zone: must be at most 128 printable ASCII characters$/],
+    [Object.fromEntries(Array.from({ length: 51 }, (_, index) => [`l${index}`, 'x'])), /^labels: must be at most 50/],
+  ])('refuses labels of a node that peer start would refuse: %j', async (labels, message) => {
+    const { admin, node } = testApi();
+    const refused = await admin.post('/v1/nodes/alpha/labels', { labels });
+    expect(refused).toMatchObject({ status: 400, body: { error: { code: 'bad_request' } } });
+    expect(refused.body.error.message).toMatch(message);
+    expect(node.writes).toEqual([]);
+  });
 
   it('refuses JSON that is not, and bodies that are too large', async () => {
     const { api, admin } = testApi();

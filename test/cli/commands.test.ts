@@ -380,6 +380,60 @@ describe('apps', () => {
     await cli.json(['unmap', 'hello', 'www.example.org/shop']);
     expect((await cli.run(['routes'])).stdout).toBe('ROUTE            APP\nhello.localhost  hello\n');
   });
+
+  it('show a route that they lost to another app, and give it up', async () => {
+    for (const name of ['hello', 'other']) await cli.json(['push', folder, '--name', name]);
+    const other = [...cli.node.view().apps.values()].find(({ name }) => name === 'other')!.id;
+    cli.node.arrive((doc) => {
+      doc.routes[`hello.localhost ${other}`] = { createdAtMs: 9e12, right: 'host' };
+    });
+    expect((await cli.run(['routes'])).stdout).toMatch(
+      /^hello\.localhost +hello\nhello\.localhost +other +hello\nother\.localhost +other\n\n.*peer unmap other hello\.localhost/m,
+    );
+    expect((await cli.run(['app', 'other'])).stdout).toContain(
+      'lost       hello.localhost, which hello has: peer unmap other hello.localhost gives it up\n',
+    );
+    expect((await cli.run(['unmap', 'other', 'hello.localhost'])).stdout).toBe(
+      'other claims hello.localhost no more, which hello has\n',
+    );
+    expect((await cli.run(['status'])).stdout).not.toContain('conflict');
+  });
+
+  it('end with 2 for a route, a name or a size that is wrong in itself, whoever finds out', async () => {
+    await cli.json(['push', folder, '--name', 'hello']);
+    const wrong = [
+      ['map', 'hello', 'bad host'],
+      ['unmap', 'hello', 'http://a.b'],
+      ['push', folder, '--name', 'hello', '--route', 'bad host'],
+      ['push', folder, '--name', 'hello', '--image', 'bad image'],
+      ['push', folder, '--name', 'hello', '--health', 'http:/a b'],
+      ['env', 'set', 'hello', 'PORT=1'],
+      ['env', 'unset', 'hello', 'A-B'],
+      ['scale', 'hello', 'bad type=1'],
+      ['invite', '--ttl', '1000d'],
+      ['nodes', 'label', 'alpha', 'zone-=attic'],
+      ['nodes', 'label', 'alpha', 'zone=two\nlines'],
+      ['app', ''],
+      ['delete', '..'],
+      ['logs', 'Hello'],
+      ['events', 'a/b'],
+      ['nodes', 'drain', ''],
+      ['what-if', '--without', ' '],
+      ['users', 'remove', ''],
+    ];
+    for (const args of wrong) {
+      const ran = await cli.run(args);
+      expect([args, ran.status, ran.stdout]).toEqual([args, 2, '']);
+      expect(ran.stderr.trim().split('\n').at(-1)).toMatch(/^peer: .{10,}/);
+    }
+    for (const args of [
+      ['app', 'nothing'],
+      ['nodes', 'drain', 'gamma'],
+      ['map', 'other', 'a.b'],
+    ]) {
+      expect([args, (await cli.run(args)).status]).toEqual([args, 1]);
+    }
+  });
 });
 
 describe('logs and events', () => {

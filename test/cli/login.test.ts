@@ -75,6 +75,7 @@ describe('a certificate of the node itself', () => {
     const wrong = fingerprint.replace(/^../, fingerprint.startsWith('00') ? '11' : '00');
     const login = ['login', secure.url, '--token', tokenOf('admin')];
     expect(await runPeer([...login, '--fingerprint', wrong], secure.env)).toMatchObject({ status: 1, stdout: '' });
+    expect(await runPeer([...login, '--fingerprint', 'AB:CD'], secure.env)).toMatchObject({ status: 2, stdout: '' });
     expect(await runPeer([...login, '--fingerprint', fingerprint], secure.env)).toMatchObject({ status: 0 });
     expect((await runPeer(['status'], secure.env)).stdout).toContain('the-admin');
 

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { COMMANDS, nameOf } from '../../cli/commands.ts';
+import { COMMANDS, nameOf, usageOf } from '../../cli/commands.ts';
+import { helpText } from '../../cli/help.ts';
 import { loadCommand } from '../../cli/loaders.ts';
 import { parse } from '../../cli/parse.ts';
 import { closest, editDistance } from '../../cli/suggest.ts';
@@ -69,14 +70,39 @@ describe('parsing', () => {
     [['map', 'hello'], 'ROUTE is missing: peer map APP ROUTE'],
     [['app', 'a', 'b'], '"b" is one argument too many: peer app APP'],
     [['--json'], 'there is no command in: peer --json; see peer --help'],
+    [['help', 'pussh'], 'there is no command pussh: did you mean peer push?'],
+    [['help', 'push', 'app'], '"app" is one argument too many: peer help [COMMAND]'],
   ];
   it.each(wrong)('refuses %j: %s', (argv, message) => {
     expect(() => parsed(...argv)).toThrow(expect.objectContaining({ message, exitStatus: 2 }));
   });
 });
 
+describe('help', () => {
+  it.each([
+    [[], undefined],
+    [['help'], undefined],
+    [['--help'], undefined],
+    [['help', 'push'], 'push'],
+    [['push', '--help'], 'push'],
+    [['push', '.', '-h', '--memory', '1G'], 'push'],
+  ])('is what %j asks for', (argv, name) => {
+    const asked = parse(argv);
+    expect(asked.kind).toBe('help');
+    expect(asked.command && nameOf(asked.command)).toBe(name);
+  });
+
+  it('of the whole names every command, that of a command all its options once', () => {
+    for (const command of COMMANDS) expect(helpText()).toContain(`\n  ${usageOf(command)}  `);
+    const start = COMMANDS.find((command) => nameOf(command) === 'start')!;
+    expect(helpText(start)).toMatch(/^peer start: .*\n\nUsage:\n {2}\$ peer start \[options\]\n\nOptions:\n/);
+    expect(helpText(start).match(/--api/g)).toHaveLength(1);
+    for (const { flags } of start.options) expect(helpText(start)).toContain(`\n  ${flags}  `);
+  });
+});
+
 describe('commands', () => {
-  it.each(COMMANDS.map(nameOf))('%s is done by a file', async (name) => {
+  it.each(COMMANDS.map(nameOf).filter((name) => name !== 'help'))('%s is done by a file', async (name) => {
     expect((await loadCommand(name)).run).toBeTypeOf('function');
   });
 });
@@ -103,7 +129,12 @@ describe('the launcher', () => {
     const start = await runPeer(['start', '--help'], env);
     expect(start.stdout).toContain('--api <HOST:PORT>');
     expect(start.stdout).not.toContain('--api <URL>');
-    expect(start.stdout).not.toContain('default: true');
+    const bare = await runPeer([], env);
+    expect(await runPeer(['help'], env)).toEqual(bare);
+    expect(bare).toEqual(help);
+    expect(JSON.parse((await runPeer(['help', 'start', '--json'], env)).stdout)).toEqual({
+      help: start.stdout.trimEnd(),
+    });
   });
 
   it('works through a symlink, from any folder', async () => {
@@ -134,6 +165,17 @@ describe('the launcher', () => {
     expect(JSON.parse(json.stdout)).toEqual({
       error: { code: 'usage', message: 'APP is missing: peer scale APP [COUNTS…]' },
     });
+  });
+
+  it('ends with 2 for options of a start that the daemon refuses, in its words', async () => {
+    const start = ['start', '--data-dir', join(home, 'never')];
+    expect(await runPeer([...start, '--detach', '--label', 'zone-=attic', '--json'], env)).toMatchObject({
+      status: 2,
+      stdout: expect.stringMatching(/"message": "labels\.zone- must be 1 to 63 letters, .* at both ends"/),
+    });
+    const attached = await runPeer([...start, '--domain', 'no domain'], env);
+    expect(attached).toMatchObject({ status: 2, stdout: '' });
+    expect(attached.stderr).toMatch(/^peer: domain should be a domain in lower case.*\npeer: the daemon refuses its/);
   });
 
   it('ends with 1 when there is no node, and says how to start one', async () => {

@@ -505,6 +505,8 @@ describe('rejections', () => {
     ['a process type that is no name', 'invalid_name', scale({ 'a b': 1 })],
     ['an env name with a dash', 'invalid_env', setEnv({ 'A-B': '1' })],
     ['an env name that is a prototype', 'invalid_env', setEnv(JSON.parse('{"__proto__":"1"}'))],
+    ['an env name that Peer sets', 'invalid_env', setEnv({ A: '1', PORT: '1' })],
+    ['an env name that Peer sets, of a new app', 'invalid_env', createApp(3, { env: { VCAP_APPLICATION: '{}' } })],
     ['an env value with NUL', 'invalid_env', setEnv({ A: '\0' })],
     ['an env value that is a number', 'invalid_env', setEnv(raw({ A: 1 }) as unknown as Record<string, string>)],
     ['an env value of 65 KiB', 'invalid_env', setEnv({ A: big })],
@@ -665,4 +667,22 @@ it.each(
     { change: 'configureApp', app: app(1), settings: { health } },
   ]);
   expect(after.view().apps.get(app(1))).toMatchObject({ scale: { web: 3 }, env: { A: '1' }, health });
+});
+
+it('a variable that Peer sets, from before that was refused, stays, is rolled back to, and can be unset', () => {
+  const before = documentWith([createApp(1, { env: { A: '1' } }), addRelease(1, 1)]);
+  const change = rawChange(before.save(), (doc) => {
+    const shop = doc.apps![app(1)] as { env: object; releases: Record<string, { env: object }> };
+    Object.assign(shop.env, { PORT: '1' });
+    Object.assign(shop.releases[release(1)]!.env, { PORT: '1' });
+  });
+  const old = before.receive([change]).next;
+  const envOf = (document: DesiredDocument) => document.view().apps.get(app(1))?.env;
+  expect(envOf(old)).toEqual({ A: '1', PORT: '1' });
+  expect(old.view().problems).toEqual([]);
+  const pushed = writeAll(old, [addRelease(1, 2), setEnv({ B: '2' }, [], 3)]);
+  expect(envOf(pushed)).toEqual({ A: '1', B: '2', PORT: '1' });
+  const without = writeAll(pushed, [setEnv({}, ['PORT'], 4)]);
+  expect(envOf(without)).toEqual({ A: '1', B: '2' });
+  expect(envOf(writeAll(without, [rollback(1)]))).toEqual({ A: '1', PORT: '1' });
 });

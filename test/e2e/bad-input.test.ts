@@ -109,6 +109,11 @@ describe('wrong usage', () => {
     [['logs', 'good', '--lines', 'all'], 'from 0 to'],
     [['invite', '--ttl', 'soon'], 'should be a duration'],
     [['apps', '--api', 'ftp://somewhere'], 'should begin with http:// or https://'],
+    [['map', 'good', 'http://somewhere'], 'without http://'],
+    [['push', STATIC, '--route', 'not a host'], 'must begin with a DNS name'],
+    [['push', STATIC, '--env', '1A=x'], 'not beginning with a digit'],
+    [['push', STATIC, '--env', 'PORT=1'], 'env.PORT: is set by Peer for each instance'],
+    [['nodes', 'label', 'node-1', 'zone-=a'], 'with a letter or digit at both ends'],
   ])('peer %j ends with 2', async (args, message) => expectFailure(await peer(...args), 2, message));
 });
 
@@ -118,9 +123,6 @@ describe('what there is not, or may not be', () => {
   it.each<[args: string[], message: string]>([
     [['push', '/nowhere'], 'there is no such folder'],
     [['push', STATIC, '--name', 'thief', '--route', 'good.localhost'], 'good.localhost belongs to good'],
-    [['map', 'good', 'http://somewhere'], 'without http://'],
-    [['push', STATIC, '--route', 'not a host'], 'must begin with a DNS name'],
-    [['push', STATIC, '--env', '1A=x'], 'not beginning with a digit'],
     [
       ['push', STATIC, '--buildpack', 'cobol'],
       'buildpack "cobol": expected one of deno, bun, ruby, php, java, go, nodejs',

@@ -307,7 +307,7 @@ function tell(view: DesiredView, machine: Machine, prng: Prng): void {
     ),
   );
   for (const app of apps.slice(0, 6)) {
-    const shape = appShape(app, observed);
+    const shape = appShape(app, view, observed);
     const releases = app.releases.map((release) => releaseShape(release, app));
     texts.push(appText(withUsage(shape, []), output), releasesTable(releases, output));
     for (const url of urlsOf(app.routes, '0.0.0.0:8080')) expectThat(URL.canParse(url), `${url} is no URL`);

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { asAppId, asDigest, asInstanceId, asReleaseId } from '../../crdt/ids.ts';
+import { envSetProblem } from '../../crdt/limits.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
 import { instanceEnvironment } from '../../node/runtime/environment.ts';
 import { RuntimeError } from '../../node/runtime/errors.ts';
@@ -168,6 +169,17 @@ describe('environment of an instance', () => {
       VCAP_APP_HOST: '127.0.0.1',
       VCAP_APP_PORT: '20001',
     });
+  });
+
+  it('may say all that the platform says beside what names the instance, which nobody may set', () => {
+    const mine = (keys: string[]) => Object.fromEntries(keys.map((key) => [key, 'mine']));
+    const place = { port: 20_001, host: '127.0.0.1', home: '/home/vcap', nodeBin: '/n' };
+    const bare = Object.keys(instanceEnvironment({ ...spec, env: {} }, place));
+    const kept = Object.entries(instanceEnvironment({ ...spec, env: mine(bare) }, place));
+    const always = kept.filter(([, value]) => value !== 'mine').map(([key]) => key);
+    expect(always).toEqual(bare.filter((key) => envSetProblem(key) !== undefined));
+    expect(always).toContain('PORT');
+    expect(always).not.toContain('HOME');
   });
 
   it('describes the app as JSON', () => {

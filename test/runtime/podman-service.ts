@@ -19,6 +19,8 @@ export async function startPodman(): Promise<PodmanService> {
   const folder = await mkdtemp(join(tmpdir(), 'peer-podman-'));
   const socket = `unix://${join(folder, 'podman.sock')}`;
   const service: ChildProcess = spawn('podman', [...PODMAN, 'system', 'service', '--time=0', socket], {
+    // Where conmon, which watches what runs, notes that a command was ended for want of memory: a file called oom.
+    cwd: folder,
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let said = '';

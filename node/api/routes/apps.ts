@@ -68,9 +68,10 @@ export function appsRoutes({ service, log }: ApiContext) {
         );
         return c.json({ id: app, name: body.name, ...written }, 201);
       })
-      .get('/v1/apps/:name', requires('viewer'), (c) =>
-        c.json(appShape(appFor(c, service.view(), 'status'), service.observed())),
-      )
+      .get('/v1/apps/:name', requires('viewer'), (c) => {
+        const view = service.view();
+        return c.json(appShape(appFor(c, view, 'status'), view, service.observed()));
+      })
       // Apart from the app itself, which every node knows: this is asked of the nodes that run it.
       .get('/v1/apps/:name/usage', requires('viewer'), async (c) => {
         const { id } = appFor(c, service.view(), 'status');

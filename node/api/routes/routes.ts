@@ -8,7 +8,7 @@ import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { appNamed } from '../lookup.ts';
-import { routeShapes } from '../shaping.ts';
+import { lostRoutes, routeShapes } from '../shaping.ts';
 import { jsonBody, routeBody, shareBody } from '../validate.ts';
 
 export function appRoutesRoutes({ service }: ApiContext) {
@@ -22,13 +22,17 @@ export function appRoutesRoutes({ service }: ApiContext) {
         return c.json({ app: app.name, route, heldBy: heldBy.length });
       })
       .post('/v1/apps/:name/routes/unmap', requires('developer'), jsonBody(routeBody), async (c) => {
-        const app = appFor(c, service.view(), 'change');
+        const view = service.view();
+        const app = appFor(c, view, 'change');
         const route = canonical(c.req.valid('json').route);
-        if (!app.routes.includes(route)) {
+        // A claim that lost is given up in the same way.
+        const lost = lostRoutes(view, app.id).find((one) => one.route === route);
+        if (!app.routes.includes(route) && lost === undefined) {
           throw new ApiError('not_found', `${app.name} has no route ${route}: see peer routes`);
         }
         const { heldBy } = await service.write([{ change: 'unmapRoute', app: app.id, route }], c.get('user').name);
-        return c.json({ app: app.name, route, heldBy: heldBy.length });
+        const lostTo = lost === undefined ? null : (view.apps.get(lost.lostTo)?.name ?? lost.lostTo);
+        return c.json({ app: app.name, route, lostTo, heldBy: heldBy.length });
       })
       /** For users who may change the app that has the host; the other app is named only. */
       .post('/v1/routes/share', requires('developer'), jsonBody(shareBody), async (c) => {
