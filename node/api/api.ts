@@ -7,6 +7,7 @@ import { HTTPException } from 'hono/http-exception';
 import { type ApiEnv, authenticate } from './auth.ts';
 import type { ApiContext } from './context.ts';
 import { ApiError, type ErrorBody, failureOf, reportUnexpected, retryOf } from './errors.ts';
+import { appRunsRoutes } from './routes/app-runs.ts';
 import { appsRoutes } from './routes/apps.ts';
 import { buildpacksRoutes } from './routes/buildpacks.ts';
 import { envRoutes } from './routes/env.ts';
@@ -56,6 +57,7 @@ export function createApi(context: ApiContext) {
     .route('/', nodesRoutes(context))
     .route('/', peopleRoutes(context))
     .route('/', appsRoutes(context))
+    .route('/', appRunsRoutes(context))
     .route('/', releasesRoutes(context))
     .route('/', envRoutes(context))
     .route('/', appRoutesRoutes(context))

@@ -1,4 +1,4 @@
-// /v1/apps: list, look, create, configure, scale, stop, start, restart, delete; and following what comes of it.
+// /v1/apps: list, look, create, configure, delete, and who works on them. What runs of them is in app-runs.ts.
 
 import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
@@ -8,28 +8,15 @@ import { compareText } from '../../core/text.ts';
 import { appFor, requireOwner } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
-import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
-import { eventStream } from '../event-stream.ts';
-import { madeRelease, rolloutTarget } from '../lookup.ts';
+import { madeRelease } from '../lookup.ts';
 import { settingsOf } from '../push.ts';
-import { followRollout } from '../rollout.ts';
-import { appShape, appSummaryShape, instancesOf, usageShape } from '../shaping.ts';
-import type { ProgressEvent } from '../stream-events.ts';
-import {
-  createAppBody,
-  jsonBody,
-  memberBody,
-  ownerBody,
-  queryOf,
-  restartSlotBody,
-  rolloutQuery,
-  scaleBody,
-  settingsBody,
-} from '../validate.ts';
+import { appShape, appSummaryShape, usageShape } from '../shaping.ts';
+import { createAppBody, jsonBody, memberBody, ownerBody, settingsBody } from '../validate.ts';
 
 type Configuration = Extract<NamedChange, { change: 'configureApp' }>;
 
-export function appsRoutes({ service, log }: ApiContext) {
+/** Writes of an app's routes, as the API answers them. */
+export function appWrites(service: ApiContext['service']) {
   const write = async (changes: NamedChange[], by: string) => {
     const { heldBy } = await service.write(changes, by);
     return { heldBy: heldBy.length };
@@ -40,6 +27,11 @@ export function appsRoutes({ service, log }: ApiContext) {
     const written = await write([{ change: 'configureApp', app, ...given, release }], by);
     return { ...written, ...madeRelease(service.view(), app, release) };
   };
+  return { write, configure };
+}
+
+export function appsRoutes({ service }: ApiContext) {
+  const { write, configure } = appWrites(service);
   return (
     new Hono<ApiEnv>()
       .get('/v1/apps', requires('viewer'), (c) => {
@@ -100,65 +92,6 @@ export function appsRoutes({ service, log }: ApiContext) {
         const { owner } = c.req.valid('json');
         const { heldBy } = await write([{ change: 'setOwner', app: app.id, owner }], c.get('user').name);
         return c.json({ app: app.name, owner, heldBy });
-      })
-      .post('/v1/apps/:name/scale', requires('developer'), jsonBody(scaleBody), async (c) => {
-        const app = appFor(c, service.view(), 'change');
-        const { scale, memoryBytes } = c.req.valid('json');
-        if (scale === undefined && memoryBytes === undefined) {
-          throw new ApiError('bad_request', 'nothing to scale: give a number of instances or the memory');
-        }
-        const by = c.get('user').name;
-        if (memoryBytes === undefined || memoryBytes === app.memoryBytes) {
-          const written =
-            scale === undefined ? { heldBy: 0 } : await write([{ change: 'scaleApp', app: app.id, scale }], by);
-          return c.json({ ...written, release: null, releaseId: null });
-        }
-        return c.json(await configure(app.id, { settings: { memoryBytes }, ...(scale && { scale }) }, by));
-      })
-      .post('/v1/apps/:name/stop', requires('developer'), async (c) => {
-        const app = appFor(c, service.view(), 'change');
-        return c.json(await write([{ change: 'setStopped', app: app.id, stopped: true }], c.get('user').name));
-      })
-      .post('/v1/apps/:name/start', requires('developer'), async (c) => {
-        const app = appFor(c, service.view(), 'change');
-        return c.json(await write([{ change: 'setStopped', app: app.id, stopped: false }], c.get('user').name));
-      })
-      .post('/v1/apps/:name/restart', requires('developer'), async (c) => {
-        const app = appFor(c, service.view(), 'change');
-        return c.json(await write([{ change: 'restartApp', app: app.id }], c.get('user').name));
-      })
-      /** Answers with the instance that will go: pass it to the roll-out as `replaced`. */
-      .post('/v1/apps/:name/restart-slot', requires('developer'), jsonBody(restartSlotBody), async (c) => {
-        const app = appFor(c, service.view(), 'change');
-        const { process, index } = c.req.valid('json');
-        const running = instancesOf(app, service.observed()).find(
-          ({ instance }) =>
-            instance.process === process &&
-            instance.index === index &&
-            instance.state !== 'stopping' &&
-            instance.state !== 'crashed',
-        );
-        if (running === undefined) {
-          throw new ApiError(
-            'not_found',
-            `${app.name} has no running instance ${process}/${index}: see peer app ${app.name}`,
-          );
-        }
-        await service.restartSlot({ app: app.id, process, index });
-        return c.json({ replaced: running.instance.id as string });
-      })
-      .get('/v1/apps/:name/rollout', requires('viewer'), queryOf(rolloutQuery), (c) => {
-        const app = appFor(c, service.view(), 'read');
-        const target = rolloutTarget(c.req.valid('query'));
-        return eventStream<ProgressEvent>(c.req.raw.signal, async (sink) => {
-          try {
-            await followRollout(service, app.id, target, sink);
-          } catch (error) {
-            const failure = failureOf(error);
-            const message = failure?.message ?? reportUnexpected(log, error, 'rollout');
-            sink.send({ type: 'failed', code: failure?.code ?? 'internal', message });
-          }
-        });
       })
   );
 }

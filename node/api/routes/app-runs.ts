@@ -1,0 +1,80 @@
+// /v1/apps/:name: scale, stop, start, restart, and following what comes of it.
+
+import { Hono } from 'hono';
+import { appFor } from '../access.ts';
+import { type ApiEnv, requires } from '../auth.ts';
+import type { ApiContext } from '../context.ts';
+import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
+import { eventStream } from '../event-stream.ts';
+import { rolloutTarget } from '../lookup.ts';
+import { followRollout } from '../rollout.ts';
+import { instancesOf } from '../shaping.ts';
+import type { ProgressEvent } from '../stream-events.ts';
+import { jsonBody, queryOf, restartSlotBody, rolloutQuery, scaleBody } from '../validate.ts';
+import { appWrites } from './apps.ts';
+
+export function appRunsRoutes({ service, log }: ApiContext) {
+  const { write, configure } = appWrites(service);
+  return (
+    new Hono<ApiEnv>()
+      .post('/v1/apps/:name/scale', requires('developer'), jsonBody(scaleBody), async (c) => {
+        const app = appFor(c, service.view(), 'change');
+        const { scale, memoryBytes } = c.req.valid('json');
+        if (scale === undefined && memoryBytes === undefined) {
+          throw new ApiError('bad_request', 'nothing to scale: give a number of instances or the memory');
+        }
+        const by = c.get('user').name;
+        if (memoryBytes === undefined || memoryBytes === app.memoryBytes) {
+          const written =
+            scale === undefined ? { heldBy: 0 } : await write([{ change: 'scaleApp', app: app.id, scale }], by);
+          return c.json({ ...written, release: null, releaseId: null });
+        }
+        return c.json(await configure(app.id, { settings: { memoryBytes }, ...(scale && { scale }) }, by));
+      })
+      .post('/v1/apps/:name/stop', requires('developer'), async (c) => {
+        const app = appFor(c, service.view(), 'change');
+        return c.json(await write([{ change: 'setStopped', app: app.id, stopped: true }], c.get('user').name));
+      })
+      .post('/v1/apps/:name/start', requires('developer'), async (c) => {
+        const app = appFor(c, service.view(), 'change');
+        return c.json(await write([{ change: 'setStopped', app: app.id, stopped: false }], c.get('user').name));
+      })
+      .post('/v1/apps/:name/restart', requires('developer'), async (c) => {
+        const app = appFor(c, service.view(), 'change');
+        return c.json(await write([{ change: 'restartApp', app: app.id }], c.get('user').name));
+      })
+      /** Answers with the instance that will go: pass it to the roll-out as `replaced`. */
+      .post('/v1/apps/:name/restart-slot', requires('developer'), jsonBody(restartSlotBody), async (c) => {
+        const app = appFor(c, service.view(), 'change');
+        const { process, index } = c.req.valid('json');
+        const running = instancesOf(app, service.observed()).find(
+          ({ instance }) =>
+            instance.process === process &&
+            instance.index === index &&
+            instance.state !== 'stopping' &&
+            instance.state !== 'crashed',
+        );
+        if (running === undefined) {
+          throw new ApiError(
+            'not_found',
+            `${app.name} has no running instance ${process}/${index}: see peer app ${app.name}`,
+          );
+        }
+        await service.restartSlot({ app: app.id, process, index });
+        return c.json({ replaced: running.instance.id as string });
+      })
+      .get('/v1/apps/:name/rollout', requires('viewer'), queryOf(rolloutQuery), (c) => {
+        const app = appFor(c, service.view(), 'read');
+        const target = rolloutTarget(c.req.valid('query'));
+        return eventStream<ProgressEvent>(c.req.raw.signal, async (sink) => {
+          try {
+            await followRollout(service, app.id, target, sink);
+          } catch (error) {
+            const failure = failureOf(error);
+            const message = failure?.message ?? reportUnexpected(log, error, 'rollout');
+            sink.send({ type: 'failed', code: failure?.code ?? 'internal', message });
+          }
+        });
+      })
+  );
+}
