@@ -1,5 +1,7 @@
 // Every command of the CLI: how it is written, and what it does in a few words. What each does is in commands/.
 
+import { settingOption } from './setting-option.ts';
+
 export type OptionSpec = {
   /** In cac's notation: `<X>` takes a value. */
   flags: string;
@@ -26,7 +28,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
 
 const dataDir: OptionSpec = { flags: '--data-dir <D>', summary: 'Data directory of the node (~/.local/share/peer)' };
 const follow: OptionSpec = { flags: '-f, --follow', summary: 'Go on until Ctrl-C' };
-const memory: OptionSpec = { flags: '--memory <M>', summary: 'Memory of each instance, such as 256M' };
+const memory = settingOption('memoryBytes');
 
 export const COMMANDS: readonly CommandSpec[] = [
   {
@@ -91,7 +93,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--vars-file <FILE>', summary: 'YAML file with values of ((variables))', many: true },
       { flags: '--instances <N>', summary: 'How many instances' },
       memory,
-      { flags: '--disk <D>', summary: 'Disk of each instance, such as 1G' },
+      settingOption('diskBytes'),
       {
         flags: '--buildpack <B>',
         summary: 'Built-in name, folder or .tgz, its URL, or git URL with optional #REF',
@@ -104,16 +106,10 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--env <K=V>', summary: 'Environment variable', many: true },
       { flags: '--health <CHECK>', summary: 'port, http:/PATH or process (port)' },
       { flags: '--timeout <TIME>', summary: 'How long an instance may take to become healthy (60s)' },
-      { flags: '--strategy <S>', summary: 'rolling or recreate (rolling)' },
-      {
-        flags: '--partition <MODE>',
-        summary: 'serve on every side of a partition, or fence: only on the majority (serve)',
-      },
-      { flags: '--max-unavailable <N>', summary: 'Instances that a roll-out may leave down at a time (1)' },
-      {
-        flags: '--max-surge <N>',
-        summary: 'Instances that may run twice during a roll-out; 0: the old one goes first (1)',
-      },
+      settingOption('strategy'),
+      settingOption('partition'),
+      settingOption('maxUnavailable'),
+      settingOption('maxSurge'),
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],
   },

@@ -57,7 +57,7 @@ export const APP_SETTINGS = {
     max: DISK_BYTES_MAX,
     default: DISK_BYTES_DEFAULT,
     name: 'disk',
-    placeholder: 'M',
+    placeholder: 'D',
     help: 'Disk of each instance, such as 1G',
   },
   strategy: {

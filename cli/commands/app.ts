@@ -29,6 +29,12 @@ export function withUsage(app: AppShape, usage: readonly UsageShape[]): UsedApp 
   return { ...app, instances: app.instances.map((one) => ({ ...one, usage: byId.get(one.id) ?? null })) };
 }
 
+/** A node of an older version does not say. */
+function rolloutBounds({ strategy, maxUnavailable, maxSurge }: UsedApp): string {
+  if (strategy !== 'rolling' || maxUnavailable === undefined) return '';
+  return `, at most ${maxUnavailable} down and ${maxSurge} extra at a time`;
+}
+
 export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours' | 'width'>): string {
   const wanted = Object.entries(app.desired)
     .map(([process, count]) => `${process}=${count}`)
@@ -45,7 +51,7 @@ export function appText(app: UsedApp, { colours, width }: Pick<Output, 'colours'
     ),
     `scale      ${wanted}, ${formatBytes(app.memoryBytes)} of memory, ${formatBytes(app.diskBytes)} of disk each`,
     `health     ${kind === 'http' ? `http:${path}` : kind}, ${timeoutMs / 1000} s to start`,
-    `rollout    ${app.strategy}`,
+    `rollout    ${app.strategy}${rolloutBounds(app)}`,
     `partition  ${app.partition}`,
     // A node of an older version says nothing of it.
     ...(app.refused ?? []).map((one) => `refused    ${refusedText(one)}`),

@@ -17,19 +17,16 @@ import type { Output } from '../output.ts';
 import type { Options } from '../parse.ts';
 import { createProgress } from '../progress.ts';
 import { showEvents } from '../rollout.ts';
+import { settingsIn } from '../settings.ts';
 import { uploadSource } from '../upload.ts';
 import {
   HEALTH_TIMEOUT,
-  INSTANCE_DISK,
-  INSTANCE_MEMORY,
   INSTANCES_MAX,
   nameOfFolder,
-  parseChoice,
   parseDuration,
   parseHealth,
   parseName,
   parsePairs,
-  parseSize,
   parseWhole,
 } from '../values.ts';
 
@@ -171,10 +168,7 @@ export function pushOptions(options: Options): PushOptions {
   const push: PushOptions = {};
   const instances = textOption(options, 'instances');
   if (instances !== undefined) push.instances = parseWhole(instances, '--instances', { min: 0, max: INSTANCES_MAX });
-  const memory = textOption(options, 'memory');
-  if (memory !== undefined) push.memoryBytes = parseSize(memory, '--memory', INSTANCE_MEMORY);
-  const disk = textOption(options, 'disk');
-  if (disk !== undefined) push.diskBytes = parseSize(disk, '--disk', INSTANCE_DISK);
+  Object.assign(push, settingsIn(options));
   const buildpacks = textsOption(options, 'buildpack');
   if (buildpacks !== undefined) push.buildpacks = buildpacks.map((pack) => absoluteBuildpack(pack));
   const command = textOption(options, 'command');
@@ -188,16 +182,6 @@ export function pushOptions(options: Options): PushOptions {
   if (health !== undefined) push.health = parseHealth(health);
   const timeout = textOption(options, 'timeout');
   if (timeout !== undefined) push.healthTimeoutMs = parseDuration(timeout, '--timeout', HEALTH_TIMEOUT);
-  const strategy = textOption(options, 'strategy');
-  if (strategy !== undefined) push.strategy = parseChoice(strategy, '--strategy', ['rolling', 'recreate']);
-  const partition = textOption(options, 'partition');
-  if (partition !== undefined) push.partition = parseChoice(partition, '--partition', ['serve', 'fence']);
-  const maxUnavailable = textOption(options, 'maxUnavailable');
-  if (maxUnavailable !== undefined) {
-    push.maxUnavailable = parseWhole(maxUnavailable, '--max-unavailable', { min: 1, max: INSTANCES_MAX });
-  }
-  const maxSurge = textOption(options, 'maxSurge');
-  if (maxSurge !== undefined) push.maxSurge = parseWhole(maxSurge, '--max-surge', { min: 0, max: INSTANCES_MAX });
   if (options.start === false) push.start = false;
   return push;
 }

@@ -5,7 +5,8 @@ import { type Context, textOption } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { followRollout } from '../rollout.ts';
 import { rolloutText } from '../rollout-result.ts';
-import { INSTANCE_MEMORY, parseName, parseScale, parseSize } from '../values.ts';
+import { settingsIn } from '../settings.ts';
+import { parseName, parseScale } from '../values.ts';
 
 export async function run({ args, client, options, output }: Context): Promise<void> {
   const [app, ...counts] = args;
@@ -16,7 +17,7 @@ export async function run({ args, client, options, output }: Context): Promise<v
   }
   const json = {
     ...(counts.length === 0 ? {} : { scale: parseScale(counts) }),
-    ...(memory === undefined ? {} : { memoryBytes: parseSize(memory, '--memory', INSTANCE_MEMORY) }),
+    ...settingsIn(options),
   };
   const connected = await client();
   const written = await answer(connected.v1.apps[':name'].scale.$post({ param: { name }, json }));
