@@ -77,8 +77,8 @@ export const COMMANDS: readonly CommandSpec[] = [
     ],
   },
   {
-    usage: 'nodes [action] [name] [...labels]',
-    summary: 'List nodes; drain|undrain|remove NAME, label NAME K=V…',
+    usage: 'nodes [action] [node] [...labels]',
+    summary: 'List nodes; drain|undrain|remove NODE, label NODE K=V…',
     options: [],
     actions: ['drain', 'undrain', 'remove', 'label'],
   },
@@ -222,7 +222,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'completions <shell>',
-    summary: 'Print the completion script for bash, zsh or fish',
+    summary: 'Print the completion script for bash, zsh or fish; or the apps, slots or nodes that it offers',
     options: [],
     actions: ['bash', 'zsh', 'fish'],
   },

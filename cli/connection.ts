@@ -3,6 +3,7 @@
 import { type Config, readConfig } from './config.ts';
 import { textOption } from './context.ts';
 import { CliError, UsageError } from './errors.ts';
+import { isLoopback } from './loopback.ts';
 import type { Options } from './parse.ts';
 
 export type Connection = {
@@ -39,18 +40,18 @@ export function apiUrl(text: string): string {
   try {
     url = new URL(withScheme);
   } catch {
-    throw new UsageError(`${text}: should be a URL such as http://127.0.0.1:7600`);
+    throw notAnAddress(text);
   }
   // A word alone would be looked up as a host's name, which takes a while to fail.
-  if (withScheme !== text && url.port === '' && !/:443$/.test(text)) {
-    throw new UsageError(`${text}: should be a URL such as http://127.0.0.1:7600, or HOST:PORT`);
-  }
+  if (withScheme !== text && url.port === '' && !/:443$/.test(text)) throw notAnAddress(text);
+  if (url.port === '0') throw notAnAddress(text);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     throw new UsageError(`${text}: should begin with http:// or https://`);
   }
   return url.origin;
 }
 
-const isLoopback = (hostPort: string): boolean => /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(hostPort);
+const notAnAddress = (text: string): UsageError =>
+  new UsageError(`${text || '""'}: should be a URL such as http://127.0.0.1:7600, or HOST:PORT`);
 
 const nonEmpty = (text: string | undefined): string | undefined => (text === '' ? undefined : text);

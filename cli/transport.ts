@@ -7,6 +7,7 @@ import { isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { CliError } from './errors.ts';
+import { isLoopback } from './loopback.ts';
 import { parseDuration } from './values.ts';
 
 /**
@@ -15,6 +16,16 @@ import { parseDuration } from './values.ts';
  */
 const TIMEOUT_DEFAULT_MS = 30_000;
 const TIMEOUT_RANGE = { min: '1s', max: '1h' };
+/**
+ * For how long a name is looked up and a connection made: a host that is there, also one with a frozen daemon, takes a
+ * connection at once, and after a loss or two within a few seconds.
+ */
+const CONNECT_MAX_MS = 10_000;
+/**
+ * How the C library asks name servers, unless the person says otherwise. By default a server that does not answer costs 10 s
+ * for each domain that is searched, for which the process stays, whatever it has given up on.
+ */
+const RESOLVER_OPTIONS = 'timeout:2 attempts:1';
 /** Four signs of life are missing by then. */
 const SILENCE_MIN_MS = 45_000;
 const SILENCE_LOOK_MS = 1_000;
@@ -47,8 +58,11 @@ function timeoutMs(): number {
 export function send(url: string, options: SendOptions, fingerprint: string | undefined): Promise<Response> {
   const target = new URL(url);
   const { method = 'GET', body, signal, streams = false } = options;
-  const waitMs = streams ? Math.max(timeoutMs(), SILENCE_MIN_MS) : timeoutMs();
+  const askedMs = timeoutMs();
+  const waitMs = streams ? Math.max(askedMs, SILENCE_MIN_MS) : askedMs;
+  boundLookups();
   const headers = { ...options.headers, [WANTED_FOR_HEADER]: String(waitMs) };
+  const connectMs = Math.min(askedMs, CONNECT_MAX_MS);
   return new Promise((resolve, reject) => {
     let answering: IncomingMessage | undefined;
     let limit: NodeJS.Timeout | undefined;
@@ -57,7 +71,7 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
       headers,
       ...(signal === undefined ? {} : { signal }),
       ...(target.protocol === 'https:' && fingerprint !== undefined
-        ? { createConnection: pinnedConnection(target, fingerprint) }
+        ? { createConnection: pinnedConnection(target, fingerprint, connectMs) }
         : {}),
     };
     const onResponse = (message: IncomingMessage) => {
@@ -72,6 +86,15 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
       target.protocol === 'https:'
         ? httpsRequest(target, requestOptions, onResponse)
         : httpRequest(target, requestOptions, onResponse);
+    const connecting = setTimeout(
+      () => sent.destroy(unreachable(target.origin, `no connection within ${connectMs / 1000} s`)),
+      connectMs,
+    );
+    const connected = () => clearTimeout(connecting);
+    sent.once('socket', (socket) => {
+      if (!socket.connecting) connected();
+      else socket.once('connect', connected);
+    });
     const giveUp = () => {
       const error = noAnswer(target.origin, waitMs, { method, answering: answering !== undefined });
       // The connection ends with it, by which the node knows that nobody waits any more.
@@ -82,6 +105,7 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
     if (streams) sent.setTimeout(waitMs, () => answering ?? giveUp());
     else limit = setTimeout(giveUp, waitMs);
     sent.once('close', () => {
+      connected();
       if (answering === undefined) clearTimeout(limit);
     });
     // After the answer has begun this only says that the rest of the upload is not wanted any more.
@@ -94,6 +118,11 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
       body.pipe(sent);
     } else sent.end(body);
   });
+}
+
+/** Read when a name is looked up for the first time. */
+function boundLookups(): void {
+  process.env.RES_OPTIONS ??= RESOLVER_OPTIONS;
 }
 
 /** Counts what comes in alone: what this side sends goes into the buffers of a frozen node, too. */
@@ -134,12 +163,21 @@ function responseOf(message: IncomingMessage): Response {
 }
 
 /** A connection over which nothing is sent before the certificate has been found to be the known one. */
-function pinnedConnection(target: URL, fingerprint: string): NonNullable<RequestOptions['createConnection']> {
+function pinnedConnection(
+  target: URL,
+  fingerprint: string,
+  connectMs: number,
+): NonNullable<RequestOptions['createConnection']> {
   return (_, oncreate) => {
     const socket = openTls(target);
+    // A request has no hold on a connection that it has not been given yet.
+    socket.setTimeout(connectMs, () =>
+      socket.destroy(unreachable(target.origin, `no connection within ${connectMs / 1000} s`)),
+    );
     socket.once('secureConnect', () => {
       const shown = socket.getPeerCertificate().fingerprint256;
       if (sameFingerprint(shown, fingerprint)) {
+        socket.setTimeout(0);
         socket.removeListener('error', onError);
         oncreate(null, socket);
         return;
@@ -166,12 +204,13 @@ function openTls(target: URL): TLSSocket {
 }
 
 /** SHA-256 fingerprint of the certificate that the API shows, as `AB:CD:…`; nothing is sent. */
-export function shownFingerprint(origin: string, timeoutMs = 10_000): Promise<string> {
+export function shownFingerprint(origin: string, timeoutMs = CONNECT_MAX_MS): Promise<string> {
   const target = new URL(origin);
+  boundLookups();
   return new Promise((resolve, reject) => {
     const socket = openTls(target);
     socket.setTimeout(timeoutMs, () => {
-      socket.destroy(new CliError('unreachable', `the node at ${origin} does not answer`));
+      socket.destroy(unreachable(origin, `no answer within ${timeoutMs / 1000} s`));
     });
     socket.once('secureConnect', () => {
       resolve(socket.getPeerCertificate().fingerprint256);
@@ -181,6 +220,16 @@ export function shownFingerprint(origin: string, timeoutMs = 10_000): Promise<st
   });
 }
 
+/** By the codes of Node. */
+const REASONS: Record<string, string> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'there is no host of that name',
+  EAI_AGAIN: 'no name server says which host that is',
+  EHOSTUNREACH: 'no way leads there',
+  ENETUNREACH: 'no way leads there',
+  ETIMEDOUT: 'it does not answer',
+};
+
 export const sameFingerprint = (a: string, b: string): boolean => hexOf(a) === hexOf(b);
 export const isFingerprint = (text: string): boolean => /^[0-9a-f]{64}$/.test(hexOf(text));
 const hexOf = (fingerprint: string): string =>
@@ -189,8 +238,17 @@ const hexOf = (fingerprint: string): string =>
     .replaceAll(':', '')
     .toLowerCase();
 
+/** Of this machine people know how to start a node; of another they may have the address wrong. */
+function unreachable(origin: string, why: string, cause?: NodeJS.ErrnoException): CliError {
+  const isDown = cause?.code === 'ECONNREFUSED' && isLoopback(new URL(origin).host);
+  const hint = isDown
+    ? 'is it running? Start it with: peer start'
+    : `${why}: is it running, and is the address right (--api, PEER_API, peer login URL)?`;
+  return new CliError('unreachable', `cannot reach the node at ${origin}: ${hint}`, { cause });
+}
+
 /** An error of the network as a line for people. */
-function explain(error: Error, origin: string): Error {
+export function explain(error: Error, origin: string): Error {
   if (error instanceof CliError || error.name === 'AbortError') return error;
   const { code = '' } = error as NodeJS.ErrnoException;
   if (['DEPTH_ZERO_SELF_SIGNED_CERT', 'SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE'].includes(code)) {
@@ -203,6 +261,5 @@ function explain(error: Error, origin: string): Error {
     const message = `the node at ${origin} ended the connection: see peer status, and its log`;
     return new CliError('connection_lost', message, { cause: error });
   }
-  const message = `cannot reach the node at ${origin}: is it running? Start it with: peer start`;
-  return new CliError('unreachable', message, { cause: error });
+  return unreachable(origin, REASONS[code] ?? error.message, error);
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { MemoryNode, StagingFailure } from '../api/memory-node.ts';
@@ -463,6 +464,34 @@ describe('logs and events', () => {
       child.kill('SIGINT');
     }
     await vi.waitFor(() => expect(cli.node.listenersCount()).toBe(0));
+  });
+});
+
+describe('names for completion', () => {
+  it('are those of apps, slots and nodes', async () => {
+    await cli.json(['push', folder, '--name', 'hello', '--instances', '2']);
+    expect((await cli.run(['completions', 'apps'])).stdout).toBe('hello\n');
+    expect((await cli.run(['completions', 'slots'])).stdout).toBe('hello/0\nhello/1\n');
+    expect(await cli.json(['completions', 'nodes'])).toEqual(['alpha', 'beta']);
+  });
+
+  it('are none, in silence and soon, where no daemon says any', async () => {
+    const silent = createServer(() => {});
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as AddressInfo;
+    try {
+      for (const env of [
+        { PEER_API: `http://127.0.0.1:${port}` },
+        { PEER_API: 'http://127.0.0.1:1' },
+        { PEER_API: '' },
+        { PEER_API: 'foo' },
+        { PEER_TOKEN: 'wrong' },
+      ]) {
+        expect(await cli.run(['completions', 'apps'], { env })).toEqual({ status: 0, stdout: '', stderr: '' });
+      }
+    } finally {
+      silent.close();
+    }
   });
 });
 

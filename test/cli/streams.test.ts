@@ -43,22 +43,60 @@ describe('completion scripts', () => {
     expect(script).toContain('undrain');
   });
 
-  it('for bash complete commands, actions and options', async () => {
-    const complete = (...words: string[]) =>
-      new Promise<string[]>((resolve) => {
-        const shell = spawn('bash', ['-s', '--', ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
-        let stdout = '';
-        shell.stdout.setEncoding('utf8').on('data', (text: string) => {
-          stdout += text;
-        });
-        shell.on('close', () => resolve(stdout.split('\n').filter((word) => word !== '')));
-        shell.stdin.end(
-          `${completionScript('bash')}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _peer; printf '%s\\n' "\${COMPREPLY[@]}"`,
-        );
+  /** Beside what is under test, a `peer` that says for each list what it was asked. */
+  const complete = (...words: string[]) =>
+    new Promise<string[]>((resolve) => {
+      const shell = spawn('bash', ['-s', '--', ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
+      let stdout = '';
+      shell.stdout.setEncoding('utf8').on('data', (text: string) => {
+        stdout += text;
       });
+      shell.on('close', () => resolve(stdout.split('\n').filter((word) => word !== '')));
+      shell.stdin.end(
+        `peer() { echo "an-$2 other-$2"; }\n${completionScript('bash')}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _peer; printf '%s\\n' "\${COMPREPLY[@]}"`,
+      );
+    });
+
+  it('for bash complete commands, actions and options', async () => {
     expect(await complete('peer', 're')).toEqual(['restart', 'releases']);
     expect(await complete('peer', 'nodes', 'dr')).toEqual(['drain']);
     expect(await complete('peer', 'push', '--in')).toEqual(['--instances']);
+    expect(await complete('peer', 'help', 'unm')).toEqual(['unmap']);
+  });
+
+  it.each([
+    [
+      ['app', ''],
+      ['an-apps', 'other-apps'],
+    ],
+    [['scale', '--memory', '64M', 'an'], ['an-apps']],
+    [['scale', '--json', 'an'], ['an-apps']],
+    [['scale', '--memory', '=', '64M', 'an'], ['an-apps']],
+    [['scale', 'hello', ''], []],
+    [['logs', '-f', 'an'], ['an-apps']],
+    [['push', '-f', 'x.yml', 'an'], []],
+    [['env', 'set', 'an'], ['an-apps']],
+    [['env', 'an'], ['an-apps']],
+    [['routes', 'share', 'www.example.org', 'an'], ['an-apps']],
+    [['apps', 'share', 'an'], ['an-apps']],
+    [['exec', 'an'], ['an-slots']],
+    [['why', 'an'], ['an-slots']],
+    [['nodes', 'drain', 'an'], ['an-nodes']],
+    [['what-if', '--without', 'an'], ['an-nodes']],
+    [['push', '--name', 'an'], ['an-apps']],
+    [['push', 'an'], []],
+    [['start', '--name', 'an'], []],
+    [['users', 'remove', 'an'], []],
+  ])('for bash ask the daemon for names where a command takes one: %j', async (words, offered) => {
+    expect(await complete('peer', ...words)).toEqual(offered);
+  });
+
+  it('for zsh and fish ask it, too', () => {
+    for (const shell of ['zsh', 'fish'] as const) {
+      for (const list of ['apps', 'slots', 'nodes']) {
+        expect(completionScript(shell)).toContain(`(peer completions ${list} 2>/dev/null)`);
+      }
+    }
   });
 });
 

@@ -18,7 +18,8 @@ const SUBNET_BITS = 26;
 const SUBNETS = 2 ** (SUBNET_BITS - POOL_BITS);
 /** Other nodes on this machine take subnets from the same pool. */
 const SUBNET_TRIES_MAX = 64;
-const REMOVE_TRIES_MAX = 5;
+/** Five seconds in all: on a busy machine an engine takes its time to let go of a container. */
+const REMOVE_TRIES_MAX = 9;
 
 /** Start of the names of a node's bridges; a name of an interface has 15 characters at most. */
 export function bridgePrefix(node: string): string {
