@@ -86,6 +86,7 @@ describe('a push', () => {
       expect(await response.json()).toEqual({
         error: {
           code: 'bad_request',
+          retry: 'no',
           message: `env.${key}: is set by Peer for each instance, whatever the app sets: leave it out`,
         },
       });

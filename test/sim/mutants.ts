@@ -311,11 +311,6 @@ export const MUTANTS: Mutant[] = [
     changes: [{ file: 'reconcile.ts', find: 'const best = current[0];', replace: 'const best = current.at(-1);' }],
   },
   {
-    name: 'lives-unread',
-    fault: 'of two copies on a node, which is newer is told by their number in the life that each is of',
-    changes: [{ file: 'lives.ts', find: 'return lives || Number', replace: 'return Number' }],
-  },
-  {
     name: 'newest-serves',
     fault: 'of two adopted copies of different releases, the newer one is taken for the one that serves',
     changes: [

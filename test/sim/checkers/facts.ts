@@ -16,10 +16,12 @@ export type SpecFacts = Pick<
 /** An instance as its machine runs it. */
 export type RunningFacts = Pick<Running, 'port' | 'state'> & Partial<Pick<Running, 'told'>> & { spec: SpecFacts };
 
-export type CoreFacts = Pick<CoreState, 'desired' | 'heads'> & {
-  members: ReadonlyMap<NodeId, Pick<Member, 'status'>>;
-  local: ReadonlyMap<InstanceId, Pick<LocalInstance, 'id' | 'app' | 'process' | 'index' | 'state' | 'memoryBytes'>>;
-};
+/** How far it doubts what it misses is known of simulated cores alone. */
+export type CoreFacts = Pick<CoreState, 'desired' | 'heads'> &
+  Partial<Pick<CoreState, 'latenessScore' | 'falseAlarms'>> & {
+    members: ReadonlyMap<NodeId, Pick<Member, 'status'>>;
+    local: ReadonlyMap<InstanceId, Pick<LocalInstance, 'id' | 'app' | 'process' | 'index' | 'state' | 'memoryBytes'>>;
+  };
 
 export interface NodeFacts {
   readonly index: number;

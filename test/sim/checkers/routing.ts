@@ -5,7 +5,7 @@
 // route, on the node the table names; each local entry names the port its instance really has, so that the link never
 // reaches another app. And after every step: the node's table names no upstream on a machine that has been without
 // power for longer than the time in which this node must find out (a round of probes, then the longest suspicion;
-// longer when its own loop was late).
+// longer when its own loop was late, or when others were, as far as it has noticed).
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import type { Effect, Event, RouteTable } from '../../../node/core/types.ts';
@@ -43,7 +43,9 @@ export class Routing implements Checker {
     for (const index of this.#leadsTo.get(node.index) ?? []) {
       const other = this.#world.nodes[index]!;
       if (other.machineUp) continue;
-      const wasLate = this.#world.clock.nowMs - node.thawedAtMs < LATE_FOR_MS;
+      // Its loop was late, or members that it missed of late were only slow: then it waits longer with all (doubt.ts).
+      const doubts = (node.core?.latenessScore ?? 0) > 0 || (node.core?.falseAlarms ?? 0) > 0;
+      const wasLate = doubts || this.#world.clock.nowMs - node.thawedAtMs < LATE_FOR_MS;
       const boundMs = DEATH_KNOWN_MS + PER_NODE_MS * this.#world.nodes.length + (wasLate ? LATE_MS : 0);
       const sinceMs = Math.max(other.downSinceMs, node.bootedAtMs, node.thawedAtMs);
       if (this.#world.clock.nowMs - sinceMs <= boundMs) continue;
