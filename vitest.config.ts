@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 // Tests start real daemons, sandboxes and namespaces on small machines: few at a time, with generous deadlines. The
@@ -12,7 +13,7 @@ export default defineConfig({
   test: {
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    maxWorkers: 2,
+    maxWorkers: Math.max(2, availableParallelism()),
     pool: 'forks',
     projects: [
       group('parts', 0, ['test/**/*.test.ts'], ['test/e2e/**', 'test/sim/**']),
