@@ -68,7 +68,7 @@ const BEHAVIOURS: [number: number, rule: string, file: string, title: string][] 
 
 const TEST_LINE = /(\bit|\]\))\('/;
 const APPS = join(ROOT, 'test', 'apps');
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 90_000;
 /** By then a failing check has been noticed: a ready instance is checked every 10 s, and then twice more. */
 const CHECK_NOTICED_MS = 16_000;
 
