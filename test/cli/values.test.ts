@@ -12,6 +12,7 @@ import {
   parseHealth,
   parseHostPort,
   parseName,
+  parseNameOrId,
   parsePair,
   parsePairs,
   parseScale,
@@ -45,6 +46,9 @@ describe('values', () => {
     [() => parseDuration('60', '--timeout'), '--timeout 60: should be a duration'],
     [() => parseName('Hello', '--name'), '--name "Hello": should be up to 63 lower-case letters'],
     [() => parseName('-a', '--name'), 'no dash at either end'],
+    [() => parseName('', 'app'), 'app "": should be up to 63'],
+    [() => parseNameOrId('', 'node'), 'node "": should be a name or an id'],
+    [() => parseNameOrId('../users', 'node'), 'node "../users": should be a name or an id'],
     [() => parsePair('=x', '--env'), '--env "=x": should be KEY=VALUE'],
     [() => parseScale(['web=101']), 'scale web 101: should be a whole number from 0 to 100'],
     [() => parseScale(['many']), 'should be a whole number'],
@@ -76,6 +80,7 @@ describe('values', () => {
   });
 
   it('are read as people write them', () => {
+    for (const one of ['attic', 'operator@attic', '12D3KooWalpha']) expect(parseNameOrId(one, 'node')).toBe(one);
     expect(parseScale(['3', 'worker=2'])).toEqual({ web: 3, worker: 2 });
     expect(parseAppOrSlot('hello/1')).toEqual({ app: 'hello', slot: { process: 'web', index: 1 } });
     expect(parseAppOrSlot('hello/worker/0')).toEqual({ app: 'hello', slot: { process: 'worker', index: 0 } });
