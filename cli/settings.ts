@@ -2,9 +2,8 @@
 
 import { APP_SETTINGS, eachSetting, type SettingValues } from '../crdt/settings.ts';
 import { textOption } from './context.ts';
-import { formatBytes } from './format.ts';
 import type { Options } from './parse.ts';
-import { parseChoice, parseSize, parseWhole } from './values.ts';
+import { parseChoice, parseSize, parseWhole, sizeRange } from './values.ts';
 
 /** What is given on the command line. Fails with UsageError. */
 export function settingsIn(options: Options): Partial<SettingValues> {
@@ -15,7 +14,7 @@ export function settingsIn(options: Options): Partial<SettingValues> {
     const flag = `--${rule.name}`;
     if (rule.kind === 'choice') return parseChoice<string>(text, flag, rule.choices);
     if (rule.kind === 'count') return parseWhole(text, flag, rule);
-    return parseSize(text, flag, { min: formatBytes(rule.min), max: formatBytes(rule.max) });
+    return parseSize(text, flag, sizeRange(rule));
   });
   return given as Partial<SettingValues>;
 }

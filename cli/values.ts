@@ -1,19 +1,25 @@
 // What people write as values, read: sizes, durations, names, K=V, slots. Pure; a value that is wrong is a UsageError
 // that says what it should be.
 
+import { APP_SETTINGS } from '../crdt/settings.ts';
 import { UsageError } from './errors.ts';
+import { formatBytes } from './format.ts';
 
 const UNIT_BYTES: Record<string, number> = { K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 export const INSTANCES_MAX = 100;
 
-/**
- * Both ends belong to it, as people write them. The node has the last word (crdt/limits.ts); a test keeps these in
- * step.
- */
+/** Both ends belong to it, as people write them. */
 export type Range = { min: string; max: string };
-export const INSTANCE_MEMORY: Range = { min: '16M', max: '64G' };
-export const INSTANCE_DISK: Range = { min: '16M', max: '1T' };
+
+export const sizeRange = ({ min, max }: { min: number; max: number }): Range => ({
+  min: formatBytes(min),
+  max: formatBytes(max),
+});
+
+export const INSTANCE_MEMORY = sizeRange(APP_SETTINGS.memoryBytes);
+export const INSTANCE_DISK = sizeRange(APP_SETTINGS.diskBytes);
+/** The node has the last word (crdt/limits.ts); a test keeps these in step. */
 export const HEALTH_TIMEOUT: Range = { min: '1s', max: '180s' };
 export const HEALTH_TIMEOUT_SECONDS = { min: 1, max: 180 };
 

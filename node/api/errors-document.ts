@@ -10,26 +10,27 @@ export function renderErrors(): string {
   const rows = all
     .filter(([, { status }]) => status !== undefined)
     .map(
-      ([code, { status, changed, retry, meaning }]) =>
-        `| \`${code}\` | ${status} | ${meaning} | ${CHANGED[changed]} | ${RETRY[retry]} |`,
+      ([code, { status, exit, changed, retry, meaning }]) =>
+        `| \`${code}\` | ${status} | ${exit} | ${meaning} | ${CHANGED[changed]} | ${RETRY[retry]} |`,
     );
   const starts = all
     .filter(([, { status }]) => status === undefined)
-    .map(([code, { meaning, retry }]) => `| \`${code}\` | ${meaning} | ${RETRY[retry]} |`);
+    .map(([code, { exit, meaning, retry }]) => `| \`${code}\` | ${exit} | ${meaning} | ${RETRY[retry]} |`);
   return `# Errors
 
-Every failure of the API is one JSON object: \`{"error": {"code", "message", "retry", "mayHold"?}}\`. The message is one line
-that says what happened and what to do. \`mayHold\` is there when what was asked for may have taken effect all the same.
+Every failure of the API is one JSON object: \`{"error": {"code", "message", "retry", "mayHold"?}}\`. The message is one
+line that says what happened and what to do. \`mayHold\` is there when what was asked for may have taken effect all the
+same. In the tables, "exit" is the exit status of the command that asked.
 This file is made from \`node/ports/error-catalogue.ts\` by \`npm run docs\`.
 
-| code | status | what happened | what has changed | ask again? |
-| --- | --- | --- | --- | --- |
+| code | status | exit | what happened | what has changed | ask again? |
+| --- | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
 
-A start can fail with these too; \`peer start\` prints the line and exits with status 1.
+A start can fail with these too; \`peer start\` prints the line.
 
-| code | what happened | try again? |
-| --- | --- | --- |
+| code | exit | what happened | try again? |
+| --- | --- | --- | --- |
 ${starts.join('\n')}
 `;
 }

@@ -5,10 +5,9 @@ import { validator } from 'hono/validator';
 import * as v from 'valibot';
 import * as limits from '../../crdt/limits.ts';
 import { APP_SETTINGS, eachSetting, type SettingKey, type SettingValues } from '../../crdt/settings.ts';
+import { LINES_MAX } from '../ports/methods.ts';
 import { ApiError } from './errors.ts';
 
-/** More than this nobody reads; all of it is held for a moment. */
-export const LINES_MAX = 2_000;
 export const LINES_DEFAULT = 100;
 const INVITE_TTL_MS_MIN = 1_000;
 const INVITE_TTL_MS_MAX = 30 * 24 * 60 * 60 * 1000;

@@ -2,7 +2,7 @@
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
-import type { ObservedView } from '../ports/node-service.ts';
+import type { MemberView, ObservedView } from '../ports/node-service.ts';
 
 export class KnownCluster {
   readonly self: NodeId;
@@ -15,10 +15,10 @@ export class KnownCluster {
     this.observed = options.observed;
   }
 
-  aliveOthers = (): NodeId[] =>
-    this.observed()
-      .members.filter(({ id, status }) => id !== this.self && status === 'alive')
-      .map(({ id }) => id);
+  aliveOtherMembers = (): MemberView[] =>
+    this.observed().members.filter(({ id, status }) => id !== this.self && status === 'alive');
+
+  aliveOthers = (): NodeId[] => this.aliveOtherMembers().map(({ id }) => id);
 
   isAlive = (node: NodeId): boolean =>
     this.observed().members.some(({ id, status }) => id === node && status === 'alive');

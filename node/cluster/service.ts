@@ -1,7 +1,6 @@
 // What the API may ask of this node (port NodeService), put together from the parts. Holds no state of its own beyond the
 // list of listeners.
 
-import type { NamedChange } from '../../crdt/change.ts';
 import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { ReportedCandidate } from '../core/candidates.ts';
@@ -15,9 +14,10 @@ import type { BlobExchange, BlobStore, BlobUsage, PushSources, Room } from '../p
 import type { Gossip } from '../ports/gossip.ts';
 import type { LogLine } from '../ports/logs.ts';
 import { HOLD_BLOB, RESTART_SLOT } from '../ports/methods.ts';
-import type { DropletCopies, MemberView, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
+import type { DropletCopies, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
 import type { Stager } from '../ports/staging.ts';
 import type { ClusterReader } from './cluster-reader.ts';
+import type { KnownCluster } from './known-cluster.ts';
 import type { Replicator } from './replicator.ts';
 import type { UsageReader } from './usage-reader.ts';
 
@@ -62,8 +62,7 @@ export type ServiceParts = {
   sessions: { open: NodeService['openSession'] };
   createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
-  view(): DesiredView;
-  observed(): ObservedView;
+  known: KnownCluster;
   candidates(): ReportedCandidate[];
   restartSlotHere(slot: Slot): void;
   shutdown(options: { leave: boolean }): void;
@@ -86,17 +85,12 @@ export class Service implements NodeService {
     parts.gossip.handle(RESTART_SLOT, async (slot) => parts.restartSlotHere(slot));
   }
 
-  view(): DesiredView {
-    return this.#parts.view();
-  }
+  view = (): DesiredView => this.#parts.known.view();
 
-  observed(): ObservedView {
-    return this.#parts.observed();
-  }
+  observed = (): ObservedView => this.#parts.known.observed();
 
-  write(changes: NamedChange[], by: string): Promise<{ heldBy: NodeId[] }> {
-    return this.#watched(this.#parts.replicator.write(changes, { by, atMs: Date.now() }));
-  }
+  write: NodeService['write'] = (changes, by) =>
+    this.#watched(this.#parts.replicator.write(changes, { by, atMs: Date.now() }));
 
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
@@ -129,7 +123,7 @@ export class Service implements NodeService {
     const deadlineMs = performance.now() + HOLD_RETRIES_MS;
     for (;;) {
       // Who died meanwhile is not waited for, nor who has no room.
-      const others = this.#aliveOthers().filter(({ id }) => !noRoom.has(id));
+      const others = this.#parts.known.aliveOtherMembers().filter(({ id }) => !noRoom.has(id));
       const missing = Math.min(DROPLET_HOLDERS_WANTED, others.length + 1) - holders.length;
       // The order spreads droplets over the nodes; those that are full or failed make room for the next.
       const asked = others
@@ -160,7 +154,7 @@ export class Service implements NodeService {
   }
 
   #notReplicated(holders: NodeId[], missing: number, failures: Map<NodeId, string>): ReplicationError {
-    const why = [...failures].map(([node, message]) => `${this.#nameOf(node)}: ${message}`).join('; ');
+    const why = [...failures].map(([node, message]) => `${this.#parts.known.nameOf(node)}: ${message}`).join('; ');
     return new ReplicationError(
       `the droplet reached ${holders.length} of ${holders.length + missing} nodes (${why}): see peer nodes, then push again`,
     );
@@ -185,11 +179,11 @@ export class Service implements NodeService {
   openSession: NodeService['openSession'] = (request, io) => this.#parts.sessions.open(request, io);
 
   explain(slot: Slot): SlotExplanation {
-    return explainSlot(this.#parts.view(), this.#parts.candidates(), slot);
+    return explainSlot(this.view(), this.#parts.candidates(), slot);
   }
 
   whatIf(without: NodeId[]): WhatIf {
-    return whatIf(this.#parts.view(), this.#parts.candidates(), without);
+    return whatIf(this.view(), this.#parts.candidates(), without);
   }
 
   async restartSlot(slot: Slot): Promise<void> {
@@ -211,10 +205,6 @@ export class Service implements NodeService {
     this.#parts.shutdown(options);
   }
 
-  #aliveOthers(): MemberView[] {
-    return this.observed().members.filter((one) => one.id !== this.self.id && one.status === 'alive');
-  }
-
   /** What this node has run out of, of what storing or staging needs. Nothing is refused for what was so a while ago. */
   async #exhausted(): Promise<Pressure[]> {
     const known = (): Pressure[] => {
@@ -234,7 +224,7 @@ export class Service implements NodeService {
         if (id === this.self.id || (status !== 'alive' && status !== 'suspect')) return false;
         return report !== undefined && fullOf(report).length === 0;
       })
-      .map(({ id }) => this.#nameOf(id))
+      .map(({ id }) => this.#parts.known.nameOf(id))
       .slice(0, NODES_NAMED_MAX);
     const elsewhere = roomy.length === 0 ? 'no other node has room' : `push to ${roomy.join(' or ')} (--api URL)`;
     const { name } = this.self;
@@ -263,10 +253,6 @@ export class Service implements NodeService {
       assemble: (...list) => this.#watched(sources.assemble(...list)),
       read: (digest) => sources.read(digest),
     };
-  }
-
-  #nameOf(node: NodeId): string {
-    return this.view().nodes.get(node)?.name ?? node;
   }
 
   async #holdBlob(

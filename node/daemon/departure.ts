@@ -45,6 +45,7 @@ export class Departure {
     if (!this.#stopping) log.info('node.stopping', how);
     this.#stopping = true;
     await shutdown.close(how);
+    log.info('node.stopped');
     this.#stopped.resolve();
   }
 

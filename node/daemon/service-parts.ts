@@ -34,7 +34,7 @@ type Parts = {
 
 export function makeService(parts: Parts): Service {
   const { ground, lines, works, agent, known, events, meter, storage, replicator, departure } = parts;
-  const { log, dataDir, self, name, cluster, psk, view } = ground;
+  const { log, dataDir, self, name, cluster, psk } = ground;
   const { gossip } = lines;
   const { blobs, logs, runtime } = works;
   const { observed, aliveOthers, nodesOf } = known;
@@ -54,8 +54,7 @@ export function makeService(parts: Parts): Service {
     sessions: makeSessions(parts),
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
     createInvite: inviting({ self, cluster, psk, observed, write: (changes, by) => service.write(changes, by) }),
-    view,
-    observed,
+    known,
     candidates: () => agent.candidates(),
     restartSlotHere: (slot) => agent.post({ type: 'restartSlot', slot }),
     shutdown: (how) => departure.begin(how),

@@ -82,7 +82,7 @@ export function hearDesired({ ground, lines, agent, events, storage, departure }
  */
 export function catchUp({ ground, agent, service }: Pick<Parts, 'ground' | 'agent' | 'service'>): Promise<void> {
   const { log, self, view, store, operatorToken } = ground;
-  const write: Service['write'] = (changes, by) => service.write(changes, by);
+  const { write } = service;
   const operator = new OwnOperator({ self, tokenHash: tokenHashOf(operatorToken), view, write, log });
   const caughtUp = async (): Promise<void> => {
     await until(() => agent.isCaughtUp(), CATCH_UP_MAX_MS);
@@ -102,7 +102,7 @@ export function answerJoins(
   lines.router.onJoin(async (request, from) => {
     // An invite may have been used up since.
     await caughtUp;
-    const write: Service['write'] = (changes, by) => service.write(changes, by);
+    const { write } = service;
     const member = { view, write, snapshot: () => store.snapshot(), addresses: known.addresses };
     return answerJoin(member, request, from);
   });

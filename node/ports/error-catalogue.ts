@@ -19,6 +19,8 @@ export type ErrorEntry = {
   status: number | undefined;
   changed: Changed;
   retry: Retry;
+  /** Of the command that asked: 2 when what was asked for is wrong in itself, whatever the cluster holds; else 1. */
+  exit: 1 | 2;
   meaning: string;
 };
 
@@ -26,18 +28,19 @@ const nothing = (status: number | undefined, retry: Retry, meaning: string): Err
   status,
   changed: 'nothing',
   retry,
+  exit: 1,
   meaning,
 });
+/** The request is wrong in itself. */
+const wrong = (meaning: string): ErrorEntry => ({ ...nothing(400, 'no', meaning), exit: 2 });
 const perhaps = (status: number, meaning: string): ErrorEntry => ({
-  status,
+  ...nothing(status, 'later', meaning),
   changed: 'perhaps',
-  retry: 'later',
-  meaning,
 });
 
 export const ERRORS = {
   // The request
-  bad_request: nothing(400, 'no', 'the request is not as it should be; the message names the field'),
+  bad_request: wrong('the request is not as it should be; the message names the field'),
   bad_frame: nothing(400, 'no', 'what was sent over a session is none of its frames'),
   upload_cut_off: nothing(400, 'later', 'the upload ended before its end'),
   unauthorized: nothing(401, 'no', 'no token, or none that is known'),
@@ -51,13 +54,13 @@ export const ERRORS = {
   internal: nothing(500, 'later', "an error that nobody foresaw; the node's log has it under an id"),
 
   // Changes of the desired state
-  invalid_change: nothing(400, 'no', 'the change is none that there is'),
-  invalid_name: nothing(400, 'no', 'a name breaks the rules for names'),
-  invalid_id: nothing(400, 'no', 'an id breaks the rules for ids'),
-  invalid_route: nothing(400, 'no', 'a route is no host with an optional path'),
-  invalid_env: nothing(400, 'no', 'a variable cannot be set so'),
-  invalid_value: nothing(400, 'no', 'a setting has a value that it cannot have'),
-  out_of_range: nothing(400, 'no', 'a number is out of its range'),
+  invalid_change: wrong('the change is none that there is'),
+  invalid_name: wrong('a name breaks the rules for names'),
+  invalid_id: wrong('an id breaks the rules for ids'),
+  invalid_route: wrong('a route is no host with an optional path'),
+  invalid_env: wrong('a variable cannot be set so'),
+  invalid_value: wrong('a setting has a value that it cannot have'),
+  out_of_range: wrong('a number is out of its range'),
   limit_reached: nothing(400, 'no', 'there are as many as there may be: remove one first'),
   app_exists: nothing(409, 'no', 'the name is taken by another app'),
   app_unknown: nothing(404, 'no', 'there is no such app'),
@@ -149,7 +152,7 @@ export const ERRORS = {
   device_damaged: nothing(503, 'elsewhere', 'a device of this machine, such as /dev/null, is not what its name says'),
 
   // A start
-  bad_options: nothing(undefined, 'no', 'an option of `peer start` is not as it should be'),
+  bad_options: { ...wrong('an option of `peer start` is not as it should be'), status: undefined },
   api_listen: nothing(undefined, 'no', 'the API cannot listen'),
   identity_unreadable: nothing(undefined, 'no', "the node's key cannot be read"),
   join_failed: nothing(undefined, 'later', 'no member of the invite let the node in, or none could be reached'),

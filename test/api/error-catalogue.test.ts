@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { CliError } from '../../cli/errors.ts';
 import type { ChangeRejectedCode, StoreErrorCode } from '../../crdt/errors.ts';
 import type { InviteError } from '../../node/admission/invite.ts';
 import type { ClusterStateError } from '../../node/admission/open-cluster.ts';
@@ -66,6 +67,13 @@ describe('the catalogue of errors', () => {
       const failure = failureOf(Object.assign(new Error('no'), { code, mayHold: changed === 'perhaps' }));
       expect(failure).toMatchObject({ status, code, message: 'no', retry });
       expect(failure?.mayHold ?? false).toBe(changed === 'perhaps');
+    },
+  );
+
+  it.each(Object.entries<ErrorEntry>(ERRORS).filter(([, { status }]) => status !== undefined))(
+    'is what the command line exits with for %s',
+    (code, { exit }) => {
+      expect(new CliError(code, 'no').exitStatus).toBe(exit);
     },
   );
 

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asDigest, asNodeId, type NodeId } from '../../crdt/ids.ts';
+import { KnownCluster } from '../../node/cluster/known-cluster.ts';
 import { Service, type ServiceParts } from '../../node/cluster/service.ts';
 import type { Pressure } from '../../node/core/pressure.ts';
 import type { Report } from '../../node/core/types.ts';
@@ -56,8 +57,11 @@ function serviceOf(
     resources: { failed: () => true, look: async () => look() },
     sources: { missing: async () => [7] },
     stager: { stage: async () => 'staged' },
-    view: () => desired([self, ...alive], []),
-    observed: (): ObservedView => ({ members: [self, ...alive].map(member) }),
+    known: new KnownCluster({
+      self,
+      view: () => desired([self, ...alive], []),
+      observed: (): ObservedView => ({ members: [self, ...alive].map(member) }),
+    }),
   } as unknown as ServiceParts);
   return { service, alive, asked };
 }
