@@ -1,5 +1,5 @@
-// Completion scripts for the shells, made from the table of commands. Names of apps and nodes are asked of the daemon when a
-// word is completed, by `peer completions apps` and its kin. Pure.
+// Completion scripts for the shells, made from the table of commands. Names of apps and nodes are asked of the daemon
+// when a word is completed, by `peer completions apps` and its kin. Pure.
 
 import { COMMANDS, type CommandSpec, GLOBAL_OPTIONS, nameOf, type OptionSpec } from './commands.ts';
 
@@ -17,7 +17,9 @@ export function completionScript(shell: Shell): string {
 /** By the word that stands for it in the usage of a command or an option. */
 const LIST_BY_WORD: Record<string, List> = { app: 'apps', slot: 'slots', instance: 'slots', node: 'nodes' };
 
-/** What each argument of a command may be; undefined where nobody can know. The last goes on when there may be more. */
+/**
+ * What each argument of a command may be; undefined where nobody can know. The last goes on when there may be more.
+ */
 type Argument = { words: readonly string[]; list?: List };
 
 export function argumentsOf(command: CommandSpec): Argument[] {
@@ -71,7 +73,9 @@ const valueFlags = (): string[] => [
   ),
 ];
 
-/** In bash and zsh: `argument`, the number of the argument that is being written, and `previous`, the word before it. */
+/**
+ * In bash and zsh: `argument`, the number of the argument that is being written, and `previous`, the word before it.
+ */
 const counting = (word: (index: string) => string, from: number, upTo: string): string => `\
   local argument=1 index previous=''
   for ((index = ${from}; index < ${upTo}; index++)); do

@@ -1,6 +1,9 @@
 // How a command fails: one line for people, a code for scripts, an exit status. 1: it failed; 2: it was used wrongly.
 
-/** Of what a node says to input that is wrong in itself: as node/ports/error-catalogue.ts has it, which a test compares. */
+/**
+ * Of what a node says to input that is wrong in itself: as node/ports/error-catalogue.ts has it, which a test
+ * compares.
+ */
 const BAD_INPUT = /^(bad_request|out_of_range|invalid_(name|id|route|env|value|change))$/;
 
 export class CliError extends Error {

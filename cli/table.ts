@@ -1,5 +1,5 @@
-// Tables that fit the terminal: columns of little importance go first, then the longest cells are cut; what has to be read
-// whole goes on in the lines below. Pure.
+// Tables that fit the terminal: columns of little importance go first, then the longest cells are cut; what has to be
+// read whole goes on in the lines below. Pure.
 
 export type Column<Row> = {
   title: string;

@@ -22,8 +22,8 @@ const TIMEOUT_RANGE = { min: '1s', max: '1h' };
  */
 const CONNECT_MAX_MS = 10_000;
 /**
- * How the C library asks name servers, unless the person says otherwise. By default a server that does not answer costs 10 s
- * for each domain that is searched, for which the process stays, whatever it has given up on.
+ * How the C library asks name servers, unless the person says otherwise. By default a server that does not answer
+ * costs 10 s for each domain that is searched, for which the process stays, whatever it has given up on.
  */
 const RESOLVER_OPTIONS = 'timeout:2 attempts:1';
 /** Four signs of life are missing by then. */

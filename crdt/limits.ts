@@ -165,8 +165,9 @@ export function envKeyProblem(key: unknown): string | undefined {
 }
 
 /**
- * Variables that name an instance: Peer sets them for each one, and a value of the app's never stands in their place. Some
- * are of names that Cloud Foundry and Heroku gave them. What else Peer sets (HOME, PATH, LANG …), an app may set itself.
+ * Variables that name an instance: Peer sets them for each one, and a value of the app's never stands in their place.
+ * Some are of names that Cloud Foundry and Heroku gave them. What else Peer sets (HOME, PATH, LANG …), an app may set
+ * itself.
  */
 export const ENV_KEYS_OF_INSTANCES = [
   'PORT',
@@ -185,8 +186,8 @@ export const ENV_KEYS_OF_INSTANCES = [
 ] as const;
 
 /**
- * Of a variable that somebody sets. Readers do not ask: an older cluster may hold one of these from before they were refused,
- * and it can be unset.
+ * Of a variable that somebody sets. Readers do not ask: an older cluster may hold one of these from before they were
+ * refused, and it can be unset.
  */
 export function envSetProblem(key: unknown): string | undefined {
   const problem = envKeyProblem(key);

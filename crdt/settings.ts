@@ -1,6 +1,7 @@
-// The settings of an app that are one value each, declared once: what each may be, what it is when nobody says, and how people
-// call it. The document, its view, the API, the command line and its help follow from this table. A setting of a new kind
-// (health has three values, environment and scale are maps) has code of its own in each of those.
+// The settings of an app that are one value each, declared once: what each may be, what it is when nobody says, and
+// how people call it. The document, its view, the API, the command line and its help follow from this table. A
+// setting of a new kind (health has three values, environment and scale are maps) has code of its own in each of
+// those.
 
 import {
   DISK_BYTES_DEFAULT,

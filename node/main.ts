@@ -1,4 +1,5 @@
-// The daemon's process: reads its options, starts the node, and ends it on signals. The parts are wired in daemon/start-node.ts.
+// The daemon's process: reads its options, starts the node, and ends it on signals. The parts are wired in
+// daemon/start-node.ts.
 
 import { flushCompileCache } from 'node:module';
 import { JOIN_BYTES_MAX, JOIN_FROM_STDIN, OptionsError, parseStartOptions } from './daemon/options.ts';

@@ -1,5 +1,5 @@
-// peer completions: prints the completion script of a shell, or the names that such a script offers. Those come from the
-// daemon while somebody waits for a word to be completed: soon or not at all, and without a complaint.
+// peer completions: prints the completion script of a shell, or the names that such a script offers. Those come from
+// the daemon while somebody waits for a word to be completed: soon or not at all, and without a complaint.
 
 import { answer, type Client } from '../client.ts';
 import { completionScript, LISTS, type List, SHELLS } from '../completions.ts';

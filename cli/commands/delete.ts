@@ -1,4 +1,5 @@
-// peer delete: the app, its routes, releases and environment go. Asks nothing: scripts use it, and history keeps what it was.
+// peer delete: the app, its routes, releases and environment go. Asks nothing: scripts use it, and history keeps what
+// it was.
 
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';

@@ -1,5 +1,5 @@
-// peer login: checks a URL and a token, and uses them from now on. A certificate that no authority vouches for is trusted
-// when its fingerprint is the one given, or when the person says so.
+// peer login: checks a URL and a token, and uses them from now on. A certificate that no authority vouches for is
+// trusted when its fingerprint is the one given, or when the person says so.
 
 import { answer, createClient } from '../client.ts';
 import { configPath, writeConfig } from '../config.ts';

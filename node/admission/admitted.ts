@@ -1,5 +1,5 @@
-// Who may connect to this node: the nodes that the desired state admits. A removed node is told of its removal before the
-// connection to it is closed.
+// Who may connect to this node: the nodes that the desired state admits. A removed node is told of its removal before
+// the connection to it is closed.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';

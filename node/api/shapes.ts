@@ -138,8 +138,8 @@ export type RefusedShape = {
 };
 
 /**
- * `hostApp`: the app that has the host. `lostTo`: the app's claim lost, and the route, or its host, is that app's instead; absent
- * where the route leads to the app.
+ * `hostApp`: the app that has the host. `lostTo`: the app's claim lost, and the route, or its host, is that app's
+ * instead; absent where the route leads to the app.
  */
 export type RouteShape = { route: string; app: string; hostApp: string; lostTo?: string };
 

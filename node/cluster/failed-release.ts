@@ -1,4 +1,5 @@
-// Writes down that a release has failed, as the core of this node found. Others may find the same: the change says it once.
+// Writes down that a release has failed, as the core of this node found. Others may find the same: the change says it
+// once.
 
 import type { AppId, ReleaseId } from '../../crdt/ids.ts';
 import type { Log } from '../lib/log.ts';

@@ -34,9 +34,14 @@ export class NotReplicatedError extends Error {
   }
 }
 
-/** For the first answers; twice as long each time after that, as to ask slow members over and over makes them slower. */
+/**
+ * For the first answers; twice as long each time after that, as to ask slow members over and over makes them slower.
+ */
 const HOLD_TIMEOUT_MS = HOLD_CHANGES.timeoutMs;
-/** So many are asked at once, and others when those have not answered for a moment: one is enough, and the change spreads anyway. */
+/**
+ * So many are asked at once, and others when those have not answered for a moment: one is enough, and the change
+ * spreads anyway.
+ */
 const HOLD_WAVE = 4;
 const HOLD_WAVE_GAP_MS = 150;
 /** A write fails when no member has given a sign of life for this long. */

@@ -1,5 +1,5 @@
-// What the API may ask of this node (port NodeService), put together from the parts. Holds no state of its own beyond the
-// list of listeners.
+// What the API may ask of this node (port NodeService), put together from the parts. Holds no state of its own beyond
+// the list of listeners.
 
 import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
@@ -23,7 +23,10 @@ import type { UsageReader } from './usage-reader.ts';
 
 /** Copies of a droplet that a release waits for, this node's included; all that have room where those are fewer. */
 const DROPLET_HOLDERS_WANTED = 3;
-/** A node that could not hold it is asked again for so long, this often: a connection was replaced, or it is not known dead yet. */
+/**
+ * A node that could not hold it is asked again for so long, this often: a connection was replaced, or it is not known
+ * dead yet.
+ */
 const HOLD_RETRIES_MS = 5_000;
 const HOLD_RETRY_MS = 200;
 /** With room, in a message that refuses for want of it. */
@@ -36,7 +39,10 @@ export class ReplicationError extends Error {
   readonly code = 'droplet_not_replicated';
 }
 
-/** This node has run out of something that staging or keeping a copy needs. Nothing was stored; another node may have room. */
+/**
+ * This node has run out of something that staging or keeping a copy needs. Nothing was stored; another node may have
+ * room.
+ */
 export class NoRoomError extends Error {
   readonly code = 'no_room';
 }
@@ -56,7 +62,10 @@ export type ServiceParts = {
   reader: ClusterReader;
   replicator: Replicator;
   sources: PushSources;
-  /** Told of every failure: it looks at once when it was for want of a resource. `look` resolves when what it saw is observed. */
+  /**
+   * Told of every failure: it looks at once when it was for want of a resource. `look` resolves when what it saw is
+   * observed.
+   */
   resources: { failed(error: unknown): boolean; look(): Promise<void> };
   stager: Stager;
   sessions: { open: NodeService['openSession'] };
@@ -205,7 +214,9 @@ export class Service implements NodeService {
     this.#parts.shutdown(options);
   }
 
-  /** What this node has run out of, of what storing or staging needs. Nothing is refused for what was so a while ago. */
+  /**
+   * What this node has run out of, of what storing or staging needs. Nothing is refused for what was so a while ago.
+   */
   async #exhausted(): Promise<Pressure[]> {
     const known = (): Pressure[] => {
       const own = this.observed().members.find(({ id }) => id === this.self.id)?.report;

@@ -18,7 +18,10 @@ export type Candidate = {
   freeBytes: number;
 };
 
-/** The same with its whole report, of which decisions read no more: for people, and for what else the daemon chooses nodes for. */
+/**
+ * The same with its whole report, of which decisions read no more: for people, and for what else the daemon chooses
+ * nodes for.
+ */
 export type ReportedCandidate = Omit<Candidate, 'report'> & { report: Report };
 
 /** Every admitted node that is alive or suspect and has reported, with its whole memory as free. */

@@ -25,8 +25,8 @@ const longestProbe: Term = {
 /**
  * Within which a node that has lost all others knows it, in a cluster of so many members besides itself, ms: its loop
  * stands still for just less than majorityStaleMs, it misses them, and waits for its probes as long as it may. With
- * more than membersProbedMax members heartbeats are farther apart, and this exceeds fenceDelayMs: there a minority finds out
- * in time only because not all of its neighbours are looked at that late, which nothing here guarantees.
+ * more than membersProbedMax members heartbeats are farther apart, and this exceeds fenceDelayMs: there a minority
+ * finds out in time only because not all of its neighbours are looked at that late, which nothing here guarantees.
  */
 export const minorityFoundMs = (config: CoreConfig, membersCount: number): number =>
   config.majorityStaleMs + silenceMs(config, membersCount) + longestProbe.of(config);

@@ -1,5 +1,5 @@
-// What placement compares nodes by besides their rank: how much of each is taken, how an app's slots are spread, and who may
-// be better than a given one. Decides nothing.
+// What placement compares nodes by besides their rank: how much of each is taken, how an app's slots are spread, and
+// who may be better than a given one. Decides nothing.
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { Candidate } from './candidates.ts';

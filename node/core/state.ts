@@ -1,5 +1,6 @@
-// CoreState: everything the core remembers. Owned by step(): the caller hands the state over and gets it back, and never
-// looks at a state it has handed over. Plain data and Maps; iteration that decides anything goes over sorted keys.
+// CoreState: everything the core remembers. Owned by step(): the caller hands the state over and gets it back, and
+// never looks at a state it has handed over. Plain data and Maps; iteration that decides anything goes over sorted
+// keys.
 
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
@@ -11,7 +12,10 @@ import type { ResourceState, StartFault } from './pressure.ts';
 import { slotKey } from './slots.ts';
 import type { AdoptedInstance, InstanceState, MemberStatus, Report, RouteTable, Slot, Unreachable } from './types.ts';
 
-/** What a node knows of itself when it starts. Where it is reached may change while it runs (`selfMoved`), nothing else. */
+/**
+ * What a node knows of itself when it starts. Where it is reached may change while it runs (`selfMoved`), nothing
+ * else.
+ */
 export type SelfInfo = Pick<
   Report,
   | 'node'
@@ -54,10 +58,16 @@ export type Member = {
   probeExcused: boolean;
   /** By how much this node was late since the member was heard last, as far as that counts, ms (lateness.ts). */
   excusedMs: number;
-  /** How long after its silence had become too long it was heard, at the latest of late, ms; fades while it is in time (overdue.ts). */
+  /**
+   * How long after its silence had become too long it was heard, at the latest of late, ms; fades while it is in time
+   * (overdue.ts).
+   */
   overdueMs: number;
   suspicion: Suspicion | undefined;
-  /** In a large cluster: when this node looks for itself, if it does not have enough witnesses by then. Infinity: it does not mean to. */
+  /**
+   * In a large cluster: when this node looks for itself, if it does not have enough witnesses by then. Infinity: it
+   * does not mean to.
+   */
   looksAtMs: number;
   /** When anti-entropy with it was asked for last. */
   syncAskedAtMs: number;
@@ -67,7 +77,10 @@ export type Member = {
   turn: number;
 };
 
-/** An instance on this node. A crashed one stays as the record of its slot's backoff until it is replaced or unassigned. */
+/**
+ * An instance on this node. A crashed one stays as the record of its slot's backoff until it is replaced or
+ * unassigned.
+ */
 export type LocalInstance = AdoptedInstance & {
   state: InstanceState;
   stateSinceMs: number;
@@ -134,7 +147,10 @@ export type CoreState = {
   /** Keyed by resource: what was measured, and the level that came of it (pressure.ts). */
   resources: Map<string, ResourceState>;
   startFault: StartFault | undefined;
-  /** The load that others have been told: this node, too, decides with it, or two nodes might each leave a slot to the other. */
+  /**
+   * The load that others have been told: this node, too, decides with it, or two nodes might each leave a slot to the
+   * other.
+   */
   loadTold: number;
   /** What the next report says of whom this node cannot reach, and of what is wrong with it. */
   unreachable: Unreachable[];
@@ -147,15 +163,24 @@ export type CoreState = {
   latenessScore: number;
   /** Members that were missed of late, and were only slow; one fewer every probeIntervalMs (doubt.ts). */
   falseAlarms: number;
-  /** By how much its loop was late of late, up to latenessMs; falls with every probe that is answered (lateness.ts). */
+  /**
+   * By how much its loop was late of late, up to latenessMs; falls with every probe that is answered (lateness.ts).
+   */
   recentLateMs: number;
-  /** By how much it was late at the most, beyond latenessMs, and tells others so; fades with every report (overdue.ts). */
+  /**
+   * By how much it was late at the most, beyond latenessMs, and tells others so; fades with every report
+   * (overdue.ts).
+   */
   ownOverdueMs: number;
-  /** When this node's loop went on after it was blocked for majorityStaleMs or more; undefined once it has heard a majority since. */
+  /**
+   * When this node's loop went on after it was blocked for majorityStaleMs or more; undefined once it has heard a
+   * majority since.
+   */
   staleSinceMs: number | undefined;
   /**
-   * What this node's intervals between heartbeats, and between probes, are multiplied by; a little less than 1, and another for each
-   * node. With the same interval, nodes that went on at the same moment would all speak at the same moment for ever.
+   * What this node's intervals between heartbeats, and between probes, are multiplied by; a little less than 1, and
+   * another for each node. With the same interval, nodes that went on at the same moment would all speak at the same
+   * moment for ever.
    */
   pace: number;
   nextProbeAtMs: number;
@@ -183,7 +208,9 @@ export type CoreState = {
 
 const PACE_SPREAD = 0.1;
 
-/** Half of them for the salt, half for refutations; one of those a second would last for six days without a restart. */
+/**
+ * Half of them for the salt, half for refutations; one of those a second would last for six days without a restart.
+ */
 export const INCARNATIONS_PER_START = 2 ** 20;
 /** Salts are whole numbers from 0 to below this. */
 export const SALTS = INCARNATIONS_PER_START / 2;

@@ -4,8 +4,9 @@
 import type { CoreConfig } from './config.ts';
 
 /**
- * How long a suspicion lasts from its beginning, ms. A node that was late doubts what it saw itself: with its own evidence it
- * waits longer. What others witnessed without it needs no such doubt, unless there were false alarms of late.
+ * How long a suspicion lasts from its beginning, ms. A node that was late doubts what it saw itself: with its own
+ * evidence it waits longer. What others witnessed without it needs no such doubt, unless there were false alarms of
+ * late.
  */
 export function suspicionTimeoutMs(
   config: CoreConfig,
@@ -29,8 +30,8 @@ export function suspicionTimeoutMs(
 }
 
 /**
- * Falls from max to min with the logarithm of the witnesses; a refused connection is stronger evidence than silence and has
- * lower bounds.
+ * Falls from max to min with the logarithm of the witnesses; a refused connection is stronger evidence than silence
+ * and has lower bounds.
  * @see Lifeguard, arXiv:1707.00788, section IV-B
  */
 function undoubtedTimeoutMs(

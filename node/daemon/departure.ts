@@ -1,4 +1,5 @@
-// How a node goes: with its instances ended or kept, for good after replacements run elsewhere, or because it was removed.
+// How a node goes: with its instances ended or kept, for good after replacements run elsewhere, or because it was
+// removed.
 
 import type { NamedChange } from '../../crdt/change.ts';
 import type { NodeId } from '../../crdt/ids.ts';

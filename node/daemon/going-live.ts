@@ -1,5 +1,5 @@
-// The last steps of a start: the API listens, instances learn which ports of the machine they may reach, what an earlier daemon
-// left running is adopted, and what was chosen is written down for people, scripts and the next start.
+// The last steps of a start: the API listens, instances learn which ports of the machine they may reach, what an
+// earlier daemon left running is adopted, and what was chosen is written down for people, scripts and the next start.
 
 import { startApi } from '../api/server.ts';
 import type { EventLog } from '../cluster/event-log.ts';

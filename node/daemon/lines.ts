@@ -1,4 +1,5 @@
-// What connects a node with others and with the world: the router's process, gossip, and the addresses that it is reached at.
+// What connects a node with others and with the world: the router's process, gossip, and the addresses that it is
+// reached at.
 
 import { createGossip } from '../gossip/gossip.ts';
 import { Standstill } from '../lib/standstill.ts';

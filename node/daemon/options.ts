@@ -212,8 +212,8 @@ export function parseStartOptions(input: unknown, remembered: Partial<StartOptio
 }
 
 /**
- * Earlier versions had another rule for the labels of a start, and remember what it let through: a node does not lose its zone
- * by an upgrade. Values are told on one line.
+ * Earlier versions had another rule for the labels of a start, and remember what it let through: a node does not lose
+ * its zone by an upgrade. Values are told on one line.
  */
 function rememberedLabels(labels: unknown): Record<string, string> {
   if (typeof labels !== 'object' || labels === null) return {};

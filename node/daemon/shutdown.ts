@@ -1,5 +1,5 @@
-// The end of a node: every part that has to be closed is in one list, in the order in which the parts came to be, and is closed
-// in the reverse of it. Nothing else orders a shutdown, of a node that ran and of one that could not start.
+// The end of a node: every part that has to be closed is in one list, in the order in which the parts came to be, and
+// is closed in the reverse of it. Nothing else orders a shutdown, of a node that ran and of one that could not start.
 
 import type { Log } from '../lib/log.ts';
 

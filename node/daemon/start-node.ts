@@ -28,7 +28,10 @@ export type RunningNode = {
   stopped: Promise<void>;
 };
 
-/** Fails with an error of one line when the node cannot start; then nothing of it is left, and instances that ran go on. */
+/**
+ * Fails with an error of one line when the node cannot start; then nothing of it is left, and instances that ran go
+ * on.
+ */
 export async function startNode(options: NodeOptions, log: Log): Promise<RunningNode> {
   const shutdown = new Shutdown(log);
   try {

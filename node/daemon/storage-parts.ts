@@ -1,4 +1,5 @@
-// Makes what looks after this node's disk: the budget of blobs, downloads, build caches, the sources of pushes, housekeeping.
+// Makes what looks after this node's disk: the budget of blobs, downloads, build caches, the sources of pushes,
+// housekeeping.
 
 import { createBlobExchange } from '../blobs/exchange.ts';
 import type { EventLog } from '../cluster/event-log.ts';

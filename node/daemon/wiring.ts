@@ -51,7 +51,10 @@ export function hearBlobs({ works, agent, storage }: Pick<Parts, 'works' | 'agen
   void storage.budget.look();
 }
 
-/** Every change of the desired state, and the state as it is now: the core's view comes first, as it ignores nodes that it does not know. */
+/**
+ * Every change of the desired state, and the state as it is now: the core's view comes first, as it ignores nodes
+ * that it does not know.
+ */
 export function hearDesired({ ground, lines, agent, events, storage, departure }: Parts): void {
   const { log, self, view, store } = ground;
   const admitted = new Admitted({ self, view, gossip: lines.gossip });
@@ -77,8 +80,8 @@ export function hearDesired({ ground, lines, agent, events, storage, departure }
 }
 
 /**
- * Resolves when it is known who may do what: the node has seen what the cluster asks for, and its own operator is in order; or
- * when neither came in time. Nobody is let in before.
+ * Resolves when it is known who may do what: the node has seen what the cluster asks for, and its own operator is in
+ * order; or when neither came in time. Nobody is let in before.
  */
 export function catchUp({ ground, agent, service }: Pick<Parts, 'ground' | 'agent' | 'service'>): Promise<void> {
   const { log, self, view, store, operatorToken } = ground;

@@ -16,7 +16,10 @@ import type { Shutdown } from './shutdown.ts';
 
 export type Works = Awaited<ReturnType<typeof makeWorks>>;
 
-/** Nothing runs yet. Fails with RuntimeError where this machine cannot isolate instances and it was not told to do without. */
+/**
+ * Nothing runs yet. Fails with RuntimeError where this machine cannot isolate instances and it was not told to do
+ * without.
+ */
 export async function makeWorks(ground: Ground, shutdown: Shutdown) {
   const { options, log, dataDir, self } = ground;
   const stack = hostStack();

@@ -1,4 +1,5 @@
-// Requests and answers against the table of methods: what is of another shape goes no further, and is the other node's fault.
+// Requests and answers against the table of methods: what is of another shape goes no further, and is the other
+// node's fault.
 
 import * as v from 'valibot';
 import { GossipError } from './errors.ts';

@@ -177,7 +177,9 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     return this.#started ? this.#addresses() : [];
   }
 
-  /** Over an address that is gone nothing comes back, not even an end: a connection that does not answer is replaced. */
+  /**
+   * Over an address that is gone nothing comes back, not even an end: a connection that does not answer is replaced.
+   */
   checkConnections(): void {
     this.#quiet.askAll(limits.CONNECTION_CHECK_TIMEOUT_MS);
   }

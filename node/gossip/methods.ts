@@ -5,7 +5,10 @@ import { method } from '../ports/methods.ts';
 import { MEMBERSHIP_BYTES_MAX, RPC_REPLY_BYTES_MAX } from './limits.ts';
 import { beliefSchema, membershipSchema, reportsSchema } from './messages.ts';
 
-/** The node's newest report, with what is needed to understand those that follow. `belief`: what whoever asks holds of it. */
+/**
+ * The node's newest report, with what is needed to understand those that follow. `belief`: what whoever asks holds of
+ * it.
+ */
 export const ASK_REPORTS = method('gossip.reports.get', v.object({ belief: v.optional(beliefSchema) }), reportsSchema, {
   timeoutMs: 5_000,
   replyBytesMax: RPC_REPLY_BYTES_MAX,

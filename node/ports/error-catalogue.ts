@@ -1,5 +1,6 @@
-// Every code with which something that a person or a program asked for can fail: what it means, how the API answers it, and
-// what to do. The one place that says so: the API's answers, its documentation (node/api/ERRORS.md) and the tests follow from it.
+// Every code with which something that a person or a program asked for can fail: what it means, how the API answers
+// it, and what to do. The one place that says so: the API's answers, its documentation (node/api/ERRORS.md) and the
+// tests follow from it.
 
 /**
  * - `nothing`: what was asked for did not happen.

@@ -5,7 +5,10 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { Belief, MembershipMessage, Report } from '../core/types.ts';
 import type { DuplexMethod, Method, StreamMethod } from './methods.ts';
 
-/** Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. `signal`: the caller has gone. */
+/**
+ * Answers one request of another admitted node. Throwing sends the message to the caller as a RemoteError. `signal`:
+ * the caller has gone.
+ */
 export type RpcHandler<Request, Reply> = (payload: Request, from: NodeId, signal: AbortSignal) => Promise<Reply>;
 /** Answers with a stream of JSON values until done or the caller goes away (signal). */
 export type RpcStreamHandler<Request, Item> = (
@@ -41,8 +44,9 @@ export interface Gossip {
   publishChanges(changes: Uint8Array[]): void;
   probe(node: NodeId, timeoutMs: number): Promise<'ok' | 'refused' | 'timeout' | 'error'>;
   /**
-   * Asks as the table of methods says (methods.ts); `timeoutMs` where the caller has less time, or more. Fails with GossipError,
-   * `protocol` when the answer is not what was asked for, or RemoteError when the other node's handler failed.
+   * Asks as the table of methods says (methods.ts); `timeoutMs` where the caller has less time, or more. Fails with
+   * GossipError, `protocol` when the answer is not what was asked for, or RemoteError when the other node's handler
+   * failed.
    */
   request<Request, Reply>(
     node: NodeId,
@@ -59,7 +63,9 @@ export interface Gossip {
   /** The handler sees no request that is not as the table says. */
   handle<Request, Reply>(method: Method<Request, Reply>, handler: RpcHandler<Request, Reply>): void;
   handleStream<Request, Item>(method: StreamMethod<Request, Item>, handler: RpcStreamHandler<Request, Item>): void;
-  /** Asks a node for its report, telling it what is believed of it; the answer comes as any report does. Never fails. */
+  /**
+   * Asks a node for its report, telling it what is believed of it; the answer comes as any report does. Never fails.
+   */
   askReport(node: NodeId, belief: Belief): Promise<void>;
   /** Runs anti-entropy with the node until heads agree or it fails; one at a time per node. */
   syncDesired(node: NodeId): Promise<void>;

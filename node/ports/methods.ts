@@ -1,6 +1,6 @@
-// What nodes ask of one another: every request by its name, what it holds, what is answered, and within which bounds. Both
-// sides check against this table (node/gossip): a handler sees no request, and a caller no answer, of another shape. What the
-// control plane asks for itself is in node/gossip/methods.ts, in the same form.
+// What nodes ask of one another: every request by its name, what it holds, what is answered, and within which bounds.
+// Both sides check against this table (node/gossip): a handler sees no request, and a caller no answer, of another
+// shape. What the control plane asks for itself is in node/gossip/methods.ts, in the same form.
 
 import * as v from 'valibot';
 import type { AppId, Digest, InstanceId, NodeId } from '../../crdt/ids.ts';
@@ -170,7 +170,10 @@ const sessionOrder = v.object({
 
 // ---------------------------------------------------------------- the table
 
-/** `changes`: of the desired state, in base64. Answered once they are on that node's disk; `heads` are then among its own. */
+/**
+ * `changes`: of the desired state, in base64. Answered once they are on that node's disk; `heads` are then among its
+ * own.
+ */
 export const HOLD_CHANGES = method(
   'desired.hold',
   v.object({ changes: texts(CHANGES_MAX, MIB), heads: texts(CHANGES_MAX, 128) }),
@@ -206,7 +209,9 @@ export const SOURCE_OF = method('source.of', v.object({ app: text(256) }), v.obj
   timeoutMs: 1_000,
 });
 
-/** The app's build cache: a node that does not answer soon is left out, most of it passes while the upload comes in. */
+/**
+ * The app's build cache: a node that does not answer soon is left out, most of it passes while the upload comes in.
+ */
 export const CACHE_VERSION = method(
   'cache.version',
   v.object({ app: appId }),

@@ -1,5 +1,6 @@
-// Watches over one instance, whichever runtime runs it and whether this daemon started or adopted it: its health, its disk, how
-// it is stopped, and what is said of its end. What differs between processes and containers is the subject's.
+// Watches over one instance, whichever runtime runs it and whether this daemon started or adopted it: its health, its
+// disk, how it is stopped, and what is said of its end. What differs between processes and containers is the
+// subject's.
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Log } from '../lib/log.ts';
@@ -57,7 +58,10 @@ export interface Subject {
   counters(diskBytes: number | undefined): Promise<Counters>;
   /** It is ending, or is let go of: nothing is watched any more. */
   stopWatching(): void;
-  /** It has ended: its last output is in, what is left of it is cleared away. Undefined when it was let go of meanwhile. */
+  /**
+   * It has ended: its last output is in, what is left of it is cleared away. Undefined when it was let go of
+   * meanwhile.
+   */
   collect(): Promise<End | undefined>;
   /** It runs on, for a daemon that comes after this one. */
   letGo(): Promise<void>;

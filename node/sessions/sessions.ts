@@ -1,6 +1,6 @@
-// Commands that people attend to, from any node: finds the node that has the instance or can run the task, forwards the
-// frames there, and on that node runs the command within the node's bounds. Writes down who ran what where, never what
-// it was told.
+// Commands that people attend to, from any node: finds the node that has the instance or can run the task, forwards
+// the frames there, and on that node runs the command within the node's bounds. Writes down who ran what where, never
+// what it was told.
 
 import { randomBytes } from 'node:crypto';
 import { type AppId, asInstanceId, type Digest, type InstanceId, type NodeId } from '../../crdt/ids.ts';
@@ -18,7 +18,9 @@ import { OPEN_SESSION, type SessionOrder } from '../ports/methods.ts';
 import type { SessionRequest } from '../ports/node-service.ts';
 import { attend } from './attend.ts';
 
-/** Commands that are attended to on one node at a time. Each costs two pipes, a few processes and what is on its way. */
+/**
+ * Commands that are attended to on one node at a time. Each costs two pipes, a few processes and what is on its way.
+ */
 export const SESSIONS_MAX = 32;
 /** Tasks of one node at a time: each has the memory of an instance. */
 export const TASKS_MAX = 8;

@@ -1,5 +1,5 @@
-// Lets an app's build cache follow it: asks the other nodes for a newer one before a staging, and hands this node's out. A
-// push never fails for want of a cache, and never waits long for an answer.
+// Lets an app's build cache follow it: asks the other nodes for a newer one before a staging, and hands this node's
+// out. A push never fails for want of a cache, and never waits long for an answer.
 
 import type { AppId, Digest, NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../lib/log.ts';

@@ -1,5 +1,6 @@
-// Asks other nodes to keep their copies of droplets before this one gives up its own, and keeps what it promised to others.
-// Two nodes that give up the same droplet at the same time refuse each other: never does each rely on the other.
+// Asks other nodes to keep their copies of droplets before this one gives up its own, and keeps what it promised to
+// others. Two nodes that give up the same droplet at the same time refuse each other: never does each rely on the
+// other.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { Gossip } from '../ports/gossip.ts';

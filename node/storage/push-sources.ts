@@ -1,5 +1,6 @@
-// What `peer push` sends, between the API and the blob store (port PushSources): remembers which source each app was pushed
-// from last, and brings it from another node when this one has none, so that a push to any node sends only what changed.
+// What `peer push` sends, between the API and the blob store (port PushSources): remembers which source each app was
+// pushed from last, and brings it from another node when this one has none, so that a push to any node sends only
+// what changed.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import type { Log } from '../lib/log.ts';

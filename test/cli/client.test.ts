@@ -67,7 +67,10 @@ describe('a node that cannot be reached', () => {
   });
 });
 
-/** Of a process that stands still, with as many connections waiting as it has room for: what comes then gets no answer. */
+/**
+ * Of a process that stands still, with as many connections waiting as it has room for: what comes then gets no
+ * answer.
+ */
 async function portWithoutRoom(children: ChildProcess[]): Promise<number> {
   const script = `require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
     console.log(this.address().port);

@@ -1,5 +1,5 @@
-// One core under script: the commands of a trace as events, and its effects as lines. Time stands still but for `until`
-// and `late`; other nodes do and say only what a command tells.
+// One core under script: the commands of a trace as events, and its effects as lines. Time stands still but for
+// `until` and `late`; other nodes do and say only what a command tells.
 
 import { asAppId, asDigest, asNodeId, type InstanceId, type NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';

@@ -1,5 +1,6 @@
 // Traces: files in which commands to one core stand at the beginning of a line, each followed by its decisions,
-// indented. This plays the commands and writes the whole file as it should be. `#` begins a comment. COMMANDS lists them.
+// indented. This plays the commands and writes the whole file as it should be. `#` begins a comment. COMMANDS lists
+// them.
 
 import { asNodeId, type InstanceId } from '../../crdt/ids.ts';
 import type { MemberStatus } from '../../node/core/types.ts';

@@ -1,5 +1,6 @@
-// Decisions as text: one line for each effect of the core, for people to read and to compare. No effect is left out; of
-// reports and routing tables a line says what differs from the one before, but for time that passes and the size of a copy.
+// Decisions as text: one line for each effect of the core, for people to read and to compare. No effect is left out;
+// of reports and routing tables a line says what differs from the one before, but for time that passes and the size
+// of a copy.
 
 import { firstIncarnation, INCARNATIONS_PER_START } from '../../node/core/state.ts';
 import type { Belief, Effect, InstanceReport, InstanceSpec, Report, RouteTable } from '../../node/core/types.ts';

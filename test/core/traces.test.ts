@@ -1,5 +1,5 @@
-// The core's decisions in the stories that matter, as text (traces/*.txt): a change of any of them shows here, to be read.
-// PEER_REWRITE_TRACES=1 writes the files anew; look at the difference before it is committed.
+// The core's decisions in the stories that matter, as text (traces/*.txt): a change of any of them shows here, to be
+// read. PEER_REWRITE_TRACES=1 writes the files anew; look at the difference before it is committed.
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';

@@ -1,5 +1,5 @@
-// One simulated machine: the real core and the real document between twins of disk, runtime and gossip. Starts, crashes,
-// freezes and thaws; carries out effects as node/daemon/deciding.ts does. Decides nothing the core decides.
+// One simulated machine: the real core and the real document between twins of disk, runtime and gossip. Starts,
+// crashes, freezes and thaws; carries out effects as node/daemon/deciding.ts does. Decides nothing the core decides.
 
 import type { Digest, InstanceId, NodeId } from '../../crdt/ids.ts';
 import { type Candidate, candidatesOf } from '../../node/core/candidates.ts';

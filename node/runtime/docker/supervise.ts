@@ -1,4 +1,5 @@
-// What supervision (supervision.ts) watches over on a container engine: one container, with its output in the engine's log.
+// What supervision (supervision.ts) watches over on a container engine: one container, with its output in the
+// engine's log.
 
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -59,7 +60,10 @@ class ContainerSubject implements Subject {
   #groups: CountedGroups | undefined;
   /** The container as it ended; 'removed' when somebody else took it away. */
   #last: ContainerInspectInfo | 'removed' | undefined;
-  /** Host id of its init, once it was looked for to stop it: undefined in it when its processes are not this machine's. */
+  /**
+   * Host id of its init, once it was looked for to stop it: undefined in it when its processes are not this
+   * machine's.
+   */
   #stopped: { first: number | undefined } | undefined;
 
   constructor(context: ContainerContext, instance: SupervisedContainer, position: LogPosition | undefined) {
@@ -155,7 +159,10 @@ class ContainerSubject implements Subject {
     );
   }
 
-  /** Host id of the container's init, when its processes are this machine's: an engine may run in a machine of its own. */
+  /**
+   * Host id of the container's init, when its processes are this machine's: an engine may run in a machine of its
+   * own.
+   */
   async #firstProcess(): Promise<number | undefined> {
     const { container } = this.#instance;
     const pid = (await container.inspect().catch(() => undefined))?.State.Pid ?? 0;

@@ -237,7 +237,10 @@ async function pourDroplet({ folder, spec, pourBlob, signal }: LaunchOptions): P
   }
 }
 
-/** Says what it was: a droplet that is not here comes from another node, a damaged one or a disk that fails is this node's fault. */
+/**
+ * Says what it was: a droplet that is not here comes from another node, a damaged one or a disk that fails is this
+ * node's fault.
+ */
 function dropletMissing({ droplet }: InstanceSpec, cause: unknown): RuntimeError {
   const { code, message } = cause as { code?: unknown; message?: unknown };
   const what =

@@ -1,4 +1,5 @@
-// What supervision (supervision.ts) watches over without containers: the processes below a shim, with their output in FIFOs.
+// What supervision (supervision.ts) watches over without containers: the processes below a shim, with their output in
+// FIFOs.
 
 import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
