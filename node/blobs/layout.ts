@@ -3,7 +3,7 @@
 //   manifests/<digest>      a blob that is whole; it appears last
 //   passing/<digest>        the same, of content that is there for a while only: sources of pushes
 //   packs/<id>              chunks, one after the other; never changed once it is there, only removed
-//   incoming/               what is not whole yet: <digest>.pack and .log of downloads, which go on where they were cut
+//   incoming/               what is not whole yet: <digest>.pack and .log of downloads, that go on where they were cut
 
 import { join } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
