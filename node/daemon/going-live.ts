@@ -4,6 +4,7 @@
 import { startApi } from '../api/server.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
+import { olderCopyWarnings } from '../cluster/older-copy.ts';
 import type { Service } from '../cluster/service.ts';
 import { Trouble } from '../cluster/trouble.ts';
 import { parseHostPort } from '../lib/host-port.ts';
@@ -74,13 +75,16 @@ async function setMachinePorts({ isolation, runtime }: Works, { api, http, link,
 
 /** From now on the node says whom it cannot reach, and follows the machine's addresses. */
 function watch({ ground, lines, agent, known, events }: Parts, bound: Bound, shutdown: Shutdown): void {
-  const { log, name, nowMs } = ground;
+  const { log, name, nowMs, view } = ground;
   const { gossip, router, addressWatch, reach } = lines;
   const trouble = new Trouble({
     self: name,
     gossip,
     router,
-    warnings: () => addressWatch.warnings({ '--listen': bound.listen, '--link': bound.link, '--http': bound.http }),
+    warnings: () => [
+      ...addressWatch.warnings({ '--listen': bound.listen, '--link': bound.link, '--http': bound.http }),
+      ...olderCopyWarnings(view(), gossip.strangers()),
+    ],
     isAlive: known.isAlive,
     nameOf: known.nameOf,
     post: (event) => agent.post(event),

@@ -7,6 +7,7 @@ import { GossipError } from './errors.ts';
 import type { Host } from './host.ts';
 import { CONNECTION_RETIRE_CHECKS_MAX, CONNECTION_RETIRE_INTERVAL_MS, CONNECTION_SETTLED_MS } from './limits.ts';
 import type { Rejections } from './rejections.ts';
+import { Strangers } from './strangers.ts';
 
 export type ConnectionEvents = {
   /** The other side has answered over the connection: it admits this node too. Once until `disconnected`. */
@@ -22,6 +23,7 @@ export type ConnectionEvents = {
 /** Who may connect. Consulted by libp2p before every dial and after every key exchange. */
 export class Gate {
   readonly gater: ConnectionGater;
+  readonly strangers = new Strangers();
   #admitted: ReadonlySet<string> = new Set();
 
   constructor(rejections: Rejections) {
@@ -30,13 +32,18 @@ export class Gate {
       rejections.count(kind, { node: peer.toString() });
       return true;
     };
+    const refuseInbound = (peer: PeerId): boolean => {
+      const isRefused = refuse('inbound_not_admitted', peer);
+      if (isRefused) this.strangers.refused(peer.toString() as NodeId, performance.now());
+      return isRefused;
+    };
     this.gater = {
       denyDialPeer: (peer) => refuse('dial_not_admitted', peer),
       denyDialMultiaddr: () => false,
-      denyInboundEncryptedConnection: (peer) => refuse('inbound_not_admitted', peer),
+      denyInboundEncryptedConnection: refuseInbound,
       denyOutboundEncryptedConnection: (peer) => refuse('outbound_not_admitted', peer),
       // Asked once more after the multiplexer is agreed: the node may have been removed in between.
-      denyInboundUpgradedConnection: (peer) => refuse('inbound_not_admitted', peer),
+      denyInboundUpgradedConnection: refuseInbound,
       denyOutboundUpgradedConnection: (peer) => refuse('outbound_not_admitted', peer),
       filterMultiaddrForPeer: (peer) => this.admits(peer.toString()),
     };
@@ -46,8 +53,9 @@ export class Gate {
     return this.#admitted.has(node);
   }
 
-  set(admitted: ReadonlySet<string>): void {
+  set(admitted: ReadonlySet<NodeId>): void {
     this.#admitted = admitted;
+    this.strangers.forget(admitted);
   }
 }
 

@@ -188,6 +188,10 @@ class LibP2PGossip implements Gossip, DuplexRequests {
     return this.#dialer.unreachable(performance.now());
   }
 
+  strangers(): NodeId[] {
+    return this.#gate.strangers.insisting(performance.now());
+  }
+
   async start(): Promise<void> {
     await this.#book.load();
     await this.#serve('rpc', (stream, connection) => this.#server.serve(stream, connection), limits.RPC_STREAMS_MAX);

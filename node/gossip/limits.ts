@@ -38,6 +38,12 @@ export const GOSSIP_LAZY_NEIGHBOURS = 2;
 export const GOSSIP_SEEN_TTL_MS = 60_000;
 /** Looks at a connection without gossip streams (quiet.ts) before it is replaced. */
 export const GOSSIP_MISSING_LOOKS_MAX = 60;
+/**
+ * Nodes that dial without being members: how long until they count as insisting, until they are forgotten, how many.
+ */
+export const STRANGER_INSISTS_MS = 10_000;
+export const STRANGER_FORGOTTEN_MS = 600_000;
+export const STRANGERS_MAX = 64;
 /** One line per reason in this time, with the number of messages refused since the last. */
 export const REJECTION_LOG_INTERVAL_MS = 10_000;
 

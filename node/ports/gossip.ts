@@ -30,6 +30,8 @@ export interface Gossip {
   checkConnections(): void;
   /** Nodes that it should have a connection to, and cannot dial. */
   unreachable(): Unreached[];
+  /** Nodes that hold the cluster's key and dial again and again, but are not admitted. */
+  strangers(): NodeId[];
   start(): Promise<void>;
   stop(): Promise<void>;
   /** Closes connections to nodes that are no longer admitted; dials new ones. Called at every desired change. */

@@ -1,5 +1,5 @@
-// The shape of the product's code: no function of more than a screen or two, no file that holds more than one can keep in
-// mind, and comments that end where a reader's window does.
+// The shape of the product's code: no function of more than a screen or two, no file that holds more than one can
+// keep in mind, and comments that end where a reader's window does.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
