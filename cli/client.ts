@@ -76,7 +76,7 @@ async function failureIn(response: Answer): Promise<CliError> {
   const { error } = (documentIn(response, await textOf(response)) ?? {}) as Partial<ErrorBody>;
   return error === undefined
     ? notFromNode(response)
-    : new CliError(error.code, error.message, { mayHold: error.mayHold === true });
+    : new CliError(error.code, error.message, { mayHold: error.mayHold === true, retry: error.retry });
 }
 
 function documentIn(response: Answer, text: string): unknown {

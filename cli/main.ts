@@ -37,7 +37,8 @@ function fail(error: unknown, argv: readonly string[]): void {
   const message = known ? text : `unexpected failure: ${text}`;
   const output = createOutput({ json: argv.includes('--json') });
   const mayHold = known && error.mayHold ? { mayHold: true } : {};
-  if (output.json) output.result({ error: { code, message, ...mayHold } }, () => '');
+  const retry = known && error.retry !== undefined ? { retry: error.retry } : {};
+  if (output.json) output.result({ error: { code, message, ...retry, ...mayHold } }, () => '');
   output.note(`${output.errorColours.red('peer:')} ${message.replace(/\s*\n\s*/g, ' ')}`);
   if (!known && process.env.PEER_DEBUG) console.error(error);
   process.exitCode = known ? error.exitStatus : 1;

@@ -124,6 +124,11 @@ describe('push', () => {
     expect(await cli.json(['push', folder, '--name', 'bare', '--no-route'])).toMatchObject({ routes: [] });
   });
 
+  it('says with --json whether the same may succeed later, as the node does', async () => {
+    const { stdout } = await cli.run(['app', 'nobody', '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'not_found', retry: 'no' } });
+  });
+
   it('fails with one line that says why, and as JSON with --json', async () => {
     cli.node.fate = () => ({ state: 'crashed', reason: 'exited with status 3' });
     const plain = await cli.run(['push', folder]);
