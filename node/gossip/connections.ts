@@ -5,7 +5,13 @@ import type { Connection, ConnectionGater, IdentifyResult, PeerId } from '@libp2
 import type { NodeId } from '../../crdt/ids.ts';
 import { GossipError } from './errors.ts';
 import type { Host } from './host.ts';
-import { CONNECTION_RETIRE_CHECKS_MAX, CONNECTION_RETIRE_INTERVAL_MS, CONNECTION_SETTLED_MS } from './limits.ts';
+import {
+  CONNECTION_RETIRE_CHECKS_MAX,
+  CONNECTION_RETIRE_INTERVAL_MS,
+  CONNECTION_SETTLED_MS,
+  QUIET_ANSWER_TIMEOUT_MS,
+} from './limits.ts';
+import { echo } from './muxer.ts';
 import type { Rejections } from './rejections.ts';
 import { Strangers } from './strangers.ts';
 
@@ -102,6 +108,10 @@ export class Connections {
     return open?.findLast((connection) => !this.#retired.has(connection)) ?? open?.at(-1);
   }
 
+  allOf(node: NodeId): readonly Connection[] {
+    return this.#live.get(node)?.connections ?? [];
+  }
+
   /** Closes every connection to nodes the gate no longer admits, before it returns. */
   closeUnadmitted(): void {
     for (const [node, live] of [...this.#live]) {
@@ -174,23 +184,39 @@ export class Connections {
   }
 
   /**
-   * Of two connections to one node the newer stays: an old one that the other side replaced is likely dead. Two that
-   * were opened at nearly the same time are simultaneous dials: the one dialled by the smaller id stays, and only the
-   * smaller id closes the other, so that the two ends never close one each.
+   * Of two connections to one node the newer stays: an old one that the other side replaced is likely dead. Of two
+   * that were opened at nearly the same time nothing of the kind can be told.
    */
   #keepOne(node: NodeId, live: Live): void {
     const newest = live.connections.at(-1)!;
-    const simultaneous = live.connections.every(
-      (connection) => newest.timeline.open - connection.timeline.open < CONNECTION_SETTLED_MS,
-    );
-    if (simultaneous && this.#self > node) return;
-    const keep = simultaneous
-      ? (live.connections.findLast((connection) => connection.direction === 'outbound') ?? newest)
-      : newest;
-    for (const connection of live.connections.filter((one) => one !== keep)) {
-      if (simultaneous) this.#retire(connection, CONNECTION_RETIRE_CHECKS_MAX);
-      else connection.abort(new GossipError('closed', 'replaced by a newer connection'));
+    const isOld = (connection: Connection): boolean =>
+      newest.timeline.open - connection.timeline.open >= CONNECTION_SETTLED_MS;
+    if (live.connections.every((connection) => !isOld(connection))) {
+      void this.#keepOneThatAnswers(node, [...live.connections]);
+      return;
     }
+    for (const connection of live.connections)
+      if (connection !== newest) connection.abort(new GossipError('closed', 'replaced by a newer connection'));
+  }
+
+  /**
+   * They may be simultaneous dials: the one dialled by the smaller id stays, and only the smaller id closes the other,
+   * so that the two ends never close one each. But the other side may also have moved to another address, and then the
+   * old ones lead nowhere, which neither side hears of. So all are asked, and where some answer, those that do not are
+   * closed, on both sides. Where none does, the other side may be busy.
+   */
+  async #keepOneThatAnswers(node: NodeId, connections: readonly Connection[]): Promise<void> {
+    const signal = AbortSignal.timeout(QUIET_ANSWER_TIMEOUT_MS);
+    const answers = await Promise.allSettled(connections.map((connection) => echo(connection, signal)));
+    const answering = connections.filter((_, index) => answers[index]!.status === 'fulfilled');
+    for (const connection of answering.length === 0 ? [] : connections) {
+      if (!answering.includes(connection))
+        connection.abort(new GossipError('closed', 'the other side answers over another connection'));
+    }
+    if (this.#self > node) return;
+    const left = (answering.length === 0 ? connections : answering).filter(({ status }) => status === 'open');
+    const keep = left.findLast(({ direction }) => direction === 'outbound') ?? left.at(-1);
+    for (const connection of left) if (connection !== keep) this.#retire(connection, CONNECTION_RETIRE_CHECKS_MAX);
   }
 
   /** Closes it once no exchange runs over it any more, or after a while. */

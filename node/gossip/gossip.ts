@@ -154,6 +154,7 @@ class LibP2PGossip implements Gossip, DuplexRequests {
       {
         nodes: () => this.#connections.nodes(),
         connectionOf: (node) => this.#connections.of(node),
+        allOf: (node) => this.#connections.allOf(node),
         takeHeard,
         joined: () => this.#topics.joined(),
         looksMax: () =>

@@ -62,6 +62,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
       yamux({
         maxInboundStreams: limits.STREAMS_PER_CONNECTION_MAX,
         maxOutboundStreams: limits.STREAMS_PER_CONNECTION_MAX,
+        maxEarlyStreams: limits.STREAMS_PER_CONNECTION_MAX,
         streamOptions: {
           maxStreamWindowSize: limits.STREAM_WINDOW_BYTES_MAX,
           maxReadBufferLength: limits.STREAM_UNREAD_BYTES_MAX,

@@ -1,6 +1,6 @@
-// yamux, made safe against a connection that ends while a stream over it is being opened, and asked two things that
-// libp2p does not ask: whether anything came over a connection, and whether the other side answers. Changes nothing
-// else.
+// yamux, made safe against a connection that ends while a stream over it is being opened, ended together with its
+// connection, and asked two things that libp2p does not ask: whether anything came over a connection, and whether the
+// other side answers. Changes nothing else.
 
 import { yamux as plainYamux } from '@chainsafe/libp2p-yamux';
 import type { Connection, MessageStream } from '@libp2p/interface';
@@ -18,6 +18,9 @@ type YamuxMuxer = Muxer & {
 const heard = new WeakSet<object>();
 
 /**
+ * A muxer that gives up, or whose other side did, takes no more streams; the connection under it would stay open all
+ * the same, and be chosen again and again.
+ *
  * yamux announces a new stream in a microtask of its own, also one that has ended by then if the round trip is known.
  * When the connection has ended too, its send throws where nobody catches, which would end the process. What cannot be
  * sent any more is dropped: the end of the connection, which every stream hears of, says all there is to say.
@@ -31,6 +34,11 @@ export function yamux(init: Parameters<typeof plainYamux>[0]): () => Yamux {
       const muxer = createStreamMuxer(connection) as YamuxMuxer;
       const send = muxer.send.bind(muxer);
       muxer.send = (data) => !canBeWritten(connection) || send(data);
+      const abort = muxer.abort.bind(muxer);
+      muxer.abort = (error) => {
+        abort(error);
+        connection.abort(error);
+      };
       const onData = muxer.onData.bind(muxer);
       muxer.onData = (data) => {
         heard.add(muxer);

@@ -17,7 +17,9 @@ import {
 /** What it looks at, and what it may do. */
 export type QuietLinks = {
   nodes(): readonly NodeId[];
+  /** The one in use; others may be open beside it. */
   connectionOf(node: NodeId): Connection | undefined;
+  allOf(node: NodeId): readonly Connection[];
   /** Whether anything came over the connection since this was asked last. */
   takeHeard(connection: Connection): boolean;
   /** Nodes that gossip reaches. */
@@ -39,6 +41,8 @@ export type QuietLinks = {
 };
 
 type Look = { connection: Connection; quiet: number; withoutGossip: number };
+
+const SILENT = 'nothing comes over it';
 
 /**
  * Looks further and further apart: what is missing is mended at once as a rule, and where it cannot be, each look
@@ -130,25 +134,40 @@ export class Quiet {
   async #ask(node: NodeId, look: Look, timeoutMs: number): Promise<void> {
     if (this.#asked.has(node)) return;
     this.#asked.add(node);
+    // What comes over another one from now on speaks for that one.
+    for (const other of this.#links.allOf(node)) if (other !== look.connection) this.#links.takeHeard(other);
     try {
       await this.#links.ask(look.connection, AbortSignal.timeout(timeoutMs));
       look.quiet = 0;
     } catch {
       // Something else may have come meanwhile.
-      if (look.quiet > 0 && look.connection.status === 'open') await this.#renew(node, look, 'nothing comes over it');
+      if (look.quiet > 0 && look.connection.status === 'open') await this.#renew(node, look, SILENT);
     } finally {
       this.#asked.delete(node);
     }
   }
 
   async #renew(node: NodeId, look: Look, reason: string): Promise<void> {
+    const before = [...this.#links.allOf(node)];
     try {
       await this.#links.renew(node);
       this.#log.warn('gossip.connection_replaced', { node, reason });
+      if (reason === SILENT) this.#close(before, look, 'replaced by a newer connection');
     } catch (error) {
       if (this.#links.isOutOfReach(error))
-        look.connection.abort(new GossipError('closed', 'nothing comes over it, and its host accepts no other'));
+        this.#close(before, look, 'nothing comes over it, and its host accepts no other');
       else this.#log.debug('gossip.connection_not_replaced', { node, reason: reasonOf(error) });
+    }
+  }
+
+  /**
+   * The other side may hear as little of the end as of all else, and this one would not hear of it from there. Of two
+   * connections that were dialled at the same time one waits for its end: left behind, it would take the place of this
+   * one, and be as long in being found.
+   */
+  #close(connections: readonly Connection[], look: Look, why: string): void {
+    for (const one of connections) {
+      if (one === look.connection || !this.#links.takeHeard(one)) one.abort(new GossipError('closed', why));
     }
   }
 }

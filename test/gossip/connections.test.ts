@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import type { Connection } from '@libp2p/interface';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { NodeId } from '../../crdt/ids.ts';
 import { anyMethod } from './any-method.ts';
 import { startChild } from './child-process.ts';
-import { allConnected, TestCluster } from './cluster.ts';
+import { allConnected, TestCluster, type TestNode } from './cluster.ts';
+import { newIdentity } from './fixtures.ts';
 import { pausableRelay } from './pausable-relay.ts';
 import { rawPeer } from './raw-peer.ts';
 
@@ -20,6 +23,9 @@ const gone = (socket: Socket): Promise<void> =>
   new Promise((resolve) => {
     socket.on('error', () => undefined).on('close', () => resolve());
   });
+/** What a connection of libp2p has beyond its interface. */
+const muxerOf = (connection: Connection): { rtt: number; ping(): Promise<number>; abort(error: Error): void } =>
+  (connection as unknown as { muxer: { rtt: number; ping(): Promise<number>; abort(error: Error): void } }).muxer;
 const portOf = (address: string): number => Number(address.split('/')[4]);
 
 describe('connections', () => {
@@ -62,11 +68,38 @@ describe('connections', () => {
     await other.connect(a!);
     const [connection] = other.host.getConnections();
     // From when the round trip is known, yamux announces a larger window also for a stream that has ended.
-    const { muxer } = connection as unknown as { muxer: { rtt: number } };
-    await expect.poll(() => muxer.rtt, within).toBeGreaterThan(-1);
+    await expect.poll(() => muxerOf(connection!).rtt, within).toBeGreaterThan(-1);
     const opening = connection!.newStream('/any/1', { signal: AbortSignal.timeout(5_000) });
     connection!.abort(new Error('pulled'));
     await expect(opening).rejects.toThrow();
+  });
+
+  test('all streams that are opened before the other side is done with its key exchange are served', async () => {
+    const STREAMS = 40;
+    const { promise: isDone, resolve: goOn } = Promise.withResolvers<void>();
+    const other = await rawPeer({ gater: { denyInboundUpgradedConnection: () => isDone.then(() => false) } });
+    cleanups.push(other.stop);
+    const one = await rawPeer();
+    cleanups.push(one.stop);
+    await other.host.handle('/any/1', (stream) => void stream.close());
+    const connection = await one.host.dial([...other.listening]);
+    const opening = Array.from({ length: STREAMS }, () => connection.newStream('/any/1'));
+    // The first bytes of each have been sent before what is asked now.
+    await muxerOf(connection).ping();
+    goOn();
+    expect(await Promise.all(opening)).toHaveLength(STREAMS);
+  });
+
+  test('a connection ends on both sides when its multiplexer does, on one', async () => {
+    const [a] = await cluster.connected(1);
+    const other = await rawPeer();
+    cleanups.push(other.stop);
+    a!.gossip.setAdmitted(new Map([[other.id, { addresses: [] }]]));
+    await other.connect(a!);
+    await expect.poll(() => a!.gossip.connected(), within).toEqual([other.id]);
+    muxerOf(other.host.getConnections()[0]!).abort(new Error('given up'));
+    await expect.poll(() => a!.connections, within).toEqual([`+${other.id}`, `-${other.id}`]);
+    expect(other.host.getConnections()).toEqual([]);
   });
 
   test('a stranger with the right private-network key gets nowhere', async () => {
@@ -173,4 +206,42 @@ describe('connections', () => {
     expect(b.connections).toEqual([`+${a.id}`]);
     expect(twin.host.getConnections()).toHaveLength(1);
   });
+
+  test.each([
+    ['smaller', (one: NodeId, other: NodeId) => one < other],
+    ['larger', (one: NodeId, other: NodeId) => one > other],
+  ])(
+    'gossip flows both ways soon after the node with the %s id found its first connection dead, within seconds',
+    async (_, isFirst) => {
+      const [one, other] = [await newIdentity(), await newIdentity()];
+      const [identity, second] = isFirst(one.nodeId, other.nodeId) ? [one, other] : [other, one];
+      const [a, b] = [await cluster.node({ identity }), await cluster.node({ identity: second })];
+      const relay = await pausableRelay(portOf(b.gossip.addresses()[0]!));
+      cleanups.push(relay.close);
+      b.gossip.setAdmitted(new Map([[a.id, { addresses: [] }]]));
+      a.gossip.setAdmitted(new Map([[b.id, { addresses: [`/ip4/127.0.0.1/tcp/${relay.port}`] }]]));
+      await expect.poll(() => [a, b].map((node) => node.gossip.connected().length), within).toEqual([1, 1]);
+      relay.pause();
+      a.gossip.checkConnections();
+      let said = 0;
+      const say = (from: TestNode, about: TestNode): void =>
+        from.gossip.publishMembership({
+          kind: 'suspect',
+          node: about.id,
+          incarnation: ++said,
+          from: from.id,
+          evidence: 'silence',
+        });
+      const heardSince = said;
+      const hears = (node: TestNode): boolean => node.membership.some(({ incarnation }) => incarnation > heardSince);
+      await expect
+        .poll(() => {
+          say(a, b);
+          say(b, a);
+          return [hears(a), hears(b)];
+        }, within)
+        .toEqual([true, true]);
+      expect([a.connections, b.connections]).toEqual([[`+${b.id}`], [`+${a.id}`]]);
+    },
+  );
 });

@@ -9,16 +9,21 @@ const NODE = 'n' as NodeId;
 const LOOKS_MAX = 3;
 
 /** One neighbour on a clock of the test's own: `look` is the next look, late by so much. */
-function neighbour(answers: { ask: 'answers' | 'silent'; renew: 'works' | 'refused' | 'silent' }) {
+function neighbour(
+  answers: { ask: 'answers' | 'silent'; renew: 'works' | 'refused' | 'silent' },
+  options = { beside: false },
+) {
   const done: string[] = [];
-  const state = { heard: false, joined: true, nowMs: 0 };
+  const state = { heard: false, heardBeside: false, joined: true, nowMs: 0 };
   const connection = { status: 'open', abort: () => done.push('closed') } as unknown as Connection;
+  const beside = { status: 'open', abort: () => done.push('closed beside') } as unknown as Connection;
   const refusal = new Error('refused');
   const quiet = new Quiet(
     {
       nodes: () => [NODE],
       connectionOf: () => connection,
-      takeHeard: () => state.heard,
+      allOf: () => (options.beside ? [beside, connection] : [connection]),
+      takeHeard: (one) => (one === connection ? state.heard : state.heardBeside),
       joined: () => new Set(state.joined ? [NODE] : []),
       looksMax: () => LOOKS_MAX,
       ask: async () => {
@@ -74,10 +79,26 @@ describe('a connection over which nothing comes', () => {
     expect(done).toEqual(['asked', 'dialled', 'asked', 'dialled', 'asked', 'dialled']);
   });
 
+  test('is closed when there is a second one: its end may not arrive from the other side', async () => {
+    const { done, look } = neighbour({ ask: 'silent', renew: 'works' });
+    await look(LOOKS_MAX);
+    expect(done).toEqual(['asked', 'dialled', 'closed']);
+  });
+
   test('is closed when its host accepts no other any more', async () => {
     const { done, look } = neighbour({ ask: 'silent', renew: 'refused' });
     await look(LOOKS_MAX);
     expect(done).toEqual(['asked', 'dialled', 'closed']);
+  });
+
+  test.each([
+    ['is closed with it when nothing comes over that one either', false, ['closed beside', 'closed']],
+    ['stays when something came over it meanwhile', true, ['closed']],
+  ])('has another one beside it, which %s', async (_, heardBeside, ends) => {
+    const { done, state, look } = neighbour({ ask: 'silent', renew: 'refused' }, { beside: true });
+    state.heardBeside = heardBeside;
+    await look(LOOKS_MAX);
+    expect(done).toEqual(['asked', 'dialled', ...ends]);
   });
 
   test('does not count while this node itself is late, however often', async () => {

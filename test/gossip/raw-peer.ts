@@ -1,7 +1,8 @@
 // A libp2p host without our rules, for playing a node that misbehaves: it says whatever bytes a test wants.
 
+import type { ConnectionGater } from '@libp2p/interface';
 import { peerIdFromString } from '@libp2p/peer-id';
-import { multiaddr } from '@multiformats/multiaddr';
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
 import type { NodeId } from '../../crdt/ids.ts';
 import { createHost, type Host } from '../../node/gossip/host.ts';
 import { RpcServer } from '../../node/gossip/rpc-server.ts';
@@ -15,6 +16,8 @@ export type RawPeer = {
   id: NodeId;
   host: Host;
   topics: TopicNames;
+  /** Where it listens, though it tells nobody. */
+  listening: readonly Multiaddr[];
   connect(node: TestNode): Promise<void>;
   joinTopics(node: TestNode): Promise<void>;
   /** Answers a request of the name with what is given. */
@@ -22,19 +25,24 @@ export type RawPeer = {
   stop(): Promise<void>;
 };
 
-export async function rawPeer(options: { psk?: Uint8Array; identity?: Identity } = {}): Promise<RawPeer> {
+export async function rawPeer(
+  options: { psk?: Uint8Array; identity?: Identity; gater?: ConnectionGater } = {},
+): Promise<RawPeer> {
   const identity = options.identity ?? (await newIdentity());
   const topics = topicNames(CLUSTER);
   const host = await createHost({
     privateKey: identity.privateKey,
     psk: options.psk ?? PSK,
     listen: { ip: '127.0.0.1', port: 0 },
-    gater: { denyDialMultiaddr: () => false },
+    gater: { denyDialMultiaddr: () => false, ...options.gater },
     topics: Object.values(topics),
     advertised: () => [],
   });
+  const listening: Multiaddr[] = [];
+  host.addEventListener('transport:listening', (event) => listening.push(...event.detail.getAddrs()));
   await host.start();
   return {
+    listening,
     id: identity.nodeId,
     host,
     topics,
