@@ -9,16 +9,37 @@ const group = (name: string, groupOrder: number, include: string[], exclude: str
   test: { name, include, exclude: ['test/apps/**', 'node_modules/**', ...exclude], sequence: { groupOrder } },
 });
 
-export default defineConfig({
+const all = [
+  group('parts', 0, ['test/**/*.test.ts'], ['test/e2e/**', 'test/sim/**']),
+  group('e2e', 1, ['test/e2e/**/*.test.ts']),
+  group('sim', 2, ['test/sim/**/*.test.ts']),
+];
+
+// `npm run test:quick`, for every change: rooms whose tests want no daemon, sandbox or root, but for files that wait for
+// real time-outs of real sockets.
+const quick = [
+  group(
+    'quick',
+    0,
+    [
+      ...['core', 'crdt', 'api', 'router', 'gossip', 'fuzz'].map((room) => `test/${room}/*.test.ts`),
+      'test/sim/sim.test.ts',
+    ],
+    [
+      ...['connections', 'discovery', 'probe', 'rpc'].map((file) => `test/gossip/${file}.test.ts`),
+      ...['process', 'retry', 'streaming', 'unreachable'].map((file) => `test/router/${file}.test.ts`),
+    ],
+  ),
+];
+
+export default defineConfig(({ mode }) => ({
   test: {
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: Math.max(2, availableParallelism()),
     pool: 'forks',
-    projects: [
-      group('parts', 0, ['test/**/*.test.ts'], ['test/e2e/**', 'test/sim/**']),
-      group('e2e', 1, ['test/e2e/**/*.test.ts']),
-      group('sim', 2, ['test/sim/**/*.test.ts']),
-    ],
+    // Starting a process for each of so many small files would take as long as what they test.
+    isolate: mode !== 'quick',
+    projects: mode === 'quick' ? quick : all,
   },
-});
+}));
