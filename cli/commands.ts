@@ -103,7 +103,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--command <CMD>', summary: 'Start command of the web process' },
       { flags: '--route <HOST[/PATH]>', summary: 'Route instead of NAME.DOMAIN', many: true },
       { flags: '--no-route', summary: 'No route' },
-      { flags: '--env <K=V>', summary: 'Environment variable', many: true },
+      { flags: '--env <K=V>', summary: 'Environment variable; K=@FILE, K=- and K alone read the value', many: true },
       { flags: '--health <CHECK>', summary: 'port, http:/PATH or process (port)' },
       { flags: '--timeout <TIME>', summary: 'How long an instance may take to become healthy (60s)' },
       settingOption('strategy'),
@@ -163,7 +163,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'env [action] [app] [...variables]',
     summary: "Show an app's environment; set APP K=V…, unset APP K…",
-    options: [],
+    options: [{ flags: '--show', summary: 'Show the values too' }],
     actions: ['set', 'unset'],
   },
   {

@@ -6,6 +6,7 @@ import { configPath, writeConfig } from '../config.ts';
 import { apiUrl } from '../connection.ts';
 import { type Context, textOption } from '../context.ts';
 import { CliError, UsageError } from '../errors.ts';
+import { promptOn } from '../prompt.ts';
 import { isFingerprint, sameFingerprint, shownFingerprint } from '../transport.ts';
 
 export async function run({ args, options, output }: Context): Promise<void> {
@@ -50,18 +51,9 @@ async function trustedFingerprint(api: string, expected: string | undefined): Pr
 
 /** From a terminal without showing it, else the first line of stdin. */
 async function askForToken(): Promise<string> {
-  const { createInterface } = await import('node:readline');
-  const isTerminal = process.stdin.isTTY === true;
-  if (isTerminal) process.stderr.write('Token: ');
-  const { Writable } = await import('node:stream');
-  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const lines = createInterface({ input: process.stdin, output: silent, terminal: isTerminal });
-  const token = await new Promise<string>((resolve) => {
-    lines.once('line', (line) => resolve(line.trim()));
-    lines.once('close', () => resolve(''));
-  });
-  lines.close();
-  if (isTerminal) process.stderr.write('\n');
+  const prompt = promptOn(process.stdin, process.stderr);
+  const token = (await prompt.ask('Token: '))?.trim() ?? '';
+  prompt.close();
   if (token === '') throw new UsageError('a token is needed: pass --token, or write it to stdin');
   return token;
 }

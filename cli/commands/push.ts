@@ -29,6 +29,7 @@ import {
   parsePairs,
   parseWhole,
 } from '../values.ts';
+import { readVariables } from '../variables.ts';
 
 const UPDATE_INTERVAL_MS = 200;
 
@@ -43,7 +44,7 @@ export async function run({ args, client, options, output }: Context): Promise<v
   const flags = {
     ...(name === undefined ? {} : { name: parseName(name, '--name') }),
     ...(image === undefined ? {} : { image }),
-    options: pushOptions(options),
+    options: await pushOptions(options),
   };
   const found = await findManifest({
     folder,
@@ -164,7 +165,7 @@ function fromFolder(options: PushOptions, folder: string | undefined): PushOptio
 }
 
 /** What is given on the command line, as the API takes it. */
-export function pushOptions(options: Options): PushOptions {
+export async function pushOptions(options: Options): Promise<PushOptions> {
   const push: PushOptions = {};
   const instances = textOption(options, 'instances');
   if (instances !== undefined) push.instances = parseWhole(instances, '--instances', { min: 0, max: INSTANCES_MAX });
@@ -176,12 +177,13 @@ export function pushOptions(options: Options): PushOptions {
   const routes = textsOption(options, 'route');
   if (options.route === false) push.routes = [];
   else if (routes !== undefined) push.routes = [...routes];
-  const env = textsOption(options, 'env');
-  if (env !== undefined) push.env = parsePairs(env, '--env');
   const health = textOption(options, 'health');
   if (health !== undefined) push.health = parseHealth(health);
   const timeout = textOption(options, 'timeout');
   if (timeout !== undefined) push.healthTimeoutMs = parseDuration(timeout, '--timeout', HEALTH_TIMEOUT);
   if (options.start === false) push.start = false;
+  // Last, as somebody may be asked for them.
+  const env = textsOption(options, 'env');
+  if (env !== undefined) push.env = await readVariables(env, '--env', process);
   return push;
 }

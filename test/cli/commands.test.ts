@@ -360,10 +360,22 @@ describe('apps', () => {
   it('have an environment', async () => {
     await cli.json(['push', folder, '--name', 'hello']);
     expect(await cli.json(['env', 'set', 'hello', 'A=1', 'B=x=y'])).toMatchObject({ release: 'v2' });
-    expect((await cli.run(['env', 'hello'])).stdout).toBe('A=1\nB=x=y\n');
-    expect((await cli.run(['env', 'hello'], { role: 'viewer' })).stdout).not.toContain('x=y');
+    expect((await cli.run(['env', 'hello', '--show'])).stdout).toBe('A=1\nB=x=y\n');
+    expect((await cli.run(['env', 'hello'])).stdout).toBe('A=(hidden: see --show)\nB=(hidden: see --show)\n');
+    expect(await cli.json(['env', 'hello'])).toMatchObject({ env: { A: null, B: null } });
+    expect((await cli.run(['env', 'hello', '--show'], { role: 'viewer' })).stdout).not.toContain('x=y');
     expect(await cli.json(['env', 'unset', 'hello', 'A'])).toMatchObject({ release: 'v3' });
-    expect(await cli.json(['env', 'hello'])).toEqual({ app: 'hello', env: { B: 'x=y' }, refused: [] });
+    expect(await cli.json(['env', 'hello', '--show'])).toEqual({ app: 'hello', env: { B: 'x=y' }, refused: [] });
+  });
+
+  it('take the values of variables from elsewhere than the arguments, which ps shows', async () => {
+    await cli.json(['push', folder, '--name', 'hello']);
+    expect(await cli.run(['env', 'set', 'hello', 'KEY'], { input: 'hunter2\n' })).toMatchObject({ status: 0 });
+    expect(await cli.run(['push', folder, '--name', 'other', '--env', 'CERT=-'], { input: 'a\nb\n' })).toMatchObject({
+      status: 0,
+    });
+    const envs = [...cli.node.view().apps.values()].map(({ name, env }) => [name, env]);
+    expect(Object.fromEntries(envs)).toEqual({ hello: { KEY: 'hunter2' }, other: { CERT: 'a\nb' } });
   });
 
   it('show a change that was called off as refused, and what runs as it was', async () => {
@@ -371,7 +383,7 @@ describe('apps', () => {
     await cli.json(['env', 'set', 'hello', 'D=hunter2']);
     const { id, release } = [...cli.node.view().apps.values()][0]!;
     await cli.node.write([{ change: 'failRelease', app: id, release: release!.id, reason: 'exit 1' }], 'tests');
-    expect((await cli.run(['env', 'hello'])).stdout).toBe('A=1\n# refused: v2 (D): exit 1\n');
+    expect((await cli.run(['env', 'hello', '--show'])).stdout).toBe('A=1\n# refused: v2 (D): exit 1\n');
     expect((await cli.run(['app', 'hello'])).stdout).toContain('refused    v2 (env D): exit 1\n');
     expect((await cli.run(['releases', 'hello'])).stdout).toMatch(/v2 +failed .* env: D; refused env D: exit 1\n/);
   });

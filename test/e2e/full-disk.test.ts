@@ -149,7 +149,7 @@ describe('a node whose disk is full', () => {
     await rm(filler());
     await waitForPressure([]);
     await waitFor('the small node to have what was written meanwhile', DEADLINE_MS, async () => {
-      return (await cluster.peer(small, ['env', 'other'])).stdout.includes(value);
+      return (await cluster.peer(small, ['env', 'other', '--show'])).stdout.includes(value);
     });
     const pushed = await cluster.peer(small, ['push', folder, '--name', 'third', '--memory', '64M']);
     expect(pushed, pushed.stderr).toMatchObject({ code: 0 });

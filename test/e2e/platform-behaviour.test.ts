@@ -175,10 +175,14 @@ describe.concurrent('an app on a node alone', () => {
     const { name } = await pushAlone('--env', 'A=1');
     expect(await peerAlone('env', 'set', name, 'NODE_OPTIONS=--no-such-flag', 'A=2')).toMatchObject({ code: 1 });
     const refused = [{ release: 'v2', keys: ['A', 'NODE_OPTIONS'], reason: expect.any(String) }];
-    expect(await alone.json(lone(), ['env', name])).toEqual({ app: name, env: { A: '1' }, refused });
+    expect(await alone.json(lone(), ['env', name, '--show'])).toEqual({ app: name, env: { A: '1' }, refused });
     expect((await peerAlone('releases', name)).stdout).toMatch(/v2 +failed .*refused env A, env NODE_OPTIONS: /);
     expect(await peerAlone('env', 'set', name, 'B=1')).toMatchObject({ code: 0 });
-    expect(await alone.json(lone(), ['env', name])).toEqual({ app: name, env: { A: '1', B: '1' }, refused: [] });
+    expect(await alone.json(lone(), ['env', name, '--show'])).toEqual({
+      app: name,
+      env: { A: '1', B: '1' },
+      refused: [],
+    });
   });
 
   it('of which one instance is restarted has one new id', async () => {

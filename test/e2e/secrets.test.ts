@@ -101,7 +101,7 @@ describe('apps of two teams', () => {
     const as = (name: string) => ({ ...one, token: tokens[name]! });
     await cluster.json(as('ada'), ['push', APP, '--name', 'victim', '--env', 'KEY=hunter2', '--memory', '64M']);
     // In a cluster of one team everyone reads the environment, and still nobody takes another app's host in passing.
-    expect((await cluster.peer(as('eve'), ['env', 'victim'])).stdout).toContain('hunter2');
+    expect((await cluster.peer(as('eve'), ['env', 'victim', '--show'])).stdout).toContain('hunter2');
     for (const route of ['victim.localhost/login', 'localhost', '*.localhost']) {
       const ran = await cluster.peer(as('eve'), ['push', APP, '--name', 'thief', '--memory', '64M', '--route', route]);
       expect(ran.code).toBe(1);
@@ -114,7 +114,7 @@ describe('apps of two teams', () => {
 
     await cluster.json(one, ['users', 'isolate', 'on']);
     for (const args of [
-      ['env', 'victim'],
+      ['env', 'victim', '--show'],
       ['logs', 'victim'],
       ['delete', 'victim'],
       ['run', 'victim', '--', 'env'],
@@ -128,7 +128,7 @@ describe('apps of two teams', () => {
     }
     expect((await cluster.peer(as('eve'), ['app', 'victim'])).code).toBe(0);
     await cluster.json(as('ada'), ['apps', 'share', 'victim', 'eve']);
-    expect((await cluster.peer(as('eve'), ['env', 'victim'])).stdout).toContain('hunter2');
+    expect((await cluster.peer(as('eve'), ['env', 'victim', '--show'])).stdout).toContain('hunter2');
     await cluster.json(as('ada'), ['routes', 'share', 'victim.localhost', 'thief']);
     await cluster.json(as('eve'), ['map', 'thief', 'victim.localhost/login']);
     await waitFor('the shared path to be served', 15_000, async () => {
