@@ -18,6 +18,7 @@ export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PEER = join(ROOT, 'scripts', 'peer');
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
+const REMOVAL_TIMEOUT_MS = 20_000;
 const NO_PID = -1;
 
 export type LocalNode = {
@@ -223,8 +224,7 @@ export class LocalCluster {
     });
     if (this.#mayHaveContainers) await removeContainersOf(this.#ids);
     await removeCgroups(this.#ids);
-    await unmountBelow(this.folder);
-    await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    await removeFolder(this.folder);
     if (process.getuid?.() === 0) await removeAbandonedNetworks();
   }
 
@@ -272,8 +272,20 @@ export class LocalCluster {
   }
 }
 
+/**
+ * Removes a node's folder, or a whole cluster's, whose processes have been killed. A mount that was under way then may
+ * come to be after its process has gone.
+ */
+export async function removeFolder(folder: string): Promise<void> {
+  await waitFor(`${folder} to be removed`, REMOVAL_TIMEOUT_MS, async () => {
+    await unmountBelow(folder);
+    await rm(folder, { recursive: true, force: true });
+    return true;
+  });
+}
+
 /** Disks of instances that were killed with their daemon; the next daemon would remove them. */
-export async function unmountBelow(folder: string): Promise<void> {
+async function unmountBelow(folder: string): Promise<void> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' ')[4] ?? '');
   // What was mounted last goes first: it may lie on what was mounted before.
   const below = mounts.filter((one) => one.startsWith(`${folder}/`)).reverse();

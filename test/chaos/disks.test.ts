@@ -1,10 +1,10 @@
 // The disks of a chaos run, which are real: full means full, and what is put back is what was copied.
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { unmountBelow } from '../../scripts/local-cluster.ts';
+import { removeFolder } from '../../scripts/local-cluster.ts';
 import { NodeDisk } from './disks.ts';
 
 describe('the disk of a node', () => {
@@ -14,10 +14,7 @@ describe('the disk of a node', () => {
     folder = await mkdtemp(join(tmpdir(), 'peer-'));
   });
 
-  afterEach(async () => {
-    await unmountBelow(folder);
-    await rm(folder, { recursive: true, force: true });
-  });
+  afterEach(() => removeFolder(folder));
 
   it('has no room for another byte when it is full, for root either, and has it again when it is freed', async () => {
     const disk = await NodeDisk.create({ folder, name: 'node-1', isLimited: true });

@@ -3,7 +3,7 @@
 
 import { mkdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run, unmountBelow } from '../../scripts/local-cluster.ts';
+import { removeFolder, run } from '../../scripts/local-cluster.ts';
 
 /** Sparse: it takes what is written. Enough for droplets and logs; disks of instances are sparse, too. */
 const DISK_BYTES = 1024 ** 3;
@@ -77,8 +77,7 @@ export class NodeDisk {
 
   /** The node and all its instances must have ended. */
   async putBack(): Promise<void> {
-    await unmountBelow(this.dataDir);
-    await rm(this.dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    await removeFolder(this.dataDir);
     await done(['cp', '-a', this.#copy, this.dataDir]);
   }
 }

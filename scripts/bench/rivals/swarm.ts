@@ -5,13 +5,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, createWriteStream, openSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import Docker from 'dockerode';
 import type { Lan } from '../../lan.ts';
-import { inNamespace, removeCgroupsNamed, run, unmountBelow, waitFor } from '../../local-cluster.ts';
+import { inNamespace, removeCgroupsNamed, removeFolder, run, waitFor } from '../../local-cluster.ts';
 import { isRunning as isRunningPid, killAll, processesOfNode } from '../../processes.ts';
 
 /** The first is the manager; the others run the task. */
@@ -246,9 +246,8 @@ async function removeAll(folder: string): Promise<void> {
     killAll(pids);
     return pids.length === 0;
   });
-  await unmountBelow(folder);
   await removeCgroupsNamed(basename(folder));
-  await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  await removeFolder(folder);
 }
 
 /** Swarms of benchmarks that were killed before they could clean up. */
