@@ -37,4 +37,14 @@ describe('the disk of a node', () => {
     expect(await readFile(join(disk.dataDir, 'old'), 'utf8')).toBe('as it was');
     await expect(readFile(join(disk.dataDir, 'new'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
+
+  it('takes a copy back although it is full', async () => {
+    const disk = await NodeDisk.create({ folder, name: 'node-1', isLimited: true });
+    await mkdir(join(disk.dataDir, 'below'), { recursive: true });
+    await writeFile(join(disk.dataDir, 'below', 'file'), 'x'.repeat(4_096));
+    await disk.takeCopy();
+    await disk.fill();
+    await disk.putBack();
+    expect((await readFile(join(disk.dataDir, 'below', 'file'))).length).toBe(4_096);
+  });
 });

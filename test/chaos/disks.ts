@@ -75,8 +75,9 @@ export class NodeDisk {
     this.#hasCopy = true;
   }
 
-  /** The node and all its instances must have ended. */
+  /** The node and all its instances must have ended. Whoever puts it back makes room first, if the disk is full. */
   async putBack(): Promise<void> {
+    await this.free();
     await removeFolder(this.dataDir);
     await done(['cp', '-a', this.#copy, this.dataDir]);
   }
