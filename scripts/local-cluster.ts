@@ -16,7 +16,8 @@ import { killAll, processesOfNode } from './processes.ts';
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PEER = join(ROOT, 'scripts', 'peer');
-const START_TIMEOUT_MS = 60_000;
+/** On two cores that fifteen daemons and a storm of faults keep busy, stopped for a while among them. */
+const START_TIMEOUT_MS = 180_000;
 const STOP_TIMEOUT_MS = 10_000;
 const REMOVAL_TIMEOUT_MS = 20_000;
 const NO_PID = -1;
