@@ -3,6 +3,7 @@
 
 import { createReadStream } from 'node:fs';
 import { CliError, UsageError } from './errors.ts';
+import { readStart } from './read-start.ts';
 
 /** Every invite begins with it (node/admission/invite.ts). */
 const INVITE_PREFIX = 'peer-invite-';
@@ -28,7 +29,7 @@ export async function inviteFrom(
   }
   const named = given.startsWith('@');
   const path = named ? given.slice(1) : given;
-  const text = await readStart(path).catch((error: NodeJS.ErrnoException) => {
+  const text = await readStart(createReadStream(path), SOURCE_BYTES_MAX).catch((error: NodeJS.ErrnoException) => {
     if (named || !NO_PATH.has(error.code ?? '')) {
       throw new CliError('no_invite', `cannot read the invite: ${error.message}`, { cause: error });
     }
@@ -36,16 +37,11 @@ export async function inviteFrom(
   });
   // Not a file either: the daemon says what is wrong with it.
   if (text === undefined) return given.trim();
-  return nonEmpty(text, `${path} is empty`);
+  return nonEmpty(text.toString('utf8'), `${path} is empty`);
 }
 
 /** What cannot be the path of a file. */
 const NO_PATH = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG']);
-
-async function readStart(path: string): Promise<string> {
-  const chunks = createReadStream(path, { end: SOURCE_BYTES_MAX - 1 });
-  return Buffer.concat(await chunks.toArray()).toString('utf8');
-}
 
 async function readInput({ stdin, note }: { stdin: NodeJS.ReadStream; note(text: string): void }): Promise<string> {
   if (stdin.isTTY === true) note('paste the invite:');

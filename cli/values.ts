@@ -88,13 +88,18 @@ export function parsePair(text: string, what: string): [key: string, value: stri
 
 /** Each key once: of two, one would be passed over. */
 export function parsePairs(texts: readonly string[], what: string): Record<string, string> {
-  const pairs = new Map<string, string>();
-  for (const text of texts) {
-    const [key, value] = parsePair(text, what);
-    if (pairs.has(key)) throw new UsageError(`${what} ${key} was given twice: give it once`);
-    pairs.set(key, value);
-  }
-  return Object.fromEntries(pairs);
+  return Object.fromEntries(
+    onlyOnce(
+      texts.map((text) => parsePair(text, what)),
+      what,
+    ),
+  );
+}
+
+export function onlyOnce<T extends readonly [key: string, value: unknown]>(pairs: T[], what: string): T[] {
+  const twice = pairs.find(([key], index) => pairs.findIndex((other) => other[0] === key) < index);
+  if (twice !== undefined) throw new UsageError(`${what} ${twice[0]} was given twice: give it once`);
+  return pairs;
 }
 
 /** `3` and `web=3 worker=2`. */

@@ -1,18 +1,22 @@
 // Variables of an environment as they are given. What is in the arguments, everyone on the machine can read, and the
 // shell's history keeps: a value may also come from a file, from stdin, or from who is asked for it.
 
-import { open } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { UsageError } from './errors.ts';
 import { type Prompt, promptOn } from './prompt.ts';
+import { readStart } from './read-start.ts';
+import { onlyOnce, parsePair } from './values.ts';
 
 /** What a node takes (crdt/limits.ts, which a test compares): more need not be read. */
 export const VALUE_BYTES_MAX = 64 * 1024;
+/** With the newline at the end, which is not part of the value. */
+const READ_BYTES_MAX = VALUE_BYTES_MAX + 1;
 
 type Input = { stdin: NodeJS.ReadStream; stderr: NodeJS.WritableStream };
 
 /**
- * `KEY=VALUE`, `KEY=@FILE`, `KEY=-` for all of stdin, and `KEY` alone, for which the person or a line of stdin is asked;
- * `KEY=@@x` is the value `@x`. One newline at the end of a file or of stdin is not part of the value. Fails with
+ * `KEY=VALUE`, `KEY=@FILE`, `KEY=-` for all of stdin, and `KEY` alone, for which the person or a line of stdin is
+ * asked; `KEY=@@x` is the value `@x`. One newline at the end of a file or of stdin is not part of the value. Fails with
  * UsageError, before anything is read when it is the arguments that are wrong.
  */
 export async function readVariables(
@@ -20,16 +24,12 @@ export async function readVariables(
   what: string,
   input: Input,
 ): Promise<Record<string, string>> {
-  const given = texts.map((text): [key: string, source: string | undefined] => {
-    const equals = text.indexOf('=');
-    if (equals === 0 || text === '') throw new UsageError(`${what} ${JSON.stringify(text)}: should be KEY=VALUE`);
-    return equals === -1 ? [text, undefined] : [text.slice(0, equals), text.slice(equals + 1)];
-  });
-  const seen = new Set<string>();
-  for (const [key] of given) {
-    if (seen.has(key)) throw new UsageError(`${what} ${key} was given twice: give it once`);
-    seen.add(key);
-  }
+  const given = onlyOnce(
+    texts.map((text): [key: string, source: string | undefined] =>
+      text.includes('=') || text === '' ? parsePair(text, what) : [text, undefined],
+    ),
+    what,
+  );
   const fromStdin = given.filter(([, source]) => source === '-').map(([key]) => key);
   const asked = given.filter(([, source]) => source === undefined).map(([key]) => key);
   if (fromStdin.length + Math.min(asked.length, 1) > 1) {
@@ -60,38 +60,15 @@ async function valueFrom(
       throw new UsageError(`${what} ${key} has no value: write it to stdin, or give ${key}=VALUE`);
     return line;
   }
-  if (source === '-') return textOf(key, what, await bytesOf(stdin));
+  if (source === '-') return textOf(key, what, await readStart(stdin, READ_BYTES_MAX));
   if (source.startsWith('@@')) return source.slice(1);
   if (source.startsWith('@')) return textOf(key, what, await bytesOfFile(key, source.slice(1), what));
   return source;
 }
 
-async function bytesOf(stdin: NodeJS.ReadStream): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const part of stdin) {
-    parts.push(Buffer.from(part as Uint8Array));
-    bytes += parts.at(-1)!.byteLength;
-    // One more than may be, and the newline: what is longer is refused, and need not be read to its end.
-    if (bytes > VALUE_BYTES_MAX + 1) break;
-  }
-  return Buffer.concat(parts);
-}
-
 async function bytesOfFile(key: string, path: string, what: string): Promise<Buffer> {
   try {
-    const file = await open(path);
-    try {
-      const buffer = Buffer.alloc(VALUE_BYTES_MAX + 2);
-      let length = 0;
-      for (;;) {
-        const { bytesRead } = await file.read(buffer, length, buffer.byteLength - length);
-        length += bytesRead;
-        if (bytesRead === 0 || length === buffer.byteLength) return buffer.subarray(0, length);
-      }
-    } finally {
-      await file.close();
-    }
+    return await readStart(createReadStream(path), READ_BYTES_MAX);
   } catch (error) {
     const [reason] = (error as Error).message.split(',');
     throw new UsageError(

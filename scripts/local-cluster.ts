@@ -16,8 +16,7 @@ import { killAll, processesOfNode } from './processes.ts';
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PEER = join(ROOT, 'scripts', 'peer');
-/** On two cores that fifteen daemons and a storm of faults keep busy, stopped for a while among them. */
-const START_TIMEOUT_MS = 180_000;
+const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 const REMOVAL_TIMEOUT_MS = 20_000;
 const NO_PID = -1;
@@ -144,8 +143,10 @@ export class LocalCluster {
   }
 
   /** Starts a node's daemon again on its data directory, with no other option unless `args` says so. */
-  async restartNode(node: LocalNode, args: string[] = []): Promise<LocalNode> {
-    await this.#start(['start', '--detach', '--data-dir', node.dataDir, ...args], node.namespace);
+  async restartNode(node: LocalNode, args: string[] = [], timeoutMs = START_TIMEOUT_MS): Promise<LocalNode> {
+    const command = ['start', '--detach', '--data-dir', node.dataDir, ...args];
+    const ran = await this.#run(command, { env: this.#env, namespace: node.namespace, timeoutMs });
+    if (ran.code !== 0) throw new Error(`peer ${command.join(' ')}: exit ${ran.code}\n${ran.stderr}`);
     return this.#remember(node);
   }
 
@@ -244,11 +245,6 @@ export class LocalCluster {
 
   #dataDirOf({ name, dataDirName }: StartOptions): string {
     return join(this.folder, dataDirName ?? name);
-  }
-
-  async #start(args: string[], namespace: string | undefined): Promise<void> {
-    const ran = await this.#run(args, { env: this.#env, namespace, timeoutMs: START_TIMEOUT_MS });
-    if (ran.code !== 0) throw new Error(`peer ${args.join(' ')}: exit ${ran.code}\n${ran.stderr}`);
   }
 
   async #remember(at: Pick<LocalNode, 'name' | 'dataDir' | 'namespace'>): Promise<LocalNode> {

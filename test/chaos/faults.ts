@@ -3,14 +3,16 @@
 
 import type { Lan } from '../../scripts/lan.ts';
 import { type Link, narrowedBy } from '../../scripts/lan-links.ts';
-import type { LocalCluster, LocalNode } from '../../scripts/local-cluster.ts';
+import { type LocalCluster, type LocalNode, waitFor } from '../../scripts/local-cluster.ts';
 import { routerOf, signalAll } from '../../scripts/processes.ts';
 import type { NodeDisk } from './disks.ts';
 import type { ObservedCluster, ObservedNode } from './observed.ts';
 import type { ChaosAction, Stoppable } from './schedule.ts';
 
-/** A daemon that cannot start on a full disk is started again after this long, as a service manager does. */
-const START_AGAIN_MS = 1_000;
+/** On two cores that fifteen daemons and a storm of faults keep busy, stopped for a while among them. */
+const START_TIMEOUT_MS = 180_000;
+/** More than the longest that a disk stays full for, on such a machine. */
+const ROOM_TIMEOUT_MS = 120_000;
 
 type Way = readonly [from: number, to: number];
 type Stopped = { pids: readonly number[] };
@@ -220,11 +222,11 @@ export class Faults {
       const fillings = this.#fillings.get(node);
       const wasFull = this.#full.has(node);
       try {
-        await this.#cluster.restartNode(this.#localOf(node));
+        await this.#cluster.restartNode(this.#localOf(node), [], START_TIMEOUT_MS);
         return this.#observed.booted(node);
       } catch (error) {
         if (!wasFull && fillings === this.#fillings.get(node)) throw error;
-        await new Promise((resolve) => setTimeout(resolve, START_AGAIN_MS));
+        await waitFor(`room on ${node.self.name}`, ROOM_TIMEOUT_MS, () => !this.#full.has(node));
       }
     }
   }

@@ -12,6 +12,7 @@ import { nodeIdOfPublicKey } from '../../node/identity/node-id.ts';
 import type { Log } from '../../node/lib/log.ts';
 import type { RouterHandle } from '../../node/ports/router.ts';
 import { startRouter } from '../../node/router/handle.ts';
+import { waitFor } from '../../scripts/local-cluster.ts';
 
 export const APP: AppId = asAppId('11111111-1111-4111-8111-111111111111');
 
@@ -45,16 +46,7 @@ export async function startTestRouter(
   return { ...identity, handle, httpPort: Number(handle.http.split(':')[1]) };
 }
 
-const UNTIL_TIMEOUT_MS = 10_000;
-const UNTIL_INTERVAL_MS = 5;
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + UNTIL_TIMEOUT_MS;
-  while (!(await condition())) {
-    if (performance.now() > deadlineMs) throw new Error('the router did not take its table in time');
-    await new Promise((resolve) => setTimeout(resolve, UNTIL_INTERVAL_MS));
-  }
-}
+const TABLE_TAKEN_WITHIN_MS = 10_000;
 
 let marker = 0;
 
@@ -65,7 +57,9 @@ export async function applyTable(router: TestRouter, table: RouteTable): Promise
     ...table,
     routes: [...table.routes, { route: host, app: APP, appName: 'marker', upstreams: [] }],
   });
-  await until(async () => (await get(router, { host })).status === 503);
+  await waitFor('the router to take its table', TABLE_TAKEN_WITHIN_MS, async () => {
+    return (await get(router, { host })).status === 503;
+  });
 }
 
 export function route(host: string, upstreams: Upstream[], app = APP): RouteTable['routes'][number] {
