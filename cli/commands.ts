@@ -162,7 +162,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'env [action] [app] [...variables]',
-    summary: "Show an app's environment; set APP K=V…, unset APP K…",
+    summary: "Show an app's environment; set APP K=V… (K=@FILE, K=-, K: read it), unset APP K…",
     options: [{ flags: '--show', summary: 'Show the values too' }],
     actions: ['set', 'unset'],
   },

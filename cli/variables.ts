@@ -16,8 +16,8 @@ type Input = { stdin: NodeJS.ReadStream; stderr: NodeJS.WritableStream };
 
 /**
  * `KEY=VALUE`, `KEY=@FILE`, `KEY=-` for all of stdin, and `KEY` alone, for which the person or a line of stdin is
- * asked; `KEY=@@x` is the value `@x`. One newline at the end of a file or of stdin is not part of the value. Fails with
- * UsageError, before anything is read when it is the arguments that are wrong.
+ * asked; `KEY=@@x` is the value `@x`. One newline at the end of a file or of stdin is not part of the value. Fails
+ * with UsageError, before anything is read when it is the arguments that are wrong.
  */
 export async function readVariables(
   texts: readonly string[],
