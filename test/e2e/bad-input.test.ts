@@ -219,7 +219,7 @@ describe('a role that is too small', () => {
     for (const args of [['apps'], ['app', 'good'], ['nodes'], ['routes'], ['releases', 'good'], ['status']]) {
       expect(await peer(...args, '--token', tokens.viewer!)).toMatchObject({ code: 0 });
     }
-    expect((await peer('env', 'good', '--token', tokens.viewer!)).stdout).not.toContain('=');
+    expect((await peer('env', 'good', '--show', '--token', tokens.viewer!)).stdout).not.toContain('=');
   });
 });
 
