@@ -56,8 +56,7 @@ async function valueFrom(
 ): Promise<string> {
   if (source === undefined) {
     const line = await prompt.ask(`${key}: `);
-    if (line === undefined)
-      throw new UsageError(`${what} ${key} has no value: write it to stdin, or give ${key}=VALUE`);
+    if (line === undefined) throw new UsageError(`${what} ${key}: should be KEY=VALUE, or have its value on stdin`);
     return line;
   }
   if (source === '-') return textOf(key, what, await readStart(stdin, READ_BYTES_MAX));

@@ -39,7 +39,7 @@ describe('a variable', () => {
     ['a name given twice', ['A=1', 'A'], '', 'variable A was given twice: give it once'],
     ['all of stdin, twice', ['A=-', 'B=-'], 'x', 'A and B cannot all come from stdin: give one of them as =@FILE'],
     ['all of stdin, and a line of it', ['A=-', 'B'], 'x', 'A and B cannot all come from stdin'],
-    ['nothing on stdin', ['A', 'B'], 'one\n', 'variable B has no value: write it to stdin, or give B=VALUE'],
+    ['nothing on stdin', ['A', 'B'], 'one\n', 'variable B: should be KEY=VALUE, or have its value on stdin'],
     ['a file that is not there', ['A=@/nowhere/at/all'], '', 'variable A: cannot read /nowhere/at/all: ENOENT'],
     ['a folder', [`A=@${folder}`], '', `variable A: cannot read ${folder}: EISDIR`],
     ['a file without an end', ['A=@/dev/zero'], '', 'variable A: should be at most 64 KiB'],
