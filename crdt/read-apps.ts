@@ -74,6 +74,7 @@ function readApp(id: AppId, doc: unknown, routes: readonly string[], place: Plac
     release,
     releases,
     routes,
+    volumes: [],
   };
 }
 

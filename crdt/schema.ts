@@ -44,6 +44,72 @@ export type DesiredDoc = {
    * shared with, with spaces between: no route, so a version that knows no shares passes over them.
    */
   routes: Record<string, RouteClaimDoc>;
+  /** Keyed by volume id. This map and the next two came later: see the schema step in document.ts. */
+  volumes: Record<string, VolumeDoc>;
+  /** Keyed by service id. */
+  services: Record<string, ServiceDoc>;
+  /** Keyed by binding id. */
+  bindings: Record<string, BindingDoc>;
+};
+
+/** What becomes of a slot whose node is lost for good: it waits for a person, or is restored from a snapshot. */
+export type OnLoss = 'wait' | 'restore';
+
+/**
+ * A folder of one slot that outlives its instances, on one node. The node that takes the wish for it chooses where: no
+ * placement ever writes.
+ */
+export type VolumeDoc = {
+  /** Id of the app or of the service. */
+  owner: string;
+  process: string;
+  index: number;
+  /** Where its instance sees it. */
+  path: string;
+  sizeBytes: number;
+  node: string;
+  /** A node that holds another lineage of it keeps that as an orphan, and never mounts it. */
+  lineage: string;
+  /** How often it is copied to other nodes; 0: never. */
+  snapshotEveryMs: number;
+  snapshotsKept: number;
+  onLoss: OnLoss;
+  createdAtMs: number;
+};
+
+/**
+ * A service instance. Where it runs is where its volume is; a user-provided one has none, and `credentials` instead.
+ */
+export type ServiceDoc = {
+  name: string;
+  kind: string;
+  version: string;
+  plan: string;
+  memoryBytes: number;
+  storageBytes: number;
+  /** The address that bound apps reach it at, out of 198.18.0.0/15; it never changes. */
+  address: string;
+  stopped: boolean;
+  /** An Automerge counter, as of an app. */
+  restartCount: number;
+  createdAtMs: number;
+  createdBy: string;
+  /** Sealed: the password of the engine's own administrator; of a user-provided one its credentials, as JSON. */
+  secret: string;
+  backupEveryMs: number;
+  backupsKept: number;
+};
+
+/** Credentials of a service's own, given to one app. Made anew to rotate them. */
+export type BindingDoc = {
+  service: string;
+  app: string;
+  /** In front of the names of its variables, for two of a kind: `--as`. Empty: the plain names. */
+  prefix: string;
+  /** Sealed: its password. */
+  secret: string;
+  createdAtMs: number;
+  createdBy: string;
 };
 
 export type NodeDoc = {

@@ -2,9 +2,9 @@
 // on every node that holds the same heads. Conflicts between concurrent edits are decided here, deterministically, and
 // shown.
 
-import type { AppId, ClusterId, Digest, NodeId, ReleaseId } from './ids.ts';
+import type { AppId, BindingId, ClusterId, Digest, LineageId, NodeId, ReleaseId, ServiceId, VolumeId } from './ids.ts';
 import type { RecordProblem } from './record-problems.ts';
-import type { HealthKind, Role, Teams } from './schema.ts';
+import type { HealthKind, OnLoss, Role, Teams } from './schema.ts';
 import type { SettingValues } from './settings.ts';
 
 export type DesiredView = {
@@ -21,6 +21,17 @@ export type DesiredView = {
   readonly invites: ReadonlyMap<string, InviteView>;
   /** Every app, in the order of its id. */
   readonly apps: ReadonlyMap<AppId, AppView>;
+  /** Every service instance, in the order of its id. */
+  readonly services: ReadonlyMap<ServiceId, ServiceView>;
+  /** Every volume, in the order of its id; also those that no slot mounts. */
+  readonly volumes: ReadonlyMap<VolumeId, VolumeView>;
+  /** Every binding of a service and an app that are there, in the order of its id. */
+  readonly bindings: ReadonlyMap<BindingId, BindingView>;
+  /**
+   * What is to run: every app, and every service instance that runs on a node in the shape of an app, with one slot
+   * (`service`, 0). In the order of ids.
+   */
+  readonly workloads: ReadonlyMap<AppId, AppView>;
   /** Keyed by `host/path` (`host` alone means the whole host); the winner of each claim. */
   readonly routes: ReadonlyMap<string, AppId>;
   /** Every host that is claimed or shared, and whose it is (hosts.ts). */
@@ -90,6 +101,64 @@ export type AppView = AppConfig & {
   readonly releases: readonly ReleaseView[];
   /** Routes this app has won, sorted. */
   readonly routes: readonly string[];
+  /** Volumes that its slots mount, by (process, index, path). */
+  readonly volumes: readonly VolumeView[];
+};
+
+export type VolumeView = {
+  readonly id: VolumeId;
+  /** The app's id, or the service's. */
+  readonly owner: AppId;
+  readonly process: string;
+  readonly index: number;
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Where its data is, and its slot can run. It may have been removed from the cluster. */
+  readonly node: NodeId;
+  readonly lineage: LineageId;
+  readonly snapshotEveryMs: number;
+  readonly snapshotsKept: number;
+  readonly onLoss: OnLoss;
+  readonly createdAtMs: number;
+  /**
+   * False when an older one of the same slot and path exists, made apart on the other side of a partition, or its
+   * owner is gone: it is shown, never mounted and never deleted by itself.
+   */
+  readonly mounted: boolean;
+};
+
+export type ServiceView = {
+  readonly id: ServiceId;
+  readonly name: string;
+  /** False when an older service of the same name exists. */
+  readonly ownsName: boolean;
+  /** `user-provided`: runs nowhere, and `secret` holds its credentials. */
+  readonly kind: string;
+  readonly version: string;
+  readonly plan: string;
+  readonly memoryBytes: number;
+  readonly storageBytes: number;
+  readonly address: string;
+  readonly stopped: boolean;
+  readonly restartCount: number;
+  readonly createdAtMs: number;
+  readonly createdBy: string;
+  /** Sealed. */
+  readonly secret: string;
+  readonly backupEveryMs: number;
+  readonly backupsKept: number;
+  /** Its data; undefined of a user-provided one. */
+  readonly volume: VolumeView | undefined;
+};
+
+export type BindingView = {
+  readonly id: BindingId;
+  readonly service: ServiceId;
+  readonly app: AppId;
+  readonly prefix: string;
+  /** Sealed. */
+  readonly secret: string;
+  readonly createdAtMs: number;
 };
 
 export type HealthView = { readonly kind: HealthKind; readonly path: string; readonly timeoutMs: number };
@@ -105,6 +174,8 @@ export type ReleaseView = {
   readonly droplet: { readonly digest: Digest; readonly sizeBytes: number; readonly stack: string };
   /** Of an image: the droplet is its archive then, and needs a container engine. */
   readonly image?: ImageView;
+  /** Of a service: there is no droplet, and the node must have the engine. */
+  readonly service?: ServiceView;
   readonly buildpack: string;
   readonly processes: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
@@ -123,5 +194,7 @@ export type Conflict =
       readonly winner: AppId;
       readonly loser: AppId;
     }
+  | { readonly kind: 'serviceName'; readonly name: string; readonly winner: ServiceId; readonly loser: ServiceId }
+  | { readonly kind: 'volume'; readonly winner: VolumeId; readonly loser: VolumeId }
   | { readonly kind: 'appName'; readonly name: string; readonly winner: AppId; readonly loser: AppId }
   | { readonly kind: 'nodeName'; readonly name: string; readonly winner: NodeId; readonly loser: NodeId };

@@ -303,6 +303,10 @@ function conflictLine(conflict: Conflict, view: DesiredView): string {
     }
     case 'appName':
       return `two apps are called ${conflict.name}; ${conflict.loser} cannot be addressed until the other is deleted`;
+    case 'serviceName':
+      return `two services are called ${conflict.name}; ${conflict.loser} cannot be addressed until the other is deleted`;
+    case 'volume':
+      return `two volumes were made for one slot: ${conflict.winner} is used, ${conflict.loser} is kept: peer volumes`;
     case 'nodeName':
       return `two nodes are called ${conflict.name}: ${conflict.winner} and ${conflict.loser}; use the ids`;
   }

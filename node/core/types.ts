@@ -1,7 +1,7 @@
 // The vocabulary of the core: reports, members, events and effects. Types only; every field says what it means.
 
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
-import type { DesiredView, HealthView, ImageView } from '../../crdt/view.ts';
+import type { DesiredView, HealthView, ImageView, ServiceView, VolumeView } from '../../crdt/view.ts';
 import type { Measure, Pressure, Resource } from './pressure.ts';
 
 // ---------------------------------------------------------------- observed state
@@ -64,6 +64,8 @@ export type Report = {
   arch: string;
   stacks: string[];
   runtimes: string[];
+  /** Engines of services that it can run, `postgres 15`, sorted. Absent in reports of older versions. */
+  services?: string[];
   labels: Record<string, string>;
   memoryBytes: number;
   /** 1-minute load average divided by cores, in steps of 0.25, so that noise does not make news. */
@@ -219,7 +221,14 @@ export type InstanceSpec = {
   health: HealthView;
   /** Public names of the app, for VCAP_APPLICATION. */
   uris: string[];
+  /** What it mounts. */
+  volumes?: VolumeMount[];
+  /** It is this service, and has no droplet. */
+  service?: ServiceView;
 };
+
+/** A volume that an instance mounts: on this node, of this lineage. */
+export type VolumeMount = Pick<VolumeView, 'id' | 'lineage' | 'path' | 'sizeBytes'>;
 
 /** What happened, for `peer events`. `name` is dotted: `instance.ready`, `member.dead`. */
 export type ClusterEvent = {

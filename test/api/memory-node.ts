@@ -95,6 +95,9 @@ export class MemoryNode implements NodeService {
       apps: {},
       routes: {},
       removedNodes: {},
+      volumes: {},
+      services: {},
+      bindings: {},
     };
     const author = { by: 'tests', atMs: 1_700_000_000_000 };
     for (const name of names) {

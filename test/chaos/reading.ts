@@ -46,15 +46,19 @@ export class Reader {
   }
 
   #viewOf(nodes: readonly NodeShape[], apps: readonly AppShape[]): DesiredView {
-    const byApp = apps.map((app) => this.#appView(app));
+    const byApp = new Map(apps.map((app) => [asAppId(app.id), this.#appView(app)]));
     return {
       cluster: { id: asClusterId(''), name: '', domain: 'localhost', teams: 'flat' },
       nodes: new Map(nodes.map((node) => [asNodeId(node.id), nodeView(node)])),
       removedNodes: new Set<NodeId>(),
       users: new Map(),
       invites: new Map(),
-      apps: new Map(byApp.map((app) => [app.id, app])),
-      routes: new Map(byApp.flatMap((app) => app.routes.map((route) => [route, app.id] as const))),
+      apps: byApp,
+      services: new Map(),
+      volumes: new Map(),
+      bindings: new Map(),
+      workloads: byApp,
+      routes: new Map([...byApp.values()].flatMap((app) => app.routes.map((route) => [route, app.id] as const))),
       hosts: new Map(),
       conflicts: [],
       problems: [],
@@ -84,6 +88,7 @@ export class Reader {
       release: releases.find((release) => `v${release.version}` === shape.release),
       releases,
       routes: shape.routes,
+      volumes: [],
     };
   }
 }

@@ -55,6 +55,7 @@ export function app(name: string, options: Partial<AppView> = {}): AppView {
     restartCount: 0,
     releases: [first],
     routes: [`${name}.localhost`],
+    volumes: [],
     ...options,
     release: first,
   };
@@ -66,13 +67,18 @@ export function desired(
   options: Partial<DesiredView> = {},
 ): DesiredView {
   const nodeViews = nodes.map((id): NodeView => ({ id, name: id, draining: false, labels: {}, admittedAtMs: 0 }));
+  const byId = new Map(apps.map((one) => [one.id, one]));
   return {
     cluster: { id: asClusterId('c'), name: 'test', domain: 'localhost', teams: 'flat' },
     nodes: new Map(nodeViews.map((node) => [node.id, node])),
     removedNodes: new Set(),
     users: new Map(),
     invites: new Map(),
-    apps: new Map(apps.map((one) => [one.id, one])),
+    apps: byId,
+    services: new Map(),
+    volumes: new Map(),
+    bindings: new Map(),
+    workloads: byId,
     routes: new Map(apps.flatMap((one) => one.routes.map((route) => [route, one.id] as const))),
     hosts: new Map(),
     conflicts: [],

@@ -163,6 +163,7 @@ describe('apps', () => {
       release: undefined,
       releases: [],
       routes: ['app1.localhost'],
+      volumes: [],
     });
   });
 

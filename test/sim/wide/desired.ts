@@ -60,6 +60,10 @@ export function desiredOf(nodes: readonly NodeId[]): DesiredView {
     users: new Map(),
     invites: new Map(),
     apps,
+    services: new Map(),
+    volumes: new Map(),
+    bindings: new Map(),
+    workloads: apps,
     routes: new Map([...apps.values()].map((app) => [app.routes[0]!, app.id])),
     hosts: new Map(),
     conflicts: [],
@@ -111,6 +115,7 @@ function appOf(number: number, size: number): AppView {
     release,
     releases: [release],
     routes: [`${name}.localhost`],
+    volumes: [],
   };
 }
 

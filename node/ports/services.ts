@@ -1,0 +1,106 @@
+// Port of service kinds: what Peer has to know of an engine to run it, bind apps to it, back it up and restore it.
+// Types only. A kind is data and pure functions: it names programs, files and commands; the runtime runs them in the
+// sandbox of the service's instance, where its volume is /data, and node/services/ decides when.
+
+import type { ServiceView } from '../../crdt/view.ts';
+
+export type PlanName = 'small' | 'medium' | 'large';
+
+export type ServicePlan = {
+  readonly memoryBytes: number;
+  readonly storageBytes: number;
+  /** Clients at once, of all bindings together. */
+  readonly connections: number;
+};
+
+/** An engine as this machine has it. `programs`: absolute paths by the kind's own names for them. */
+export type Engine = { readonly version: string; readonly programs: Readonly<Record<string, string>> };
+
+/** Looks at the machine for a kind. Never rejects: what is not there is undefined. */
+export interface Machine {
+  /** Paths that exist, of those a pattern with `*` in single parts of it names; sorted. */
+  find(pattern: string): Promise<string[]>;
+  /** First line of what the program prints, within two seconds. */
+  firstLine(argv: readonly string[]): Promise<string | undefined>;
+}
+
+/** What a kind knows when it makes files and commands. */
+export type ServiceContext = {
+  readonly service: Pick<ServiceView, 'id' | 'name' | 'version' | 'memoryBytes' | 'storageBytes'>;
+  readonly plan: ServicePlan;
+  readonly engine: Engine;
+  /** Password of the engine's own administrator, which Peer alone uses. Letters and digits. */
+  readonly adminPassword: string;
+};
+
+/** How the engine is run. Everything lies below /data, where the volume is. */
+export type ServiceProgram = {
+  /**
+   * Run as the instance's command by bash. The first run makes the data there; one that was cut off half way is begun
+   * again, and never taken for done.
+   */
+  readonly command: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** Written before every start, absolute, readable by the service alone. */
+  readonly files: Readonly<Record<string, string>>;
+  /** That ends it in order, with clients connected. */
+  readonly stopSignal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
+  readonly stopGraceMs: number;
+};
+
+/** A command within the service's instance. Secrets go in through env or stdin, never argv. */
+export type ServiceCommand = {
+  readonly argv: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string;
+};
+
+/** One app's own way in. `user` and `password`: letters and digits. */
+export type Access = {
+  readonly user: string;
+  readonly password: string;
+  /** Of the service, for kinds that have databases or virtual hosts. */
+  readonly database: string;
+};
+
+/** Where clients reach it. */
+export type Endpoint = { readonly host: string; readonly port: number };
+
+export type ServiceKind = {
+  /** `postgres`. */
+  readonly name: string;
+  /** In VCAP_SERVICES. */
+  readonly tags: readonly string[];
+  /** The engine's standard port, which it listens on, on all addresses. */
+  readonly port: number;
+  readonly plans: Readonly<Record<PlanName, ServicePlan>>;
+  /** What to install where it is missing, for people: Debian's package. */
+  readonly debianPackage: string;
+  /** Engines that the machine has, newest first. */
+  find(machine: Machine): Promise<Engine[]>;
+  program(context: ServiceContext): ServiceProgram;
+  /** Exits 0 once clients are answered; a second at most. */
+  probe(context: ServiceContext): ServiceCommand;
+  /** Prints the names of all accesses that there are, one a line. */
+  accesses(context: ServiceContext): ServiceCommand;
+  /** Makes the access, or sets its password. Repeating it is harmless. */
+  grant(context: ServiceContext, access: Access): ServiceCommand;
+  /** Takes it away and ends its connections; what it made stays. Repeating it is harmless. */
+  revoke(context: ServiceContext, user: string): ServiceCommand;
+  /** Of VCAP_SERVICES, in the shape that Cloud Foundry's brokers for the engine give. */
+  credentials(access: Access, endpoint: Endpoint): Record<string, unknown>;
+  /** Variables by which client libraries find it: DATABASE_URL, PGHOST … */
+  environment(access: Access, endpoint: Endpoint): Record<string, string>;
+  /** Clients connected, and bytes of data: prints two numbers on one line. */
+  usage(context: ServiceContext): ServiceCommand;
+  /** Writes a backup to stdout. Undefined: a kind that keeps nothing. */
+  backup?(context: ServiceContext): ServiceCommand;
+  /** Reads one from stdin into an empty instance; exits other than 0 when it is cut, damaged or foreign. */
+  restore?(context: ServiceContext): ServiceCommand;
+  /** Exits 0 when what was restored is whole; prints what was looked at, for people. */
+  check?(context: ServiceContext): ServiceCommand;
+  /** First bytes that every backup begins with, where the format has such. */
+  readonly backupMagic?: Uint8Array;
+  /** The program of `peer service connect`, run on the machine of whoever connects. */
+  client(access: Access, endpoint: Endpoint): { argv: readonly string[]; env: Readonly<Record<string, string>> };
+};
