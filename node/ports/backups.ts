@@ -1,5 +1,5 @@
-// Port of backups: what is known of each, and what people may ask for. Types only; each says what it guarantees and how
-// it fails.
+// Port of backups: what is known of each, and what people may ask for. Types only; each says what it guarantees and
+// how it fails.
 
 import type { Digest, NodeId, ServiceId } from '../../crdt/ids.ts';
 

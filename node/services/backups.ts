@@ -1,5 +1,6 @@
-// Backups of services, from any node: taken where the service runs, proven there, held by two more nodes, put back when
-// a person asks. Runs those that are due. What is held is in the index of each node; nothing of it is desired state.
+// Backups of services, from any node: taken where the service runs, proven there, held by two more nodes, put back
+// when a person asks. Runs those that are due. What is held is in the index of each node; nothing of it is desired
+// state.
 
 import { createHash } from 'node:crypto';
 import type { NodeId, ServiceId } from '../../crdt/ids.ts';
@@ -10,10 +11,13 @@ import type { Log } from '../lib/log.ts';
 import type { Backup, Backups, HeldBackup } from '../ports/backups.ts';
 import type { BlobExchange, BlobStore, Room } from '../ports/blobs.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { BACKUP_SERVICE, BACKUPS_HELD, HOLD_BACKUP, RESTORE_SERVICE, type ServiceStep } from '../ports/methods.ts';
+import { BACKUP_SERVICE, BACKUPS_HELD, HOLD_BACKUP, RESTORE_SERVICE } from '../ports/methods.ts';
+import { begins } from './backup-content.ts';
+import { BackupError } from './backup-error.ts';
 import { type BackupIndex, worthKeeping } from './backup-index.ts';
 import { type ProofParts, prove } from './proof.ts';
 import { CommandFailed, runInService } from './run-command.ts';
+import { lastOf, steps } from './steps.ts';
 import type { Steward } from './steward.ts';
 
 /** Copies of each backup, the one of the node that took it included; all that have room where those are fewer. */
@@ -30,15 +34,6 @@ const DELETED_KEPT_MS = 14 * 24 * 60 * 60_000;
 /** Without so much memory beside what runs, a backup is not tried by a restore: what runs comes first. */
 const PROOF_SPARE_BYTES = 128 * 1024 ** 2;
 const REASON_LENGTH_MAX = 250;
-
-/** `code`: as the port says. */
-export class BackupError extends Error {
-  readonly code: string;
-  constructor(code: string, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
 
 export type BackupsParts = {
   self: NodeId;
@@ -316,7 +311,7 @@ export class ServiceBackups implements Backups {
     return { held: true };
   }
 
-  /** Forgets what is beyond its service's number, or of a service that has been gone for long. The blobs go as garbage. */
+  /** Forgets what is beyond its service's number, or of one that has been gone for long. The blobs go as garbage. */
   async #prune(): Promise<void> {
     const { index, view, nowMs, log } = this.#parts;
     const { services } = view();
@@ -382,71 +377,4 @@ export class ServiceBackups implements Backups {
       `${service.name} does not run here: see peer service status ${service.name}`,
     );
   }
-}
-
-/** Passes on what begins as the kind's backups do. */
-async function* begins(
-  chunks: AsyncIterable<Uint8Array>,
-  magic: Uint8Array | undefined,
-  kind: string,
-): AsyncIterable<Uint8Array> {
-  let head = Buffer.alloc(0);
-  let passing = magic === undefined;
-  const foreign = (): BackupError => new BackupError('backup_unusable', `this is no backup of ${kind}, or it is empty`);
-  for await (const chunk of chunks) {
-    if (passing) {
-      yield chunk;
-      continue;
-    }
-    head = Buffer.concat([head, chunk]);
-    if (magic === undefined || head.length < magic.length) continue;
-    if (!head.subarray(0, magic.length).equals(magic)) throw foreign();
-    passing = true;
-    yield head;
-  }
-  if (!passing) throw foreign();
-}
-
-/** What is said on the way, then how it ended, for a caller on another node. */
-async function* steps(work: (onLine: (text: string) => void) => Promise<Backup>): AsyncIterable<ServiceStep> {
-  const waiting: ServiceStep[] = [];
-  let wake = Promise.withResolvers<void>();
-  let over = false;
-  const say = (step: ServiceStep): void => {
-    waiting.push(step);
-    wake.resolve();
-  };
-  void work((line) => say({ line: oneLine(line, REASON_LENGTH_MAX) }))
-    .then(
-      (backup) => say({ backup }),
-      (error: Error & { code?: unknown }) =>
-        say({
-          failed: {
-            code: typeof error.code === 'string' ? error.code : 'service_failed',
-            message: oneLine(error.message, REASON_LENGTH_MAX),
-          },
-        }),
-    )
-    .finally(() => {
-      over = true;
-      wake.resolve();
-    });
-  for (;;) {
-    yield* waiting.splice(0);
-    if (over && waiting.length === 0) return;
-    await wake.promise;
-    wake = Promise.withResolvers();
-  }
-}
-
-async function lastOf(items: AsyncIterable<ServiceStep>, onLine: (text: string) => void): Promise<Backup> {
-  for await (const item of items) {
-    if ('line' in item) onLine(item.line);
-    else if ('failed' in item) throw new BackupError(item.failed.code, item.failed.message);
-    else return item.backup;
-  }
-  throw new BackupError(
-    'unavailable',
-    'the node that runs the service went away meanwhile: see peer services, then try again',
-  );
 }

@@ -1,5 +1,5 @@
-// Proves a backup: restores it into an instance of its own, beside the service, on an empty volume, and lets the engine
-// check what came of it. Nothing of it is left afterwards, whatever happens.
+// Proves a backup: restores it into an instance of its own, beside the service, on an empty volume, and lets the
+// engine check what came of it. Nothing of it is left afterwards, whatever happens.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { asInstanceId, asLineageId, asVolumeId, type InstanceId } from '../../crdt/ids.ts';
