@@ -3,7 +3,7 @@
 // state.
 
 import { createHash } from 'node:crypto';
-import type { NodeId, ServiceId } from '../../crdt/ids.ts';
+import type { InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
 import { oneLine } from '../../crdt/limits.ts';
 import type { DesiredView, ServiceView } from '../../crdt/view.ts';
 import { rendezvousWeight } from '../core/hash.ts';
@@ -15,10 +15,10 @@ import { BACKUP_SERVICE, BACKUPS_HELD, HOLD_BACKUP, RESTORE_SERVICE } from '../p
 import { begins } from './backup-content.ts';
 import { BackupError } from './backup-error.ts';
 import { type BackupIndex, worthKeeping } from './backup-index.ts';
+import type { Contexts } from './contexts.ts';
 import { type ProofParts, prove } from './proof.ts';
 import { CommandFailed, runInService } from './run-command.ts';
 import { lastOf, steps } from './steps.ts';
-import type { Steward } from './steward.ts';
 
 /** Copies of each backup, the one of the node that took it included; all that have room where those are fewer. */
 const HOLDERS_WANTED = 3;
@@ -38,10 +38,10 @@ const REASON_LENGTH_MAX = 250;
 export type BackupsParts = {
   self: NodeId;
   view: () => DesiredView;
-  steward: Pick<Steward, 'contextOf'>;
+  contexts: Contexts;
   /** The node that runs the service, ready. */
   nodeOf: (service: ServiceId) => NodeId | undefined;
-  instanceOf: ConstructorParameters<typeof Steward>[0]['instanceOf'];
+  instanceOf: (service: ServiceId) => InstanceId | undefined;
   index: BackupIndex;
   blobs: Pick<BlobStore, 'put' | 'read' | 'has' | 'remove'>;
   exchange: BlobExchange;
@@ -132,7 +132,7 @@ export class ServiceBackups implements Backups {
 
   async upload(service: ServiceId, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<Backup> {
     const view = this.#expectService(service);
-    const { kind } = this.#parts.steward.contextOf(view);
+    const { kind } = this.#parts.contexts.of(view);
     const { blobs } = this.#parts;
     const stored = await blobs.put(begins(content, kind.backupMagic, view.kind), { sizeBytesMax: BACKUP_BYTES_MAX });
     signal.throwIfAborted();
@@ -192,8 +192,8 @@ export class ServiceBackups implements Backups {
   }
 
   async #dump(service: ServiceView, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
-    const { steward, blobs, proof } = this.#parts;
-    const { kind, context } = steward.contextOf(service);
+    const { contexts, blobs, proof } = this.#parts;
+    const { kind, context } = contexts.of(service);
     if (kind.backup === undefined) throw new BackupError('nothing_to_back_up', `${service.kind} keeps nothing`);
     const instance = this.#expectInstance(service);
     onLine(`taking a backup of ${service.name}`);
@@ -220,7 +220,7 @@ export class ServiceBackups implements Backups {
     onLine: (text: string) => void,
     signal: AbortSignal,
   ): Promise<Backup> {
-    const { steward, blobs, proof, freeMemoryBytes, nowMs } = this.#parts;
+    const { contexts, blobs, proof, freeMemoryBytes, nowMs } = this.#parts;
     const done = (state: NonNullable<Backup['proof']>['state'], text: string): Backup => {
       onLine(state === 'proven' ? `proven: ${text}` : text);
       return { ...backup, proof: { state, atMs: nowMs(), text: oneLine(text, REASON_LENGTH_MAX) } };
@@ -232,7 +232,7 @@ export class ServiceBackups implements Backups {
         `not tried: ${neededBytes} bytes of memory are not free on ${this.#parts.nameOf(this.#parts.self)}`,
       );
     }
-    const { kind, context } = steward.contextOf(service);
+    const { kind, context } = contexts.of(service);
     onLine('restoring it into an instance of its own');
     const content = blobs.read(backup.digest);
     try {
@@ -246,9 +246,9 @@ export class ServiceBackups implements Backups {
 
   #restoreHere(service: ServiceId, backup: Backup, onLine: (text: string) => void, signal: AbortSignal): Promise<void> {
     return this.#alone(service, 'it is being restored', async () => {
-      const { steward, blobs, proof, record } = this.#parts;
+      const { contexts, blobs, proof, record } = this.#parts;
       const view = this.#expectService(service);
-      const { kind, context } = steward.contextOf(view);
+      const { kind, context } = contexts.of(view);
       if (backup.kind !== view.kind) {
         throw new BackupError(
           'backup_unusable',
@@ -369,7 +369,7 @@ export class ServiceBackups implements Backups {
     throw new BackupError('service_not_ready', `${name} does not run: see peer service status ${name}`);
   }
 
-  #expectInstance(service: ServiceView): NonNullable<ReturnType<BackupsParts['instanceOf']>> {
+  #expectInstance(service: ServiceView): InstanceId {
     const instance = this.#parts.instanceOf(service.id);
     if (instance !== undefined) return instance;
     throw new BackupError(

@@ -10,10 +10,11 @@ import type { BindingView, DesiredView, ServiceView } from '../../crdt/view.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import type { Log } from '../lib/log.ts';
 import type { CommandRunner } from '../ports/commands.ts';
-import type { Engine, ServiceContext, ServiceKind } from '../ports/services.ts';
-import { accessOf, serviceContext } from './binding-environment.ts';
+import type { ServiceCommand } from '../ports/services.ts';
+import { accessOf } from './binding-environment.ts';
+import type { Contexts } from './contexts.ts';
 import { isUserOfBinding, userOf } from './naming.ts';
-import { CommandFailed, runInService } from './run-command.ts';
+import { runInService } from './run-command.ts';
 
 /** One call of an engine's tool; RabbitMQ's takes seconds on a busy machine. */
 const COMMAND_TIMEOUT_MS = 60_000;
@@ -30,9 +31,7 @@ export type StewardParts = {
   view: () => DesiredView;
   /** The ready instance of the service on this node, if there is one. */
   instanceOf: (service: ServiceId) => InstanceId | undefined;
-  kindOf: (name: string) => ServiceKind | undefined;
-  /** As this machine has it. */
-  engineOf: (kind: string, version: string) => Engine | undefined;
+  contexts: Contexts;
   open: (context: string, sealed: string) => string;
   runner: Pick<CommandRunner, 'exec'>;
   record: (event: ClusterEvent) => void;
@@ -99,21 +98,6 @@ export class Steward {
     return charge.usage.asked;
   }
 
-  /** What the kind needs to make commands for the service. Fails with CommandFailed where it cannot run here. */
-  contextOf(service: ServiceView): { kind: ServiceKind; context: ServiceContext } {
-    const { kindOf, engineOf, open } = this.#parts;
-    const kind = kindOf(service.kind);
-    const engine = engineOf(service.kind, service.version);
-    if (kind === undefined || engine === undefined) {
-      throw new CommandFailed(`this node has no ${service.kind} ${service.version}`);
-    }
-    const plan = Object.hasOwn(kind.plans, service.plan)
-      ? kind.plans[service.plan as keyof typeof kind.plans]
-      : kind.plans.small;
-    const adminPassword = open(serviceContext(service), service.secret);
-    return { kind, context: { service, plan, engine, adminPassword } };
-  }
-
   async close(): Promise<void> {
     this.#closed = true;
     for (const { retry } of this.#charges.values()) clearTimeout(retry);
@@ -156,9 +140,9 @@ export class Steward {
   }
 
   async #reconcile(service: ServiceView, charge: Charge, bindings: readonly BindingView[]): Promise<void> {
-    const { open, runner } = this.#parts;
-    const { kind, context } = this.contextOf(service);
-    const run = (command: Parameters<typeof runInService>[2]): Promise<string> =>
+    const { open, runner, contexts } = this.#parts;
+    const { kind, context } = contexts.of(service);
+    const run = (command: ServiceCommand): Promise<string> =>
       runInService(runner, charge.instance, command, { timeoutMs: COMMAND_TIMEOUT_MS });
     const there = new Set((await run(kind.accesses(context))).split('\n').map((line) => line.trim()));
     const wanted = new Map(bindings.map((binding) => [userOf(binding), binding]));
@@ -178,8 +162,9 @@ export class Steward {
   }
 
   async #askUsage(service: ServiceView, instance: InstanceId): Promise<ServiceUsage | undefined> {
-    const { kind, context } = this.contextOf(service);
-    const text = await runInService(this.#parts.runner, instance, kind.usage(context), {
+    const { contexts, runner } = this.#parts;
+    const { kind, context } = contexts.of(service);
+    const text = await runInService(runner, instance, kind.usage(context), {
       timeoutMs: COMMAND_TIMEOUT_MS,
     });
     const [connections, dataBytes] = text.trim().split(/\s+/).map(Number);

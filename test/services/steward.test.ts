@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { InstanceId } from '../../crdt/ids.ts';
 import type { BindingView, DesiredView } from '../../crdt/view.ts';
 import type { ClusterEvent } from '../../node/core/types.ts';
+import { Contexts } from '../../node/services/contexts.ts';
 import { Steward } from '../../node/services/steward.ts';
 import { PlainRunner } from '../api/plain-runner.ts';
 import { silentLog } from '../router/cluster.ts';
@@ -26,8 +27,11 @@ beforeEach(async () => {
   steward = new Steward({
     view: () => view,
     instanceOf: () => instance,
-    kindOf: (name) => (name === kind.name ? kind : undefined),
-    engineOf: () => ({ version: '1', programs: {} }),
+    contexts: new Contexts({
+      kindOf: (name) => (name === kind.name ? kind : undefined),
+      engineOf: () => ({ version: '1', programs: {} }),
+      open,
+    }),
     open,
     runner,
     record: (event) => events.push(event),
