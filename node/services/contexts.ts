@@ -1,5 +1,5 @@
-// What a kind needs to make files and commands for a service on this machine: its plan, the engine, and the password of
-// the engine's own administrator.
+// What a kind needs to make files and commands for a service on this machine: its plan, the engine, and the password
+// of the engine's own administrator.
 
 import type { ServiceView } from '../../crdt/view.ts';
 import type { Engine, PlanName, ServiceContext, ServiceKind } from '../ports/services.ts';
