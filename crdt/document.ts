@@ -190,15 +190,16 @@ export class DesiredDocument {
     A.free(this.#doc);
   }
 
-  /** Newest first; of one app when given. */
-  history(limit: number, app?: string): HistoryEntry[] {
+  /** Newest first; of one app or service when given. */
+  history(limit: number, about?: string): HistoryEntry[] {
     const found: HistoryEntry[] = [];
     for (const meta of A.getChangesMetaSince(this.#doc, []).toReversed()) {
       if (found.length >= Math.min(limit, HISTORY_LIMIT_MAX)) break;
       // Nobody asked for a schema step.
       if (this.#anchors.steps.has(meta.hash)) continue;
       const entry = readAuditMessage(meta);
-      if (app === undefined || entry.changes.some((change) => change.app === app)) found.push(entry);
+      const isAbout = ({ app, service }: HistoryChange): boolean => app === about || service === about;
+      if (about === undefined || entry.changes.some(isAbout)) found.push(entry);
     }
     return found;
   }

@@ -168,9 +168,9 @@ export class DesiredStore {
     return this.#open().has(heads);
   }
 
-  /** Newest first; of one app when given. */
-  history(limit: number, app?: string): HistoryEntry[] {
-    return this.#open().history(limit, app);
+  /** Newest first; of one app or service when given. */
+  history(limit: number, about?: string): HistoryEntry[] {
+    return this.#open().history(limit, about);
   }
 
   /** The desired state at an earlier point; undefined when that is not known here. */
