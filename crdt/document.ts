@@ -23,6 +23,7 @@ import { readView } from './read.ts';
 import { field, integer, optionalText } from './read-values.ts';
 import { type DesiredDoc, SCHEMA_VERSION } from './schema.ts';
 import { type Anchors, changeProblem, ROOT_MAPS } from './screen.ts';
+import { type SecretText, secretsIn } from './secret-places.ts';
 import { readSyncMessage } from './sync-message.ts';
 import { validateChange } from './validate.ts';
 import type { DesiredView } from './view.ts';
@@ -155,6 +156,11 @@ export class DesiredDocument {
   /** Bytes of every change that these points of the history do not hold, in causal order. The points must be known. */
   changesSince(heads: readonly string[]): Uint8Array[] {
     return A.getChangesSince(this.#doc, [...heads]);
+  }
+
+  /** Every secret that stands in it, sealed or in clear, also what is not in force; each once for its place. */
+  secrets(): SecretText[] {
+    return secretsIn(this.#doc);
   }
 
   save(): Uint8Array {

@@ -50,6 +50,16 @@ export type DesiredDoc = {
   services: Record<string, ServiceDoc>;
   /** Keyed by binding id. */
   bindings: Record<string, BindingDoc>;
+  /** Keyed by key id. */
+  keys: Record<string, KeyDoc>;
+};
+
+/** A key that secrets are sealed with, wrapped to the key of each node that may open them. */
+export type KeyDoc = {
+  createdAtMs: number;
+  createdBy: string;
+  /** Keyed by node id. */
+  wraps: Record<string, string>;
 };
 
 /** What becomes of a slot whose node is lost for good: it waits for a person, or is restored from a snapshot. */
@@ -119,6 +129,8 @@ export type NodeDoc = {
   draining?: boolean;
   /** Set with `peer nodes label`; merged over the labels given to `peer start`. */
   labels?: Record<string, string>;
+  /** Its public key, to which cluster keys are wrapped. Absent of one that only older versions have run on. */
+  sealKey?: string;
 };
 
 export type UserDoc = {
@@ -164,6 +176,7 @@ export type AppDoc = {
   stopped: boolean;
   /** Number of slots per process type; a type that is absent runs `web: 1`, others 0. */
   scale: Record<string, number>;
+  /** Values are sealed (sealed.ts); in clear where an older version wrote them. */
   env: Record<string, string>;
   health: HealthDoc;
   /**
