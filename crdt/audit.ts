@@ -32,6 +32,13 @@ export function auditMessage(author: ChangeAuthor, changes: HistoryChange[]): st
   return JSON.stringify({ by: oneLine(author.by, AUTHOR_LENGTH_MAX), atMs: author.atMs, changes });
 }
 
+/** What Automerge keeps beside a change. */
+export const changeOptions = (author: ChangeAuthor, described: HistoryChange[]) => ({
+  message: auditMessage(author, described),
+  // Automerge counts seconds; the message keeps the milliseconds.
+  time: Math.floor(author.atMs / 1000),
+});
+
 /** What stands in the message of a change; tolerant, since other versions write messages too. */
 export function readAuditMessage(meta: { hash: string; message: string | null; time: number }): HistoryEntry {
   const entry: HistoryEntry = { hash: meta.hash, by: 'unknown', atMs: meta.time * 1000, changes: [] };
