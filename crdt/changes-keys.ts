@@ -2,7 +2,7 @@
 
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { type Draft, drop, mapIn, put, putMap } from './draft.ts';
-import { AUTHOR_LENGTH_MAX, oneLine, TIME_MS_MAX } from './limits.ts';
+import { AUTHOR_LENGTH_MAX, oneLine, RESEALED_BYTES_MAX, TIME_MS_MAX } from './limits.ts';
 import { anyText } from './read-values.ts';
 import { fieldsOf } from './secret-places.ts';
 import type { DesiredView } from './view.ts';
@@ -27,8 +27,15 @@ export const keyEffects = {
     for (const key of keys) drop(mapIn(doc, 'keys'), key);
   },
   reseal: (doc: Draft, { texts }: Of<'reseal'>): void => {
+    let bytes = 0;
     for (const { context, from, to } of texts) {
-      for (const { map, key } of fieldsOf(doc, context)) if (anyText(map[key]) === from) put(map, key, to);
+      for (const { map, key } of fieldsOf(doc, context)) {
+        if (anyText(map[key]) !== from) continue;
+        bytes += to.length;
+        // What is left is for the next one: a change has a bound, and a value may stand in many releases.
+        if (bytes > RESEALED_BYTES_MAX) return;
+        put(map, key, to);
+      }
     }
   },
 };

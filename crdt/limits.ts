@@ -98,8 +98,8 @@ export const KEYS_MAX = 200;
 export const WRAPS_PER_KEY_MAX = 2 * NODES_MAX;
 /** Texts in one change that seals them anew. */
 export const RESEALED_MAX = 1000;
-/** Of what they become. A release of an app ships each of its values once more, which compresses well. */
-export const CHANGE_TEXT_BYTES_MAX = 128 * 1024;
+/** Of what they become, in every release that ships them: with what is around them less than a change may have. */
+export const RESEALED_BYTES_MAX = 640 * 1024;
 
 export const HEALTH_KINDS = ['port', 'http', 'process'] as const;
 export const STRATEGIES = ['rolling', 'recreate'] as const;

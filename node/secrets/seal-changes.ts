@@ -4,6 +4,7 @@
 import type { NamedChange } from '../../crdt/change.ts';
 import { checkEnv, checkEnvSet } from '../../crdt/checks.ts';
 import type { AppId } from '../../crdt/ids.ts';
+import { KEYS_MAX } from '../../crdt/limits.ts';
 import { envContext, isSealed } from '../../crdt/sealed.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { Keyring } from './keyring.ts';
@@ -72,5 +73,6 @@ function openedIfReadable(app: AppId, name: string, value: string, keyring: Keyr
 /** For those who stay. A node that removes itself makes none: it would know that one too, and others see to it. */
 function keyWithout({ node }: { node: string }, view: DesiredView, keyring: Keyring): NamedChange[] {
   const staying = [...view.nodes.values()].filter(({ id }) => id !== node);
-  return node === keyring.self || staying.length === 0 ? [] : [newKeyFor(staying)];
+  const isMade = node !== keyring.self && staying.length > 0 && view.keys.size < KEYS_MAX;
+  return !isMade ? [] : [newKeyFor(staying)];
 }

@@ -4,7 +4,7 @@
 
 import type { NamedChange } from '../../crdt/change.ts';
 import type { NodeId } from '../../crdt/ids.ts';
-import { CHANGE_TEXT_BYTES_MAX, RESEALED_MAX } from '../../crdt/limits.ts';
+import { KEYS_MAX, RESEALED_BYTES_MAX, RESEALED_MAX } from '../../crdt/limits.ts';
 import { sealedParts } from '../../crdt/sealed.ts';
 import type { SecretText } from '../../crdt/secret-places.ts';
 import type { DesiredView } from '../../crdt/view.ts';
@@ -163,6 +163,8 @@ export function keyToMake(view: DesiredView, alive: ReadonlySet<NodeId>, self: N
     const isFirst = nodes.find(({ id }) => alive.has(id))?.id === self;
     return isFirst && nodes.every(({ sealKey }) => sealKey !== undefined) ? newKeyFor(nodes) : undefined;
   }
+  // Then old ones have to go first.
+  if (view.keys.size >= KEYS_MAX) return undefined;
   const isKnownOutside = Object.keys(newest.wraps).some((node) => view.removedNodes.has(node as NodeId));
   if (!isKnownOutside || nodes.find(({ id, sealKey }) => alive.has(id) && sealKey !== undefined)?.id !== self) {
     return undefined;
@@ -201,17 +203,13 @@ export function textsToReseal(
     if (plain === undefined) continue;
     const to = seal(key, context, plain);
     bytes += to.length;
-    if (texts.length >= RESEALED_MAX || (bytes > CHANGE_TEXT_BYTES_MAX && texts.length > 0)) break;
+    if (texts.length >= RESEALED_MAX || (bytes > RESEALED_BYTES_MAX && texts.length > 0)) break;
     texts.push({ context, from: text, to });
   }
   return texts;
 }
 
-function openedOrNot(
-  keyOf: (id: string) => ClusterKey | undefined,
-  context: string,
-  text: string,
-): string | undefined {
+function openedOrNot(keyOf: (id: string) => ClusterKey | undefined, context: string, text: string): string | undefined {
   try {
     return open(keyOf, context, text);
   } catch {
