@@ -1,6 +1,7 @@
 // Named changes: everything a person (or a node on a person's behalf) can do to the desired state, as data.
 // How each is validated is in validate.ts, how each is applied in changes.ts.
 
+import type { DataChange } from './change-data.ts';
 import type { AppId, Digest, NodeId, ReleaseId } from './ids.ts';
 import type { HealthDoc, ImageDoc, Role, Teams } from './schema.ts';
 import type { SettingValues } from './settings.ts';
@@ -17,6 +18,7 @@ export type NewRelease = {
 export type AppSettings = { health?: HealthDoc } & Partial<SettingValues>;
 
 export type NamedChange =
+  | DataChange
   /**
    * Admits a node, counts the use of its invite, and adds the node's operator as an admin, all in one change.
    * `sealKey`: the node's public key, which cluster keys are wrapped to.
@@ -35,7 +37,10 @@ export type NamedChange =
   | { change: 'wrapKeys'; node: NodeId; wraps: Record<string, string> }
   /** Of keys that nothing is sealed with any more. */
   | { change: 'dropKeys'; keys: string[] }
-  /** Each text that stands at its place as `from` becomes `to`, in the app and in its releases. What else stands there stays. */
+  /**
+   * Each text that stands at its place as `from` becomes `to`, in the app and in its releases. What else stands there
+   * stays.
+   */
   | { change: 'reseal'; texts: { context: string; from: string; to: string }[] }
   /** Also removes the node's operator. */
   | { change: 'removeNode'; node: NodeId }

@@ -9,7 +9,7 @@ import type { ChangeAuthor, NamedChange } from './change.ts';
 import { applyChange } from './changes.ts';
 import { CHANGE_BYTES_MAX, changeHash, readChunk } from './chunk.ts';
 import { type Draft, plainCopy, stored } from './draft.ts';
-import { ChangeRejected, reasonOf, StoreError } from './errors.ts';
+import { ChangeRejected, type Quarantined, RefusedChanges, reasonOf, StoreError } from './errors.ts';
 import { asClusterId, type ClusterId } from './ids.ts';
 import {
   byteLength,
@@ -37,9 +37,6 @@ const QUEUED_CHANGES_MAX = 2000;
 const HISTORY_LIMIT_MAX = 10_000;
 
 export type NewCluster = { clusterId: ClusterId; name: string; domain: string; author: ChangeAuthor };
-
-/** A change that is refused, with its hash (that of its bytes when they hold no change). */
-export type Quarantined = { hash: string; reason: string; bytes: Uint8Array };
 
 export type Received = {
   /** The same document when nothing was added. */
@@ -196,15 +193,16 @@ export class DesiredDocument {
     A.free(this.#doc);
   }
 
-  /** Newest first; of one app when given. */
-  history(limit: number, app?: string): HistoryEntry[] {
+  /** Newest first; of one app or service when given. */
+  history(limit: number, about?: string): HistoryEntry[] {
     const found: HistoryEntry[] = [];
     for (const meta of A.getChangesMetaSince(this.#doc, []).toReversed()) {
       if (found.length >= Math.min(limit, HISTORY_LIMIT_MAX)) break;
       // Nobody asked for a schema step.
       if (this.#anchors.steps.has(meta.hash)) continue;
       const entry = readAuditMessage(meta);
-      if (app === undefined || entry.changes.some((change) => change.app === app)) found.push(entry);
+      const isAbout = ({ app, service }: HistoryChange): boolean => app === about || service === about;
+      if (about === undefined || entry.changes.some(isAbout)) found.push(entry);
     }
     return found;
   }
@@ -439,16 +437,5 @@ export class DesiredDocument {
 }
 
 type SoundChange = { hash: string; bytes: Uint8Array; deps: string[] };
-
-class RefusedChanges extends Error {
-  readonly sound: Uint8Array[];
-  readonly refused: Quarantined[];
-
-  constructor(sound: Uint8Array[], refused: Quarantined[]) {
-    super(refused[0]?.reason);
-    this.sound = sound;
-    this.refused = refused;
-  }
-}
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

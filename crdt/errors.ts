@@ -31,7 +31,17 @@ export type ChangeRejectedCode =
   | 'invite_exists'
   | 'invite_unknown'
   | 'invite_expired'
-  | 'invite_used_up';
+  | 'invite_used_up'
+  | 'volume_exists'
+  | 'volume_unknown'
+  | 'volume_in_use'
+  | 'service_exists'
+  | 'service_unknown'
+  | 'service_bound'
+  | 'service_provided'
+  | 'address_taken'
+  | 'already_bound'
+  | 'not_bound';
 
 /** Bad input, or input that does not fit the desired state. Nothing changed; the same input fails again. */
 export class ChangeRejected extends Error {
@@ -86,4 +96,19 @@ const REASON_LENGTH_MAX = 200;
 export function reasonOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/\s+/g, ' ').trim().slice(0, REASON_LENGTH_MAX);
+}
+
+/** A change that is refused, with its hash (that of its bytes when they hold no change). */
+export type Quarantined = { hash: string; reason: string; bytes: Uint8Array };
+
+/** Changes arrived together, and some of them are not allowed. */
+export class RefusedChanges extends Error {
+  readonly sound: Uint8Array[];
+  readonly refused: Quarantined[];
+
+  constructor(sound: Uint8Array[], refused: Quarantined[]) {
+    super(refused[0]?.reason);
+    this.sound = sound;
+    this.refused = refused;
+  }
 }

@@ -18,6 +18,7 @@ import {
   tokenHashProblem,
 } from './limits.ts';
 import { readApps } from './read-apps.ts';
+import { readData } from './read-data.ts';
 import { readKeys, readSealKey } from './read-keys.ts';
 import {
   anyText,
@@ -48,7 +49,8 @@ export function readView(doc: unknown): DesiredView {
   const { nodes, losers } = readNodes(entries(field(doc, 'nodes')), removedNodes, conflicts, at('nodes'));
   const cluster = readCluster(field(doc, 'cluster'), at('cluster'));
   const { domain } = cluster;
-  const { apps, routes, hosts } = readApps(field(doc, 'apps'), field(doc, 'routes'), { domain, conflicts, at });
+  const { apps: named, routes, hosts } = readApps(field(doc, 'apps'), field(doc, 'routes'), { domain, conflicts, at });
+  const data = readData(doc, named, { conflicts, at });
   return {
     cluster,
     nodes,
@@ -56,11 +58,7 @@ export function readView(doc: unknown): DesiredView {
     keys: readKeys(entries(field(doc, 'keys')), at('keys')),
     users: readUsers(entries(field(doc, 'users')), { nodes, losers }, at('users')),
     invites: readInvites(entries(field(doc, 'invites')), at('invites')),
-    apps,
-    services: new Map(),
-    volumes: new Map(),
-    bindings: new Map(),
-    workloads: apps,
+    ...data,
     routes,
     hosts,
     conflicts,

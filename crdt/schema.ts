@@ -77,15 +77,17 @@ export type VolumeDoc = {
   /** Where its instance sees it. */
   path: string;
   sizeBytes: number;
-  node: string;
-  /** A node that holds another lineage of it keeps that as an orphan, and never mounts it. */
-  lineage: string;
+  /** One value, replaced as a whole: of two moves made apart one wins with all that it said. */
+  home: VolumeHomeDoc;
   /** How often it is copied to other nodes; 0: never. */
   snapshotEveryMs: number;
   snapshotsKept: number;
   onLoss: OnLoss;
   createdAtMs: number;
 };
+
+/** Where its data is. A node that holds another lineage of it keeps that as an orphan, and never mounts it. */
+export type VolumeHomeDoc = { node: string; lineage: string };
 
 /**
  * A service instance. Where it runs is where its volume is; a user-provided one has none, and `credentials` instead.

@@ -8,8 +8,8 @@ import type { HistoryEntry } from './audit.ts';
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { changeHash } from './chunk.ts';
 import { type Disk, realDisk } from './disk.ts';
-import { DesiredDocument, type NewCluster, type Quarantined } from './document.ts';
-import { reasonOf, StoreError } from './errors.ts';
+import { DesiredDocument, type NewCluster } from './document.ts';
+import { type Quarantined, reasonOf, StoreError } from './errors.ts';
 import type { ClusterId } from './ids.ts';
 import { corrupt, Journal, logPath } from './journal.ts';
 import { Quarantine, type QuarantineEntry } from './quarantine.ts';
@@ -169,9 +169,9 @@ export class DesiredStore {
     return this.#open().has(heads);
   }
 
-  /** Newest first; of one app when given. */
-  history(limit: number, app?: string): HistoryEntry[] {
-    return this.#open().history(limit, app);
+  /** Newest first; of one app or service when given. */
+  history(limit: number, about?: string): HistoryEntry[] {
+    return this.#open().history(limit, about);
   }
 
   /** The desired state at an earlier point; undefined when that is not known here. */

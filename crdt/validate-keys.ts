@@ -1,4 +1,5 @@
-// Whether a named change of keys or of sealed texts is allowed on top of a view. Part of validateChange; changes nothing.
+// Whether a named change of keys or of sealed texts is allowed on top of a view. Part of validateChange; changes
+// nothing.
 
 import type { NamedChange } from './change.ts';
 import { isRecord, quote } from './checks.ts';

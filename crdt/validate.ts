@@ -21,6 +21,7 @@ import {
   USERS_MAX,
 } from './limits.ts';
 import { appRules } from './validate-apps.ts';
+import { dataRules } from './validate-data.ts';
 import { keyRules } from './validate-keys.ts';
 import type { DesiredView, NodeView } from './view.ts';
 
@@ -41,6 +42,7 @@ const rules: Rules = {
   setTeams: (_view, change) => checkChoice('teams', change.teams, TEAMS),
   createInvite: validateInvite,
   ...appRules,
+  ...dataRules,
 };
 
 export function validateChange(view: DesiredView, change: NamedChange, author: ChangeAuthor): void {

@@ -92,6 +92,18 @@ export const ERRORS = {
   secret_unreadable: nothing(503, 'elsewhere', 'this node cannot open a secret: it lacks a key, or it was damaged'),
   no_cluster_key: nothing(503, 'later', 'the cluster has no key to seal secrets with yet'),
 
+  // Services and volumes
+  service_exists: nothing(409, 'no', 'the name is taken by another service'),
+  service_unknown: nothing(404, 'no', 'there is no such service'),
+  service_bound: nothing(409, 'no', 'apps are bound to the service: unbind them first'),
+  service_provided: nothing(409, 'no', 'the service was provided: nothing of it runs here'),
+  address_taken: nothing(409, 'later', 'another service was given the address meanwhile'),
+  already_bound: nothing(409, 'no', 'the app is bound to the service already'),
+  not_bound: nothing(404, 'no', 'the app is not bound to the service'),
+  volume_exists: nothing(409, 'no', 'the instance has a volume at the path already'),
+  volume_unknown: nothing(404, 'no', 'there is no such volume'),
+  volume_in_use: nothing(409, 'no', 'an instance that is asked for mounts the volume'),
+
   // Staging
   no_buildpack: nothing(422, 'no', 'no buildpack recognises the app'),
   empty_folder: nothing(422, 'no', 'the upload holds no file'),

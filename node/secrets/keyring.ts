@@ -1,5 +1,5 @@
-// The keys that this node has, out of the desired state: seals with the newest, opens with any. Never writes; who makes
-// keys and passes them on is upkeep.ts.
+// The keys that this node has, out of the desired state: seals with the newest, opens with any. Never writes; who
+// makes keys and passes them on is upkeep.ts.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import { envContext, isSealed } from '../../crdt/sealed.ts';

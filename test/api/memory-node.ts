@@ -213,6 +213,12 @@ export class MemoryNode implements NodeService {
     return { heldBy: this.#nodes.map((node) => node.id) };
   }
 
+  /** The environment of an app or of its release, by the app's name, as it was set. */
+  envOf(name: string, of: 'app' | 'release' = 'app'): Record<string, string> {
+    const app = [...this.#view.apps.values()].find((one) => one.name === name)!;
+    return { ...this.secrets.openEnv(app.id, of === 'app' ? app.env : app.release!.env) };
+  }
+
   /** What another side of a partition wrote arrives: no rule is asked. */
   arrive(edit: (doc: DesiredDoc) => void): void {
     this.#doc = plainCopy(this.#doc) as DesiredDoc;
