@@ -1,6 +1,7 @@
 // What the API may ask of this node (port NodeService), put together from the parts. Holds no state of its own beyond
 // the list of listeners.
 
+import type { NamedChange } from '../../crdt/change.ts';
 import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { ReportedCandidate } from '../core/candidates.ts';
@@ -15,6 +16,7 @@ import type { Gossip } from '../ports/gossip.ts';
 import type { LogLine } from '../ports/logs.ts';
 import { HOLD_BLOB, RESTART_SLOT } from '../ports/methods.ts';
 import type { DropletCopies, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
+import type { SecretKeeper } from '../ports/secrets.ts';
 import type { Stager } from '../ports/staging.ts';
 import type { ClusterReader } from './cluster-reader.ts';
 import type { KnownCluster } from './known-cluster.ts';
@@ -61,6 +63,9 @@ export type ServiceParts = {
   log: Log;
   reader: ClusterReader;
   replicator: Replicator;
+  /** Seals what people set, just before it is written. */
+  sealer: { seal(changes: readonly NamedChange[], view: DesiredView): NamedChange[] };
+  secrets: SecretKeeper;
   sources: PushSources;
   /**
    * Told of every failure: it looks at once when it was for want of a resource. `look` resolves when what it saw is
@@ -81,6 +86,7 @@ export class Service implements NodeService {
   readonly self: NodeService['self'];
   readonly cluster: ClusterId;
   readonly sources: PushSources;
+  readonly secrets: SecretKeeper;
   readonly #parts: ServiceParts;
   readonly #listeners = new Set<() => void>();
   #notifying: NodeJS.Timeout | undefined;
@@ -88,6 +94,7 @@ export class Service implements NodeService {
   constructor(parts: ServiceParts) {
     this.#parts = parts;
     this.self = parts.self;
+    this.secrets = parts.secrets;
     this.sources = this.#guarded(parts.sources);
     this.cluster = asClusterId(parts.cluster);
     parts.gossip.handle(HOLD_BLOB, (...asked) => this.#holdBlob(...asked));
@@ -98,8 +105,10 @@ export class Service implements NodeService {
 
   observed = (): ObservedView => this.#parts.known.observed();
 
-  write: NodeService['write'] = (changes, by) =>
-    this.#watched(this.#parts.replicator.write(changes, { by, atMs: Date.now() }));
+  write: NodeService['write'] = async (changes, by) => {
+    const sealed = this.#parts.sealer.seal(changes, this.view());
+    return this.#watched(this.#parts.replicator.write(sealed, { by, atMs: Date.now() }));
+  };
 
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);

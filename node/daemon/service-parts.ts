@@ -9,6 +9,7 @@ import { Service } from '../cluster/service.ts';
 import { UsageReader } from '../cluster/usage-reader.ts';
 import { VERSION } from '../lib/version.ts';
 import type { Stager } from '../ports/staging.ts';
+import { sealChanges } from '../secrets/seal-changes.ts';
 import { Sessions } from '../sessions/sessions.ts';
 import { stageWith } from '../storage/stage-with.ts';
 import type { Agent } from './agent.ts';
@@ -50,6 +51,8 @@ export function makeService(parts: Parts): Service {
     log,
     reader: new ClusterReader({ gossip, logs, events, aliveOthers }),
     replicator,
+    sealer: { seal: (changes, view) => sealChanges(changes, view, ground.keyring) },
+    secrets: ground.keyring,
     stager: stagerOf(works, storage),
     sessions: makeSessions(parts),
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
@@ -70,6 +73,7 @@ function makeSessions({ ground, lines, works, agent, events, storage }: Parts): 
     logs: works.logs,
     log: ground.log,
     view: ground.view,
+    secrets: ground.keyring,
     candidates: () => agent.candidates(),
     holds: (digest) => works.blobs.has(digest),
     fetchBlob: (digest, options) => storage.exchange.fetch(digest, options),

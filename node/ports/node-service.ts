@@ -9,6 +9,7 @@ import type { BlobUsage, PushSources } from './blobs.ts';
 import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
 import type { InstanceUsage } from './runtime.ts';
+import type { SecretKeeper } from './secrets.ts';
 import type { StagedDroplet, StageRequest, Stager } from './staging.ts';
 
 export type MemberView = {
@@ -44,9 +45,14 @@ export type DropletCopies = { holders: NodeId[]; withoutRoom: { node: NodeId; re
 export interface NodeService {
   readonly self: { id: NodeId; name: string; version: string; pid: number; dataDir: string };
   readonly cluster: ClusterId;
+  /** Opens what the view holds sealed. */
+  readonly secrets: SecretKeeper;
   view(): DesiredView;
   observed(): ObservedView;
-  /** Fails with ChangeRejected (bad input, nothing changed). `heldBy` includes this node. */
+  /**
+   * Fails with ChangeRejected (bad input, nothing changed). `heldBy` includes this node. Values of the environment are
+   * given in clear, and are sealed before they are written.
+   */
   write(changes: NamedChange[], by: string): Promise<{ heldBy: NodeId[] }>;
   /** Called after every change of the desired or the observed state; coalesced. */
   onChange(listener: () => void): () => void;
