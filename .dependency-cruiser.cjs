@@ -12,6 +12,7 @@ const ROOMS = {
   cluster: INNER,
   storage: INNER,
   sessions: INNER,
+  volumes: INNER,
   api: INNER,
   blobs: INNER,
   gossip: INNER,

@@ -125,6 +125,13 @@ export const ERRORS = {
   droplet_missing: nothing(503, 'later', 'the droplet is not on this node'),
   droplet_unpack_failed: nothing(503, 'later', 'the droplet could not be unpacked'),
 
+  // Volumes
+  volume_missing: nothing(404, 'no', 'there is no such volume on this node'),
+  volume_in_use: nothing(409, 'later', 'an instance has the volume mounted, or it is here already'),
+  other_lineage: nothing(409, 'no', 'the volume is on this node with another history than the one that is asked for'),
+  bad_snapshot: nothing(400, 'no', 'the content is none that a snapshot of a volume holds'),
+  not_frozen: nothing(503, 'later', 'an instance could not be held still for a snapshot'),
+
   // Commands in instances and tasks
   instance_not_found: nothing(404, 'no', 'the slot has no running instance'),
   not_running: nothing(409, 'later', 'the instance is not running (any more)'),

@@ -3,11 +3,12 @@
 // subject's.
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { formatBytes } from '../lib/format-bytes.ts';
 import type { Log } from '../lib/log.ts';
 import type { RuntimeEvent } from '../ports/runtime.ts';
 import type { Counters } from './counters.ts';
 import { exhaustedAt } from './exhausted.ts';
-import { endingReason, formatBytes, neverHealthyReason } from './exits.ts';
+import { endingReason, neverHealthyReason } from './exits.ts';
 import { type HealthWatch, watchHealth } from './health.ts';
 import type { InstanceRecord } from './instance-folder.ts';
 import type { Watched } from './instance-table.ts';

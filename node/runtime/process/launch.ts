@@ -5,12 +5,12 @@ import { close as closeCallback, constants, open as openCallback } from 'node:fs
 import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import type { InstanceSpec } from '../../core/types.ts';
+import { formatBytes } from '../../lib/format-bytes.ts';
 import { spawnChild } from '../../lib/spawn-child.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
 import { exhaustedAt, expectRoomAt } from '../exhausted.ts';
-import { formatBytes } from '../exits.ts';
 import { type Descriptors, InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../sandbox/bwrap.ts';
 import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
