@@ -49,6 +49,12 @@ export function startProblem(error: unknown): string {
   return `could not be started: ${message}`;
 }
 
+/** Of a service, which is probed by a command of its kind. */
+export function neverAnsweredReason(found: { timeoutMs: number; lastProblem: string; lastLines: readonly string[] }) {
+  const lines = found.lastLines.length > 0 ? `; last lines: ${found.lastLines.join(' | ')}` : '';
+  return `did not answer within ${formatSeconds(found.timeoutMs)} (${found.lastProblem})${lines}`;
+}
+
 export type NeverHealthy = {
   kind: 'port' | 'http' | 'process';
   path: string;

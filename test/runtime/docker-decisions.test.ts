@@ -43,6 +43,7 @@ const plan = {
   env: { A: 'b\0c', 'no name': 'x' },
   callFilter: '{}',
   ownDisk: true,
+  volumes: [],
 };
 const image = (config: object): ImageInspectInfo => ({ Id: 'sha256:1', Config: config }) as ImageInspectInfo;
 

@@ -25,7 +25,7 @@ describe('a volume', () => {
     const mount = node.mount();
     const held = await store.acquire({ instance: one, owner: 'shop', mounts: [mount], signal: never() });
     expect(held.folders).toEqual([{ from: expect.any(String), to: '/data', sizeBytes: 64 * MIB }]);
-    const [{ from }] = held.folders as [{ from: string }];
+    const { from } = held.folders[0]!;
     await writeFile(join(from, 'kept'), 'yes');
     const found = await stat(from);
     expect(found.mode & 0o777).toBe(0o700);

@@ -52,7 +52,7 @@ export class DockerCommands {
   async runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
     const terminal = command.terminal !== undefined;
     const argv = task.image === undefined ? argvInDroplet(command) : argvInImage(command);
-    const env = { ...task.env, ...(terminal ? { TERM } : {}) };
+    const env = { ...task.env, ...command.env, ...(terminal ? { TERM } : {}) };
     const made = await this.#maker.make(taskInstance({ ...task, env }), {
       signal: new AbortController().signal,
       dyno: taskDyno(task),

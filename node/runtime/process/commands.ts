@@ -53,13 +53,13 @@ export class Commands {
     const name = `${record.id}/${EXEC_GROUP_PREFIX}${randomBytes(4).toString('hex')}`;
     const group = isolation.groups?.open(name);
     await Promise.all((group?.folders ?? []).map((path) => mkdir(path)));
-    const limits = instanceLimits(record.diskBytes, await folder.hasDisk());
+    const limits = instanceLimits(record.diskBytes, await folder.hasDisk(), record.volumes);
     const enter = this.#enter(inside.pid, record.uid);
     return this.#start({
       confined: [...enter, ...loaderArguments(limits)],
       groups: group?.folders ?? [],
       cwd: confined ? `${SANDBOX_HOME}/app` : `${folder.home}/app`,
-      env: inside.env,
+      env: { ...inside.env, ...command.env },
       command,
       killAll: (child) => {
         if (group === undefined) void killTree(child);
@@ -160,7 +160,7 @@ export class Commands {
       }),
       groups: isolation.groups?.open(task.id).folders ?? [],
       cwd: `${home}/app`,
-      env,
+      env: { ...env, ...command.env },
       command,
       withProfile: true,
       // The end of a sandbox's outer process ends everything inside.
