@@ -119,6 +119,18 @@ describe('a container', () => {
     expect([told.Entrypoint, told.Cmd]).toEqual([['/bin/sh', '-c'], ['exit 3']]);
   });
 
+  it('has volumes in the place of what an image or its root has there', () => {
+    const volume = { from: '/v/data', to: '/data', writable: true };
+    const root = { path: '/i/root', folders: ['data', 'etc'] };
+    const shop = image({ Volumes: { '/data/': {}, '/cache': {} } });
+    const { HostConfig } = imageContainer({ ...plan, image: shop, root, command: undefined, volumes: [volume] });
+    expect(HostConfig?.Mounts?.map(({ Source, Target }) => `${Source} ${Target}`)).toEqual([
+      '/i/root/etc /etc',
+      '/v/data /data',
+    ]);
+    expect(Object.keys(HostConfig?.Tmpfs ?? {})).toEqual(['/cache', '/tmp', '/var/tmp']);
+  });
+
   it("of an image has a root that ends with its disk limit in place of the engine's, which it cannot write to", () => {
     const root = { path: '/i/root', folders: ['data', 'etc', 'tmp', 'var'] };
     const { HostConfig } = imageContainer({
