@@ -12,6 +12,7 @@ const ROOMS = {
   cluster: INNER,
   storage: INNER,
   sessions: INNER,
+  services: INNER,
   api: INNER,
   blobs: INNER,
   gossip: INNER,
