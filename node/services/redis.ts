@@ -164,13 +164,14 @@ export const redis: ServiceKind = {
   },
   find,
   program: programOf,
-  // One that has no place for another client answers, too.
+  // One that has no place for another client answers, too; it says so at once.
   probe: (context) =>
     bashCommand(
-      `case $(timeout 1 ${cli(context)} PING 2>&1) in PONG | *'max number of clients'*) ;; *) exit 1 ;; esac`,
-      {
-        env: admin(context),
-      },
+      `
+[ "$(timeout 1 ${cli(context)} PING 2>/dev/null)" = PONG ] && exit 0
+exec 7<>/dev/tcp/127.0.0.1/${PORT}
+IFS= read -r -t 1 line <&7 && [[ $line == *'max number of clients'* ]]`,
+      { env: admin(context) },
     ),
   accesses: (context) =>
     bashCommand(`${cli(context)} ACL USERS | tr -d '\\r' | grep -v -x -e default -e ${ADMIN} -e '' || :`, {
