@@ -6,7 +6,7 @@ import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
 import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
-import type { InstanceUsage, Runtime, RuntimeEvent, UsageMeter } from '../../ports/runtime.ts';
+import type { InstanceUsage, Runtime, RuntimeEvent, ServiceCall, UsageMeter } from '../../ports/runtime.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
 import { InstanceTable, type Launched } from '../instance-table.ts';
 import type { PacedLogStore } from '../logs/store.ts';
@@ -109,6 +109,10 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     this.#instances.stop(id, reason);
   }
 
+  async setServiceCalls(calls: readonly ServiceCall[]): Promise<void> {
+    await this.#options.isolation.networks?.setServiceCalls(calls);
+  }
+
   async close(options: { keepInstances: boolean }): Promise<void> {
     await this.#commands.close();
     await this.#instances.close(options);
@@ -119,7 +123,7 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     const taken: Taken = {};
     try {
       taken.uid = isolation.users.take();
-      const network = await isolation.networks?.take('instance');
+      const network = await isolation.networks?.take('instance', spec.app.id);
       taken.network = network;
       if (network === undefined) taken.port = await this.#ports.take();
       const folder = new InstanceFolder(isolation.dataDir, spec.id);
@@ -167,7 +171,7 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
       return undefined;
     }
     if (record.network === undefined) this.#ports.hold(record.port);
-    else isolation.networks?.hold(record.network);
+    else isolation.networks?.hold(record.network, record.app.id);
     isolation.users.hold(record.uid);
     const ownDisk = await folder.hasDisk();
     // Looked for again: the end of a shim that ended before its FIFOs were open would never be heard of.
