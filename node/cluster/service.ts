@@ -15,8 +15,11 @@ import type { Gossip } from '../ports/gossip.ts';
 import type { LogLine } from '../ports/logs.ts';
 import { HOLD_BLOB, RESTART_SLOT } from '../ports/methods.ts';
 import type { DropletCopies, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
+import type { SecretKeeper } from '../ports/secrets.ts';
+import type { KindInfo } from '../ports/services-desk.ts';
 import type { Stager } from '../ports/staging.ts';
 import type { ClusterReader } from './cluster-reader.ts';
+import type { DataReader } from './data-reader.ts';
 import type { KnownCluster } from './known-cluster.ts';
 import type { Replicator } from './replicator.ts';
 import type { UsageReader } from './usage-reader.ts';
@@ -71,6 +74,9 @@ export type ServiceParts = {
   sessions: { open: NodeService['openSession'] };
   createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
+  data: Pick<DataReader, 'serviceStatus' | 'volumeStatus'>;
+  secrets: SecretKeeper;
+  kinds: readonly KindInfo[];
   known: KnownCluster;
   candidates(): ReportedCandidate[];
   restartSlotHere(slot: Slot): void;
@@ -81,6 +87,7 @@ export class Service implements NodeService {
   readonly self: NodeService['self'];
   readonly cluster: ClusterId;
   readonly sources: PushSources;
+  readonly secrets: SecretKeeper;
   readonly #parts: ServiceParts;
   readonly #listeners = new Set<() => void>();
   #notifying: NodeJS.Timeout | undefined;
@@ -88,6 +95,7 @@ export class Service implements NodeService {
   constructor(parts: ServiceParts) {
     this.#parts = parts;
     this.self = parts.self;
+    this.secrets = parts.secrets;
     this.sources = this.#guarded(parts.sources);
     this.cluster = asClusterId(parts.cluster);
     parts.gossip.handle(HOLD_BLOB, (...asked) => this.#holdBlob(...asked));
@@ -184,6 +192,12 @@ export class Service implements NodeService {
   }
 
   usage: NodeService['usage'] = (app) => this.#parts.usage.usage(app);
+
+  kinds = (): readonly KindInfo[] => this.#parts.kinds;
+
+  serviceStatus: NodeService['serviceStatus'] = (service) => this.#parts.data.serviceStatus(service);
+
+  volumeStatus: NodeService['volumeStatus'] = (volume) => this.#parts.data.volumeStatus(volume);
 
   openSession: NodeService['openSession'] = (request, io) => this.#parts.sessions.open(request, io);
 

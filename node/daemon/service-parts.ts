@@ -2,6 +2,7 @@
 
 import { inviting } from '../admission/new-invite.ts';
 import { ClusterReader } from '../cluster/cluster-reader.ts';
+import { DataReader } from '../cluster/data-reader.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import type { Replicator } from '../cluster/replicator.ts';
@@ -12,6 +13,7 @@ import type { Stager } from '../ports/staging.ts';
 import { Sessions } from '../sessions/sessions.ts';
 import { stageWith } from '../storage/stage-with.ts';
 import type { Agent } from './agent.ts';
+import type { DataParts } from './data-parts.ts';
 import type { Departure } from './departure.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
@@ -30,10 +32,11 @@ type Parts = {
   storage: Storage;
   replicator: Replicator;
   departure: Departure;
+  data: DataParts;
 };
 
 export function makeService(parts: Parts): Service {
-  const { ground, lines, works, agent, known, events, meter, storage, replicator, departure } = parts;
+  const { ground, lines, works, agent, known, events, meter, storage, replicator, departure, data } = parts;
   const { log, dataDir, self, name, cluster, psk } = ground;
   const { gossip } = lines;
   const { blobs, logs, runtime } = works;
@@ -53,6 +56,9 @@ export function makeService(parts: Parts): Service {
     stager: stagerOf(works, storage),
     sessions: makeSessions(parts),
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
+    data: new DataReader({ self, gossip, desk: data.desk, view: ground.view, isThere: known.isAlive, log }),
+    secrets: data.secrets,
+    kinds: data.kinds,
     createInvite: inviting({ self, cluster, psk, observed, write: (changes, by) => service.write(changes, by) }),
     known,
     candidates: () => agent.candidates(),

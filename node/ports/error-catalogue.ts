@@ -131,6 +131,8 @@ export const ERRORS = {
   no_release: nothing(409, 'no', 'the app has no release to run'),
   no_node_for_task: nothing(503, 'later', 'no node has room for the task'),
 
+  no_services: nothing(503, 'elsewhere', 'this node runs no services'),
+
   // This node, and others
   busy: nothing(503, 'later', 'as much of it is under way as may be'),
   aborted: nothing(503, 'later', 'whoever asked gave up, or the node stops'),

@@ -6,7 +6,17 @@ import { Readable } from 'node:stream';
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
 import { applyChange } from '../../crdt/changes.ts';
 import { plainCopy } from '../../crdt/draft.ts';
-import { type AppId, asClusterId, asDigest, asInstanceId, asNodeId, type Digest, type NodeId } from '../../crdt/ids.ts';
+import {
+  type AppId,
+  asClusterId,
+  asDigest,
+  asInstanceId,
+  asNodeId,
+  type Digest,
+  type NodeId,
+  type ServiceId,
+  type VolumeId,
+} from '../../crdt/ids.ts';
 import { readView } from '../../crdt/read.ts';
 import type { DesiredDoc, Role } from '../../crdt/schema.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
@@ -30,8 +40,10 @@ import type {
   RecordedEvent,
 } from '../../node/ports/node-service.ts';
 import type { InstanceUsage } from '../../node/ports/runtime.ts';
+import type { KindInfo, ServiceStatus, VolumeStatus } from '../../node/ports/services-desk.ts';
 import type { StagedDroplet, StageRequest } from '../../node/ports/staging.ts';
 import { Sessions } from '../../node/sessions/sessions.ts';
+import { ENGINES, KINDS, testKeeper } from './data-fixtures.ts';
 import { PlainRunner } from './plain-runner.ts';
 
 export const tokenOf = (role: Role): string =>
@@ -63,6 +75,15 @@ export class MemoryNode implements NodeService {
   stagedStack = 'debian12';
   /** By name of the node. */
   readonly pressures = new Map<string, Pressure[]>();
+  /** Engines of a node, by its name; those of ENGINES where nothing is said. */
+  readonly engines = new Map<string, string[]>();
+  readonly secrets = testKeeper();
+  /** What the node of a service says; by default that it has every access. */
+  onServiceStatus: (service: ServiceId) => Promise<ServiceStatus | undefined> = async (service) => ({
+    bindings: [...this.#view.bindings.values()].filter((one) => one.service === service).map(({ id }) => id),
+    connections: 3,
+    usedBytes: 40 * 1024 ** 2,
+  });
   /** Nodes that take no copy of a droplet. */
   withoutRoom: DropletCopies['withoutRoom'] = [];
   /** Set to make the next pushes images. */
@@ -172,6 +193,7 @@ export class MemoryNode implements NodeService {
       arch: 'x64',
       stacks: ['debian12'],
       runtimes: ['process'],
+      services: this.engines.get(node.name) ?? ENGINES,
       labels: {},
       pressure: this.pressures.get(node.name) ?? [],
       disk: { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
@@ -333,6 +355,18 @@ export class MemoryNode implements NodeService {
       buildpack: request.buildpacks[0] ?? 'sample',
       processes: { ...this.processes },
     };
+  }
+
+  kinds(): readonly KindInfo[] {
+    return KINDS;
+  }
+
+  serviceStatus(service: ServiceId): Promise<ServiceStatus | undefined> {
+    return this.onServiceStatus(service);
+  }
+
+  async volumeStatus(volume: VolumeId): Promise<VolumeStatus | undefined> {
+    return { path: `/var/lib/peer/volumes/${volume}`, usedBytes: 10 * 1024 ** 2 };
   }
 
   blobUsage() {
