@@ -88,6 +88,18 @@ export const ERRORS = {
   not_replicated: perhaps(503, 'the change is kept on this node, but no other member has confirmed it in time'),
   droplet_not_replicated: nothing(503, 'later', 'too few nodes could take a copy of the droplet'),
 
+  // Services and volumes
+  kind_unknown: nothing(404, 'no', 'there is no kind of service of the name'),
+  plan_unknown: nothing(404, 'no', 'the kind of service has no plan of the name'),
+  version_unknown: nothing(404, 'no', 'no living node has the engine in the version'),
+  no_node_for_data: nothing(503, 'later', 'no node can take the data; the message says why each cannot'),
+  service_exists: nothing(409, 'no', 'the name is taken by another service'),
+  service_bound: nothing(409, 'no', 'apps are bound to the service: unbind them first'),
+  service_not_run: nothing(409, 'no', 'the service was provided: nothing of it runs here'),
+  already_bound: nothing(409, 'no', 'the app is bound to the service already'),
+  binding_unknown: nothing(404, 'no', 'the app is not bound to the service'),
+  volume_in_use: nothing(409, 'no', 'an instance that is asked for mounts the volume'),
+
   // Staging
   no_buildpack: nothing(422, 'no', 'no buildpack recognises the app'),
   empty_folder: nothing(422, 'no', 'the upload holds no file'),

@@ -232,13 +232,15 @@ export class MemoryNode implements NodeService {
   /** Fills every slot at once, and tells the listeners in a later turn, as the real one does. */
   reconcile(): void {
     const wanted = new Map<string, { app: AppView; slot: Slot }>();
-    for (const app of this.#view.apps.values()) {
+    for (const app of this.#view.workloads.values()) {
       for (const slot of slotsOf(app)) wanted.set(`${slot.app}/${slot.process}/${slot.index}`, { app, slot });
     }
     for (const node of this.#nodes) {
       node.instances = node.instances.filter((instance) => {
         const app = wanted.get(`${instance.app}/${instance.process}/${instance.index}`)?.app;
-        return instance.release === app?.release?.id && instance.restartCount >= (app?.restartCount ?? 0);
+        const pin = app === undefined ? undefined : pinOf(app, instance);
+        const isHere = pin === undefined || pin === node.id;
+        return isHere && instance.release === app?.release?.id && instance.restartCount >= (app?.restartCount ?? 0);
       });
     }
     for (const { app, slot } of wanted.values()) {
@@ -253,7 +255,8 @@ export class MemoryNode implements NodeService {
   #start(app: AppView, slot: Slot): void {
     const isFull = (name: string): boolean => fullOf({ pressure: this.pressures.get(name) ?? [] }).length > 0;
     const alive = this.#nodes.filter((node) => node.status === 'alive' && !isFull(node.name));
-    const node = alive[slot.index % alive.length];
+    const pin = pinOf(app, slot);
+    const node = pin === undefined ? alive[slot.index % alive.length] : alive.find(({ id }) => id === pin);
     if (node === undefined || app.memoryBytes > NODE_MEMORY_BYTES) return;
     const fate = this.fate(slot, app.release!.version);
     this.#counter++;
@@ -474,6 +477,10 @@ export class MemoryNode implements NodeService {
     this.onShutdown();
   }
 }
+
+/** Where the slot's data is, if it has any. */
+const pinOf = (app: AppView, slot: Pick<Slot, 'process' | 'index'>): NodeId | undefined =>
+  app.volumes.find(({ process, index }) => process === slot.process && index === slot.index)?.node;
 
 /** A log that remembers. */
 export function memoryLog(): Log & { entries: { level: string; event: string; fields: object }[] } {
