@@ -30,7 +30,10 @@ const dataDir: OptionSpec = { flags: '--data-dir <D>', summary: 'Data directory 
 const follow: OptionSpec = { flags: '-f, --follow', summary: 'Go on until Ctrl-C' };
 const memory = settingOption('memoryBytes');
 const noWait: OptionSpec = { flags: '--no-wait', summary: 'Return at once, not when it runs' };
-const bindAs: OptionSpec = { flags: '--as <PREFIX>', summary: 'In front of the names of its variables, for two of a kind' };
+const bindAs: OptionSpec = {
+  flags: '--as <PREFIX>',
+  summary: 'In front of the names of its variables, for two of a kind',
+};
 const volume: OptionSpec = {
   flags: '--volume </PATH[:SIZE]>',
   summary: 'Folder that outlives instances, one for each (1G)',

@@ -1,16 +1,19 @@
 // The message of an Automerge change: who made which named changes, as compact JSON that anyone may read. It names
 // things, and never holds a value of the environment, a command or a hash. The messages together are the audit log.
 
+import { describeDataChange, isDataChange } from './audit-data.ts';
 import type { AppSettings, ChangeAuthor, NamedChange } from './change.ts';
+import type { DataChange } from './change-data.ts';
 import { checkedHost, checkedRoute } from './checks.ts';
 import { AUTHOR_LENGTH_MAX, oneLine, REASON_LENGTH_MAX, TIME_MS_MAX } from './limits.ts';
 import type { DesiredView } from './view.ts';
 
-/** One named change as the history shows it: its name, the app or node it was about, and what people may see of it. */
+/** One named change as the history shows it: its name, the app, service or node it was about, and what people may see of it. */
 export type HistoryChange = {
   change: string;
   app?: string;
-  /** Of the app or node, as it was named at the time. */
+  service?: string;
+  /** Of the app, service or node, as it was named at the time. */
   name?: string;
   [detail: string]: unknown;
 };
@@ -31,6 +34,13 @@ const MESSAGE_LENGTH_MAX = 256 * 1024;
 export function auditMessage(author: ChangeAuthor, changes: HistoryChange[]): string {
   return JSON.stringify({ by: oneLine(author.by, AUTHOR_LENGTH_MAX), atMs: author.atMs, changes });
 }
+
+/** What Automerge keeps beside a change. */
+export const changeOptions = (author: ChangeAuthor, described: HistoryChange[]) => ({
+  message: auditMessage(author, described),
+  // Automerge counts seconds; the message keeps the milliseconds.
+  time: Math.floor(author.atMs / 1000),
+});
 
 /** What stands in the message of a change; tolerant, since other versions write messages too. */
 export function readAuditMessage(meta: { hash: string; message: string | null; time: number }): HistoryEntry {
@@ -54,6 +64,7 @@ export function readAuditMessage(meta: { hash: string; message: string | null; t
 
 /** `view` is the one that the change was validated against. */
 export function describeChange(change: NamedChange, view: DesiredView): HistoryChange {
+  if (isDataChange(change)) return describeDataChange(change, view);
   const appName = 'app' in change ? view.apps.get(change.app)?.name : undefined;
   const nodeName = 'node' in change ? view.nodes.get(change.node)?.name : undefined;
   return {
@@ -68,7 +79,7 @@ export function describeChange(change: NamedChange, view: DesiredView): HistoryC
 /**
  * Lists exactly what is shown, so that a field added to a change stays out of the log until someone decides otherwise.
  */
-function details(change: NamedChange, view: DesiredView): Record<string, unknown> {
+function details(change: Exclude<NamedChange, DataChange>, view: DesiredView): Record<string, unknown> {
   switch (change.change) {
     case 'admitNode':
       return { name: change.name, invite: change.invite };

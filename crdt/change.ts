@@ -1,6 +1,7 @@
 // Named changes: everything a person (or a node on a person's behalf) can do to the desired state, as data.
 // How each is validated is in validate.ts, how each is applied in changes.ts.
 
+import type { DataChange } from './change-data.ts';
 import type { AppId, Digest, NodeId, ReleaseId } from './ids.ts';
 import type { HealthDoc, ImageDoc, Role, Teams } from './schema.ts';
 import type { SettingValues } from './settings.ts';
@@ -17,6 +18,7 @@ export type NewRelease = {
 export type AppSettings = { health?: HealthDoc } & Partial<SettingValues>;
 
 export type NamedChange =
+  | DataChange
   /** Admits a node, counts the use of its invite, and adds the node's operator as an admin, all in one change. */
   | { change: 'admitNode'; node: NodeId; name: string; invite?: string; operatorTokenHash?: string }
   /** Also removes the node's operator. */

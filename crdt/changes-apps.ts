@@ -2,6 +2,7 @@
 
 import { Counter } from '@automerge/automerge';
 import type { ChangeAuthor, NamedChange } from './change.ts';
+import { dropBindingsOf } from './changes-data.ts';
 import { checkedHost, checkedRoute } from './checks.ts';
 import { changed, healthFields, setApart, settingsOf, writeConfig } from './config.ts';
 import { type Draft, drop, increment, mapIn, put, putMap } from './draft.ts';
@@ -203,6 +204,7 @@ function deleteApp(doc: Draft, { app }: Of<'deleteApp'>): void {
   const routes = mapIn(doc, 'routes');
   // Its claims, and what it shares or shares in.
   for (const key of Object.keys(routes)) if (key.split(CLAIM_SEPARATOR).slice(1).includes(app)) drop(routes, key);
+  dropBindingsOf(doc, app);
 }
 
 function claimRoute(doc: Draft, app: AppId, route: string, { author, view }: Applied): void {

@@ -4,6 +4,7 @@
 
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { appEffects, memberKey } from './changes-apps.ts';
+import { dataEffects } from './changes-data.ts';
 import { type Draft, drop, mapIn, put, putMap } from './draft.ts';
 import type { NodeId } from './ids.ts';
 import { isStaleInvite } from './limits.ts';
@@ -28,6 +29,7 @@ const effects: Effects = {
   setTeams: (doc, { teams }) => put(mapIn(doc, 'cluster'), 'teams', teams),
   createInvite,
   ...appEffects,
+  ...dataEffects,
 };
 
 /**

@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import * as A from '@automerge/automerge';
-import { auditMessage, describeChange, type HistoryChange, type HistoryEntry, readAuditMessage } from './audit.ts';
+import { changeOptions, describeChange, type HistoryChange, type HistoryEntry, readAuditMessage } from './audit.ts';
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { applyChange } from './changes.ts';
 import { CHANGE_BYTES_MAX, changeHash, readChunk } from './chunk.ts';
@@ -22,6 +22,7 @@ import {
 import { readView } from './read.ts';
 import { field, integer, optionalText } from './read-values.ts';
 import { type DesiredDoc, SCHEMA_VERSION } from './schema.ts';
+import { schemaStepsOf } from './schema-steps.ts';
 import { type Anchors, changeProblem, ROOT_MAPS } from './screen.ts';
 import { readSyncMessage } from './sync-message.ts';
 import { validateChange } from './validate.ts';
@@ -53,6 +54,8 @@ export type SyncState = A.SyncState;
 
 export class DesiredDocument {
   readonly clusterId: ClusterId;
+  /** Schema steps that were not in the bytes it was read from: they are to be made durable before anything else. */
+  readonly stepsMade: readonly Uint8Array[];
   readonly #doc: A.Doc<DesiredDoc>;
   readonly #actor: string;
   readonly #anchors: Anchors;
@@ -61,12 +64,31 @@ export class DesiredDocument {
   #view: DesiredView | undefined;
   #heads: string[] | undefined;
 
-  private constructor(doc: A.Doc<DesiredDoc>, actor: string, queued: number) {
+  private constructor(
+    doc: A.Doc<DesiredDoc>,
+    made: { actor: string; anchors: Anchors; queued?: number; stepsMade?: readonly Uint8Array[] },
+  ) {
     this.clusterId = asClusterId(optionalText(field(field(doc, 'cluster'), 'id')) ?? '');
     this.#doc = doc;
-    this.#actor = actor;
-    this.#queued = queued;
-    this.#anchors = { clusterObject: A.getObjectId(doc, 'cluster') ?? '' };
+    this.#actor = made.actor;
+    this.#queued = made.queued ?? 0;
+    this.#anchors = made.anchors;
+    this.stepsMade = made.stepsMade ?? [];
+  }
+
+  /** The document with every schema step that it lacks; takes `doc` over. */
+  static #stepped(doc: A.Doc<DesiredDoc>, actor: string): DesiredDocument {
+    const clusterObject = A.getObjectId(doc, 'cluster') ?? '';
+    const steps = schemaStepsOf(A.getChangesMetaSince(doc, []), clusterObject);
+    const lacking = steps.filter((step) => A.getMissingDeps(doc, [step.hash]).length > 0).map((step) => step.bytes);
+    const [stepped] = lacking.length === 0 ? [doc] : A.applyChanges(doc, lacking);
+    const anchors = { clusterObject, steps: new Set(steps.map((step) => step.hash)) };
+    return new DesiredDocument(stepped, { actor, anchors, stepsMade: lacking });
+  }
+
+  /** What a change to this document leaves: of the same writer. */
+  #with(doc: A.Doc<DesiredDoc>, queued = 0): DesiredDocument {
+    return new DesiredDocument(doc, { actor: this.#actor, anchors: this.#anchors, queued });
   }
 
   /** The first change of a new cluster. Everyone else begins with a snapshot of it. */
@@ -83,7 +105,7 @@ export class DesiredDocument {
       for (const key of ROOT_MAPS) root[key] = {};
       root.cluster = stored({ id: clusterId, name: described.name, domain, createdAtMs: author.atMs });
     });
-    return new DesiredDocument(doc, actor, 0);
+    return DesiredDocument.#stepped(doc, actor);
   }
 
   /** Fails with StoreError `corrupt`, `other_cluster`, `newer_version` or `too_large`. */
@@ -100,7 +122,7 @@ export class DesiredDocument {
         cause,
       });
     }
-    const loaded = new DesiredDocument(doc, options.actor, 0);
+    const loaded = DesiredDocument.#stepped(doc, options.actor);
     if (loaded.clusterId === '') {
       throw new StoreError('corrupt', 'The snapshot is not a desired state: it names no cluster.');
     }
@@ -126,12 +148,14 @@ export class DesiredDocument {
   replay(changes: readonly Uint8Array[]): DesiredDocument {
     const [doc] = A.applyChanges(A.clone(this.#doc, { actor: this.#actor }), [...changes]);
     if (A.getMissingDeps(doc, []).length > 0) throw new RangeError('a change before those in the log is missing');
-    return new DesiredDocument(doc, this.#actor, 0);
+    const replayed = new Set(changes.map((change) => changeHash(change)));
+    const stepsMade = this.stepsMade.filter((step) => !replayed.has(changeHash(step)));
+    return new DesiredDocument(doc, { actor: this.#actor, anchors: this.#anchors, stepsMade });
   }
 
   /** The same document; its next write is made under another writer's id. */
   withActor(actor: string): DesiredDocument {
-    return new DesiredDocument(A.clone(this.#doc, { actor }), actor, this.#queued);
+    return new DesiredDocument(A.clone(this.#doc, { actor }), { actor, anchors: this.#anchors, queued: this.#queued });
   }
 
   view(): DesiredView {
@@ -166,13 +190,16 @@ export class DesiredDocument {
     A.free(this.#doc);
   }
 
-  /** Newest first; of one app when given. */
-  history(limit: number, app?: string): HistoryEntry[] {
+  /** Newest first; of one app or service when given. */
+  history(limit: number, about?: string): HistoryEntry[] {
     const found: HistoryEntry[] = [];
     for (const meta of A.getChangesMetaSince(this.#doc, []).toReversed()) {
       if (found.length >= Math.min(limit, HISTORY_LIMIT_MAX)) break;
+      // Nobody asked for a schema step.
+      if (this.#anchors.steps.has(meta.hash)) continue;
       const entry = readAuditMessage(meta);
-      if (app === undefined || entry.changes.some((change) => change.app === app)) found.push(entry);
+      const isAbout = ({ app, service }: HistoryChange): boolean => app === about || service === about;
+      if (about === undefined || entry.changes.some(isAbout)) found.push(entry);
     }
     return found;
   }
@@ -204,7 +231,7 @@ export class DesiredDocument {
       A.free(doc);
       throw error;
     }
-    const next = new DesiredDocument(doc, this.#actor, this.#queued);
+    const next = this.#with(doc, this.#queued);
     const [added] = A.getChangesSince(doc, this.heads());
     if (added === undefined) {
       next.free();
@@ -384,7 +411,7 @@ export class DesiredDocument {
           refused,
         );
       }
-      const next = new DesiredDocument(doc, this.#actor, queued);
+      const next = this.#with(doc, queued);
       if (queued <= QUEUED_CHANGES_MAX) {
         if (added.length > 0 || queued !== this.#queued) return next;
         A.free(doc);
@@ -402,7 +429,7 @@ export class DesiredDocument {
   /** The same document, without the changes that wait inside Automerge: they come again by sync. */
   #withoutQueue(): DesiredDocument {
     const [doc] = A.applyChanges(A.init<DesiredDoc>({ actor: this.#actor }), A.getAllChanges(this.#doc));
-    return new DesiredDocument(doc, this.#actor, 0);
+    return this.#with(doc);
   }
 }
 
@@ -418,11 +445,5 @@ class RefusedChanges extends Error {
     this.refused = refused;
   }
 }
-
-const changeOptions = (author: ChangeAuthor, described: HistoryChange[]) => ({
-  message: auditMessage(author, described),
-  // Automerge counts seconds; the message keeps the milliseconds.
-  time: Math.floor(author.atMs / 1000),
-});
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

@@ -31,7 +31,17 @@ export type ChangeRejectedCode =
   | 'invite_exists'
   | 'invite_unknown'
   | 'invite_expired'
-  | 'invite_used_up';
+  | 'invite_used_up'
+  | 'volume_exists'
+  | 'volume_unknown'
+  | 'volume_in_use'
+  | 'service_exists'
+  | 'service_unknown'
+  | 'service_bound'
+  | 'service_provided'
+  | 'address_taken'
+  | 'already_bound'
+  | 'not_bound';
 
 /** Bad input, or input that does not fit the desired state. Nothing changed; the same input fails again. */
 export class ChangeRejected extends Error {

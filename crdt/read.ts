@@ -18,6 +18,7 @@ import {
   tokenHashProblem,
 } from './limits.ts';
 import { readApps } from './read-apps.ts';
+import { readData } from './read-data.ts';
 import {
   anyText,
   choice,
@@ -47,18 +48,15 @@ export function readView(doc: unknown): DesiredView {
   const { nodes, losers } = readNodes(entries(field(doc, 'nodes')), removedNodes, conflicts, at('nodes'));
   const cluster = readCluster(field(doc, 'cluster'), at('cluster'));
   const { domain } = cluster;
-  const { apps, routes, hosts } = readApps(field(doc, 'apps'), field(doc, 'routes'), { domain, conflicts, at });
+  const { apps: named, routes, hosts } = readApps(field(doc, 'apps'), field(doc, 'routes'), { domain, conflicts, at });
+  const data = readData(doc, named, { conflicts, at });
   return {
     cluster,
     nodes,
     removedNodes,
     users: readUsers(entries(field(doc, 'users')), { nodes, losers }, at('users')),
     invites: readInvites(entries(field(doc, 'invites')), at('invites')),
-    apps,
-    services: new Map(),
-    volumes: new Map(),
-    bindings: new Map(),
-    workloads: apps,
+    ...data,
     routes,
     hosts,
     conflicts,

@@ -7,7 +7,7 @@
 //
 // Two maps created apart under one key do NOT merge: Automerge keeps one and hides the other. So a map is only ever
 // created together with its parent, or under a key that is random or of one writer; and every map of the root exists
-// from the first change on. Text is stored as Automerge's ImmutableString: one value, not one element per character.
+// from the first change on, or is made by a schema step (schema-steps.ts), which is one change on every node. Text is stored as Automerge's ImmutableString: one value, not one element per character.
 
 import type { SettingKey, SettingValues } from './settings.ts';
 
@@ -44,12 +44,22 @@ export type DesiredDoc = {
    * shared with, with spaces between: no route, so a version that knows no shares passes over them.
    */
   routes: Record<string, RouteClaimDoc>;
-  /** Keyed by volume id. This map and the next two came later: see the schema step in document.ts. */
+  /** Keyed by volume id. This map and those after it came later, by a schema step. */
   volumes: Record<string, VolumeDoc>;
   /** Keyed by service id. */
   services: Record<string, ServiceDoc>;
   /** Keyed by binding id. */
   bindings: Record<string, BindingDoc>;
+  /** Keyed by key id. */
+  keys: Record<string, KeyDoc>;
+};
+
+/** A key that secrets are sealed with, wrapped to the key of each node that may open them. */
+export type KeyDoc = {
+  createdAtMs: number;
+  createdBy: string;
+  /** Keyed by node id. */
+  wraps: Record<string, string>;
 };
 
 /** What becomes of a slot whose node is lost for good: it waits for a person, or is restored from a snapshot. */
@@ -67,15 +77,17 @@ export type VolumeDoc = {
   /** Where its instance sees it. */
   path: string;
   sizeBytes: number;
-  node: string;
-  /** A node that holds another lineage of it keeps that as an orphan, and never mounts it. */
-  lineage: string;
+  /** One value, replaced as a whole: of two moves made apart one wins with all that it said. */
+  home: VolumeHomeDoc;
   /** How often it is copied to other nodes; 0: never. */
   snapshotEveryMs: number;
   snapshotsKept: number;
   onLoss: OnLoss;
   createdAtMs: number;
 };
+
+/** Where its data is. A node that holds another lineage of it keeps that as an orphan, and never mounts it. */
+export type VolumeHomeDoc = { node: string; lineage: string };
 
 /**
  * A service instance. Where it runs is where its volume is; a user-provided one has none, and `credentials` instead.

@@ -70,6 +70,8 @@ export class DesiredStore {
   readonly #pending = new Map<string, Uint8Array>();
   /** What is on disk. The only document that anyone outside sees. */
   #document: DesiredDocument;
+  /** Schema steps that are in the document and not on disk yet: what is written next depends on them. */
+  #stepsMade: readonly Uint8Array[] = [];
   #drained: Promise<void> | undefined;
   #closed = false;
 
@@ -135,7 +137,13 @@ export class DesiredStore {
       const document = replayed(base, changes, dir);
       const quarantine = await Quarantine.open(disk, dir);
       if (tornBytes > 0) environment.log?.warn('desired.torn_write_cut', { dir, tornBytes });
-      return new DesiredStore({ document, journal, quarantine, environment, tornBytes });
+      const store = new DesiredStore({ document, journal, quarantine, environment, tornBytes });
+      store.#stepsMade = document.stepsMade;
+      // A full disk must not keep a node from starting: the next write takes them along.
+      await store.#append([]).catch((error: unknown) => {
+        environment.log?.warn('desired.schema_step_not_saved', { reason: reasonOf(error) });
+      });
+      return store;
     } catch (error) {
       await journal.close();
       throw error;
@@ -160,9 +168,9 @@ export class DesiredStore {
     return this.#open().has(heads);
   }
 
-  /** Newest first; of one app when given. */
-  history(limit: number, app?: string): HistoryEntry[] {
-    return this.#open().history(limit, app);
+  /** Newest first; of one app or service when given. */
+  history(limit: number, about?: string): HistoryEntry[] {
+    return this.#open().history(limit, about);
   }
 
   /** The desired state at an earlier point; undefined when that is not known here. */
@@ -328,7 +336,7 @@ export class DesiredStore {
       if (this.#waiting.length > 0) await nextTurn();
     }
     try {
-      if (added.length > 0) await this.#journal.append(added);
+      if (added.length > 0) await this.#append(added);
     } catch (error) {
       if (working !== before) working.free();
       // The id has been used for what failed. Should a copy of it turn up after all, it must not clash with the next
@@ -343,6 +351,13 @@ export class DesiredStore {
     if (working !== before) before.free();
     for (const { outcome } of done) outcome.finish();
     if (changed) this.#tell();
+  }
+
+  /** Makes changes durable, behind what they depend on. */
+  async #append(added: readonly Uint8Array[]): Promise<void> {
+    const changes = [...this.#stepsMade, ...added];
+    if (changes.length > 0) await this.#journal.append(changes);
+    this.#stepsMade = [];
   }
 
   async #foldIfDue(): Promise<void> {

@@ -20,6 +20,7 @@ import {
   USERS_MAX,
 } from './limits.ts';
 import { appRules } from './validate-apps.ts';
+import { dataRules } from './validate-data.ts';
 import type { DesiredView, NodeView } from './view.ts';
 
 type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
@@ -38,6 +39,7 @@ const rules: Rules = {
   setTeams: (_view, change) => checkChoice('teams', change.teams, TEAMS),
   createInvite: validateInvite,
   ...appRules,
+  ...dataRules,
 };
 
 export function validateChange(view: DesiredView, change: NamedChange, author: ChangeAuthor): void {

@@ -49,6 +49,8 @@ async function volumeNamed(client: Client, text: string): Promise<VolumeShape> {
   const [only, another] = mounted.length > 0 ? mounted : found;
   if (only === undefined) throw new CliError('not_found', `there is no volume ${text}: see peer volumes`);
   if (another === undefined) return only;
-  const choices = (mounted.length > 0 ? mounted : found).map((one) => (mounted.length > 0 ? `${slot}:${one.path}` : one.id));
+  const choices = (mounted.length > 0 ? mounted : found).map((one) =>
+    mounted.length > 0 ? `${slot}:${one.path}` : one.id,
+  );
   throw new CliError('name_ambiguous', `${text} has several volumes: say one of ${choices.join(', ')}`);
 }

@@ -46,9 +46,7 @@ export async function provide([given]: Args, { options, client, output }: Contex
     stderr: process.stderr,
     note: output.note,
   });
-  const made = await answer(
-    (await client()).v1.services[':name'].$put({ param: { name }, json: { credentials } }),
-  );
+  const made = await answer((await client()).v1.services[':name'].$put({ param: { name }, json: { credentials } }));
   const restart = made.apps.map((app) => `peer restart ${app}`).join('; ');
   const text = made.apps.length === 0 ? `peer bind ${name} APP` : `bound apps get them when restarted: ${restart}`;
   const result = { name, kind: made.kind, node: null, state: 'provided', apps: made.apps };

@@ -65,7 +65,9 @@ export function kindsTable(kinds: readonly KindShape[], { width }: Shown): strin
 }
 
 const versionsText = (versions: KindShape['versions']): string =>
-  versions.length === 0 ? 'no node' : versions.map(({ version, nodes }) => `${version}: ${nodes.join(', ')}`).join('; ');
+  versions.length === 0
+    ? 'no node'
+    : versions.map(({ version, nodes }) => `${version}: ${nodes.join(', ')}`).join('; ');
 
 export function serviceText(service: ServiceShape, { colours }: Shown): string {
   const orUnknown = (value: number | null, format: (value: number) => string): string =>
@@ -80,7 +82,9 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
   if (service.node !== null) {
     const every = service.backupEveryMs === 0 ? 'never' : `every ${formatAge(service.backupEveryMs)}`;
     const proven =
-      service.provenBackupAgeMs === null ? 'none proven yet' : `newest proven ${formatAge(service.provenBackupAgeMs)} old`;
+      service.provenBackupAgeMs === null
+        ? 'none proven yet'
+        : `newest proven ${formatAge(service.provenBackupAgeMs)} old`;
     const connectionsMax = service.connectionsMax === null ? '' : ` of ${service.connectionsMax}`;
     lines.push(
       `node         ${service.node}`,

@@ -25,9 +25,9 @@ export type ApiErrorCode = Extract<
   | 'no_node_for_data'
   | 'service_exists'
   | 'service_bound'
-  | 'service_not_run'
+  | 'service_provided'
   | 'already_bound'
-  | 'binding_unknown'
+  | 'not_bound'
   | 'volume_in_use'
   | 'internal'
 >;

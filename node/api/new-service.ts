@@ -144,17 +144,18 @@ export function planNamed(kind: KindInfo, name: string): { plan: string; limits:
 
 /** The newest version that some node can take it with, unless the wish names one. */
 function placeOf(
-  { view, observed }: Asked,
+  asked: Asked,
   wish: ServiceWish & { id: string; memoryBytes: number },
   kind: KindInfo,
   pending: readonly CreateService[],
 ): { version: string; node: NodeId } {
-  const desired = view();
+  const desired = asked.view();
+  const observed = asked.observed();
   const only = wish.node === undefined ? undefined : nodeNamed(desired, wish.node).id;
-  const versions = versionsFor(wish, kind, observed(), only, desired);
+  const versions = versionsFor(wish, kind, observed, only, desired);
   const question = {
     view: desired,
-    observed: observed(),
+    observed,
     pending: pending.flatMap(({ volume }) => (volume === undefined ? [] : [volume])),
   };
   let refusal: unknown;
@@ -162,7 +163,12 @@ function placeOf(
     const engine = `${kind.name} ${version}`;
     const owner = asAppId(wish.id);
     try {
-      const node = pinFor(question, { owner, key: wish.id, memoryBytes: wish.memoryBytes, needs: { engine } }, engine, only);
+      const node = pinFor(
+        question,
+        { owner, key: wish.id, memoryBytes: wish.memoryBytes, needs: { engine } },
+        engine,
+        only,
+      );
       return { version, node };
     } catch (error) {
       refusal ??= error;
@@ -183,7 +189,8 @@ function versionsFor(
   const wanted = wish.version === undefined ? here : here.filter(({ version }) => version === wish.version);
   if (wanted.length > 0) return wanted.map(({ version }) => version);
   const engine = wish.version === undefined ? kind.name : `${kind.name} ${wish.version}`;
-  const lacking = only === undefined ? `no living node has ${engine}` : `${view.nodes.get(only)?.name} has no ${engine}`;
+  const lacking =
+    only === undefined ? `no living node has ${engine}` : `${view.nodes.get(only)?.name} has no ${engine}`;
   const others = found.map(({ version, nodes }) => `${version} on ${nodes.map(({ name }) => name).join(', ')}`);
   const advice =
     others.length === 0

@@ -2,7 +2,7 @@
 // already. Writes nothing.
 
 import { randomUUID } from 'node:crypto';
-import type { NewVolume } from '../../crdt/change.ts';
+import type { NewVolume } from '../../crdt/change-data.ts';
 import { type AppId, asLineageId, asVolumeId } from '../../crdt/ids.ts';
 import type { ReleaseView, VolumeView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';

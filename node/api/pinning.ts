@@ -48,7 +48,9 @@ export function pinFor(question: PinQuestion, wish: PinWish, what: string, node?
 }
 
 const refusalText = (reasons: readonly PinRefusal[]): string =>
-  reasonText(reasons.find(({ kind }) => kind === 'notAlive' || kind === 'exhausted' || kind === 'noEngine') ?? reasons[0]!);
+  reasonText(
+    reasons.find(({ kind }) => kind === 'notAlive' || kind === 'exhausted' || kind === 'noEngine') ?? reasons[0]!,
+  );
 
 function candidateOf(
   { id, status }: MemberView,

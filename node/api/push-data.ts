@@ -1,6 +1,7 @@
 // The services and volumes that a push asks for: what is made, bound and waited for before the app is released.
 
-import type { NamedChange, NewVolume } from '../../crdt/change.ts';
+import type { NamedChange } from '../../crdt/change.ts';
+import type { NewVolume } from '../../crdt/change-data.ts';
 import type { AppId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView, ServiceView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';

@@ -20,14 +20,17 @@ export function reconfigured(
 ): { changes: NamedChange[]; restarts: boolean } {
   const { volume } = asked;
   if (volume === undefined) {
-    throw new ApiError('service_not_run', `${asked.name} was provided: peer service provide ${asked.name} changes it`);
+    throw new ApiError('service_provided', `${asked.name} was provided: peer service provide ${asked.name} changes it`);
   }
   const plan = wish.plan === undefined ? undefined : planNamed(kindNamed(service.kinds(), asked.kind), wish.plan);
   const memoryBytes = wish.memoryBytes ?? plan?.limits.memoryBytes ?? asked.memoryBytes;
   const storageBytes =
     wish.storageBytes ?? Math.max(plan?.limits.storageBytes ?? asked.storageBytes, asked.storageBytes);
   if (storageBytes < asked.storageBytes) {
-    throw new ApiError('bad_request', `storageBytes: storage only grows, and ${asked.name} has ${asked.storageBytes} bytes`);
+    throw new ApiError(
+      'bad_request',
+      `storageBytes: storage only grows, and ${asked.name} has ${asked.storageBytes} bytes`,
+    );
   }
   const restarts = memoryBytes !== asked.memoryBytes || (plan !== undefined && plan.plan !== asked.plan);
   if (memoryBytes > asked.memoryBytes) {
@@ -52,8 +55,8 @@ export function reconfigured(
     ...(wish.backupEveryMs === undefined ? {} : { backupEveryMs: wish.backupEveryMs }),
     ...(wish.backupsKept === undefined ? {} : { backupsKept: wish.backupsKept }),
   };
-  if (Object.keys(settings).length === 0) throw new ApiError('bad_request', 'nothing to change: give a plan, memory, storage or backups');
+  if (Object.keys(settings).length === 0)
+    throw new ApiError('bad_request', 'nothing to change: give a plan, memory, storage or backups');
   const changes: NamedChange[] = [{ change: 'configureService', service: asked.id, ...settings }];
-  if (restarts) changes.push({ change: 'restartService', service: asked.id });
   return { changes, restarts };
 }

@@ -143,7 +143,6 @@ export const execOptions = object({
 });
 export const runOptions = object({ ...commandEntries, name: v.optional(appName) });
 
-
 /** `volumes`: of the one process type that is scaled. */
 export const scaleBody = object({
   scale: v.optional(scale),

@@ -94,10 +94,14 @@ export const ERRORS = {
   version_unknown: nothing(404, 'no', 'no living node has the engine in the version'),
   no_node_for_data: nothing(503, 'later', 'no node can take the data; the message says why each cannot'),
   service_exists: nothing(409, 'no', 'the name is taken by another service'),
+  service_unknown: nothing(404, 'no', 'there is no such service'),
   service_bound: nothing(409, 'no', 'apps are bound to the service: unbind them first'),
-  service_not_run: nothing(409, 'no', 'the service was provided: nothing of it runs here'),
+  service_provided: nothing(409, 'no', 'the service was provided: nothing of it runs here'),
+  address_taken: nothing(409, 'later', 'another service was given the address meanwhile'),
   already_bound: nothing(409, 'no', 'the app is bound to the service already'),
-  binding_unknown: nothing(404, 'no', 'the app is not bound to the service'),
+  not_bound: nothing(404, 'no', 'the app is not bound to the service'),
+  volume_exists: nothing(409, 'no', 'the instance has a volume at the path already'),
+  volume_unknown: nothing(404, 'no', 'there is no such volume'),
   volume_in_use: nothing(409, 'no', 'an instance that is asked for mounts the volume'),
 
   // Staging

@@ -119,6 +119,7 @@ export class MemoryNode implements NodeService {
       volumes: {},
       services: {},
       bindings: {},
+      keys: {},
     };
     const author = { by: 'tests', atMs: 1_700_000_000_000 };
     for (const name of names) {

@@ -51,7 +51,12 @@ describe('a new service', () => {
     const service = serviceOf(node, 'db');
     expect(service).toMatchObject({ memoryBytes: 128 * MIB, storageBytes: 1024 * MIB, backupsKept: 7 });
     expect(service.address).toMatch(/^198\.1[89]\.\d+\.\d+$/);
-    expect(service.volume).toMatchObject({ owner: service.id, path: '/data', sizeBytes: 1024 * MIB, node: '12D3KooWbeta' });
+    expect(service.volume).toMatchObject({
+      owner: service.id,
+      path: '/data',
+      sizeBytes: 1024 * MIB,
+      node: '12D3KooWbeta',
+    });
     expect(node.secrets.open(`service/${service.id}`, service.secret)).toMatch(PASSWORD);
     expect((await viewer.get('/v1/services')).body).toEqual([
       {
@@ -72,7 +77,11 @@ describe('a new service', () => {
     const { developer, node } = testApi();
     node.engines.set('beta', ['postgres 13', 'postgres 15']);
     const wish = { kind: 'postgres', name: 'db', plan: 'medium', version: '13', memoryBytes: 300 * MIB, node: 'beta' };
-    expect((await developer.post('/v1/services', wish)).body).toMatchObject({ version: '13', plan: 'medium', node: 'beta' });
+    expect((await developer.post('/v1/services', wish)).body).toMatchObject({
+      version: '13',
+      plan: 'medium',
+      node: 'beta',
+    });
     expect(serviceOf(node, 'db')).toMatchObject({ memoryBytes: 300 * MIB, storageBytes: 1024 * MIB });
   });
 
@@ -108,8 +117,20 @@ describe('a new service', () => {
 
   const refused: [what: string, wish: object, status: number, code: string, message: string][] = [
     ['a kind that there is not', { kind: 'oracle' }, 404, 'kind_unknown', 'it is one of postgres, redis'],
-    ['a plan that it has not', { plan: 'huge' }, 404, 'plan_unknown', 'postgres has no plan huge: it is one of small, medium, large'],
-    ['a version that no node has', { version: '9' }, 404, 'version_unknown', 'no living node has postgres 9: there is 15 on alpha, beta'],
+    [
+      'a plan that it has not',
+      { plan: 'huge' },
+      404,
+      'plan_unknown',
+      'postgres has no plan huge: it is one of small, medium, large',
+    ],
+    [
+      'a version that no node has',
+      { version: '9' },
+      404,
+      'version_unknown',
+      'no living node has postgres 9: there is 15 on alpha, beta',
+    ],
     ['a node that there is not', { node: 'delta' }, 404, 'not_found', 'there is no node delta'],
     ['a name that is no name', { name: 'No' }, 400, 'bad_request', 'name: must be'],
     ['the name of a command', { name: 'kinds' }, 400, 'bad_request', 'kinds is a word of the command line'],
@@ -206,7 +227,9 @@ describe('a service', () => {
       restartCount: 1,
       volume: { sizeBytes: 2048 * MIB },
     });
-    expect((await developer.send('PATCH', '/v1/services/db', { backupsKept: 3 })).body).toMatchObject({ restarts: false });
+    expect((await developer.send('PATCH', '/v1/services/db', { backupsKept: 3 })).body).toMatchObject({
+      restarts: false,
+    });
     const smaller = await developer.send('PATCH', '/v1/services/db', { storageBytes: 1024 * MIB });
     expect(smaller.body.error.message).toContain('storage only grows');
     const larger = await developer.send('PATCH', '/v1/services/db', { plan: 'large' });
@@ -234,8 +257,14 @@ describe('a service', () => {
     const id = asAppId(serviceOf(node, 'db').id);
     node.say(id, 'ready to accept connections');
     node.recorded.push({ name: 'instance.ready', app: id, atMs: 1, node: node.self.id, message: 'db is ready' });
-    expect(await viewer.events('/v1/apps/db/logs')).toMatchObject([{ text: 'ready to accept connections' }, { type: 'end' }]);
-    expect(await viewer.events('/v1/events?app=db')).toMatchObject([{ app: 'db', message: 'db is ready' }, { type: 'end' }]);
+    expect(await viewer.events('/v1/apps/db/logs')).toMatchObject([
+      { text: 'ready to accept connections' },
+      { type: 'end' },
+    ]);
+    expect(await viewer.events('/v1/events?app=db')).toMatchObject([
+      { app: 'db', message: 'db is ready' },
+      { type: 'end' },
+    ]);
     expect((await viewer.get('/v1/apps/db/why?process=service&index=0')).body).toMatchObject({ app: 'db' });
   });
 
@@ -291,12 +320,15 @@ describe('a binding', () => {
 
   it.each([
     ['bind', { app: 'nope' }, 404, 'not_found'],
-    ['bind', { app: 'shop', rotate: true }, 404, 'binding_unknown'],
+    ['bind', { app: 'shop', rotate: true }, 404, 'not_bound'],
     ['bind', { app: 'shop', prefix: 'lower' }, 400, 'bad_request'],
-    ['unbind', { app: 'shop' }, 404, 'binding_unknown'],
+    ['unbind', { app: 'shop' }, 404, 'not_bound'],
   ])('%s %j is refused', async (action, body, status, code) => {
     const { developer } = await withDatabase();
-    expect(await developer.post(`/v1/services/db/${action}`, body)).toMatchObject({ status, body: { error: { code } } });
+    expect(await developer.post(`/v1/services/db/${action}`, body)).toMatchObject({
+      status,
+      body: { error: { code } },
+    });
   });
 
   it('is waited for until the node of the service says that it works', async () => {
@@ -321,13 +353,15 @@ describe('a binding', () => {
   });
 });
 
-describe('a service of one\'s own', () => {
+describe("a service of one's own", () => {
   const credentials = { uri: 'https://user:pa55@mail.example.org', port: 587 };
 
   it('is its sealed credentials, which are changed in their place', async () => {
     const { developer, viewer, node } = testApi();
     await developer.push('shop');
-    expect((await developer.send('PUT', '/v1/services/mail', { credentials })).body).toMatchObject({ kind: 'user-provided' });
+    expect((await developer.send('PUT', '/v1/services/mail', { credentials })).body).toMatchObject({
+      kind: 'user-provided',
+    });
     const opened = () => {
       const { id, secret } = serviceOf(node, 'mail');
       expect(secret).not.toContain('pa55');
@@ -336,7 +370,9 @@ describe('a service of one\'s own', () => {
     expect(opened()).toEqual(credentials);
     const { body } = await developer.post('/v1/services/mail/bind', { app: 'shop' });
     expect(await viewer.events(`/v1/services/mail/access?binding=${body.binding}`)).toMatchObject([{ granted: true }]);
-    expect((await developer.send('PUT', '/v1/services/mail', { credentials: { uri: 'x' } })).body.apps).toEqual(['shop']);
+    expect((await developer.send('PUT', '/v1/services/mail', { credentials: { uri: 'x' } })).body.apps).toEqual([
+      'shop',
+    ]);
     expect(opened()).toEqual({ uri: 'x' });
     const shown = (await viewer.get('/v1/services/mail')).body;
     expect(shown).toMatchObject({ state: 'provided', node: null, address: null, bindings: [{ granted: true }] });
@@ -348,7 +384,7 @@ describe('a service of one\'s own', () => {
     await developer.send('PUT', '/v1/services/mail', { credentials });
     expect(await developer.post('/v1/services/mail/stop')).toMatchObject({
       status: 409,
-      body: { error: { code: 'service_not_run' } },
+      body: { error: { code: 'service_provided' } },
     });
     expect(await developer.send('PUT', '/v1/services/db', { credentials })).toMatchObject({
       status: 409,

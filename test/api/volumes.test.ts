@@ -64,7 +64,9 @@ describe('a push with a volume', () => {
   ])('is refused for the path %s', async (path, message) => {
     const { developer } = testApi();
     const { response } = await developer.push('shop', { volumes: [{ path }] });
-    expect(await response.json()).toMatchObject({ error: { code: 'bad_request', message: expect.stringContaining(message) } });
+    expect(await response.json()).toMatchObject({
+      error: { code: 'bad_request', message: expect.stringContaining(message) },
+    });
   });
 
   it('fails, with nothing released, when no node has the memory', async () => {
@@ -89,7 +91,11 @@ describe('scaling', () => {
     const down = await developer.post('/v1/apps/shop/scale', { scale: { web: 1 } });
     expect(down.body).toMatchObject({ volumesKept: 2 });
     expect(slotsIn(node)).toHaveLength(3);
-    expect((await viewer.get('/v1/volumes')).body.map(({ wanted }: { wanted: boolean }) => wanted)).toEqual([true, false, false]);
+    expect((await viewer.get('/v1/volumes')).body.map(({ wanted }: { wanted: boolean }) => wanted)).toEqual([
+      true,
+      false,
+      false,
+    ]);
     const kept = volumesIn(node);
     await developer.post('/v1/apps/shop/scale', { scale: { web: 3 } });
     expect(volumesIn(node)).toEqual(kept);
@@ -153,7 +159,10 @@ describe('a volume', () => {
     await developer.post('/v1/services', { kind: 'redis', name: 'cache' });
     const [volume] = volumesIn(node);
     const { body } = await developer.send('DELETE', `/v1/volumes/${volume!.id}`);
-    expect(body.error).toMatchObject({ code: 'volume_in_use', message: expect.stringContaining('peer service delete cache') });
+    expect(body.error).toMatchObject({
+      code: 'volume_in_use',
+      message: expect.stringContaining('peer service delete cache'),
+    });
   });
 
   it('on a node that was removed is there, and says so', async () => {
@@ -175,7 +184,8 @@ describe('deleting an app', () => {
       { ownerKind: 'gone', mounted: false, wanted: false },
       { ownerKind: 'gone', mounted: false, wanted: false },
     ]);
-    for (const { id } of left) expect(await developer.send('DELETE', `/v1/volumes/${id}`)).toMatchObject({ status: 200 });
+    for (const { id } of left)
+      expect(await developer.send('DELETE', `/v1/volumes/${id}`)).toMatchObject({ status: 200 });
     expect(volumesIn(node)).toEqual([]);
   });
 

@@ -35,9 +35,21 @@ describe('peer service', () => {
     });
     const { id } = serviceNamed('db')!;
     expect(await cli.json(['services'])).toEqual([
-      { name: 'db', id, kind: 'postgres', plan: 'medium', version: '15', node: 'beta', state: 'ready', bindings: [], ownsName: true },
+      {
+        name: 'db',
+        id,
+        kind: 'postgres',
+        plan: 'medium',
+        version: '15',
+        node: 'beta',
+        state: 'ready',
+        bindings: [],
+        ownsName: true,
+      },
     ]);
-    expect((await ok(['services'])).stdout).toMatch(/^NAME +KIND +PLAN +STATE +NODE +BOUND TO\ndb +postgres 15 +medium +ready +beta/);
+    expect((await ok(['services'])).stdout).toMatch(
+      /^NAME +KIND +PLAN +STATE +NODE +BOUND TO\ndb +postgres 15 +medium +ready +beta/,
+    );
     const { stdout } = await ok(['service', 'status', 'db']);
     expect(stdout).toContain('address      db.service.internal (198.1');
     expect(stdout).toContain('storage      40M of 1G');
@@ -54,8 +66,23 @@ describe('peer service', () => {
   it('configures, and restarts what has to be', async () => {
     await ok(['service', 'create', 'redis', 'cache', '--backup-every', 'never', '--no-wait']);
     expect(serviceNamed('cache')).toMatchObject({ backupEveryMs: 0 });
-    const changed = await cli.json(['service', 'configure', 'cache', '--memory', '96M', '--backup-every', '12h', '--keep', '3']);
-    expect(changed).toMatchObject({ restarted: true, memoryBytes: 96 * 1024 ** 2, backupEveryMs: 12 * 3_600_000, backupsKept: 3 });
+    const changed = await cli.json([
+      'service',
+      'configure',
+      'cache',
+      '--memory',
+      '96M',
+      '--backup-every',
+      '12h',
+      '--keep',
+      '3',
+    ]);
+    expect(changed).toMatchObject({
+      restarted: true,
+      memoryBytes: 96 * 1024 ** 2,
+      backupEveryMs: 12 * 3_600_000,
+      backupsKept: 3,
+    });
   });
 
   it('says what kinds there are, and what to install where one runs nowhere', async () => {
@@ -79,7 +106,11 @@ describe('peer service', () => {
   it.each([
     [['service', 'create', 'oracle', 'db'], 1, 'there is no kind of service oracle: it is one of postgres, redis'],
     [['service', 'create', 'redis', 'db', '--plan', 'huge'], 1, 'redis has no plan huge'],
-    [['service', 'create', 'redis', 'db', '--version', '1'], 1, 'no living node has redis 1: there is 7.0 on alpha, beta'],
+    [
+      ['service', 'create', 'redis', 'db', '--version', '1'],
+      1,
+      'no living node has redis 1: there is 7.0 on alpha, beta',
+    ],
     [['service', 'create', 'redis', 'db', '--memory', '2T'], 2, '--memory 2T: should be a size'],
     [['service', 'create', 'redis'], 2, 'NAME is missing: peer service create KIND NAME'],
     [['service', 'status', 'db', 'more'], 2, '"more" is one argument too many: peer service status NAME'],
@@ -100,7 +131,9 @@ describe('peer bind', () => {
   });
 
   it('gives an app credentials, rotates them and takes them away, and the app runs on', async () => {
-    expect((await ok(['bind', 'db', 'shop', '--as', 'MAIN'])).stdout).toBe('shop is bound to db; shop v1: web=1 ready\n');
+    expect((await ok(['bind', 'db', 'shop', '--as', 'MAIN'])).stdout).toBe(
+      'shop is bound to db; shop v1: web=1 ready\n',
+    );
     expect((await cli.json(['services']))[0].bindings).toEqual(['shop']);
     expect((await ok(['service', 'status', 'db'])).stdout).toContain('bound to     shop (as MAIN)');
     const twice = await cli.run(['service', 'bind', 'db', 'shop']);
@@ -114,7 +147,9 @@ describe('peer bind', () => {
     });
     const bound = await cli.run(['service', 'delete', 'db', '--yes']);
     expect(bound).toMatchObject({ status: 1, stderr: expect.stringContaining('db is bound to shop') });
-    expect((await ok(['unbind', 'db', 'shop'])).stdout).toContain('shop is not bound to db any more; shop v1: web=1 ready');
+    expect((await ok(['unbind', 'db', 'shop'])).stdout).toContain(
+      'shop is not bound to db any more; shop v1: web=1 ready',
+    );
   });
 
   it('warns where the access is not there yet', async () => {
@@ -164,7 +199,9 @@ describe('a manifest', () => {
     const missing = await cli.run(['push', folder]);
     expect(missing).toMatchObject({ status: 1, stderr: expect.stringContaining('there is no service redis') });
     await ok(['push', folder, '--create-services']);
-    expect((await cli.json(['services'])).map(({ name, bindings }: Record<string, unknown>) => [name, bindings])).toEqual([
+    expect(
+      (await cli.json(['services'])).map(({ name, bindings }: Record<string, unknown>) => [name, bindings]),
+    ).toEqual([
       ['redis', ['shop']],
       ['shop-db', ['shop']],
     ]);
@@ -175,7 +212,9 @@ describe('a manifest', () => {
 describe('volumes', () => {
   it('are made by a push, scaled with the app, kept, and deleted when that is meant', async () => {
     await ok(['push', folder, '--volume', '/data:64M', '--volume', '/cache']);
-    expect((await cli.json(['volumes'])).map(({ path, sizeBytes }: Record<string, unknown>) => [path, sizeBytes])).toEqual([
+    expect(
+      (await cli.json(['volumes'])).map(({ path, sizeBytes }: Record<string, unknown>) => [path, sizeBytes]),
+    ).toEqual([
       ['/cache', 1024 ** 3],
       ['/data', 64 * 1024 ** 2],
     ]);

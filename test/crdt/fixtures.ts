@@ -1,8 +1,21 @@
 // Small documents and named changes for the tests of crdt/. Everything is deterministic: ids and writers are counted.
 
 import type { AppSettings, ChangeAuthor, NamedChange } from '../../crdt/change.ts';
+import type { NewVolume } from '../../crdt/change-data.ts';
 import { DesiredDocument } from '../../crdt/document.ts';
-import { type AppId, asAppId, asClusterId, asDigest, asNodeId, asReleaseId, type ReleaseId } from '../../crdt/ids.ts';
+import {
+  type AppId,
+  asAppId,
+  asBindingId,
+  asClusterId,
+  asDigest,
+  asLineageId,
+  asNodeId,
+  asReleaseId,
+  asServiceId,
+  asVolumeId,
+  type ReleaseId,
+} from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 
 export const clusterId = asClusterId('c1'.repeat(16));
@@ -58,6 +71,61 @@ export const addRelease = (
     buildpack: 'node',
     processes,
   },
+});
+
+export const service = (index: number) => asServiceId(`service-${index}`);
+export const volume = (index: number) => asVolumeId(`volume-${index}`);
+export const binding = (index: number) => asBindingId(`binding-${index}`);
+
+const MIB = 1024 ** 2;
+
+/** Of the first app's first slot, on the first node, unless it is said otherwise. */
+export const newVolume = (index: number, more: Partial<NewVolume> = {}): NewVolume => ({
+  id: volume(index),
+  owner: app(1),
+  process: 'web',
+  index: 0,
+  path: '/data',
+  sizeBytes: 1024 * MIB,
+  node: node(1),
+  lineage: asLineageId(`lineage-${index}`),
+  snapshotEveryMs: 0,
+  snapshotsKept: 0,
+  onLoss: 'wait',
+  ...more,
+});
+
+/** Its volume is the one of the number 100 higher. */
+export function createService(index: number, kind = 'postgres', more: Partial<NewVolume> = {}): NamedChange {
+  const common = { secret: `sealed:s${index}`, backupEveryMs: 0, backupsKept: 0 };
+  const named = { change: 'createService', service: service(index), name: `db${index}`, kind, ...common } as const;
+  if (kind === 'user-provided') {
+    return { ...named, version: '', plan: '', memoryBytes: 0, storageBytes: 0, address: '' };
+  }
+  return {
+    ...named,
+    version: '15',
+    plan: 'small',
+    memoryBytes: 256 * MIB,
+    storageBytes: 1024 * MIB,
+    address: `198.18.0.${10 + index}`,
+    volume: newVolume(100 + index, { owner: asAppId(service(index)), process: 'service', ...more }),
+  };
+}
+
+export const bind = (
+  index: number,
+  serviceIndex: number,
+  appIndex: number,
+  more: Partial<Extract<NamedChange, { change: 'bindService' }>> = {},
+): NamedChange => ({
+  change: 'bindService',
+  binding: binding(index),
+  service: service(serviceIndex),
+  app: app(appIndex),
+  prefix: '',
+  secret: `sealed:b${index}`,
+  ...more,
 });
 
 /** A document to which the changes have been written one after the other. */

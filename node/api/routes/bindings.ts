@@ -27,7 +27,10 @@ export function bindingsRoutes({ service, log }: ApiContext) {
         const held = bindingOf(view, asked.id, app.id);
         if (held !== undefined && !rotate) {
           const command = `peer service bind ${asked.name} ${app.name} --rotate`;
-          throw new ApiError('already_bound', `${app.name} is bound to ${asked.name} already: ${command} makes new credentials`);
+          throw new ApiError(
+            'already_bound',
+            `${app.name} is bound to ${asked.name} already: ${command} makes new credentials`,
+          );
         }
         if (held === undefined && rotate) throw notBound(app.name, asked.name);
         const change = newBinding(service, {
@@ -76,4 +79,4 @@ export function bindingsRoutes({ service, log }: ApiContext) {
 }
 
 const notBound = (app: string, service: string): ApiError =>
-  new ApiError('binding_unknown', `${app} is not bound to ${service}: peer service status ${service} shows which apps are`);
+  new ApiError('not_bound', `${app} is not bound to ${service}: peer service status ${service} shows which apps are`);

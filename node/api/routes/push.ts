@@ -11,9 +11,9 @@ import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
 import { findApp } from '../lookup.ts';
 import { push } from '../push.ts';
+import { appName } from '../schema-parts.ts';
 import type { PushEvent } from '../stream-events.ts';
 import { uploadOf, wholeBody } from '../upload.ts';
-import { appName } from '../schema-parts.ts';
 import { type PushOptions, parseInput, pushOptions } from '../validate.ts';
 
 /** Options of the push as JSON in base64url: the body is the source. */

@@ -10,7 +10,7 @@ import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import type { CreatedServiceShape } from '../data-shapes.ts';
 import { boundApps, kindShapes, nodeName, serviceShape, serviceSummaryShape } from '../data-shaping.ts';
-import { confirmQuery, configureServiceBody, createServiceBody, provideBody } from '../data-validate.ts';
+import { configureServiceBody, confirmQuery, createServiceBody, provideBody } from '../data-validate.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
 import { findService } from '../lookup.ts';
@@ -91,11 +91,15 @@ export function servicesRoutes({ service, log }: ApiContext) {
       })
       .post('/v1/services/:name/stop', requires('developer'), async (c) => {
         const asked = running(serviceFor(c, service.view(), 'change'));
-        return c.json(await write([{ change: 'setServiceStopped', service: asked, stopped: true }], c.get('user').name));
+        return c.json(
+          await write([{ change: 'setServiceStopped', service: asked, stopped: true }], c.get('user').name),
+        );
       })
       .post('/v1/services/:name/start', requires('developer'), async (c) => {
         const asked = running(serviceFor(c, service.view(), 'change'));
-        return c.json(await write([{ change: 'setServiceStopped', service: asked, stopped: false }], c.get('user').name));
+        return c.json(
+          await write([{ change: 'setServiceStopped', service: asked, stopped: false }], c.get('user').name),
+        );
       })
       .post('/v1/services/:name/restart', requires('developer'), async (c) => {
         const asked = running(serviceFor(c, service.view(), 'change'));
@@ -127,8 +131,11 @@ const serviceKnown = (service: ApiContext['service']) => ({
 /** Its id. Fails when there is nothing to run. */
 function running({ id, name, volume }: ServiceView): ServiceView['id'] {
   if (volume !== undefined) return id;
-  throw new ApiError('service_not_run', `${name} was provided: it runs elsewhere, and is not started or stopped here`);
+  throw new ApiError('service_provided', `${name} was provided: it runs elsewhere, and is not started or stopped here`);
 }
 
 const isManaged = ({ name, kind }: ServiceView): ApiError =>
-  new ApiError('service_exists', `${name} is a ${kind} of this cluster, which has its own credentials: choose another name`);
+  new ApiError(
+    'service_exists',
+    `${name} is a ${kind} of this cluster, which has its own credentials: choose another name`,
+  );

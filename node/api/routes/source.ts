@@ -7,8 +7,8 @@ import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { findApp } from '../lookup.ts';
-import { uploadOf, wholeBody } from '../upload.ts';
 import { appName } from '../schema-parts.ts';
+import { uploadOf, wholeBody } from '../upload.ts';
 import { parseInput } from '../validate.ts';
 
 const HASH_BYTES = 32;

@@ -2,13 +2,7 @@
 
 import { Hono } from 'hono';
 import type { DesiredView, UserView, VolumeView } from '../../../crdt/view.ts';
-import {
-  type AppAccess,
-  appFor,
-  readsAll,
-  requireAccess,
-  requireServiceAccess,
-} from '../access.ts';
+import { type AppAccess, appFor, readsAll, requireAccess, requireServiceAccess } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { isWanted, volumeDetailShape, volumeShape, volumeShapes } from '../data-shaping.ts';
