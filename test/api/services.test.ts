@@ -218,13 +218,15 @@ describe('a service', () => {
 
   it('gets a larger plan where its data is, and is restarted for it; its storage only grows', async () => {
     const { developer, node } = await withDatabase();
+    const instance = () => node.instances(asAppId(serviceOf(node, 'db').id))[0]?.id;
+    const before = instance();
     const changed = await developer.send('PATCH', '/v1/services/db', { plan: 'medium', storageBytes: 2048 * MIB });
     expect(changed.body).toMatchObject({ restarts: true });
+    expect(instance()).not.toBe(before);
     expect(serviceOf(node, 'db')).toMatchObject({
       plan: 'medium',
       memoryBytes: 256 * MIB,
       storageBytes: 2048 * MIB,
-      restartCount: 1,
       volume: { sizeBytes: 2048 * MIB },
     });
     expect((await developer.send('PATCH', '/v1/services/db', { backupsKept: 3 })).body).toMatchObject({

@@ -110,7 +110,9 @@ export function servicesRoutes({ service, log }: ApiContext) {
         const asked = running(serviceFor(c, service.view(), 'read'));
         return eventStream<ProgressEvent>(c.req.raw.signal, async (sink) => {
           try {
-            await followRollout(service, asAppId(asked), { release: undefined, replaced: undefined }, sink);
+            const release = service.view().workloads.get(asAppId(asked))?.release?.id;
+            // Of what it is to run, a crash from before somebody looked counts too.
+            await followRollout(service, asAppId(asked), { release, replaced: undefined }, sink);
           } catch (error) {
             const failure = failureOf(error);
             const message = failure?.message ?? reportUnexpected(log, error, 'service rollout');
