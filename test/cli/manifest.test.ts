@@ -136,7 +136,10 @@ applications:
       'random-route: true',
       'applications/0/random-route: is not supported: an app gets NAME.DOMAIN by itself; write routes for others',
     ],
-    ['services: [Db]', 'applications/0/services/0: "Db": should be up to 63 lower-case letters, digits and dashes'],
+    [
+      'services: [Db]',
+      'applications/0/services/0: should be up to 63 lower-case letters, digits and dashes, with no dash at either end',
+    ],
     ['services:\n- kind: postgres', 'applications/0/services/0/name: is missing'],
     ['services:\n- name: db\n  knd: postgres', 'applications/0/services/0/knd: is not known: did you mean kind?'],
     [
