@@ -83,6 +83,14 @@ function details(change: Exclude<NamedChange, DataChange>, view: DesiredView): R
   switch (change.change) {
     case 'admitNode':
       return { name: change.name, invite: change.invite };
+    case 'addKey':
+      return { key: change.key };
+    case 'wrapKeys':
+      return { keys: shown(Object.keys(change.wraps)) };
+    case 'dropKeys':
+      return { keys: shown(change.keys) };
+    case 'reseal':
+      return { texts: change.texts.length };
     case 'setDraining':
       return { draining: change.draining };
     case 'labelNode':

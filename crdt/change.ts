@@ -19,8 +19,29 @@ export type AppSettings = { health?: HealthDoc } & Partial<SettingValues>;
 
 export type NamedChange =
   | DataChange
-  /** Admits a node, counts the use of its invite, and adds the node's operator as an admin, all in one change. */
-  | { change: 'admitNode'; node: NodeId; name: string; invite?: string; operatorTokenHash?: string }
+  /**
+   * Admits a node, counts the use of its invite, and adds the node's operator as an admin, all in one change.
+   * `sealKey`: the node's public key, which cluster keys are wrapped to.
+   */
+  | {
+      change: 'admitNode';
+      node: NodeId;
+      name: string;
+      invite?: string;
+      operatorTokenHash?: string;
+      sealKey?: string;
+    }
+  /** A key that seals from now on, newer than all others, wrapped to each of the nodes. */
+  | { change: 'addKey'; key: string; wraps: Record<NodeId, string> }
+  /** Gives a node the keys that it lacks, by key id. */
+  | { change: 'wrapKeys'; node: NodeId; wraps: Record<string, string> }
+  /** Of keys that nothing is sealed with any more. */
+  | { change: 'dropKeys'; keys: string[] }
+  /**
+   * Each text that stands at its place as `from` becomes `to`, in the app and in its releases. What else stands there
+   * stays.
+   */
+  | { change: 'reseal'; texts: { context: string; from: string; to: string }[] }
   /** Also removes the node's operator. */
   | { change: 'removeNode'; node: NodeId }
   | { change: 'setDraining'; node: NodeId; draining: boolean }

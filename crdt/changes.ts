@@ -5,6 +5,7 @@
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { appEffects, memberKey } from './changes-apps.ts';
 import { dataEffects } from './changes-data.ts';
+import { keyEffects } from './changes-keys.ts';
 import { type Draft, drop, mapIn, put, putMap } from './draft.ts';
 import type { NodeId } from './ids.ts';
 import { isStaleInvite } from './limits.ts';
@@ -19,6 +20,7 @@ type Effects = { [Kind in NamedChange['change']]: (doc: Draft, change: Of<Kind>,
 
 const effects: Effects = {
   admitNode,
+  ...keyEffects,
   removeNode,
   setDraining: (doc, change) => put(nodeDoc(doc, change.node), 'draining', change.draining),
   labelNode,
@@ -53,6 +55,7 @@ function admitNode(doc: Draft, change: Of<'admitNode'>, { author, view }: Applie
   if (view.nodes.has(change.node)) {
     // It asks again, because the answer was lost or because it was given another name.
     put(nodeDoc(doc, change.node), 'name', change.name);
+    if (change.sealKey !== undefined) put(nodeDoc(doc, change.node), 'sealKey', change.sealKey);
   } else {
     putMap(nodes, change.node, {
       name: change.name,
@@ -60,6 +63,7 @@ function admitNode(doc: Draft, change: Of<'admitNode'>, { author, view }: Applie
       admittedBy: author.by,
       draining: false,
       labels: {},
+      sealKey: change.sealKey,
     });
   }
   if (change.invite !== undefined) {

@@ -9,7 +9,7 @@ import type { ChangeAuthor, NamedChange } from './change.ts';
 import { applyChange } from './changes.ts';
 import { CHANGE_BYTES_MAX, changeHash, readChunk } from './chunk.ts';
 import { type Draft, plainCopy, stored } from './draft.ts';
-import { ChangeRejected, reasonOf, StoreError } from './errors.ts';
+import { ChangeRejected, type Quarantined, RefusedChanges, reasonOf, StoreError } from './errors.ts';
 import { asClusterId, type ClusterId } from './ids.ts';
 import {
   byteLength,
@@ -24,6 +24,7 @@ import { field, integer, optionalText } from './read-values.ts';
 import { type DesiredDoc, SCHEMA_VERSION } from './schema.ts';
 import { schemaStepsOf } from './schema-steps.ts';
 import { type Anchors, changeProblem, ROOT_MAPS } from './screen.ts';
+import { type SecretText, secretsIn } from './secret-places.ts';
 import { readSyncMessage } from './sync-message.ts';
 import { validateChange } from './validate.ts';
 import type { DesiredView } from './view.ts';
@@ -36,9 +37,6 @@ const QUEUED_CHANGES_MAX = 2000;
 const HISTORY_LIMIT_MAX = 10_000;
 
 export type NewCluster = { clusterId: ClusterId; name: string; domain: string; author: ChangeAuthor };
-
-/** A change that is refused, with its hash (that of its bytes when they hold no change). */
-export type Quarantined = { hash: string; reason: string; bytes: Uint8Array };
 
 export type Received = {
   /** The same document when nothing was added. */
@@ -179,6 +177,11 @@ export class DesiredDocument {
   /** Bytes of every change that these points of the history do not hold, in causal order. The points must be known. */
   changesSince(heads: readonly string[]): Uint8Array[] {
     return A.getChangesSince(this.#doc, [...heads]);
+  }
+
+  /** Every secret that stands in it, sealed or in clear, also what is not in force; each once for its place. */
+  secrets(): SecretText[] {
+    return secretsIn(this.#doc);
   }
 
   save(): Uint8Array {
@@ -434,16 +437,5 @@ export class DesiredDocument {
 }
 
 type SoundChange = { hash: string; bytes: Uint8Array; deps: string[] };
-
-class RefusedChanges extends Error {
-  readonly sound: Uint8Array[];
-  readonly refused: Quarantined[];
-
-  constructor(sound: Uint8Array[], refused: Quarantined[]) {
-    super(refused[0]?.reason);
-    this.sound = sound;
-    this.refused = refused;
-  }
-}
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

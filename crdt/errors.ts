@@ -97,3 +97,18 @@ export function reasonOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/\s+/g, ' ').trim().slice(0, REASON_LENGTH_MAX);
 }
+
+/** A change that is refused, with its hash (that of its bytes when they hold no change). */
+export type Quarantined = { hash: string; reason: string; bytes: Uint8Array };
+
+/** Changes arrived together, and some of them are not allowed. */
+export class RefusedChanges extends Error {
+  readonly sound: Uint8Array[];
+  readonly refused: Quarantined[];
+
+  constructor(sound: Uint8Array[], refused: Quarantined[]) {
+    super(refused[0]?.reason);
+    this.sound = sound;
+    this.refused = refused;
+  }
+}

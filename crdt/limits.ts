@@ -3,6 +3,8 @@
 //
 // Every `…Problem` function answers undefined when the value is fine, else one clause that fits after "NAME: ".
 
+import { CLUSTER_KEY_ID_PATTERN, SEAL_KEY_PATTERN, sealedTextBytesMin, WRAPPED_KEY_PATTERN } from './sealed.ts';
+
 const MiB = 1024 ** 2;
 const GiB = 1024 ** 3;
 const TiB = 1024 ** 4;
@@ -90,6 +92,14 @@ export const INVITE_USES_MAX = 1000;
 /** An expired invite is kept this long, so that a late joiner is told that it expired, not that it is unknown. */
 export const INVITE_KEPT_MS = 24 * 60 * 60 * 1000;
 export const LABELS_PER_NODE_MAX = 50;
+/** Each removal of a node makes one, and goes when nothing is sealed with it any more. */
+export const KEYS_MAX = 200;
+/** Nodes that one key is wrapped to, removed ones included. */
+export const WRAPS_PER_KEY_MAX = 2 * NODES_MAX;
+/** Texts in one change that seals them anew. */
+export const RESEALED_MAX = 1000;
+/** Of what they become, in every release that ships them: with what is around them less than a change may have. */
+export const RESEALED_BYTES_MAX = 640 * 1024;
 
 export const HEALTH_KINDS = ['port', 'http', 'process'] as const;
 export const STRATEGIES = ['rolling', 'recreate'] as const;
@@ -195,11 +205,29 @@ export function envSetProblem(key: unknown): string | undefined {
   return 'is set by Peer for each instance, whatever the app sets: leave it out';
 }
 
+export function sealKeyProblem(key: unknown): string | undefined {
+  return typeof key === 'string' && SEAL_KEY_PATTERN.test(key) ? undefined : 'must be a public key of X25519';
+}
+
+export function clusterKeyIdProblem(id: unknown): string | undefined {
+  return typeof id === 'string' && CLUSTER_KEY_ID_PATTERN.test(id) ? undefined : 'must be 16 hexadecimal digits';
+}
+
+export function wrappedKeyProblem(wrapped: unknown): string | undefined {
+  return typeof wrapped === 'string' && WRAPPED_KEY_PATTERN.test(wrapped) ? undefined : 'must be a wrapped key';
+}
+
+/**
+ * What counts of a value against the bounds: of a sealed one what it has sealed, rounded down. Who takes it in clear
+ * checks it before it is sealed.
+ */
+export const envValueBytes = (value: string): number => sealedTextBytesMin(value) ?? byteLength(value);
+
 export function envValueProblem(value: unknown): string | undefined {
   if (typeof value !== 'string') return 'must be text';
   // execve ends an environment entry at the first NUL.
   if (value.includes('\0')) return 'must not contain a NUL character';
-  if (byteLength(value) > ENV_VALUE_BYTES_MAX) return `must be at most ${ENV_VALUE_BYTES_MAX / 1024} KiB`;
+  if (envValueBytes(value) > ENV_VALUE_BYTES_MAX) return `must be at most ${ENV_VALUE_BYTES_MAX / 1024} KiB`;
   return undefined;
 }
 
@@ -207,7 +235,7 @@ export function envValueProblem(value: unknown): string | undefined {
 export function envTotalProblem(env: Readonly<Record<string, string>>): string | undefined {
   const entries = Object.entries(env);
   if (entries.length > ENV_KEYS_MAX) return `holds ${entries.length} variables; at most ${ENV_KEYS_MAX} are allowed`;
-  const totalBytes = entries.reduce((sum, [key, value]) => sum + byteLength(key) + byteLength(value), 0);
+  const totalBytes = entries.reduce((sum, [key, value]) => sum + byteLength(key) + envValueBytes(value), 0);
   if (totalBytes <= ENV_TOTAL_BYTES_MAX) return undefined;
   return `holds ${totalBytes} bytes; at most ${ENV_TOTAL_BYTES_MAX / 1024} KiB are allowed`;
 }

@@ -1,6 +1,13 @@
 // What the document says of an environment, of an app or of a release. Never throws, never writes. Part of readView.
 
-import { byteLength, ENV_KEYS_MAX, ENV_TOTAL_BYTES_MAX, envKeyProblem, envValueProblem } from './limits.ts';
+import {
+  byteLength,
+  ENV_KEYS_MAX,
+  ENV_TOTAL_BYTES_MAX,
+  envKeyProblem,
+  envValueBytes,
+  envValueProblem,
+} from './limits.ts';
 import { anyText, type Entries, record } from './read-values.ts';
 import type { Place } from './record-problems.ts';
 
@@ -18,7 +25,7 @@ export function readEnv(docs: Entries, place: Place): Record<string, string> {
       place.in(key).leftOut(problem ?? '');
       continue;
     }
-    const bytes = byteLength(key) + byteLength(text);
+    const bytes = byteLength(key) + envValueBytes(text);
     if (env.length >= ENV_KEYS_MAX || totalBytes + bytes > ENV_TOTAL_BYTES_MAX) {
       place
         .in(key)

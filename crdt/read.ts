@@ -19,6 +19,7 @@ import {
 } from './limits.ts';
 import { readApps } from './read-apps.ts';
 import { readData } from './read-data.ts';
+import { readKeys, readSealKey } from './read-keys.ts';
 import {
   anyText,
   choice,
@@ -54,6 +55,7 @@ export function readView(doc: unknown): DesiredView {
     cluster,
     nodes,
     removedNodes,
+    keys: readKeys(entries(field(doc, 'keys')), at('keys')),
     users: readUsers(entries(field(doc, 'users')), { nodes, losers }, at('users')),
     invites: readInvites(entries(field(doc, 'invites')), at('invites')),
     ...data,
@@ -104,6 +106,7 @@ function readNodes(docs: Entries, removed: ReadonlySet<NodeId>, conflicts: Confl
       draining: flag(doc, 'draining', at),
       labels: readLabels(entriesIn(doc, 'labels', at), at.in('labels')),
       admittedAtMs: integerIn(doc, 'admittedAtMs', TIME, at),
+      sealKey: readSealKey(field(doc, 'sealKey'), at.in('sealKey')),
     });
   }
   // The oldest owns the name; `nodes` is in the order of ids, and sorting keeps that order among equals.

@@ -131,6 +131,8 @@ export type NodeDoc = {
   draining?: boolean;
   /** Set with `peer nodes label`; merged over the labels given to `peer start`. */
   labels?: Record<string, string>;
+  /** Its public key, to which cluster keys are wrapped. Absent of one that only older versions have run on. */
+  sealKey?: string;
 };
 
 export type UserDoc = {
@@ -176,6 +178,7 @@ export type AppDoc = {
   stopped: boolean;
   /** Number of slots per process type; a type that is absent runs `web: 1`, others 0. */
   scale: Record<string, number>;
+  /** Values are sealed (sealed.ts); in clear where an older version wrote them. */
   env: Record<string, string>;
   health: HealthDoc;
   /**

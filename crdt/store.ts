@@ -8,11 +8,12 @@ import type { HistoryEntry } from './audit.ts';
 import type { ChangeAuthor, NamedChange } from './change.ts';
 import { changeHash } from './chunk.ts';
 import { type Disk, realDisk } from './disk.ts';
-import { DesiredDocument, type NewCluster, type Quarantined } from './document.ts';
-import { reasonOf, StoreError } from './errors.ts';
+import { DesiredDocument, type NewCluster } from './document.ts';
+import { type Quarantined, reasonOf, StoreError } from './errors.ts';
 import type { ClusterId } from './ids.ts';
 import { corrupt, Journal, logPath } from './journal.ts';
 import { Quarantine, type QuarantineEntry } from './quarantine.ts';
+import type { SecretText } from './secret-places.ts';
 import { type SyncSession, startSync } from './sync-session.ts';
 import type { DesiredView } from './view.ts';
 
@@ -176,6 +177,11 @@ export class DesiredStore {
   /** The desired state at an earlier point; undefined when that is not known here. */
   viewAt(heads: readonly string[]): DesiredView | undefined {
     return this.#open().viewAt(heads);
+  }
+
+  /** Every secret that stands in it, sealed or in clear. A walk over all of it. */
+  secrets(): SecretText[] {
+    return this.#open().secrets();
   }
 
   /** For a node that joins. */

@@ -15,12 +15,14 @@ import {
   labelValueProblem,
   NODES_MAX,
   ROLES,
+  sealKeyProblem,
   TEAMS,
   tokenHashProblem,
   USERS_MAX,
 } from './limits.ts';
 import { appRules } from './validate-apps.ts';
 import { dataRules } from './validate-data.ts';
+import { keyRules } from './validate-keys.ts';
 import type { DesiredView, NodeView } from './view.ts';
 
 type Of<Kind extends NamedChange['change']> = Extract<NamedChange, { change: Kind }>;
@@ -28,6 +30,7 @@ type Rules = { [Kind in NamedChange['change']]: (view: DesiredView, change: Of<K
 
 const rules: Rules = {
   admitNode: validateAdmission,
+  ...keyRules,
   removeNode: validateNodeRemoval,
   setDraining: (view, change) => {
     knownNode(view, change);
@@ -67,6 +70,8 @@ function validateAdmission(view: DesiredView, change: Of<'admitNode'>, author: C
   checkId('node', change.node);
   checkName('node name', change.name);
   if (change.operatorTokenHash !== undefined) checkTokenHash(change.operatorTokenHash);
+  const sealKey = change.sealKey === undefined ? undefined : sealKeyProblem(change.sealKey);
+  if (sealKey !== undefined) throw new ChangeRejected('invalid_value', `seal key: ${sealKey}.`);
   if (view.removedNodes.has(change.node)) {
     throw new ChangeRejected(
       'node_removed',

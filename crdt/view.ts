@@ -17,6 +17,8 @@ export type DesiredView = {
   /** Admitted nodes, removed ones left out. */
   readonly nodes: ReadonlyMap<NodeId, NodeView>;
   readonly removedNodes: ReadonlySet<NodeId>;
+  /** Every key that secrets may be sealed with, oldest first: the last one seals. */
+  readonly keys: ReadonlyMap<string, KeyView>;
   readonly users: ReadonlyMap<string, UserView>;
   readonly invites: ReadonlyMap<string, InviteView>;
   /** Every app, in the order of its id. */
@@ -54,6 +56,15 @@ export type NodeView = {
   readonly draining: boolean;
   readonly labels: Readonly<Record<string, string>>;
   readonly admittedAtMs: number;
+  /** Its public key, to which cluster keys are wrapped; undefined where only older versions have run. */
+  readonly sealKey: string | undefined;
+};
+export type KeyView = {
+  readonly id: string;
+  readonly createdAtMs: number;
+  readonly createdBy: string;
+  /** The key for each node that may have it, by the node's id; of removed ones too. */
+  readonly wraps: Readonly<Record<string, string>>;
 };
 export type UserView = {
   readonly name: string;
@@ -75,6 +86,7 @@ export type InviteView = {
  * (in-force.ts).
  */
 export type AppConfig = {
+  /** Values are sealed, but for those that an older version wrote. */
   readonly env: Readonly<Record<string, string>>;
   readonly scale: Readonly<Record<string, number>>;
   readonly health: HealthView;

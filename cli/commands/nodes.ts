@@ -1,6 +1,6 @@
 // peer nodes, and what can be done to a node.
 
-import type { NodeShape } from '../../node/api/shapes.ts';
+import type { KnownSecretsShape, NodeShape } from '../../node/api/shapes.ts';
 import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
 import { UsageError } from '../errors.ts';
@@ -51,9 +51,30 @@ export async function run({ args, client, output }: Context): Promise<void> {
     output.result({ node: name, draining: false, ...written }, () => `${name} takes instances again`);
   } else {
     const written = await answer(node.$delete({ param }));
-    output.result({ node: name, removed: true, ...written }, () => `${name} is removed, and refused from now on`);
+    output.result({ node: name, removed: true, ...written }, () =>
+      [`${name} is removed, and refused from now on`, ...rotationAdvice(name, written.knew)].join('\n'),
+    );
   }
 }
+
+/** What the node could read is sealed with another key from now on, but stays known to whoever has its disk. */
+function rotationAdvice(node: string, knew: KnownSecretsShape | undefined): string[] {
+  // A node of an older version says nothing of it.
+  const { apps = [], services = [] } = knew ?? {};
+  const lines: string[] = [];
+  if (apps.length > 0) lines.push(`  apps: ${shortened(apps)} (peer env set APP KEY)`);
+  if (services.length > 0) lines.push(`  services: ${shortened(services)} (bind their apps again)`);
+  return lines.length === 0
+    ? []
+    : [`${node} could read secrets of these; give them new ones if it is not yours:`, ...lines];
+}
+
+const NAMES_SHOWN_MAX = 20;
+
+const shortened = (names: readonly string[]): string =>
+  names.length <= NAMES_SHOWN_MAX
+    ? names.join(', ')
+    : `${names.slice(0, NAMES_SHOWN_MAX).join(', ')} and ${names.length - NAMES_SHOWN_MAX} more (--json has all)`;
 
 /** More nodes in trouble have the same trouble. */
 const TROUBLE_LINES_MAX = 20;

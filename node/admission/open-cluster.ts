@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
+import type { NamedChange } from '../../crdt/change.ts';
 import { asClusterId, type ClusterId, type NodeId } from '../../crdt/ids.ts';
 import { DesiredStore } from '../../crdt/store.ts';
 import type { Identity } from '../identity/identity.ts';
@@ -29,6 +30,8 @@ export type Opening = {
   settings: { name: string; domain: string; join?: string | undefined };
   identity: Identity;
   askMember: JoinTransport;
+  /** This node's public key, and the first key of a new cluster's secrets for it alone. */
+  sealing: { sealKey: string; firstKey(): NamedChange };
   log: Log;
 };
 
@@ -100,7 +103,7 @@ const ofAnotherCluster = (home: MembershipStore): ClusterStateError =>
   );
 
 async function create(opening: Opening): Promise<ClusterState> {
-  const { home, settings, identity, log } = opening;
+  const { home, settings, identity, sealing, log } = opening;
   const cluster = randomBytes(16).toString('hex');
   const psk = randomBytes(32).toString('hex');
   const { token: operatorToken, tokenHash } = newToken();
@@ -114,7 +117,10 @@ async function create(opening: Opening): Promise<ClusterState> {
       name,
       domain,
       author: { by: `operator@${name}`, atMs: Date.now() },
-      changes: [{ change: 'admitNode', node: identity.nodeId, name, operatorTokenHash: tokenHash }],
+      changes: [
+        { change: 'admitNode', node: identity.nodeId, name, operatorTokenHash: tokenHash, sealKey: sealing.sealKey },
+        sealing.firstKey(),
+      ],
     },
     { log },
   );
@@ -158,5 +164,5 @@ async function catchUp(opening: Opening, state: ClusterState, invite: Invite): P
   }
 }
 
-const ask = ({ settings, askMember }: Opening, invite: Invite, operatorTokenHash: string) =>
-  joinCluster(invite, { name: settings.name, operatorTokenHash, ask: askMember });
+const ask = ({ settings, askMember, sealing }: Opening, invite: Invite, operatorTokenHash: string) =>
+  joinCluster(invite, { name: settings.name, operatorTokenHash, sealKey: sealing.sealKey, ask: askMember });

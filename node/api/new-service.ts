@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { NamedChange } from '../../crdt/change.ts';
 import { asAppId, asBindingId, asLineageId, asServiceId, asVolumeId, type NodeId } from '../../crdt/ids.ts';
 import { SERVICE_PROCESS, SERVICE_VOLUME_PATH, USER_PROVIDED } from '../../crdt/limits-data.ts';
+import { bindingContext, serviceContext } from '../../crdt/sealed.ts';
 import type { AppView, DesiredView, ServiceView } from '../../crdt/view.ts';
 import { serviceAddress } from '../core/service-address.ts';
 import { newPassword } from '../identity/passwords.ts';
@@ -58,7 +59,7 @@ export function newService(asked: Asked, wish: ServiceWish, pending: readonly Cr
     memoryBytes,
     storageBytes,
     address: freeAddress(asked.view(), id, pending),
-    secret: asked.secrets.seal(`service/${id}`, newPassword()),
+    secret: asked.secrets.seal(serviceContext(id), newPassword()),
     backupEveryMs: wish.backupEveryMs ?? BACKUP_EVERY_MS_DEFAULT,
     backupsKept: wish.backupsKept ?? BACKUPS_KEPT_DEFAULT,
     volume: {
@@ -99,9 +100,9 @@ export function providedService(asked: Asked, name: string, credentials: Record<
 
 export const sealedCredentials = (
   { secrets }: Pick<Asked, 'secrets'>,
-  service: string,
+  service: ServiceView['id'],
   credentials: Record<string, unknown>,
-): string => secrets.seal(`service/${service}`, JSON.stringify(credentials));
+): string => secrets.seal(serviceContext(service), JSON.stringify(credentials));
 
 /** With a password of its own. `replaces`: the binding whose place it takes. */
 export function newBinding(
@@ -109,7 +110,7 @@ export function newBinding(
   { service, app, prefix, replaces }: Pick<BindService, 'service' | 'app' | 'prefix' | 'replaces'>,
 ): BindService {
   const binding = asBindingId(randomUUID());
-  const secret = secrets.seal(`binding/${binding}`, newPassword());
+  const secret = secrets.seal(bindingContext(binding), newPassword());
   const change: BindService = { change: 'bindService', binding, service, app, prefix, secret };
   return replaces === undefined ? change : { ...change, replaces };
 }

@@ -64,7 +64,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
     ...(options.image === undefined ? {} : { image: options.image }),
     ...(options.dockerfile === undefined ? {} : { dockerfile: options.dockerfile }),
     ...(options.command === undefined ? {} : { command: options.command }),
-    env: { ...existing?.env, ...options.env },
+    env: { ...(existing && service.secrets.openEnv(existing.id, existing.env)), ...options.env },
     onLine: (text) => sink.send({ type: 'line', text }, { droppable: true }),
     signal: sink.signal,
   });
@@ -95,7 +95,9 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
       change: 'addRelease',
       app: target,
       // With the release, so that what was pushed is called off as a whole when it does not become ready.
-      ...(now === undefined ? {} : releasedWith(options, now, processes)),
+      ...(now === undefined
+        ? {}
+        : releasedWith(options, { ...now, env: service.secrets.openEnv(now.id, now.env) }, processes)),
       release: {
         id: release,
         description: 'push',

@@ -148,6 +148,9 @@ export type LostRouteShape = { route: string; lostTo: string };
 
 export type UserShape = { name: string; role: Role; createdAtMs: number; node: string | null };
 
+/** Names of apps and services whose secrets a node that was removed knew: what they are should be changed. */
+export type KnownSecretsShape = { apps: string[]; services: string[] };
+
 export type EnvShape = {
   app: string;
   /** Values are null for viewers, who may see the names only. */

@@ -15,6 +15,7 @@ import type {
   AppShape,
   AppSummaryShape,
   InstanceShape,
+  KnownSecretsShape,
   NodeShape,
   RefusedShape,
   ReleaseShape,
@@ -179,6 +180,14 @@ export function releaseShape(release: ReleaseView, app: AppView): ReleaseShape {
     failed: release.failed === undefined ? null : { ...release.failed },
     refused: namesOf(refusalOf(release, app)),
   };
+}
+
+/** Whose secrets every node of the cluster could read: all that have some. A node that goes still knows them. */
+export function secretsKnownToNodes(view: DesiredView): KnownSecretsShape {
+  const isAny = (env: Readonly<Record<string, string>>): boolean => Object.keys(env).length > 0;
+  const apps = [...view.apps.values()].filter((app) => [app, ...app.releases].some(({ env }) => isAny(env)));
+  const services = [...view.services.values()].map(({ name }) => name);
+  return { apps: apps.map(({ name }) => name).sort(compareText), services: services.sort(compareText) };
 }
 
 /** Every admitted node, by name. One that was never heard of is `unknown`. */

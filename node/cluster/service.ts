@@ -1,6 +1,7 @@
 // What the API may ask of this node (port NodeService), put together from the parts. Holds no state of its own beyond
 // the list of listeners.
 
+import type { NamedChange } from '../../crdt/change.ts';
 import { type AppId, asClusterId, type ClusterId, type Digest, type NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { ReportedCandidate } from '../core/candidates.ts';
@@ -64,6 +65,9 @@ export type ServiceParts = {
   log: Log;
   reader: ClusterReader;
   replicator: Replicator;
+  /** Seals what people set, just before it is written. */
+  sealer: { seal(changes: readonly NamedChange[], view: DesiredView): NamedChange[] };
+  secrets: SecretKeeper;
   sources: PushSources;
   /**
    * Told of every failure: it looks at once when it was for want of a resource. `look` resolves when what it saw is
@@ -75,7 +79,6 @@ export type ServiceParts = {
   createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
   data: Pick<DataReader, 'serviceStatus' | 'volumeStatus'>;
-  secrets: SecretKeeper;
   kinds: readonly KindInfo[];
   known: KnownCluster;
   candidates(): ReportedCandidate[];
@@ -106,8 +109,10 @@ export class Service implements NodeService {
 
   observed = (): ObservedView => this.#parts.known.observed();
 
-  write: NodeService['write'] = (changes, by) =>
-    this.#watched(this.#parts.replicator.write(changes, { by, atMs: Date.now() }));
+  write: NodeService['write'] = async (changes, by) => {
+    const sealed = this.#parts.sealer.seal(changes, this.view());
+    return this.#watched(this.#parts.replicator.write(sealed, { by, atMs: Date.now() }));
+  };
 
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);

@@ -235,6 +235,8 @@ const RESOURCE_BY_CODE: Record<string, Resource> = {
   no_free_port: 'starts',
   no_free_user: 'starts',
   no_free_network: 'starts',
+  // The key that an app's secrets are sealed with has not come to it yet.
+  secret_unreadable: 'starts',
   spawn_failed: 'starts',
 };
 /** As strerror(3) says them, where a program's or an engine's words are all there is. */

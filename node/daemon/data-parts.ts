@@ -1,14 +1,13 @@
-// What a node needs beside its runtime to run services and keep secrets. Until it has them it says so to whoever asks.
+// What a node needs beside its runtime to run services. Until it has them it says so to whoever asks.
 
-import type { SecretKeeper } from '../ports/secrets.ts';
 import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
 
-export type DataParts = { desk: ServicesDesk; kinds: readonly KindInfo[]; secrets: SecretKeeper };
+export type DataParts = { desk: ServicesDesk; kinds: readonly KindInfo[] };
 
 class NoServicesError extends Error {
   readonly code = 'no_services';
   constructor() {
-    super('this node runs no services, and keeps no secrets: ask another one');
+    super('this node runs no services: ask another one');
   }
 }
 
@@ -20,6 +19,5 @@ export function withoutServices(): DataParts {
   return {
     desk: { status: async () => refuse(), volume: async () => refuse() },
     kinds: [],
-    secrets: { seal: refuse, open: refuse },
   };
 }

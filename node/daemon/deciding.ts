@@ -71,7 +71,7 @@ export function actorsOf(parts: ActorParts): Actors {
   const { gossip, router } = lines;
   const { runtime } = works;
   return {
-    startInstance: (spec) => runtime.start(spec),
+    startInstance: (spec) => runtime.start({ ...spec, env: ground.keyring.openEnv(spec.app.id, spec.env) }),
     stopInstance: (id, reason) => runtime.stop(id, reason),
     fetchDroplet: (wanted) => dropletFetches.fetch(wanted),
     probe: (node, timeoutMs) => {

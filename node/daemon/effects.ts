@@ -3,6 +3,7 @@
 // else here.
 
 import { oneLine } from '../../crdt/limits.ts';
+import { resourceBehind } from '../core/pressure.ts';
 import type { ClusterEvent, Effect, Event } from '../core/types.ts';
 import type { Log } from '../lib/log.ts';
 import type { Actors } from './agent.ts';
@@ -50,7 +51,7 @@ export class Effects {
     } catch (error) {
       const reason = oneLine(error instanceof Error ? error.message : String(error), REASON_LENGTH_MAX);
       this.#say(effect, reason, error);
-      const answer = failureOf(effect, reason);
+      const answer = failureOf(effect, reason, error);
       if (answer !== undefined) this.#post(answer);
       else if (key !== undefined) this.#tryAgain(key, effect, (before?.failures ?? 0) + 1);
     }
@@ -130,10 +131,16 @@ function act(actors: Actors, effect: Effect): void {
 /**
  * What the core hears when an effect that it waits for an answer to could not even begin: its own pauses apply then.
  */
-function failureOf(effect: Effect, reason: string): Event | undefined {
+function failureOf(effect: Effect, reason: string, error: unknown): Event | undefined {
+  const lacks = resourceBehind(error);
   switch (effect.type) {
     case 'startInstance':
-      return { type: 'instanceExited', id: effect.spec.id, reason: `could not be started: ${reason}` };
+      return {
+        type: 'instanceExited',
+        id: effect.spec.id,
+        reason: `could not be started: ${reason}`,
+        ...(lacks === undefined ? {} : { lacks }),
+      };
     case 'fetchDroplet':
       return { type: 'dropletFetchFailed', digest: effect.digest, reason };
     case 'probe':

@@ -10,6 +10,7 @@ import { Service } from '../cluster/service.ts';
 import { UsageReader } from '../cluster/usage-reader.ts';
 import { VERSION } from '../lib/version.ts';
 import type { Stager } from '../ports/staging.ts';
+import { sealChanges } from '../secrets/seal-changes.ts';
 import { Sessions } from '../sessions/sessions.ts';
 import { stageWith } from '../storage/stage-with.ts';
 import type { Agent } from './agent.ts';
@@ -53,11 +54,12 @@ export function makeService(parts: Parts): Service {
     log,
     reader: new ClusterReader({ gossip, logs, events, aliveOthers }),
     replicator,
+    sealer: { seal: (changes, view) => sealChanges(changes, view, ground.keyring) },
+    secrets: ground.keyring,
     stager: stagerOf(works, storage),
     sessions: makeSessions(parts),
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
     data: new DataReader({ self, gossip, desk: data.desk, view: ground.view, isThere: known.isAlive, log }),
-    secrets: data.secrets,
     kinds: data.kinds,
     createInvite: inviting({ self, cluster, psk, observed, write: (changes, by) => service.write(changes, by) }),
     known,
@@ -76,6 +78,7 @@ function makeSessions({ ground, lines, works, agent, events, storage }: Parts): 
     logs: works.logs,
     log: ground.log,
     view: ground.view,
+    secrets: ground.keyring,
     candidates: () => agent.candidates(),
     holds: (digest) => works.blobs.has(digest),
     fetchBlob: (digest, options) => storage.exchange.fetch(digest, options),

@@ -19,7 +19,7 @@ import { ResourceMeter } from './resource-meter.ts';
 import { makeService } from './service-parts.ts';
 import { type Ending, Shutdown } from './shutdown.ts';
 import { makeStorage } from './storage-parts.ts';
-import { answerJoins, catchUp, hearBlobs, hearDesired, hearOthers } from './wiring.ts';
+import { answerJoins, catchUp, hearBlobs, hearDesired, hearOthers, keepSecrets } from './wiring.ts';
 import { makeWorks, type Works } from './works.ts';
 
 export type RunningNode = {
@@ -101,12 +101,14 @@ async function start(parts: Parts, shutdown: Shutdown): Promise<void> {
   hearBlobs(parts);
   hearOthers(parts);
   hearDesired(parts);
+  const upkeep = keepSecrets(parts, shutdown);
   // What it heard until now has waited: the desired state comes before anything that others say.
   agent.begin({
     actors: actorsOf({ ...parts, dropletFetches: storage.dropletFetches }),
     onStep: () => {
       storage.dropletFetches.look();
       service.notifyChanged();
+      upkeep.look();
     },
   });
   for (const [node, list] of ground.addresses) lines.gossip.learnAddresses(node, list);

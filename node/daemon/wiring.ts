@@ -1,18 +1,23 @@
 // How the parts of a node hear of one another: what each event leads to. Decides nothing.
 
+import type { NodeId } from '../../crdt/ids.ts';
 import { Admitted } from '../admission/admitted.ts';
 import { answerJoin } from '../admission/joining.ts';
 import { OwnOperator } from '../admission/own-operator.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import { RecordReporter } from '../cluster/record-reporter.ts';
+import type { Replicator } from '../cluster/replicator.ts';
 import type { Service } from '../cluster/service.ts';
 import { tokenHashOf } from '../identity/tokens.ts';
 import { until } from '../lib/until.ts';
+import { wrapsFor } from '../secrets/new-key.ts';
+import { Upkeep } from '../secrets/upkeep.ts';
 import type { Agent } from './agent.ts';
 import type { Departure } from './departure.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
+import type { Shutdown } from './shutdown.ts';
 import type { Storage } from './storage-parts.ts';
 import type { Works } from './works.ts';
 
@@ -96,6 +101,34 @@ export function catchUp({ ground, agent, service }: Pick<Parts, 'ground' | 'agen
   return caughtUp().catch(() => {});
 }
 
+/** The keys of secrets: looked after from when the node knows what the cluster asks for. */
+export function keepSecrets(
+  { ground, agent, known, replicator }: Pick<Parts, 'ground' | 'agent' | 'known'> & { replicator: Replicator },
+  shutdown: Shutdown,
+): Upkeep {
+  const { log, nowMs, keyring, store, view } = ground;
+  const upkeep = new Upkeep({
+    keyring,
+    view,
+    secrets: () => store.secrets(),
+    heads: () => store.heads(),
+    members: () => {
+      const heads = store.heads().join();
+      return known.observed().members.map(({ id, status, report }) => ({
+        id,
+        isAlive: status === 'alive',
+        agrees: report?.heads.join() === heads,
+      }));
+    },
+    isCaughtUp: () => agent.isCaughtUp(),
+    write: (changes, by) => replicator.write(changes, { by, atMs: Date.now() }),
+    nowMs,
+    log,
+  });
+  shutdown.add('secrets', () => upkeep.stop());
+  return upkeep;
+}
+
 /** Other nodes that join through this one. */
 export function answerJoins(
   { ground, lines, known, service }: Pick<Parts, 'ground' | 'lines' | 'known' | 'service'>,
@@ -106,7 +139,13 @@ export function answerJoins(
     // An invite may have been used up since.
     await caughtUp;
     const { write } = service;
-    const member = { view, write, snapshot: () => store.snapshot(), addresses: known.addresses };
+    const member = {
+      view,
+      write,
+      wrapsFor: (id: NodeId, sealKey: string) => wrapsFor({ id, sealKey }, view(), ground.keyring),
+      snapshot: () => store.snapshot(),
+      addresses: known.addresses,
+    };
     return answerJoin(member, request, from);
   });
 }

@@ -60,7 +60,11 @@ function decode(stored: Uint8Array, path: string): Ed25519PrivateKey {
   return key;
 }
 
+/** The private key itself, 32 bytes: what else the node keeps to itself is derived from it. Secret. */
+export const seedOf = ({ privateKey }: Pick<Identity, 'privateKey'>): Uint8Array =>
+  privateKey.raw.subarray(0, ED25519_SEED_BYTES);
+
 function identityOf(privateKey: Ed25519PrivateKey): Identity {
   const nodeId = nodeIdOfPublicKey(privateKey.publicKey.raw);
-  return { nodeId, privateKey, tls: selfSignedCertificate(privateKey.raw.subarray(0, ED25519_SEED_BYTES), nodeId) };
+  return { nodeId, privateKey, tls: selfSignedCertificate(seedOf({ privateKey }), nodeId) };
 }

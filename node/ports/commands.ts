@@ -11,6 +11,8 @@ export type TerminalSize = { columns: number; rows: number };
 export type AttendedCommand = {
   /** Empty: the shell that is there, bash before sh. */
   argv: readonly string[];
+  /** Beside what the instance has; in nobody's list of processes. */
+  env?: Readonly<Record<string, string>>;
   /** With a terminal of this size; without one, pipes. */
   terminal?: TerminalSize;
 };

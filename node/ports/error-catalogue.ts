@@ -88,6 +88,10 @@ export const ERRORS = {
   not_replicated: perhaps(503, 'the change is kept on this node, but no other member has confirmed it in time'),
   droplet_not_replicated: nothing(503, 'later', 'too few nodes could take a copy of the droplet'),
 
+  // Secrets
+  secret_unreadable: nothing(503, 'elsewhere', 'this node cannot open a secret: it lacks a key, or it was damaged'),
+  no_cluster_key: nothing(503, 'later', 'the cluster has no key to seal secrets with yet'),
+
   // Services and volumes
   kind_unknown: nothing(404, 'no', 'there is no kind of service of the name'),
   plan_unknown: nothing(404, 'no', 'the kind of service has no plan of the name'),

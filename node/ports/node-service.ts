@@ -46,9 +46,14 @@ export type DropletCopies = { holders: NodeId[]; withoutRoom: { node: NodeId; re
 export interface NodeService {
   readonly self: { id: NodeId; name: string; version: string; pid: number; dataDir: string };
   readonly cluster: ClusterId;
+  /** Opens what the view holds sealed. */
+  readonly secrets: SecretKeeper;
   view(): DesiredView;
   observed(): ObservedView;
-  /** Fails with ChangeRejected (bad input, nothing changed). `heldBy` includes this node. */
+  /**
+   * Fails with ChangeRejected (bad input, nothing changed). `heldBy` includes this node. Values of the environment are
+   * given in clear, and are sealed before they are written.
+   */
   write(changes: NamedChange[], by: string): Promise<{ heldBy: NodeId[] }>;
   /** Called after every change of the desired or the observed state; coalesced. */
   onChange(listener: () => void): () => void;
@@ -68,8 +73,6 @@ export interface NodeService {
    */
   usage(app: AppId): Promise<InstanceUsage[]>;
   blobUsage(): BlobUsage;
-  /** Secrets are sealed before they are written. */
-  readonly secrets: SecretKeeper;
   /** Every kind of service that there is, whether a node has its engine or not. */
   kinds(): readonly KindInfo[];
   /** Asked of the node that its data is on; undefined when that does not answer, or nothing of it runs. */

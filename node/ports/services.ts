@@ -2,7 +2,9 @@
 // Types only. A kind is data and pure functions: it names programs, files and commands; the runtime runs them in the
 // sandbox of the service's instance, where its volume is /data, and node/services/ decides when.
 
+import type { ServiceId } from '../../crdt/ids.ts';
 import type { ServiceView } from '../../crdt/view.ts';
+import type { InstanceSpec } from '../core/types.ts';
 
 export type PlanName = 'small' | 'medium' | 'large';
 
@@ -54,6 +56,21 @@ export type ServiceCommand = {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
 };
+
+/** A service as it is launched. */
+export type LaunchedService = ServiceProgram & {
+  /** Run again and again: whether clients are answered. */
+  readonly probe: ServiceCommand;
+  readonly port: number;
+};
+
+/** What a runtime asks of the services that it is to run. */
+export interface ServicePrograms {
+  /** Of one that is about to start. Fails with an error whose message is one line for people. */
+  programOf(spec: InstanceSpec): Promise<LaunchedService>;
+  /** The probe of one that an earlier daemon launched; undefined when it is not known (any more). */
+  probeOf(service: ServiceId): Promise<ServiceCommand | undefined>;
+}
 
 /** One app's own way in. `user` and `password`: letters and digits. */
 export type Access = {

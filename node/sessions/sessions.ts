@@ -16,6 +16,7 @@ import type { DuplexRequests } from '../ports/gossip.ts';
 import type { LogStore } from '../ports/logs.ts';
 import { OPEN_SESSION, type SessionOrder } from '../ports/methods.ts';
 import type { SessionRequest } from '../ports/node-service.ts';
+import type { SecretKeeper } from '../ports/secrets.ts';
 import { attend } from './attend.ts';
 
 /**
@@ -45,6 +46,7 @@ export type SessionsParts = {
   logs: Pick<LogStore, 'append'>;
   log: Log;
   view(): DesiredView;
+  secrets: Pick<SecretKeeper, 'openEnv'>;
   candidates(): Candidate[];
   holds(digest: Digest): boolean;
   fetchBlob(digest: Digest, options: { sizeBytesMax: number; holders: NodeId[]; signal: AbortSignal }): Promise<void>;
@@ -201,7 +203,8 @@ export class Sessions {
     this.#tasks.set(task, app.memoryBytes);
     try {
       await this.#fetchDroplet(app, signal);
-      const { env, droplet, image } = app.release;
+      const { droplet, image } = app.release;
+      const env = this.#parts.secrets.openEnv(id, app.release.env);
       const release = { id: app.release.id, version: app.release.version };
       const { memoryBytes, diskBytes } = app;
       const spec = { id: task, app: { id, name: app.name }, name, release, droplet, env, memoryBytes, diskBytes };

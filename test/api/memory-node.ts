@@ -42,8 +42,11 @@ import type {
 import type { InstanceUsage } from '../../node/ports/runtime.ts';
 import type { KindInfo, ServiceStatus, VolumeStatus } from '../../node/ports/services-desk.ts';
 import type { StagedDroplet, StageRequest } from '../../node/ports/staging.ts';
+import { Keyring } from '../../node/secrets/keyring.ts';
+import { newKeyFor } from '../../node/secrets/new-key.ts';
+import { sealChanges } from '../../node/secrets/seal-changes.ts';
 import { Sessions } from '../../node/sessions/sessions.ts';
-import { ENGINES, KINDS, testKeeper } from './data-fixtures.ts';
+import { ENGINES, KINDS } from './data-fixtures.ts';
 import { PlainRunner } from './plain-runner.ts';
 
 export const tokenOf = (role: Role): string =>
@@ -77,7 +80,6 @@ export class MemoryNode implements NodeService {
   readonly pressures = new Map<string, Pressure[]>();
   /** Engines of a node, by its name; those of ENGINES where nothing is said. */
   readonly engines = new Map<string, string[]>();
-  readonly secrets = testKeeper();
   /** What the node of a service says; by default that it has every access. */
   onServiceStatus: (service: ServiceId) => Promise<ServiceStatus | undefined> = async (service) => ({
     bindings: [...this.#view.bindings.values()].filter((one) => one.service === service).map(({ id }) => id),
@@ -104,6 +106,8 @@ export class MemoryNode implements NodeService {
   #counter = 0;
   readonly runner = new PlainRunner();
   readonly #sessions: Sessions;
+  /** The real one: what is written is sealed. */
+  readonly secrets: Keyring;
 
   constructor(options: { nodes?: string[]; pid?: number; dataDir?: string } = {}) {
     const names = options.nodes ?? ['alpha', 'beta'];
@@ -131,8 +135,14 @@ export class MemoryNode implements NodeService {
       this.#apply({ change: 'addUser', name: `the-${role}`, role, tokenHash: hashOf(tokenOf(role)) }, author);
     }
     this.#view = readView(this.#doc);
+    const { id: self } = this.#nodes[0]!;
+    this.secrets = new Keyring({ self, seed: new Uint8Array(32), view: () => this.#view });
+    const { sealKey } = this.secrets;
+    this.#apply({ change: 'admitNode', node: self, name: names[0]!, sealKey }, author);
+    this.#apply(newKeyFor([{ id: self, sealKey }]), author);
+    this.#view = readView(this.#doc);
     this.self = {
-      id: this.#nodes[0]!.id,
+      id: self,
       name: names[0]!,
       version: '0.0.0-test',
       pid: options.pid ?? process.pid,
@@ -151,6 +161,7 @@ export class MemoryNode implements NodeService {
       logs: { append: (line) => void this.logged.push({ ...line, node: this.self.id, atMs: 1_700_000_000_000 }) },
       log: memoryLog(),
       view: () => this.#view,
+      secrets: this.secrets,
       candidates: () => this.#candidates(),
       holds: () => true,
       fetchBlob: async () => {},
@@ -211,7 +222,8 @@ export class MemoryNode implements NodeService {
     const before = this.#doc;
     this.#doc = plainCopy(before) as DesiredDoc;
     try {
-      for (const change of changes) this.#apply(change, { by, atMs: Date.now() });
+      for (const change of sealChanges(changes, this.#view, this.secrets))
+        this.#apply(change, { by, atMs: Date.now() });
     } catch (error) {
       this.#doc = before;
       throw error;
@@ -220,6 +232,12 @@ export class MemoryNode implements NodeService {
     this.#view = readView(this.#doc);
     this.reconcile();
     return { heldBy: this.#nodes.map((node) => node.id) };
+  }
+
+  /** The environment of an app or of its release, by the app's name, as it was set. */
+  envOf(name: string, of: 'app' | 'release' = 'app'): Record<string, string> {
+    const app = [...this.#view.apps.values()].find((one) => one.name === name)!;
+    return { ...this.secrets.openEnv(app.id, of === 'app' ? app.env : app.release!.env) };
   }
 
   /** What another side of a partition wrote arrives: no rule is asked. */

@@ -71,8 +71,9 @@ describe('a push', () => {
     expect(node.writes.at(-1)!.changes.map(({ change }) => change)).toEqual(['addRelease']);
     await developer.push('hello', { routes: [], env: { A: '2' }, start: false });
     const [app] = node.view().apps.values();
-    expect(app).toMatchObject({ routes: [], env: { A: '2' }, stopped: true });
-    expect(app!.release).toMatchObject({ description: 'push', env: { A: '2' } });
+    expect(app).toMatchObject({ routes: [], stopped: true, release: { description: 'push' } });
+    expect([node.envOf('hello'), node.envOf('hello', 'release')]).toEqual([{ A: '2' }, { A: '2' }]);
+    expect(JSON.stringify(Object.values(app!.env))).toMatch(/^\["sealed:1:[^"]+"\]$/);
     await developer.push('hello');
     expect([...node.view().apps.values()][0]).toMatchObject({ stopped: false });
   });

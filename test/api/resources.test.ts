@@ -65,7 +65,10 @@ describe('status and nodes', () => {
     await admin.post('/v1/nodes/12D3KooWbeta/undrain');
     await admin.post('/v1/nodes/beta/labels', { labels: { zone: 'cellar' } });
     expect((await admin.get('/v1/nodes')).body[1]).toMatchObject({ draining: false, labels: { zone: 'cellar' } });
-    await admin.send('DELETE', '/v1/nodes/beta');
+    await admin.post('/v1/apps', { name: 'quiet' });
+    await admin.post('/v1/apps', { name: 'shop', env: { KEY: 'x' } });
+    const { body } = await admin.send('DELETE', '/v1/nodes/beta');
+    expect(body).toEqual({ heldBy: 2, knew: { apps: ['shop'], services: [] } });
     expect([...node.view().removedNodes]).toEqual(['12D3KooWbeta']);
     expect((await admin.post('/v1/nodes/beta/drain')).status).toBe(404);
   });

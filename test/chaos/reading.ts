@@ -57,6 +57,7 @@ export class Reader {
       services: new Map(),
       volumes: new Map(),
       bindings: new Map(),
+      keys: new Map(),
       workloads: byApp,
       routes: new Map([...byApp.values()].flatMap((app) => app.routes.map((route) => [route, app.id] as const))),
       hosts: new Map(),
@@ -99,6 +100,7 @@ const nodeView = ({ id, name, draining }: NodeShape): NodeView => ({
   draining,
   labels: {},
   admittedAtMs: 0,
+  sealKey: undefined,
 });
 
 const releaseView = (shape: ReleaseShape): ReleaseView => ({

@@ -39,7 +39,7 @@ describe('push', () => {
     });
     const steps = ['uploading 1 file', 'staging', '-----> Sample buildpack', 'replicating', 'releasing', 'starting'];
     expect(ran.stderr).toMatch(new RegExp(steps.join('[^]*')));
-    expect([...cli.node.view().apps.values()][0]?.env).toEqual({ A: 'b=c', N: '007' });
+    expect(cli.node.envOf('hello-world')).toEqual({ A: 'b=c', N: '007' });
   });
 
   it.each<[string, (at: string) => string, RegExp]>([
@@ -217,7 +217,7 @@ describe('push with a manifest', () => {
     const path = project('applications:\n- name: web\n  path: web\n  instances: 2\n  env: {A: 1, B: 2}\n');
     const flags = ['--name', 'copy', '--instances', '1', '--env', 'B=3'];
     expect((await cli.json(['push', path, ...flags])).instances).toHaveLength(1);
-    expect([...cli.node.view().apps.values()][0]).toMatchObject({ name: 'copy', env: { A: '1', B: '3' } });
+    expect(cli.node.envOf('copy')).toEqual({ A: '1', B: '3' });
     expect(await cli.json(['push', path, '--no-manifest', '--name', 'plain'])).toMatchObject({ app: 'plain' });
   });
 
@@ -374,8 +374,8 @@ describe('apps', () => {
     expect(await cli.run(['push', folder, '--name', 'other', '--env', 'CERT=-'], { input: 'a\nb\n' })).toMatchObject({
       status: 0,
     });
-    const envs = [...cli.node.view().apps.values()].map(({ name, env }) => [name, env]);
-    expect(Object.fromEntries(envs)).toEqual({ hello: { KEY: 'hunter2' }, other: { CERT: 'a\nb' } });
+    expect(cli.node.envOf('hello')).toEqual({ KEY: 'hunter2' });
+    expect(cli.node.envOf('other')).toEqual({ CERT: 'a\nb' });
   });
 
   it('show a change that was called off as refused, and what runs as it was', async () => {

@@ -66,7 +66,9 @@ export function desired(
   apps: readonly AppView[],
   options: Partial<DesiredView> = {},
 ): DesiredView {
-  const nodeViews = nodes.map((id): NodeView => ({ id, name: id, draining: false, labels: {}, admittedAtMs: 0 }));
+  const nodeViews = nodes.map(
+    (id): NodeView => ({ id, name: id, draining: false, labels: {}, admittedAtMs: 0, sealKey: undefined }),
+  );
   const byId = new Map(apps.map((one) => [one.id, one]));
   return {
     cluster: { id: asClusterId('c'), name: 'test', domain: 'localhost', teams: 'flat' },
@@ -78,6 +80,7 @@ export function desired(
     services: new Map(),
     volumes: new Map(),
     bindings: new Map(),
+    keys: new Map(),
     workloads: byId,
     routes: new Map(apps.flatMap((one) => one.routes.map((route) => [route, one.id] as const))),
     hosts: new Map(),

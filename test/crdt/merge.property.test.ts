@@ -5,18 +5,25 @@ import { describe, expect, it } from 'vitest';
 import type { NamedChange } from '../../crdt/change.ts';
 import type { DesiredDocument } from '../../crdt/document.ts';
 import { ChangeRejected } from '../../crdt/errors.ts';
+import { asLineageId } from '../../crdt/ids.ts';
 import {
   addRelease,
   admitNode,
   app,
+  bind,
+  binding,
   changesOf,
   createApp,
+  createService,
   documentWith,
+  newVolume,
   node,
   plain,
   release,
   replicaOf,
+  service,
   tokenHash,
+  volume,
 } from './fixtures.ts';
 
 const REPLICAS = 3;
@@ -24,6 +31,7 @@ const small = fc.integer({ min: 1, max: 3 });
 const routes = fc.constantFrom('a.b', 'a.b/x', '*.b', 'localhost', 'localhost/x');
 /** An admin, and someone who is none. */
 const author = fc.constantFrom('root', 'alice');
+const freshId = fc.integer({ min: 1, max: 4 });
 const freshRelease = fc.integer({ min: 1000, max: 1_000_000 });
 
 /** A named change that may or may not be allowed where it is tried. */
@@ -62,6 +70,26 @@ const change: fc.Arbitrary<NamedChange> = fc.oneof(
   small.map((index): NamedChange => ({ change: 'removeNode', node: node(index) })),
   fc.constantFrom('bob', 'eve').map((name): NamedChange => ({ change: 'addUser', name, role: 'viewer', tokenHash })),
   fc.constantFrom('bob', 'eve').map((name): NamedChange => ({ change: 'removeUser', name })),
+  fc.tuple(small, freshId, fc.nat(1)).map(
+    ([owner, id, index]): NamedChange => ({
+      change: 'createVolumes',
+      volumes: [newVolume(id, { owner: app(owner), index, node: node(9) })],
+    }),
+  ),
+  fc.tuple(freshId, fc.option(fc.constantFrom('one', 'two'), { nil: undefined })).map(
+    ([id, lineage]): NamedChange => ({
+      change: 'moveVolume',
+      volume: volume(id),
+      node: node(9),
+      ...(lineage !== undefined && { lineage: asLineageId(lineage) }),
+    }),
+  ),
+  freshId.map((id): NamedChange => ({ change: 'deleteVolume', volume: volume(id) })),
+  small.map((index) => createService(index, 'postgres', { node: node(9) })),
+  small.map((index): NamedChange => ({ change: 'deleteService', service: service(index) })),
+  small.map((index): NamedChange => ({ change: 'restartService', service: service(index) })),
+  fc.tuple(freshId, small, small).map(([id, one, other]) => bind(id, one, other)),
+  freshId.map((id): NamedChange => ({ change: 'unbindService', binding: binding(id) })),
 );
 
 type Step = { write: number; change: NamedChange; by: string; atMs: number } | { from: number; to: number };
@@ -161,6 +189,12 @@ describe('three replicas', () => {
             one.releases.map((entry) => entry.version).toSorted((a, b) => a - b),
           );
           expect(one.release === undefined).toBe(one.releases.length === 0);
+        }
+        for (const one of view.volumes.values()) {
+          expect(view.workloads.get(one.owner)?.volumes.includes(one) ?? false).toBe(one.mounted);
+        }
+        for (const { service: bound, app: to } of view.bindings.values()) {
+          expect([view.services.has(bound), view.apps.has(to)]).toEqual([true, true]);
         }
         for (const id of view.removedNodes) expect(view.nodes.has(id)).toBe(false);
       }),

@@ -5,9 +5,20 @@ import * as A from '@automerge/automerge';
 import type { DesiredDocument } from '../../crdt/document.ts';
 import { plainCopy } from '../../crdt/draft.ts';
 import type { Prng } from '../sim/prng.ts';
-import { addRelease, admitNode, createApp, digest, documentWith, tokenHash } from './fixtures.ts';
+import {
+  addRelease,
+  admitNode,
+  bind,
+  createApp,
+  createService,
+  digest,
+  documentWith,
+  newVolume,
+  node,
+  tokenHash,
+} from './fixtures.ts';
 
-/** Three nodes, two apps with releases and routes, a person and an invite. */
+/** Three nodes, two apps with releases and routes, a person and an invite, volumes, services and a binding. */
 export function soundDocument(): DesiredDocument {
   return documentWith([
     admitNode(1),
@@ -20,6 +31,11 @@ export function soundDocument(): DesiredDocument {
     addRelease(2, 3),
     { change: 'addUser', name: 'ada', role: 'developer', tokenHash },
     { change: 'createInvite', id: 'invite-1', secretHash: tokenHash, expiresAtMs: 9e12, usesMax: 3 },
+    { change: 'createVolumes', volumes: [newVolume(1), newVolume(2, { process: 'worker', node: node(2) })] },
+    createService(1),
+    createService(2, 'redis', { node: node(3) }),
+    createService(3, 'user-provided'),
+    bind(1, 1, 1),
   ]);
 }
 
@@ -149,6 +165,36 @@ const FIELDS = {
   invite: ['secretHash', 'createdAtMs', 'expiresAtMs', 'usesMax', 'uses'],
   cluster: ['name', 'domain', 'createdAtMs'],
   claim: ['createdAtMs'],
+  volume: [
+    'owner',
+    'process',
+    'index',
+    'path',
+    'sizeBytes',
+    'home',
+    'snapshotEveryMs',
+    'snapshotsKept',
+    'onLoss',
+    'createdAtMs',
+  ],
+  home: ['node', 'lineage'],
+  service: [
+    'name',
+    'kind',
+    'version',
+    'plan',
+    'memoryBytes',
+    'storageBytes',
+    'address',
+    'stopped',
+    'restartCount',
+    'createdAtMs',
+    'createdBy',
+    'secret',
+    'backupEveryMs',
+    'backupsKept',
+  ],
+  binding: ['service', 'app', 'prefix', 'secret', 'createdAtMs', 'createdBy'],
 } as const;
 
 /** Maps whose keys people and programs choose. */
@@ -225,7 +271,26 @@ function nearly(prng: Prng, name: string): unknown {
     case 'secretHash':
       return stored(tokenHash);
     case 'kind':
-      return stored(prng.pick(['port', 'http', 'process', 'tcp']));
+      return stored(prng.pick(['port', 'http', 'process', 'tcp', 'postgres', 'user-provided']));
+    case 'home':
+      return fieldsOf(prng, 'home');
+    case 'node':
+    case 'lineage':
+      return stored(prng.pick(['12D3KooWnode1', '12D3KooWnode2', '12D3KooWnode9', text(prng)]));
+    case 'owner':
+    case 'app':
+    case 'service':
+      return stored(prng.pick(['app-1', 'app-2', 'service-1', 'service-2', 'service-3', text(prng)]));
+    case 'process':
+      return stored(prng.pick(['web', 'worker', 'service', text(prng)]));
+    case 'index':
+      return prng.chance(0.8) ? prng.between(0, 3) : number(prng);
+    case 'path':
+      return stored(prng.pick(['/data', '/data', '/data/x', '/more', '/usr', '/a/../b', text(prng)]));
+    case 'address':
+      return stored(prng.pick(['198.18.0.11', '198.18.0.12', '198.19.255.254', '10.0.0.1', text(prng)]));
+    case 'plan':
+      return stored(prng.pick(['small', 'large', text(prng)]));
     case 'role':
       return stored(prng.pick(['admin', 'viewer', 'root']));
     case 'name':
@@ -260,6 +325,13 @@ const app = (prng: Prng): Fields => ({
   ...(prng.chance(0.8) && { releases: { [prng.chance(0.5) ? 'r-1' : text(prng) || 'r']: release(prng) } }),
 });
 
+/** One that may well be mounted, or run. */
+const dataRecord = (prng: Prng, kind: 'volume' | 'service' | 'binding'): Fields => ({
+  ...fieldsOf(prng, kind),
+  ...(prng.chance(0.7) && { secret: stored('sealed:x'), version: stored('15'), home: fieldsOf(prng, 'home') }),
+  ...(prng.chance(0.5) && { owner: stored('app-1'), index: prng.between(0, 2), path: stored('/data') }),
+});
+
 const key = (prng: Prng, sound: string): string =>
   prng.chance(0.5)
     ? `${sound}-${prng.between(1, 9)}`
@@ -283,7 +355,7 @@ function mutate(doc: Fields, prng: Prng): void {
     if (prng.chance(0.1)) delete map[name];
     else map[name] = nearly(prng, name);
   };
-  switch (prng.between(0, 15)) {
+  switch (prng.between(0, 21)) {
     case 0:
     case 1:
       maps.apps![key(prng, 'app')] = app(prng);
@@ -331,9 +403,24 @@ function mutate(doc: Fields, prng: Prng): void {
     case 14:
       set(maps.cluster, 'cluster');
       break;
+    case 15:
+    case 16:
+    case 17: {
+      const kind = prng.pick(['volume', 'service', 'binding'] as const);
+      maps[`${kind}s`]![key(prng, kind)] = prng.chance(0.8) ? dataRecord(prng, kind) : anything(prng);
+      break;
+    }
+    case 18:
+    case 19:
+    case 20: {
+      const kind = prng.pick(['volume', 'service', 'binding'] as const);
+      set(pickIn(maps[`${kind}s`]), kind);
+      break;
+    }
     default: {
       // Somewhere, anything.
-      let map = pickIn(maps[prng.pick(['apps', 'nodes', 'users', 'invites', 'routes'])]);
+      const names = ['apps', 'nodes', 'users', 'invites', 'routes', 'volumes', 'services', 'bindings', 'keys'];
+      let map = pickIn(maps[prng.pick(names)]);
       while (map !== undefined && !Array.isArray(map) && prng.chance(0.6)) map = pickIn(map) ?? map;
       if (map !== undefined && !Array.isArray(map)) map[text(prng) || 'k'] = anything(prng);
     }

@@ -12,10 +12,16 @@ import {
   admitNode,
   alice,
   app as appOf,
+  bind,
+  binding,
   clusterId,
+  createService,
+  newVolume,
   node,
   release,
+  service,
   tokenHash,
+  volume,
 } from '../crdt/fixtures.ts';
 import { OddRecords, soundDocument } from '../crdt/odd-records.ts';
 import { Prng } from '../sim/prng.ts';
@@ -124,6 +130,19 @@ function write(document: DesiredDocument, prng: Prng): void {
     { change: 'removeUser', name: prng.pick([...view.users.keys(), 'ada']) },
     { ...admitNode(9), invite: prng.pick([...view.invites.keys(), 'invite-1']) } as NamedChange,
     admitNode(1),
+    { change: 'createVolumes', volumes: [newVolume(80, { owner: app, index: 3 })] },
+    { change: 'moveVolume', volume: prng.pick([...view.volumes.keys(), volume(1)]), node: node(2) },
+    { change: 'deleteVolume', volume: prng.pick([...view.volumes.keys(), volume(1)]) },
+    createService(80),
+    {
+      change: 'configureService',
+      service: prng.pick([...view.services.keys(), service(1)]),
+      memoryBytes: 64 * 1024 ** 2,
+    },
+    { change: 'restartService', service: prng.pick([...view.services.keys(), service(1)]) },
+    { change: 'deleteService', service: prng.pick([...view.services.keys(), service(1)]) },
+    { ...bind(80, 1, 1), app, service: prng.pick([...view.services.keys(), service(1)]) } as NamedChange,
+    { change: 'unbindService', binding: prng.pick([...view.bindings.keys(), binding(1)]) },
   ];
   for (const change of prng.shuffle(changes).slice(0, 3)) {
     try {

@@ -1,6 +1,7 @@
 // Whether a view keeps every rule of the desired state, whatever the document held: written against the rules, not
 // against the reader. Answers the paths of what does not.
 
+import { asAppId } from '../../crdt/ids.ts';
 import {
   APPS_MAX,
   choiceProblem,
@@ -42,6 +43,17 @@ import {
   TITLE_LENGTH_MAX,
   tokenHashProblem,
 } from '../../crdt/limits.ts';
+import {
+  addressProblem,
+  kindProblem,
+  ON_LOSS,
+  prefixProblem,
+  secretProblem,
+  VOLUME_BYTES_MAX,
+  VOLUME_BYTES_MIN,
+  versionProblem,
+  volumePathProblem,
+} from '../../crdt/limits-data.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 
 type Check = (path: string, problem: string | undefined) => void;
@@ -76,10 +88,45 @@ export function brokenRules(view: DesiredView): string[] {
     check(`route ${route}`, 'route' in normal && normal.route === route ? undefined : 'is not in normal form');
     check(`route ${route}`, view.apps.has(app) ? undefined : 'leads to no app');
   }
+  checkData(view, check);
   for (const { record, problem } of view.problems) {
     check('problems', lineProblem(record, 1_000) ?? lineProblem(problem, 1_000));
   }
   return broken;
+}
+
+function checkData(view: DesiredView, check: Check): void {
+  const mounts = new Set<string>();
+  for (const [id, one] of view.volumes) {
+    const at = `volume ${id}`;
+    check(at, idProblem(id) ?? idProblem(one.owner) ?? idProblem(one.node) ?? idProblem(one.lineage));
+    check(at, processTypeProblem(one.process) ?? volumePathProblem(one.path) ?? timeProblem(one.createdAtMs));
+    check(at, integerProblem(one.index, { min: 0, max: INSTANCES_MAX - 1 }) ?? choiceProblem(one.onLoss, ON_LOSS));
+    check(at, integerProblem(one.sizeBytes, { min: VOLUME_BYTES_MIN, max: VOLUME_BYTES_MAX }));
+    if (!one.mounted) continue;
+    const mount = `${one.owner} ${one.process} ${one.index} ${one.path}`;
+    if (mounts.has(mount)) check(at, 'a second one is mounted in its place');
+    mounts.add(mount);
+    if (!view.workloads.get(one.owner)?.volumes.includes(one)) check(at, 'is mounted by nobody');
+  }
+  const addresses = new Set<string>();
+  for (const [id, one] of view.services) {
+    const at = `service ${id}`;
+    check(at, idProblem(id) ?? nameProblem(one.name) ?? kindProblem(one.kind) ?? secretProblem(one.secret));
+    if (one.kind === 'user-provided') {
+      if (view.workloads.has(asAppId(id))) check(at, 'runs, and is user-provided');
+      continue;
+    }
+    check(at, addressProblem(one.address) ?? versionProblem(one.version) ?? kindProblem(one.plan));
+    if (addresses.has(one.address)) check(at, 'has the address of another');
+    addresses.add(one.address);
+    if (view.workloads.has(asAppId(id)) !== (one.volume !== undefined)) check(at, 'runs without data, or not with it');
+  }
+  for (const [id, one] of view.bindings) {
+    check(`binding ${id}`, idProblem(id) ?? prefixProblem(one.prefix) ?? secretProblem(one.secret));
+    if (!view.services.has(one.service) || !view.apps.has(one.app)) check(`binding ${id}`, 'is of nothing');
+  }
+  for (const app of view.apps.values()) if (view.workloads.get(app.id) !== app) check(app.id, 'is no workload');
 }
 
 function checkApp(app: AppView, check: Check): void {

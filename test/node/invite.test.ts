@@ -1,9 +1,17 @@
 // Invites and joining, both sides, without a network.
 
 import { describe, expect, it } from 'vitest';
-import { asNodeId } from '../../crdt/ids.ts';
+import type { NamedChange } from '../../crdt/change.ts';
+import { asNodeId, type NodeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
-import { checkInvite, decodeInvite, encodeInvite, type Invite, newInviteSecret } from '../../node/admission/invite.ts';
+import {
+  checkInvite,
+  decodeInvite,
+  encodeInvite,
+  type Invite,
+  InviteError,
+  newInviteSecret,
+} from '../../node/admission/invite.ts';
 import { answerJoin, joinCluster } from '../../node/admission/joining.ts';
 import { desired } from '../core/little-cluster.ts';
 
@@ -61,13 +69,16 @@ describe('an invite', () => {
 });
 
 describe('joining', () => {
-  const request = { name: 'two', operatorTokenHash: '0'.repeat(64) };
+  const sealKey = 'k'.repeat(43);
+  const request = { name: 'two', operatorTokenHash: '0'.repeat(64), sealKey };
+  const wrapsFor = (node: NodeId): NamedChange[] => [{ change: 'wrapKeys', node, wraps: {} }];
 
   it('admits the node that the transport has proven, once, and gives it the desired state', async () => {
     const written: unknown[] = [];
     const member = {
       view: () => viewWith(),
       write: async (changes: unknown[]) => void written.push(...changes),
+      wrapsFor,
       snapshot: () => new Uint8Array([1, 2, 3]),
       addresses: () => ({ a: ['/ip4/127.0.0.1/tcp/1/p2p/a'] }),
     };
@@ -75,7 +86,8 @@ describe('joining', () => {
     expect(joined.snapshot).toEqual(new Uint8Array([1, 2, 3]));
     expect(joined.addresses.get(a)).toEqual(['/ip4/127.0.0.1/tcp/1/p2p/a']);
     expect(written).toEqual([
-      { change: 'admitNode', node: b, name: 'two', invite: id, operatorTokenHash: '0'.repeat(64) },
+      { change: 'admitNode', node: b, name: 'two', invite: id, operatorTokenHash: '0'.repeat(64), sealKey },
+      { change: 'wrapKeys', node: b, wraps: {} },
     ]);
   });
 
@@ -84,6 +96,7 @@ describe('joining', () => {
     const member = {
       view: () => desired([a, b], [], viewWith({ usedBy: ['b'] })),
       write: async (changes: unknown[]) => void written.push(...changes),
+      wrapsFor,
       snapshot: () => new Uint8Array(),
       addresses: () => ({}),
     };
@@ -91,6 +104,38 @@ describe('joining', () => {
     const request = { cluster, invite: id, secret, name: 'two', operatorTokenHash: tokenHash };
     await answerJoin(member, request, b);
     expect(written).toEqual([{ change: 'admitNode', node: b, name: 'two', invite: id, operatorTokenHash: tokenHash }]);
+  });
+
+  it('asks a member of an older version again without what it does not know', async () => {
+    const asked: object[] = [];
+    const ask = async (_link: string, _node: NodeId, sent: object): Promise<unknown> => {
+      asked.push(sent);
+      if ('sealKey' in sent) throw new InviteError('invite_unreadable', 'the request to join is malformed');
+      return { snapshot: '', addresses: {} };
+    };
+    await joinCluster(invite, { ...request, ask });
+    expect(asked.map((sent) => Object.keys(sent).length)).toEqual([6, 5]);
+  });
+
+  it('is refused to a node of an older version where it could read no secret, unless it is one already', async () => {
+    const keys = new Map([['k', { id: 'k', createdAtMs: 0, createdBy: 'x', wraps: {} }]]);
+    const written: unknown[] = [];
+    const memberOf = (view: DesiredView) => ({
+      view: () => view,
+      write: async (changes: unknown[]) => void written.push(...changes),
+      wrapsFor,
+      snapshot: () => new Uint8Array(),
+      addresses: () => ({}),
+    });
+    const older = { cluster, invite: id, secret, name: 'two', operatorTokenHash: '1'.repeat(64) };
+    await expect(answerJoin(memberOf({ ...viewWith(), keys }), older, b)).rejects.toThrow(
+      'upgrade it, then join again',
+    );
+    expect(written).toEqual([]);
+    const node = desired([b], []).nodes.get(b)!;
+    const known = { ...viewWith({ usedBy: ['b'] }), keys, nodes: new Map([[b, { ...node, sealKey }]]) };
+    await answerJoin(memberOf(known), older, b);
+    expect(written).toHaveLength(1);
   });
 
   it('asks the next member when one cannot be reached, and names all when none can', async () => {
@@ -131,6 +176,7 @@ describe('joining', () => {
       const member = {
         view: () => viewWith(),
         write: async () => {},
+        wrapsFor,
         snapshot: () => new Uint8Array(),
         addresses: () => ({}),
       };

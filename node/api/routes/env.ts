@@ -20,7 +20,8 @@ export function envRoutes({ service }: ApiContext) {
         const app = appFor(c, view, 'read');
         const mayRead = accessTo(view, c.get('user'), app) === 'change';
         const keys = Object.keys(app.env).sort();
-        const env = Object.fromEntries(keys.map((key) => [key, mayRead ? (app.env[key] ?? null) : null]));
+        const values = mayRead ? service.secrets.openEnv(app.id, app.env) : {};
+        const env = Object.fromEntries(keys.map((key) => [key, values[key] ?? null]));
         return c.json<EnvShape>({ app: app.name, env, refused: refusedEnvShapes(app) });
       })
       /** `releaseId` is that of the release made of it; null when nothing changed or nothing was released yet. */

@@ -4,7 +4,7 @@ import { type Context, Hono } from 'hono';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { nodeNamed } from '../lookup.ts';
-import { nodeShapes } from '../shaping.ts';
+import { nodeShapes, secretsKnownToNodes } from '../shaping.ts';
 import { jsonBody, labelsBody } from '../validate.ts';
 
 export function nodesRoutes({ service }: ApiContext) {
@@ -29,7 +29,8 @@ export function nodesRoutes({ service }: ApiContext) {
     })
     .delete('/v1/nodes/:name', requires('admin'), async (c) => {
       const node = nodeNamed(service.view(), c.req.param('name'));
+      const knew = secretsKnownToNodes(service.view());
       const { heldBy } = await service.write([{ change: 'removeNode', node: node.id }], c.get('user').name);
-      return c.json({ heldBy: heldBy.length });
+      return c.json({ heldBy: heldBy.length, knew });
     });
 }

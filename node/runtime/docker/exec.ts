@@ -45,7 +45,11 @@ export async function startExec(
       AttachStderr: true,
       Tty: terminal,
       Cmd: argv,
-      Env: [mark, ...(terminal ? [`TERM=${TERM}`] : [])],
+      Env: [
+        mark,
+        ...Object.entries(command.env ?? {}).map(([name, value]) => `${name}=${value}`),
+        ...(terminal ? [`TERM=${TERM}`] : []),
+      ],
       ...(options.image ? {} : { WorkingDir: `${SANDBOX_HOME}/app` }),
     });
     const stream: AttachedRun['stream'] = await exec.start({ hijack: true, stdin: true, Tty: terminal });

@@ -63,6 +63,7 @@ export function desiredOf(nodes: readonly NodeId[]): DesiredView {
     services: new Map(),
     volumes: new Map(),
     bindings: new Map(),
+    keys: new Map(),
     workloads: apps,
     routes: new Map([...apps.values()].map((app) => [app.routes[0]!, app.id])),
     hosts: new Map(),
@@ -77,6 +78,7 @@ const nodeOf = (id: NodeId, index: number): NodeView => ({
   draining: false,
   labels: {},
   admittedAtMs: 0,
+  sealKey: undefined,
 });
 
 function appOf(number: number, size: number): AppView {
