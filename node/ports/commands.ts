@@ -15,6 +15,8 @@ export type AttendedCommand = {
   env?: Readonly<Record<string, string>>;
   /** With a terminal of this size; without one, pipes. */
   terminal?: TerminalSize;
+  /** On top of the environment of the instance; in no argv and no log. */
+  env?: Readonly<Record<string, string>>;
 };
 
 /**

@@ -38,12 +38,13 @@ export type ServiceContext = {
 /** How the engine is run. Everything lies below /data, where the volume is. */
 export type ServiceProgram = {
   /**
-   * Run as the instance's command by bash. The first run makes the data there; one that was cut off half way is begun
-   * again, and never taken for done.
+   * Run as the instance's command by bash, which becomes the engine: the signal to stop is for that process alone. The
+   * first run makes the data there; one that was cut off half way is begun again, and never taken for done. Ends with
+   * status 78 and a line that says why when the volume holds what it does not open: another start does not help.
    */
   readonly command: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Written before every start, absolute, readable by the service alone. */
+  /** Written before every start, absolute, right below /data, readable by the service alone. */
   readonly files: Readonly<Record<string, string>>;
   /** That ends it in order, with clients connected. */
   readonly stopSignal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
@@ -76,7 +77,7 @@ export interface ServicePrograms {
 export type Access = {
   readonly user: string;
   readonly password: string;
-  /** Of the service, for kinds that have databases or virtual hosts. */
+  /** `databaseName` of the service's name (node/services/names.ts); kinds without databases do not look at it. */
   readonly database: string;
 };
 
@@ -112,12 +113,18 @@ export type ServiceKind = {
   usage(context: ServiceContext): ServiceCommand;
   /** Writes a backup to stdout. Undefined: a kind that keeps nothing. */
   backup?(context: ServiceContext): ServiceCommand;
-  /** Reads one from stdin into an empty instance; exits other than 0 when it is cut, damaged or foreign. */
+  /**
+   * Reads one from stdin, in the place of what the instance holds; accesses stay or are the steward's to make again.
+   * Exits other than 0, with a line that says why and all as it was, when it is empty, cut, damaged or foreign.
+   */
   restore?(context: ServiceContext): ServiceCommand;
   /** Exits 0 when what was restored is whole; prints what was looked at, for people. */
   check?(context: ServiceContext): ServiceCommand;
   /** First bytes that every backup begins with, where the format has such. */
   readonly backupMagic?: Uint8Array;
-  /** The program of `peer service connect`, run on the machine of whoever connects. */
-  client(access: Access, endpoint: Endpoint): { argv: readonly string[]; env: Readonly<Record<string, string>> };
+  /**
+   * The program of `peer service connect`, run on the machine of whoever connects. Undefined: there is no usual one, and
+   * only a way there is opened.
+   */
+  client?(access: Access, endpoint: Endpoint): { argv: readonly string[]; env: Readonly<Record<string, string>> };
 };

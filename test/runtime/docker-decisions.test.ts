@@ -43,6 +43,7 @@ const plan = {
   env: { A: 'b\0c', 'no name': 'x' },
   callFilter: '{}',
   ownDisk: true,
+  volumes: [],
 };
 const image = (config: object): ImageInspectInfo => ({ Id: 'sha256:1', Config: config }) as ImageInspectInfo;
 
@@ -116,6 +117,18 @@ describe('a container', () => {
     expect(Object.keys(own.HostConfig?.Tmpfs ?? {})).toEqual(['/data', '/tmp', '/var/tmp']);
     const told = imageContainer({ ...plan, image: shop, root: undefined, command: 'exit 3' });
     expect([told.Entrypoint, told.Cmd]).toEqual([['/bin/sh', '-c'], ['exit 3']]);
+  });
+
+  it('has volumes in the place of what an image or its root has there', () => {
+    const volume = { from: '/v/data', to: '/data', writable: true };
+    const root = { path: '/i/root', folders: ['data', 'etc'] };
+    const shop = image({ Volumes: { '/data/': {}, '/cache': {} } });
+    const { HostConfig } = imageContainer({ ...plan, image: shop, root, command: undefined, volumes: [volume] });
+    expect(HostConfig?.Mounts?.map(({ Source, Target }) => `${Source} ${Target}`)).toEqual([
+      '/i/root/etc /etc',
+      '/v/data /data',
+    ]);
+    expect(Object.keys(HostConfig?.Tmpfs ?? {})).toEqual(['/cache', '/tmp', '/var/tmp']);
   });
 
   it("of an image has a root that ends with its disk limit in place of the engine's, which it cannot write to", () => {
