@@ -106,7 +106,7 @@ export const ERRORS = {
   not_bound: nothing(404, 'no', 'the app is not bound to the service'),
   volume_exists: nothing(409, 'no', 'the instance has a volume at the path already'),
   volume_unknown: nothing(404, 'no', 'there is no such volume'),
-  volume_in_use: nothing(409, 'no', 'an instance that is asked for mounts the volume'),
+  volume_in_use: nothing(409, 'no', 'an instance mounts the volume, or is to, or it is here already'),
 
   // Staging
   no_buildpack: nothing(422, 'no', 'no buildpack recognises the app'),
@@ -147,7 +147,6 @@ export const ERRORS = {
 
   // Volumes
   volume_missing: nothing(404, 'no', 'there is no such volume on this node'),
-  volume_in_use: nothing(409, 'later', 'an instance has the volume mounted, or it is here already'),
   other_lineage: nothing(409, 'no', 'the volume is on this node with another history than the one that is asked for'),
   volume_unavailable: nothing(503, 'later', 'a volume of the instance cannot be had on this node now'),
   volume_unmountable: nothing(422, 'no', 'what the app has where its volume is to be is in the way'),
