@@ -123,6 +123,7 @@ function refusalsOf(app: AppView, view: DesiredView, observed: ObservedView): st
         status: member.status,
         draining: node.draining,
         report: member.report,
+        labels: { ...member.report.labels, ...node.labels },
         freeBytes: freeBytesOf(member),
       },
       app,

@@ -20,6 +20,7 @@ export type Infeasible =
 
 /** What these reasons read of a node. */
 type Asked = Pick<Candidate, 'node' | 'status' | 'draining' | 'freeBytes'> & {
+  labels?: Candidate['labels'];
   report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure'>;
 };
 
