@@ -26,7 +26,7 @@ export const dataEffects = {
   leaveVolume: (doc: Draft, change: Of<'leaveVolume'>, { view }: Applied): void => {
     const volume = mapIn(doc, 'volumes')[change.volume]!;
     const movedAtMs = volume.home.movedAtMs;
-    if (view.volumes.get(change.volume)?.movedFrom !== change.node || movedAtMs === undefined) return;
+    if (view.volumes.get(change.volume)?.movedFrom !== change.node || typeof movedAtMs !== 'number') return;
     put(volume, 'left', movedAtMs);
   },
   deleteVolume: (doc: Draft, { volume }: Of<'deleteVolume'>): void => drop(mapIn(doc, 'volumes'), volume),
