@@ -107,6 +107,7 @@ export const ERRORS = {
   volume_exists: nothing(409, 'no', 'the instance has a volume at the path already'),
   volume_unknown: nothing(404, 'no', 'there is no such volume'),
   volume_in_use: nothing(409, 'no', 'an instance mounts the volume, or is to, or it is here already'),
+  volume_moving: nothing(409, 'later', 'the volume is being moved'),
 
   // Staging
   no_buildpack: nothing(422, 'no', 'no buildpack recognises the app'),
