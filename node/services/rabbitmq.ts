@@ -77,6 +77,7 @@ ask() {
 
 function programOf(context: ServiceContext): ReturnType<ServiceKind['program']> {
   const { service, plan, engine } = context;
+  const limit = `ok = rabbit_vhost_limit:set(<<"${VIRTUAL_HOST}">>, [{<<"max-connections">>, ${plan.connections}}], <<"${ADMIN}">>), ok.`;
   const schedulers = service.memoryBytes < SECOND_SCHEDULER_BYTES ? 1 : 2;
   return {
     command: serviceScript({
@@ -94,8 +95,7 @@ ${GREETING}
 ${ask(context)}
 (
   for ((looks = 0; looks < ${START_LOOKS_MAX}; looks++)); do
-    if (greeted) 2>/dev/null; then
-      ask <<<'ok = rabbit_vhost_limit:set(<<"${VIRTUAL_HOST}">>, [{<<"max-connections">>, ${plan.connections}}], <<"${ADMIN}">>), ok.'
+    if (greeted && ask <<<'${limit}') 2>/dev/null; then
       if [ ! -e ${COMPLETE} ]; then sync -f ${DATA}; : >${COMPLETE}; fi
       : >${READY}
       exit 0

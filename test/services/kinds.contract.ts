@@ -221,6 +221,8 @@ export function describeKind(kindCase: KindCase): void {
 
     it('takes an access away at once: its connection ends, and its password is refused', async () => {
       const client = await connect(second());
+      // What it made last outlives it.
+      await client.alter?.();
       await service.must(kind.revoke(service.context, SECOND[0]));
       expect(await closedInTime(client)).toBe('closed');
       await expect(connect(second())).rejects.toThrow();
