@@ -140,7 +140,7 @@ function withoutStarting(services, install) {
     if (!install()) return false;
     // Nor at the next start of the machine.
     for (const service of services) {
-      run('deb-systemd-helper', ['disable', `${service}.service`], { stdio: 'ignore' });
+      run('systemctl', ['disable', `${service}.service`], { stdio: 'ignore' });
       run('update-rc.d', [service, 'disable'], { stdio: 'ignore' });
     }
     return true;
