@@ -60,18 +60,23 @@ const SYSTEM_FOR_TESTS = [
   { path: '/usr/share/doc/php-mbstring', package: 'php-mbstring', use: 'the php buildpack' },
   { program: 'composer', package: 'composer', use: 'the php buildpack' },
 ];
-/** The same, for nodes that run services (`--services`): each with its own service of the system, which stays off. */
+/** The same, for nodes that run services (`--services`): each with services of the system, which stay off. */
 const ENGINES = [
-  { program: 'pg_createcluster', package: 'postgresql', service: 'postgresql', use: 'services of the kind postgres' },
-  { program: 'mariadbd', package: 'mariadb-server', service: 'mariadb', use: 'services of the kind mysql' },
+  {
+    program: 'pg_createcluster',
+    package: 'postgresql',
+    services: ['postgresql'],
+    use: 'services of the kind postgres',
+  },
+  { program: 'mariadbd', package: 'mariadb-server', services: ['mariadb'], use: 'services of the kind mysql' },
   {
     path: '/usr/lib/rabbitmq/bin/rabbitmq-server',
     package: 'rabbitmq-server',
-    service: 'rabbitmq-server',
+    services: ['rabbitmq-server', 'epmd'],
     use: 'services of the kind rabbitmq',
   },
-  { program: 'redis-server', package: 'redis-server', service: 'redis-server', use: 'services of the kind redis' },
-  { program: 'nats-server', package: 'nats-server', service: 'nats-server', use: 'services of the kind nats' },
+  { program: 'redis-server', package: 'redis-server', services: ['redis-server'], use: 'services of the kind redis' },
+  { program: 'nats-server', package: 'nats-server', services: ['nats-server'], use: 'services of the kind nats' },
 ];
 /** Asked by Debian's packages whether they may start what they have just installed. */
 const START_POLICY = '/usr/sbin/policy-rc.d';
@@ -126,7 +131,7 @@ function installSystemPackages() {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-qq'], { env });
   const install = () => run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { env });
-  const services = missing.flatMap((one) => one.service ?? []);
+  const services = missing.flatMap((one) => one.services ?? []);
   if (!(services.length === 0 ? install() : withoutStarting(services, install))) {
     fail(`apt-get could not install ${packages.join(' ')}: see above`);
   }

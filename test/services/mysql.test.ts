@@ -1,5 +1,6 @@
 // MariaDB, with mysql2.
 
+import { gzipSync } from 'node:zlib';
 import mysql2, { type Connection, type RowDataPacket } from 'mysql2/promise';
 import type { Access, Endpoint } from '../../node/ports/services.ts';
 import { mysql } from '../../node/services/mysql.ts';
@@ -79,6 +80,8 @@ describeKind({
     },
   },
   foreign: {
+    'a compressed text': gzipSync('What is this?'),
+    'a dump without its end': Buffer.from('-- MySQL dump 10.13\nSELECT 1;\n'),
     'a dump that does not load': Buffer.from('-- MySQL dump 10.13\nCREATE TABLE broken (;\n-- Dump completed\n'),
     'a dump of other databases': Buffer.from('-- MySQL dump 10.13\nUSE mysql;\nDROP TABLE user;\n-- Dump completed\n'),
   },

@@ -1,5 +1,6 @@
 // RabbitMQ, with amqplib.
 
+import { gzipSync } from 'node:zlib';
 import { type ChannelModel, type ConfirmChannel, connect as dial } from 'amqplib';
 import type { Access, Endpoint } from '../../node/ports/services.ts';
 import { rabbitmq } from '../../node/services/rabbitmq.ts';
@@ -81,5 +82,9 @@ describeKind({
   refused: {
     'another virtual host': refusedTo('other'),
     'the virtual host of the server': refusedTo('%2F'),
+  },
+  foreign: {
+    'a compressed text': gzipSync('What is this?'),
+    'definitions of RabbitMQ': Buffer.from('{"rabbit_version":"3.10.8","users":[],"vhosts":[]}'),
   },
 });
