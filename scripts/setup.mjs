@@ -3,7 +3,7 @@
 // when all is there.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { shareStack, startEngine } from './engine.mjs';
@@ -60,6 +60,26 @@ const SYSTEM_FOR_TESTS = [
   { path: '/usr/share/doc/php-mbstring', package: 'php-mbstring', use: 'the php buildpack' },
   { program: 'composer', package: 'composer', use: 'the php buildpack' },
 ];
+/** The same, for nodes that run services (`--services`): each with services of the system, which stay off. */
+const ENGINES = [
+  {
+    program: 'pg_createcluster',
+    package: 'postgresql',
+    services: ['postgresql'],
+    use: 'services of the kind postgres',
+  },
+  { program: 'mariadbd', package: 'mariadb-server', services: ['mariadb'], use: 'services of the kind mysql' },
+  {
+    path: '/usr/lib/rabbitmq/bin/rabbitmq-server',
+    package: 'rabbitmq-server',
+    services: ['rabbitmq-server', 'epmd'],
+    use: 'services of the kind rabbitmq',
+  },
+  { program: 'redis-server', package: 'redis-server', services: ['redis-server'], use: 'services of the kind redis' },
+  { program: 'nats-server', package: 'nats-server', services: ['nats-server'], use: 'services of the kind nats' },
+];
+/** Asked by Debian's packages whether they may start what they have just installed. */
+const START_POLICY = '/usr/sbin/policy-rc.d';
 /** Only here: it is what a sandbox sees, whatever else is on this user's path. */
 const SYSTEM_FOLDERS = ['/usr/bin', '/usr/sbin', '/bin', '/sbin'];
 
@@ -93,7 +113,9 @@ const has = (program) => SYSTEM_FOLDERS.some((folder) => existsSync(join(folder,
 const isThere = ({ program, path }) => (path === undefined ? has(program) : existsSync(path));
 
 function installSystemPackages() {
-  const wanted = process.argv.includes('--tests') ? [...SYSTEM, ...SYSTEM_FOR_TESTS] : SYSTEM;
+  const forTests = process.argv.includes('--tests');
+  const withEngines = forTests || process.argv.includes('--services');
+  const wanted = [...SYSTEM, ...(forTests ? SYSTEM_FOR_TESTS : []), ...(withEngines ? ENGINES : [])];
   const missing = wanted.filter((one) => !isThere(one));
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((one) => one.package))];
@@ -108,8 +130,27 @@ function installSystemPackages() {
   say(`installing ${packages.join(', ')} from Debian (once)…`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-qq'], { env });
-  if (!run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { env })) {
+  const install = () => run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { env });
+  const services = missing.flatMap((one) => one.services ?? []);
+  if (!(services.length === 0 ? install() : withoutStarting(services, install))) {
     fail(`apt-get could not install ${packages.join(' ')}: see above`);
+  }
+}
+
+/** Nodes start engines themselves, in a sandbox; Debian's packages would start one each, on the machine's ports. */
+function withoutStarting(services, install) {
+  const hasPolicy = existsSync(START_POLICY);
+  if (!hasPolicy) writeFileSync(START_POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755, flag: 'wx' });
+  try {
+    if (!install()) return false;
+    // Nor at the next start of the machine.
+    for (const service of services) {
+      run('systemctl', ['disable', `${service}.service`], { stdio: 'ignore' });
+      run('update-rc.d', [service, 'disable'], { stdio: 'ignore' });
+    }
+    return true;
+  } finally {
+    if (!hasPolicy) rmSync(START_POLICY);
   }
 }
 

@@ -23,7 +23,7 @@ export const anywhere = (name: string): string[] =>
 
 /** `15` or `10.11`: so many numbers of the first version in the text. */
 export function versionIn(text: string | undefined, numbers: 1 | 2): string | undefined {
-  const found = /\b(\d+)\.(\d+)/.exec(text ?? '');
+  const found = /\bv?(\d+)\.(\d+)/.exec(text ?? '');
   if (found === null) return undefined;
   return numbers === 1 ? found[1] : `${found[1]}.${found[2]}`;
 }
