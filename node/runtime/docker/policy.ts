@@ -30,8 +30,9 @@ export function policyTable(node: string): string {
 }
 
 /** None there to take away is as good. */
-export function lowerPolicy(node: string): Promise<void> {
-  return loadRules(`delete table inet ${policyTable(node)}\n`).catch(() => {});
+export async function lowerPolicy(node: string): Promise<void> {
+  await loadRules(`delete table inet ${policyTable(node)}\n`).catch(() => {});
+  await endIsolationPass(bridgePrefix(node));
 }
 
 /** `placesOf`: how to run a command where the sockets of the containers behind a bridge are. */
@@ -75,10 +76,7 @@ export async function raisePolicy(
         if (wanted.length > 0) await passIsolation(bridgePrefix(node));
         await calls.set(wanted.flatMap((call) => callsOf(node, call)));
       }),
-    lower: async () => {
-      await lowerPolicy(node);
-      await endIsolationPass(bridgePrefix(node));
-    },
+    lower: () => lowerPolicy(node),
   };
 }
 
