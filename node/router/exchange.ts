@@ -95,7 +95,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     client.socket.write(upgradeHeader(status, (controller.rawHeaders ?? []) as RawHeaders), 'latin1');
     if (client.head.length > 0) upstream.write(client.head);
     onTunnel?.();
-    joinConnections(client.socket, upstream, () => this.#settle({ kind: 'passed' }));
+    joinConnections(client.socket, upstream, { onClosed: () => this.#settle({ kind: 'passed' }) });
   }
 
   onResponseStart(
@@ -168,6 +168,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
 export type LinkErrorCode =
   | 'unknown_instance'
+  | 'unknown_service'
   | 'not_admitted'
   | 'saturated'
   | 'dial'
@@ -178,6 +179,7 @@ export type LinkErrorCode =
 /** What a link server says in PEER_LINK_ERROR, and whether the app may have seen the request. */
 const LINK_ERRORS: Readonly<Record<LinkErrorCode, { sent: boolean; why: FailureKind }>> = {
   unknown_instance: { sent: false, why: 'refused' },
+  unknown_service: { sent: false, why: 'refused' },
   not_admitted: { sent: false, why: 'refused' },
   saturated: { sent: false, why: 'busy' },
   dial: { sent: false, why: 'dial' },

@@ -5,12 +5,13 @@ import type { ChildProcess } from 'node:child_process';
 import { fork } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { join, sep } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import type { NodeId } from '../../crdt/ids.ts';
+import type { NodeId, ServiceId } from '../../crdt/ids.ts';
 import type { RouteTable } from '../core/types.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
 import type { Log } from '../lib/log.ts';
-import type { RouterHandle } from '../ports/router.ts';
+import type { OpenDoor, RouterHandle, ServiceTable } from '../ports/router.ts';
 import type { DownLink } from './down-links.ts';
 import { RouterError } from './errors.ts';
 import {
@@ -22,6 +23,8 @@ import {
   START_TIMEOUT_MS,
 } from './limits.ts';
 import type { FromRouter, RouterConfig, ToRouter } from './messages.ts';
+import { Newest } from './newest.ts';
+import { dialService } from './service-dial.ts';
 import { logLines } from './stderr-lines.ts';
 
 export type RouterOptions = {
@@ -61,12 +64,12 @@ class RouterProcess implements RouterHandle {
   readonly #config: RouterConfig;
   #child: ChildProcess | undefined;
   #listening = false;
-  /** The last table, for a process that starts again. */
-  #table: RouteTable | undefined;
-  #sending = false;
-  #tableChanged = false;
+  /** Kept for a process that starts again. */
+  readonly #table = new Newest<RouteTable>((table, sent) => this.#hand({ type: 'table', table }, sent));
+  readonly #services = new Newest<ServiceTable>((table, sent) => this.#hand({ type: 'services', table }, sent));
   #joinHandler: JoinHandler | undefined;
   #downListener: (links: DownLink[]) => void = () => {};
+  #doorListener: (doors: readonly OpenDoor[]) => void = () => {};
   #closing: Promise<void> | undefined;
   #crashes = 0;
   #restartTimer: NodeJS.Timeout | undefined;
@@ -91,9 +94,20 @@ class RouterProcess implements RouterHandle {
   }
 
   setTable(table: RouteTable): void {
-    this.#table = table;
-    this.#tableChanged = true;
-    this.#sendTable();
+    this.#table.set(table);
+  }
+
+  setServices(table: ServiceTable): void {
+    this.#services.set(table);
+  }
+
+  onDoors(listener: (doors: readonly OpenDoor[]) => void): void {
+    this.#doorListener = listener;
+  }
+
+  openService(service: ServiceId): Promise<Duplex> {
+    const known = this.#services.value?.places.find((one) => one.service === service);
+    return dialService(known, this.#config.tls);
   }
 
   onUnreachable(listener: (links: DownLink[]) => void): void {
@@ -119,8 +133,6 @@ class RouterProcess implements RouterHandle {
       });
       const startedAtMs = performance.now();
       this.#child = child;
-      this.#listening = false;
-      this.#sending = false;
       let failure: RouterError | undefined;
       const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
       if (child.stderr) logLines(child.stderr, (line) => this.#options.log.warn('router.stderr', { line }));
@@ -130,24 +142,28 @@ class RouterProcess implements RouterHandle {
       child.on('message', (message: FromRouter) => {
         if (message.type === 'listening') {
           clearTimeout(timer);
-          this.#listening = true;
           // Port 0 was any; from now on it is this one.
           this.#config.http = message.http;
           this.#config.link = message.link;
-          this.#tableChanged = this.#table !== undefined;
-          this.#sendTable();
+          this.#listening = true;
+          this.#table.open();
+          this.#services.open();
           resolve();
         } else if (message.type === 'failed') failure = new RouterError(message.code, message.message);
         else if (message.type === 'down') this.#downListener(message.links);
+        else if (message.type === 'doors') this.#doorListener(message.doors);
         else if (message.type === 'log') this.#options.log[message.level](message.event, message.fields);
         else void this.#join(child, message);
       });
       child.once('exit', (code, signal) => {
         clearTimeout(timer);
         const wasListening = this.#listening;
-        if (this.#child === child) this.#listening = false;
+        this.#listening = false;
+        this.#table.close();
+        this.#services.close();
         // The next one finds out anew.
         this.#downListener([]);
+        this.#doorListener([]);
         failure ??= new RouterError(
           'start_failed',
           `The router process ended before it listened (${signal ?? `status ${code}`}).`,
@@ -184,17 +200,8 @@ class RouterProcess implements RouterHandle {
     }, delayMs);
   }
 
-  /** Only the newest table waits while one is on its way. */
-  #sendTable(): void {
-    const { child, table } = { child: this.#child, table: this.#table };
-    if (!child || !table || !this.#listening || this.#sending || !this.#tableChanged) return;
-    this.#tableChanged = false;
-    this.#sending = true;
-    this.#post(child, { type: 'table', table }, () => {
-      if (this.#child !== child) return;
-      this.#sending = false;
-      this.#sendTable();
-    });
+  #hand(message: ToRouter, sent: () => void): void {
+    if (this.#child) this.#post(this.#child, message, sent);
   }
 
   async #join(

@@ -67,6 +67,17 @@ export const TUNNEL_HALF_CLOSED_IDLE_MS = 15 * 60_000;
 /** One side is gone; what it had sent must be taken by the other in this time. */
 export const TUNNEL_FLUSH_TIMEOUT_MS = 30_000;
 
+// ---------------------------------------------------------------- services
+
+/** To one service, from this node; and as many from others, on the node that runs it. Above it they are refused. */
+export const SERVICE_CONNECTIONS_MAX = 1_000;
+/** Until the service accepts a connection, once its node has been reached: an engine that is stopped is frozen. */
+export const SERVICE_CONNECT_TIMEOUT_MS = 3_000;
+/** Connections that wait to be accepted: apps open a whole pool at once when they start. */
+export const DOORS_BACKLOG = 511;
+/** Pause after a door could not be opened: its address may be another program's, or not there yet. */
+export const DOOR_RETRY_DELAY_MS = 1_000;
+
 // ---------------------------------------------------------------- the link
 
 export const LINK_HEADER_BYTES_MAX = 64 * 1024;

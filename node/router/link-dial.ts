@@ -1,9 +1,9 @@
 // Opens connections to other nodes' links: TLS with both identities proven, pinned to the node that is expected. Also
-// opens raw tunnels to an instance over such a connection. Never reuses connections; the pools do.
+// opens raw tunnels to an instance or a service over such a connection. Never reuses connections; the pools do.
 
 import type { Socket } from 'node:net';
 import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls';
-import type { InstanceId, NodeId } from '../../crdt/ids.ts';
+import { asServiceId, type NodeId, type ServiceId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
 import { nodeIdOfCertificate } from '../identity/node-id.ts';
 import type { HostPort } from '../lib/host-port.ts';
@@ -119,24 +119,36 @@ export function dialLinkAsync(target: LinkTarget): Promise<TLSSocket> {
   });
 }
 
-/** A raw TCP connection to the port of an instance on another node. Fails with LinkError. */
-export async function openTunnel(target: LinkTarget & { instance: InstanceId }): Promise<Socket> {
-  const connection = await dialLinkAsync(target);
+/** What a tunnel leads to on the other node: an instance, by its id, or a service. */
+export const serviceTarget = (service: ServiceId): string => `${SERVICE_PREFIX}${service}`;
+const SERVICE_PREFIX = 'service:';
+
+/** The service that a tunnel is to lead to; undefined when it is to lead to an instance. */
+export function targetedService(to: string): ServiceId | undefined {
+  return to.startsWith(SERVICE_PREFIX) ? asServiceId(to.slice(SERVICE_PREFIX.length)) : undefined;
+}
+
+/** A raw TCP connection to an instance or a service on another node. Fails with LinkError. */
+export async function openTunnel(target: LinkTarget & { to: string }): Promise<Socket> {
+  return openThrough(await dialLinkAsync(target), target);
+}
+
+/** The same over a connection that nothing was sent on yet. */
+export function openThrough(
+  connection: Socket,
+  { link, to, timeoutMs = LINK_DIAL_TIMEOUT_MS }: Pick<LinkTarget, 'link' | 'timeoutMs'> & { to: string },
+): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const fail = (why: string, cause?: unknown) => {
       connection.destroy();
-      reject(
-        new LinkError('refused', `The link ${target.link} opened no tunnel to instance ${target.instance} (${why}).`, {
-          cause,
-        }),
-      );
+      reject(new LinkError('refused', `The link ${link} opened no tunnel to ${to} (${why}).`, { cause }));
     };
     const request = http.request({
       createConnection: () => connection,
       method: 'CONNECT',
-      path: target.instance,
-      host: target.link,
-      timeout: target.timeoutMs ?? LINK_DIAL_TIMEOUT_MS,
+      path: to,
+      host: link,
+      timeout: timeoutMs,
     });
     request.once('timeout', () => fail('no answer in time'));
     request.once('error', (error) => fail(error.message, error));

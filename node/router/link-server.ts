@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:https';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { asInstanceId, type InstanceId, type NodeId } from '../../crdt/ids.ts';
+import { asInstanceId, type InstanceId, type NodeId, type ServiceId } from '../../crdt/ids.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
 import { nodeIdOfCertificate } from '../identity/node-id.ts';
 import { BLOB_PATH, BLOB_PROTOCOL, BlobDesk } from './blob-desk.ts';
@@ -24,7 +24,7 @@ import {
   STRANGER_CONNECTIONS_MAX,
   TIMEOUT_CHECK_INTERVAL_MS,
 } from './limits.ts';
-import { LINK_TLS_VERSION } from './link-dial.ts';
+import { LINK_TLS_VERSION, targetedService } from './link-dial.ts';
 import { LINK_PING_PATH } from './link-watch.ts';
 import { discardBody } from './reply.ts';
 import { RequestBody } from './request-body.ts';
@@ -222,6 +222,11 @@ export class LinkServer {
       refuseTunnel(socket, '403 Forbidden', 'not_admitted');
       return;
     }
+    const service = targetedService(req.url ?? '');
+    if (service !== undefined) {
+      this.#leadToService(connection, service, head);
+      return;
+    }
     const instance = asInstanceId(req.url ?? '');
     const target = this.#routing.local.get(instance);
     if (target === undefined) {
@@ -237,13 +242,27 @@ export class LinkServer {
         upstream.destroy();
         return;
       }
-      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      socket.write(ESTABLISHED);
       if (head.length > 0) upstream.write(head);
       this.#routing.balancer.begin(instance, 'tunnels');
-      joinConnections(socket, upstream, () => this.#routing.balancer.end(instance, 'tunnels'));
+      joinConnections(socket, upstream, { onClosed: () => this.#routing.balancer.end(instance, 'tunnels') });
+    });
+  }
+
+  #leadToService(socket: TLSSocket, service: ServiceId, head: Buffer): void {
+    this.#routing.services.lead(socket, service, {
+      hereOnly: true,
+      refuse: ({ code }) =>
+        refuseTunnel(socket, code === 'unknown_service' ? '404 Not Found' : '503 Service Unavailable', code),
+      accept: (upstream) => {
+        socket.write(ESTABLISHED);
+        if (head.length > 0) upstream.write(head);
+      },
     });
   }
 }
+
+const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
 /** Connections that began as strangers'. */
 const strangers = new WeakSet<TLSSocket>();

@@ -41,6 +41,11 @@ function receive(message: ToRouter): void {
       server?.setTable(message.table);
       for (const thread of threads) thread.postMessage(message);
       return;
+    case 'services':
+      server?.setServices(message.table);
+      // Doors have one port each, which the first thread listens on.
+      for (const thread of threads) thread.postMessage({ ...message, table: { ...message.table, doors: [] } });
+      return;
     case 'joinReply':
     case 'joinRefused': {
       const asked = threadJoins.get(message.id);
@@ -60,6 +65,7 @@ async function start(config: RouterConfig): Promise<void> {
     ask: (request, from, timeoutMs) => joins.ask(request, from, timeoutMs),
     log: (line) => send({ type: 'log', ...line }),
     down: (links) => tellDown('main', links),
+    doors: (doors) => send({ type: 'doors', doors }),
   });
   const { http, link } = server;
   if (isMainThread) {

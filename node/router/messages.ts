@@ -3,6 +3,7 @@
 import type { NodeId } from '../../crdt/ids.ts';
 import type { RouteTable } from '../core/types.ts';
 import type { TlsIdentity } from '../identity/identity.ts';
+import type { OpenDoor, ServiceTable } from '../ports/router.ts';
 import type { LogLine } from './bounded-log.ts';
 import type { DownLink } from './down-links.ts';
 import type { RouterErrorCode } from './errors.ts';
@@ -25,6 +26,7 @@ export type ToRouter =
   /** Comes first, once. */
   | { type: 'start'; config: RouterConfig }
   | { type: 'table'; table: RouteTable }
+  | { type: 'services'; table: ServiceTable }
   | { type: 'joinReply'; id: number; reply: unknown }
   | { type: 'joinRefused'; id: number; code: string; message: string }
   /** Finish what is in flight, then exit. */
@@ -37,5 +39,7 @@ export type FromRouter =
   /** Answered by joinReply or joinRefused with the same id. */
   /** Every link that is down, whenever that changes. */
   | { type: 'down'; links: DownLink[] }
+  /** Every door that is open, whenever that changes. */
+  | { type: 'doors'; doors: OpenDoor[] }
   | { type: 'join'; id: number; request: unknown; from: NodeId; untilMs: number }
   | ({ type: 'log' } & LogLine);

@@ -4,9 +4,11 @@
 import type { SecureContext } from 'node:tls';
 import type { InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { LocalUpstream, RouteTable, Upstream } from '../core/types.ts';
+import type { ServiceTable } from '../ports/router.ts';
 import { Balancer } from './balancer.ts';
 import type { BoundedLog } from './bounded-log.ts';
 import { indexRoutes, type RouteIndex } from './lookup.ts';
+import { ServiceWays } from './service-ways.ts';
 import { Upstreams } from './upstreams.ts';
 
 export class Routing {
@@ -18,11 +20,15 @@ export class Routing {
   /** Instances on this node, by id. */
   local: ReadonlyMap<InstanceId, LocalUpstream> = new Map();
   admitted: ReadonlySet<NodeId> = new Set();
+  readonly services: ServiceWays;
+  /** What the route table needs connections to. */
+  #routed: { local: LocalUpstream[]; remote: Upstream[] } = { local: [], remote: [] };
 
   constructor(self: NodeId, credentials: SecureContext, log: BoundedLog) {
     this.self = self;
     this.log = log;
     this.upstreams = new Upstreams(credentials, log);
+    this.services = new ServiceWays(this.upstreams);
   }
 
   /** Those on nodes that can be reached, as far as is known. */
@@ -45,7 +51,18 @@ export class Routing {
         else if (upstream.port !== undefined) local.push({ ...upstream, port: upstream.port });
       }
     }
-    this.upstreams.retain({ local, remote, admitted: this.admitted });
+    this.#routed = { local, remote };
+    this.#retain();
     this.balancer.retain(instances);
+  }
+
+  setServices(places: ServiceTable['places']): void {
+    this.services.set(places);
+    this.#retain();
+  }
+
+  #retain(): void {
+    const { local, remote } = this.#routed;
+    this.upstreams.retain({ local, remote: [...remote, ...this.services.remote], admitted: this.admitted });
   }
 }

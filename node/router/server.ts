@@ -4,9 +4,11 @@
 import type { Server } from 'node:net';
 import type { RouteTable } from '../core/types.ts';
 import { formatHostPort } from '../lib/host-port.ts';
+import type { OpenDoor, ServiceTable } from '../ports/router.ts';
 import { parseAddress } from './address.ts';
 import { BoundedLog, type LogLine } from './bounded-log.ts';
 import { net } from './builtin.ts';
+import { Doors } from './doors.ts';
 import { type DownLink, DownLinks } from './down-links.ts';
 import { RouterError } from './errors.ts';
 import type { AskDaemon } from './join-desk.ts';
@@ -21,6 +23,7 @@ export type RouterServer = {
   readonly http: string;
   readonly link: string;
   setTable(table: RouteTable): void;
+  setServices(table: ServiceTable): void;
   /** Accepts nothing more; resolves when what was in flight has finished, or was cut after CLOSE_GRACE_MS. */
   close(): Promise<void>;
 };
@@ -28,12 +31,18 @@ export type RouterServer = {
 /** Fails with RouterError; then nothing listens. */
 export async function startRouterServer(
   config: RouterConfig,
-  daemon: { ask: AskDaemon; log: (line: LogLine) => void; down: (links: DownLink[]) => void },
+  daemon: {
+    ask: AskDaemon;
+    log: (line: LogLine) => void;
+    down: (links: DownLink[]) => void;
+    doors: (open: OpenDoor[]) => void;
+  },
 ): Promise<RouterServer> {
   const routing = new Routing(config.nodeId, linkCredentials(config.tls), new BoundedLog(daemon.log));
   const downLinks = new DownLinks(routing.upstreams, daemon.down);
   const publicServer = createPublicServer(routing);
   const link = new LinkServer(routing, config.tls, daemon.ask, config.blobsDir);
+  const doors = new Doors(routing.services, routing.log, daemon.doors);
   const sharing = { shared: config.threads > 1, taken: config.portsTaken ?? false };
   const linkAddress = await listen(link.server, config.link, { flag: '--link', ...sharing });
   let httpAddress: string;
@@ -50,8 +59,15 @@ export async function startRouterServer(
       routing.setTable(table);
       link.expel();
     },
+    setServices({ places, doors: wanted }) {
+      routing.setServices(places);
+      doors.set(wanted);
+    },
     async close() {
       downLinks.stop();
+      // They may last for days, and nothing tells when one may end.
+      doors.close();
+      routing.services.end();
       const closed = [new Promise((resolve) => publicServer.close(resolve)), link.close()];
       publicServer.closeIdleConnections();
       const cut = setTimeout(() => {

@@ -8,6 +8,7 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { LocalUpstream, Upstream } from '../core/types.ts';
 import type { BoundedLog } from './bounded-log.ts';
 import { net, Pool, SOCKET_OPTIONS } from './builtin.ts';
+import { LinkError } from './errors.ts';
 import {
   LINK_KEEP_ALIVE_MS,
   LOCAL_DIAL_TIMEOUT_MS,
@@ -30,6 +31,7 @@ const POOL_OPTIONS = {
 } as const;
 
 type LocalAddress = Pick<LocalUpstream, 'instance' | 'host' | 'port'>;
+type LinkedNode = Pick<Upstream, 'node' | 'link'>;
 /** Where instances are that share the machine's network. */
 const LOOPBACK = '127.0.0.1';
 
@@ -101,7 +103,7 @@ export class Upstreams {
    * Lets go of everything the table no longer names: idle connections close, requests in flight finish. Connections to
    * nodes that are no longer admitted are cut.
    */
-  retain(table: { local: readonly LocalAddress[]; remote: Iterable<Upstream>; admitted: ReadonlySet<NodeId> }): void {
+  retain(table: { local: readonly LocalAddress[]; remote: Iterable<LinkedNode>; admitted: ReadonlySet<NodeId> }): void {
     const localKeys = new Set(table.local.map(localKey));
     for (const [key, pool] of this.#local) {
       if (localKeys.has(key)) continue;
@@ -160,17 +162,7 @@ export class Link {
     this.pool = new Pool('http://link', {
       ...POOL_OPTIONS,
       keepAliveTimeout: LINK_KEEP_ALIVE_MS,
-      connect: (_options, callback) =>
-        dial((error, socket) => {
-          if (socket) {
-            this.#sockets.add(socket);
-            socket.once('close', () => {
-              this.#sockets.delete(socket);
-              this.#closedBytes += socket.bytesRead;
-            });
-            callback(null, socket);
-          } else callback(error ?? new Error('no connection'), null);
-        }),
+      connect: (_options, callback) => this.#open(callback),
     });
     this.#watch = new LinkWatch(dial, () => {
       log.warn('link.silent', { node, link: address });
@@ -182,6 +174,14 @@ export class Link {
   /** Why no request should be sent there now. */
   get down(): Down | undefined {
     return this.#reach.down;
+  }
+
+  /** A connection of its own beside the pool's, cut with them; refused at once while the link is down. */
+  connect(callback: (...args: [null, Socket] | [Error, null]) => void): void {
+    const why = this.down?.why;
+    if (why === undefined) this.#open(callback);
+    else
+      callback(new LinkError('unreachable', `The link ${this.address} of node ${this.node} is down (${why}).`), null);
   }
 
   begin(): void {
@@ -205,6 +205,21 @@ export class Link {
     this.pool.destroy(new Error(why)).catch(() => {});
   }
 
+  #open(callback: (...args: [null, Socket] | [Error, null]) => void): void {
+    this.#reach.dial((error, socket) => {
+      if (!socket) {
+        callback(error ?? new Error('no connection'), null);
+        return;
+      }
+      this.#sockets.add(socket);
+      socket.once('close', () => {
+        this.#sockets.delete(socket);
+        this.#closedBytes += socket.bytesRead;
+      });
+      callback(null, socket);
+    });
+  }
+
   #heardBytes(): number {
     let bytes = this.#closedBytes;
     for (const { bytesRead } of this.#sockets) bytes += bytesRead;
@@ -219,6 +234,7 @@ export class Link {
 export function dialLocal(
   { host = LOOPBACK, port }: Pick<LocalUpstream, 'host' | 'port'>,
   callback: (...args: [null, Socket] | [Error, null]) => void,
+  timeoutMs = LOCAL_DIAL_TIMEOUT_MS,
 ): void {
   const socket = net.connect({ host, port, noDelay: true, ...SOCKET_OPTIONS });
   let settled = false;
@@ -235,8 +251,8 @@ export function dialLocal(
     callback(error, null);
   };
   const timer = setTimeout(
-    () => settle(new Error(`port ${port} accepted no connection within ${LOCAL_DIAL_TIMEOUT_MS} ms`)),
-    LOCAL_DIAL_TIMEOUT_MS,
+    () => settle(new Error(`port ${port} accepted no connection within ${timeoutMs} ms`)),
+    timeoutMs,
   );
   socket.once('connect', () => settle(null));
   socket.once('error', settle);

@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import http from 'node:http';
 import tls from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { asInstanceId } from '../../crdt/ids.ts';
 import { dialLinkAsync, linkCredentials, openTunnel } from '../../node/router/link-dial.ts';
 import {
   applyTable,
@@ -75,7 +74,7 @@ describe('the link', () => {
   it('opens no tunnel for a stranger', async () => {
     await applyTable(there, table([here]));
     const target = { link: there.handle.link, expectedNode: there.nodeId, credentials: linkCredentials(stranger.tls) };
-    await expect(openTunnel({ ...target, instance: asInstanceId('there') })).rejects.toThrow(/not_admitted/);
+    await expect(openTunnel({ ...target, to: 'there' })).rejects.toThrow(/not_admitted/);
   });
 
   it('has nothing to say to someone without a certificate, or with one that is no node’s', async () => {

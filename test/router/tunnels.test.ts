@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import net, { type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { asInstanceId } from '../../crdt/ids.ts';
 import { linkCredentials, openTunnel } from '../../node/router/link-dial.ts';
 import {
   applyTable,
@@ -173,7 +172,7 @@ describe('a tunnel over the link', () => {
       local: [localInstance('tcp', server.port)],
       admitted: [here.nodeId, there.nodeId],
     });
-    const socket = await openTunnel({ ...target(), instance: asInstanceId('tcp') });
+    const socket = await openTunnel({ ...target(), to: 'tcp' });
     expect(await read(socket, '\r\n')).toBe('220 ready\r\n');
     socket.end('bye');
     expect(await read(socket, 'bye')).toBe('bye');
@@ -187,7 +186,7 @@ describe('a tunnel over the link', () => {
       local: [localInstance('dead', dead)],
       admitted: [here.nodeId, there.nodeId],
     });
-    await expect(openTunnel({ ...target(), instance: asInstanceId('nobody') })).rejects.toThrow(/unknown_instance/);
-    await expect(openTunnel({ ...target(), instance: asInstanceId('dead') })).rejects.toThrow(/dial/);
+    await expect(openTunnel({ ...target(), to: 'nobody' })).rejects.toThrow(/unknown_instance/);
+    await expect(openTunnel({ ...target(), to: 'dead' })).rejects.toThrow(/dial/);
   });
 });

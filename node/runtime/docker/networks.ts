@@ -80,6 +80,27 @@ export class AppNetworks {
     if (entry.users === 0 && this.#entries.get(app) === entry) this.#entries.delete(app);
   }
 
+  /** How to run a command where the sockets of each container behind the bridge are. */
+  async placesOf(bridge: string): Promise<string[][]> {
+    const found = await this.#docker
+      .getNetwork(`peer-${bridge}`)
+      .inspect()
+      .catch(() => undefined);
+    const ids = Object.keys((found as { Containers?: object } | undefined)?.Containers ?? {});
+    const containers = await Promise.all(
+      ids.map((id) =>
+        this.#docker
+          .getContainer(id)
+          .inspect()
+          .catch(() => undefined),
+      ),
+    );
+    return containers
+      .map((container) => container?.State.Pid ?? 0)
+      .filter((pid) => pid > 0)
+      .map((pid) => ['nsenter', '--target', String(pid), '--net', '--']);
+  }
+
   /** Removes the node's networks that no instance holds. */
   async sweep(): Promise<void> {
     const filters = { label: [`${NODE_LABEL}=${this.#node}`] };

@@ -10,7 +10,14 @@ import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
 import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
-import type { InstanceUsage, MachinePorts, Runtime, RuntimeEvent, UsageMeter } from '../../ports/runtime.ts';
+import type {
+  InstanceUsage,
+  MachinePorts,
+  Runtime,
+  RuntimeEvent,
+  ServiceCall,
+  UsageMeter,
+} from '../../ports/runtime.ts';
 import type { Volumes } from '../../ports/volumes.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
 import { InstanceTable, type Launched, type Watched } from '../instance-table.ts';
@@ -49,7 +56,8 @@ export async function createDockerRuntime(
 ): Promise<Runtime & CommandRunner & UsageMeter> {
   const { engine, log } = options;
   const stacks = await findStacks(engine.docker);
-  const policy = await raisePolicy(options.nodeId, options.policy);
+  const networks = new AppNetworks(engine.docker, options.nodeId);
+  const policy = await raisePolicy(options.nodeId, options.policy, (bridge) => networks.placesOf(bridge));
   log.info('runtime.started', {
     kind: 'docker',
     engine: engine.kind,
@@ -57,7 +65,6 @@ export async function createDockerRuntime(
     socket: engine.socketPath,
     stacks: [...stacks.keys()],
   });
-  const networks = new AppNetworks(engine.docker, options.nodeId);
   const images = await openImages({
     engine,
     blobs: options.blobs,
@@ -172,6 +179,10 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
 
   setMachinePorts(ports: MachinePorts): Promise<void> {
     return this.#policy.setMachinePorts(ports);
+  }
+
+  setServiceCalls(calls: readonly ServiceCall[]): Promise<void> {
+    return this.#policy.setServiceCalls(calls);
   }
 
   async close(options: { keepInstances: boolean }): Promise<void> {
