@@ -173,6 +173,39 @@ describe('a value of the environment', () => {
   }, 180_000);
 });
 
+describe("a node's key under a passphrase", () => {
+  it('lets the node start with it alone, and shows it nowhere', async () => {
+    const passphrase = 'correct horse battery';
+    const file = join(cluster.folder, 'passphrase');
+    await writeFile(file, `${passphrase}\n`);
+    const alone = await LocalCluster.create();
+    try {
+      const one = await alone.startNode({ name: 'locked', args: ['--unlock', `file:${file}`] });
+      const shown = (await alone.processesOf(one)).map((pid) =>
+        Promise.all(['cmdline', 'environ'].map((part) => readFile(`/proc/${pid}/${part}`, 'latin1').catch(() => ''))),
+      );
+      expect((await Promise.all(shown)).flat().join()).not.toContain(passphrase);
+      await alone.killNode(one);
+      for (const path of await filesIn(one.dataDir)) expect(await readFile(path, 'latin1')).not.toContain(passphrase);
+      const start = ['--data-dir', one.dataDir];
+      expect(await alone.peerStart(start)).toMatchObject({ code: 1, stderr: expect.stringContaining('is locked') });
+      await writeFile(file, 'another one altogether');
+      expect(await alone.peerStart([...start, '--unlock', `file:${file}`])).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('does not open with this passphrase'),
+      });
+      expect((await alone.peerStart([...start, '--unlock', 'passphrase'])).stderr).toContain(
+        'it takes prompt, file:PATH',
+      );
+      await writeFile(file, passphrase);
+      const again = await alone.restartNode(one, ['--unlock', `file:${file}`]);
+      expect(again.id).toBe(one.id);
+    } finally {
+      await alone.stop();
+    }
+  }, 120_000);
+});
+
 describe('apps of two teams', () => {
   it('take no traffic and no secrets of each other', async () => {
     const one = node(0);
