@@ -164,6 +164,16 @@ function reasonText(reason: Infeasible): string {
       return `has ${mebibytes(reason.freeBytes)} of memory free, ${mebibytes(reason.wantedBytes)} is needed`;
     case 'exhausted':
       return reason.text;
+    case 'noEngine':
+      return `has no ${reason.wanted}`;
+    case 'pinned':
+      return `does not have its data, which is on ${reason.nodeName ?? reason.node}`;
+    case 'moving':
+      return `gets its data from ${reason.nodeName ?? reason.node}, which has not left it yet`;
+    case 'split':
+      return 'does not have all of its data, which is on several nodes';
+    case 'noVolume':
+      return 'has no volume for it';
   }
 }
 
