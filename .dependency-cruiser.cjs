@@ -13,6 +13,8 @@ const ROOMS = {
   storage: INNER,
   sessions: INNER,
   secrets: INNER,
+  services: INNER,
+  volumes: INNER,
   api: INNER,
   blobs: INNER,
   gossip: INNER,

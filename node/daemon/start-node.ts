@@ -18,7 +18,7 @@ import { ResourceMeter } from './resource-meter.ts';
 import { makeService } from './service-parts.ts';
 import { type Ending, Shutdown } from './shutdown.ts';
 import { makeStorage } from './storage-parts.ts';
-import { answerJoins, catchUp, hearBlobs, hearDesired, hearOthers, keepSecrets } from './wiring.ts';
+import { answerJoins, catchUp, hearBlobs, hearDesired, hearOthers, hearVolumes, keepSecrets } from './wiring.ts';
 import { makeWorks, type Works } from './works.ts';
 
 export type RunningNode = {
@@ -97,6 +97,7 @@ async function start(parts: Parts, shutdown: Shutdown): Promise<void> {
   await lines.gossip.start();
   agent.post({ type: 'selfMoved', to: lines.reach() });
   hearBlobs(parts);
+  hearVolumes(parts);
   hearOthers(parts);
   hearDesired(parts);
   const upkeep = keepSecrets(parts, shutdown);

@@ -56,6 +56,13 @@ export function hearBlobs({ works, agent, storage }: Pick<Parts, 'works' | 'agen
   void storage.budget.look();
 }
 
+/** Volumes that are filling up are said before they are full. */
+export function hearVolumes({ works, events }: Pick<Parts, 'works' | 'events'>): void {
+  works.volumes.onEvent(({ type, instance, message }) => {
+    events.record({ name: `volume.${type}`, instance, message });
+  });
+}
+
 /**
  * Every change of the desired state, and the state as it is now: the core's view comes first, as it ignores nodes
  * that it does not know.

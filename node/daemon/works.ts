@@ -9,8 +9,10 @@ import { createLogStore } from '../runtime/logs/store.ts';
 import { raiseShield } from '../runtime/network/shield.ts';
 import { closeIsolation, prepareIsolation } from '../runtime/sandbox/isolation.ts';
 import { createSandbox } from '../runtime/sandbox/staging-sandbox.ts';
+import { volumeUids } from '../runtime/sandbox/users.ts';
 import { hostStack } from '../staging/stack.ts';
 import { createStager } from '../staging/stager.ts';
+import { VolumeStore } from '../volumes/store.ts';
 import type { Ground } from './ground.ts';
 import type { Shutdown } from './shutdown.ts';
 
@@ -21,7 +23,7 @@ export type Works = Awaited<ReturnType<typeof makeWorks>>;
  * without.
  */
 export async function makeWorks(ground: Ground, shutdown: Shutdown) {
-  const { options, log, dataDir, self } = ground;
+  const { options, log, dataDir, self, view } = ground;
   const stack = hostStack();
   /** How much room there is for blobs, and the caches of other nodes: asked of parts that are made of these. */
   const room = new Late<() => Room>('the budget of blobs');
@@ -46,6 +48,16 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
   const sandbox = createSandbox(isolation);
   const bringNewer: CachePeers['bringNewer'] = (...question) => cachePeers.it.bringNewer(...question);
   const stager = await createStager({ dataDir: dataDir.path, sandbox, blobs, log, stack, cachePeers: { bringNewer } });
+  const volumes = await VolumeStore.open({
+    dataDir: dataDir.path,
+    users: isolation.ownUsers ? volumeUids(self) : undefined,
+    wanted: (id) => {
+      const volume = view().volumes.get(id);
+      return volume?.node === self ? volume.lineage : undefined;
+    },
+    log,
+  });
+  shutdown.add('volumes', () => volumes.close());
   const policy = { allowed: options.allowNetworks };
   const runtime = await chooseRuntime({
     wanted: options.runtime,
@@ -54,10 +66,11 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
     stack,
     blobs,
     policy,
+    volumes,
     logs,
     log,
   });
   shutdown.add('runtime', (how) => runtime.close(how));
   shutdown.add('stager', () => stager.close());
-  return { stack, logs, blobs, isolation, stager, runtime, room, cachePeers };
+  return { stack, logs, blobs, isolation, stager, volumes, runtime, room, cachePeers };
 }

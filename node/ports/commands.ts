@@ -4,6 +4,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { AppId, Digest, InstanceId, ReleaseId } from '../../crdt/ids.ts';
 import type { ImageView } from '../../crdt/view.ts';
+import type { HostEntry } from '../core/types.ts';
 
 /** Characters, as the terminal of whoever attends shows them. */
 export type TerminalSize = { columns: number; rows: number };
@@ -11,6 +12,8 @@ export type TerminalSize = { columns: number; rows: number };
 export type AttendedCommand = {
   /** Empty: the shell that is there, bash before sh. */
   argv: readonly string[];
+  /** Beside what the instance has; in nobody's list of processes. */
+  env?: Readonly<Record<string, string>>;
   /** With a terminal of this size; without one, pipes. */
   terminal?: TerminalSize;
 };
@@ -54,6 +57,8 @@ export type TaskSpec = {
   memoryBytes: number;
   diskBytes: number;
   uris: string[];
+  /** As of an instance. */
+  hosts?: readonly HostEntry[];
 };
 
 /**

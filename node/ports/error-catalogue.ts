@@ -142,6 +142,16 @@ export const ERRORS = {
   droplet_missing: nothing(503, 'later', 'the droplet is not on this node'),
   droplet_unpack_failed: nothing(503, 'later', 'the droplet could not be unpacked'),
 
+  // Volumes
+  volume_missing: nothing(404, 'no', 'there is no such volume on this node'),
+  volume_busy: nothing(409, 'later', 'an instance has the volume mounted, or it is here already'),
+  other_lineage: nothing(409, 'no', 'the volume is on this node with another history than the one that is asked for'),
+  volume_unavailable: nothing(503, 'later', 'a volume of the instance cannot be had on this node now'),
+  volume_unmountable: nothing(422, 'no', 'what the app has where its volume is to be is in the way'),
+  service_unusable: nothing(503, 'elsewhere', 'the service cannot be run on this node'),
+  bad_snapshot: nothing(400, 'no', 'the content is none that a snapshot of a volume holds'),
+  not_frozen: nothing(503, 'later', 'an instance could not be held still for a snapshot'),
+
   // Commands in instances and tasks
   instance_not_found: nothing(404, 'no', 'the slot has no running instance'),
   not_running: nothing(409, 'later', 'the instance is not running (any more)'),

@@ -3,9 +3,10 @@
 // shape. What the control plane asks for itself is in node/gossip/methods.ts, in the same form.
 
 import * as v from 'valibot';
-import type { AppId, Digest, InstanceId, NodeId } from '../../crdt/ids.ts';
+import type { AppId, Digest, InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
 import { DIGEST_PATTERN, idProblem, processTypeProblem } from '../../crdt/limits.ts';
 import type { Slot } from '../core/types.ts';
+import type { Backup } from './backups.ts';
 import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
 import type { RecordedEvent } from './node-service.ts';
@@ -77,6 +78,7 @@ const instanceId = v.pipe(
   text(200),
   v.transform((value) => value as InstanceId),
 );
+const serviceId = v.custom<ServiceId>((value) => idProblem(value) === undefined, 'should be the id of a service');
 const nothing = v.pipe(
   v.unknown(),
   v.transform((): undefined => undefined),
@@ -96,6 +98,22 @@ const TERMINAL_SIDE_MAX = 10_000;
 const texts = (itemsMax: number, charsMax: number) =>
   v.pipe(v.array(text(charsMax), 'should be a list'), v.maxLength(itemsMax, 'is too long'));
 const digests = v.pipe(v.array(digest, 'should be a list'), v.maxLength(KEEP_DIGESTS_MAX, 'is too long'));
+
+const BACKUPS_LISTED_MAX = 2_000;
+const PROOFS = ['proven', 'skipped', 'failed'] as const;
+/** Also as a node keeps it on disk. */
+export const backup: v.GenericSchema<unknown, Backup> = v.object({
+  id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a backup'),
+  service: serviceId,
+  name: text(64),
+  kind: text(64),
+  version: text(64),
+  digest,
+  sizeBytes: count,
+  takenAtMs: count,
+  takenOn: nodeId,
+  proof: v.optional(v.object({ state: v.picklist(PROOFS), atMs: count, text: text(300) })),
+}) as unknown as v.GenericSchema<unknown, Backup>;
 
 /** What makes no sense is left out, so that the rest is shown: for what people read. */
 const orNothing = <T>(schema: v.GenericSchema<unknown, T>): v.GenericSchema<unknown, T | undefined> =>
@@ -229,6 +247,42 @@ export const PACK_CACHE = method(
 
 export const TAIL_LOGS = method('logs.tail', tailRequest, someOf(logLine, LINES_MAX), TAIL);
 export const TAIL_EVENTS = method('events.tail', tailRequest, someOf(recordedEvent, LINES_MAX), TAIL);
+
+/** Backups that the node holds: of one service, or all. */
+export const BACKUPS_HELD = method(
+  'backup.list',
+  v.object({ service: v.optional(serviceId) }),
+  someOf(backup, BACKUPS_LISTED_MAX),
+  { timeoutMs: 2_000, replyBytesMax: 2 * MIB },
+);
+
+/** Takes a copy of a backup from whoever asks. */
+export const HOLD_BACKUP = method('backup.hold', backup, v.object({ held: v.literal(true) }), {
+  timeoutMs: 60 * 60_000,
+  whileWanted: true,
+});
+
+/** What happens while a backup is taken or put back, then how it ended. */
+export type ServiceStep = { line: string } | { backup: Backup } | { failed: { code: string; message: string } };
+const serviceStep: v.GenericSchema<unknown, ServiceStep> = v.union([
+  v.object({ line: text(1_000) }),
+  v.object({ backup }),
+  v.object({ failed: v.object({ code: text(64), message: text(1_000) }) }),
+]);
+export const BACKUP_SERVICE: StreamMethod<{ service: ServiceId }, ServiceStep> = {
+  name: 'backup.take',
+  request: v.object({ service: serviceId }),
+  requestBytesMax: KIB,
+  item: serviceStep,
+  itemBytesMax: 8 * KIB,
+};
+export const RESTORE_SERVICE: StreamMethod<{ service: ServiceId; backup: Backup }, ServiceStep> = {
+  name: 'backup.restore',
+  request: v.object({ service: serviceId, backup }),
+  requestBytesMax: 8 * KIB,
+  item: serviceStep,
+  itemBytesMax: 8 * KIB,
+};
 
 const follow = { request: tailRequest, requestBytesMax: 4 * KIB, itemBytesMax: MIB };
 export const FOLLOW_LOGS: StreamMethod<TailRequest, LogLine | undefined> = {

@@ -2,7 +2,9 @@
 // Types only. A kind is data and pure functions: it names programs, files and commands; the runtime runs them in the
 // sandbox of the service's instance, where its volume is /data, and node/services/ decides when.
 
+import type { ServiceId } from '../../crdt/ids.ts';
 import type { ServiceView } from '../../crdt/view.ts';
+import type { InstanceSpec } from '../core/types.ts';
 
 export type PlanName = 'small' | 'medium' | 'large';
 
@@ -36,12 +38,13 @@ export type ServiceContext = {
 /** How the engine is run. Everything lies below /data, where the volume is. */
 export type ServiceProgram = {
   /**
-   * Run as the instance's command by bash. The first run makes the data there; one that was cut off half way is begun
-   * again, and never taken for done.
+   * Run as the instance's command by bash, which becomes the engine: the signal to stop is for that process alone. The
+   * first run makes the data there; one that was cut off half way is begun again, and never taken for done. Ends with
+   * status 78 and a line that says why when the volume holds what it does not open: another start does not help.
    */
   readonly command: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Written before every start, absolute, readable by the service alone. */
+  /** Written before every start, absolute, right below /data, readable by the service alone. */
   readonly files: Readonly<Record<string, string>>;
   /** That ends it in order, with clients connected. */
   readonly stopSignal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
@@ -55,11 +58,26 @@ export type ServiceCommand = {
   readonly stdin?: string;
 };
 
+/** A service as it is launched. */
+export type LaunchedService = ServiceProgram & {
+  /** Run again and again: whether clients are answered. */
+  readonly probe: ServiceCommand;
+  readonly port: number;
+};
+
+/** What a runtime asks of the services that it is to run. */
+export interface ServicePrograms {
+  /** Of one that is about to start. Fails with an error whose message is one line for people. */
+  programOf(spec: InstanceSpec): Promise<LaunchedService>;
+  /** The probe of one that an earlier daemon launched; undefined when it is not known (any more). */
+  probeOf(service: ServiceId): Promise<ServiceCommand | undefined>;
+}
+
 /** One app's own way in. `user` and `password`: letters and digits. */
 export type Access = {
   readonly user: string;
   readonly password: string;
-  /** Of the service, for kinds that have databases or virtual hosts. */
+  /** `databaseName` of the service's name (node/services/names.ts); kinds without databases do not look at it. */
   readonly database: string;
 };
 
@@ -95,12 +113,18 @@ export type ServiceKind = {
   usage(context: ServiceContext): ServiceCommand;
   /** Writes a backup to stdout. Undefined: a kind that keeps nothing. */
   backup?(context: ServiceContext): ServiceCommand;
-  /** Reads one from stdin into an empty instance; exits other than 0 when it is cut, damaged or foreign. */
+  /**
+   * Reads one from stdin, in the place of what the instance holds; accesses stay or are the steward's to make again.
+   * Exits other than 0, with a line that says why and all as it was, when it is empty, cut, damaged or foreign.
+   */
   restore?(context: ServiceContext): ServiceCommand;
   /** Exits 0 when what was restored is whole; prints what was looked at, for people. */
   check?(context: ServiceContext): ServiceCommand;
   /** First bytes that every backup begins with, where the format has such. */
   readonly backupMagic?: Uint8Array;
-  /** The program of `peer service connect`, run on the machine of whoever connects. */
-  client(access: Access, endpoint: Endpoint): { argv: readonly string[]; env: Readonly<Record<string, string>> };
+  /**
+   * The program of `peer service connect`, run on the machine of whoever connects. Undefined: there is no usual one, and
+   * only a way there is opened.
+   */
+  client?(access: Access, endpoint: Endpoint): { argv: readonly string[]; env: Readonly<Record<string, string>> };
 };

@@ -35,6 +35,14 @@ export type InstancePlace = {
   dyno?: string;
 };
 
+/** Of a service: what its kind gives it, and little else. */
+export function serviceEnvironment(
+  given: Readonly<Record<string, string>>,
+  { home }: Pick<InstancePlace, 'home'>,
+): Record<string, string> {
+  return { HOME: `${home}/app`, LANG: 'C.UTF-8', PATH: '/usr/local/bin:/usr/bin:/bin', USER: 'vcap', ...given };
+}
+
 export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): Record<string, string> {
   const port = String(place.port);
   const listen = place.listen ?? place.host;

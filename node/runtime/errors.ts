@@ -7,6 +7,9 @@
  * - `no_free_port`, `no_free_user`: nothing was started; a retry may succeed once other instances have ended.
  * - `no_free_network`: nothing was started; a retry may succeed.
  * - `droplet_missing`, `droplet_unpack_failed`: the instance was not launched and its folder is removed.
+ * - `volume_unavailable`: a volume cannot be had now, or not on this node; the instance was not launched.
+ * - `volume_unmountable`: what the app has where its volume is to be is in the way; the instance was not launched.
+ * - `service_unusable`: nothing was launched; the message says what the service lacks here.
  * - `spawn_failed`: the operating system refused a process; a retry may succeed.
  * - `image_unknown`, `image_too_large`: nothing was stored.
  * - `build_failed`, `time_limit`, `aborted`: the engine keeps its cache and nothing else; `busy`: nothing was started.
@@ -22,6 +25,9 @@ export type RuntimeErrorCode =
   | 'no_free_network'
   | 'droplet_missing'
   | 'droplet_unpack_failed'
+  | 'volume_unavailable'
+  | 'volume_unmountable'
+  | 'service_unusable'
   | 'spawn_failed'
   | 'engine_missing'
   | 'image_unknown'

@@ -1,21 +1,10 @@
 // Words why an instance ended, for people: one line. Pure.
 
 import { constants } from 'node:os';
+import { formatBytes } from '../lib/format-bytes.ts';
 import { RuntimeError } from './errors.ts';
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name.slice(3)]));
-
-/** `64 MiB`, `1.5 GiB`; exact sizes stay exact. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`;
-}
 
 /** `60 s`, `0.5 s`. */
 export function formatSeconds(ms: number): string {
@@ -58,6 +47,12 @@ export function startProblem(error: unknown): string {
   if (code === 'EMFILE' || code === 'ENFILE')
     return 'this node has no file descriptors left: raise its limit of open files';
   return `could not be started: ${message}`;
+}
+
+/** Of a service, which is probed by a command of its kind. */
+export function neverAnsweredReason(found: { timeoutMs: number; lastProblem: string; lastLines: readonly string[] }) {
+  const lines = found.lastLines.length > 0 ? `; last lines: ${found.lastLines.join(' | ')}` : '';
+  return `did not answer within ${formatSeconds(found.timeoutMs)} (${found.lastProblem})${lines}`;
 }
 
 export type NeverHealthy = {

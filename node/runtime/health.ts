@@ -39,6 +39,8 @@ export type HealthOptions = {
   /** For tests of the schedule; by default probes for real. */
   probe?: (target: ProbeTarget) => Promise<string | undefined>;
   readyProbeMs?: number;
+  /** Pause between probes until it is ready; by default by its age. It is probed on then, whatever its kind. */
+  startingProbeMs?: number;
 };
 
 export function watchHealth(options: HealthOptions): HealthWatch {
@@ -58,10 +60,12 @@ export function watchHealth(options: HealthOptions): HealthWatch {
       healthy = true;
       listener.onReady();
       // A process that is its own proof of health is watched by its exit.
-      return health.kind === 'process' ? undefined : readyProbeMs;
+      return health.kind === 'process' && options.startingProbeMs === undefined ? undefined : readyProbeMs;
     }
     const ageMs = performance.now() - startedMs;
-    if (ageMs < health.timeoutMs) return Math.min(startingProbeMs(ageMs), health.timeoutMs - ageMs);
+    if (ageMs < health.timeoutMs) {
+      return Math.min(options.startingProbeMs ?? startingProbeMs(ageMs), health.timeoutMs - ageMs);
+    }
     listener.onTimeout(problem);
     return undefined;
   };

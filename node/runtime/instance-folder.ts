@@ -11,7 +11,9 @@ import type { AppId, InstanceId, ReleaseId } from '../../crdt/ids.ts';
 import type { HealthView } from '../../crdt/view.ts';
 import { coded } from '../lib/program.ts';
 import { spawnChild } from '../lib/spawn-child.ts';
+import type { ServiceProgram } from '../ports/services.ts';
 import { RuntimeError } from './errors.ts';
+import type { RecordedMount } from './mounts.ts';
 import { parseStat, processInfo } from './process-tree.ts';
 import { detachDisk, hasDisk } from './sandbox/disk.ts';
 
@@ -36,6 +38,10 @@ export type InstanceRecord = {
   /** Its own network, where it has one: the name of its namespace and its address there. */
   network?: { namespace: string; host: string };
   uid: number;
+  /** What it has mounted. */
+  volumes?: RecordedMount[];
+  /** It is a service, which is stopped so. */
+  service?: { stopSignal: ServiceProgram['stopSignal']; stopGraceMs: number };
   /** The boot in which it was started: after another one nothing of it runs. */
   boot: string;
 };
@@ -82,6 +88,15 @@ export class InstanceFolder {
   async create(owner: number | undefined): Promise<void> {
     await mkdir(this.home, { recursive: true, mode: 0o700 });
     if (owner !== undefined) await chown(this.home, owner, owner);
+  }
+
+  /** Of what comes without a droplet: the folders that one has. */
+  async makeEmptyHome(owner: number | undefined): Promise<void> {
+    for (const name of ['app', 'logs', 'tmp']) {
+      const path = join(this.home, name);
+      await mkdir(path, { mode: 0o700 });
+      if (owner !== undefined) await chown(path, owner, owner);
+    }
   }
 
   async makeFifos(owner: number | undefined): Promise<void> {

@@ -3,16 +3,18 @@
 // subject's.
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { formatBytes } from '../lib/format-bytes.ts';
 import type { Log } from '../lib/log.ts';
 import type { RuntimeEvent } from '../ports/runtime.ts';
 import type { Counters } from './counters.ts';
 import { exhaustedAt } from './exhausted.ts';
-import { endingReason, formatBytes, neverHealthyReason } from './exits.ts';
+import { endingReason, neverAnsweredReason, neverHealthyReason } from './exits.ts';
 import { type HealthWatch, watchHealth } from './health.ts';
 import type { InstanceRecord } from './instance-folder.ts';
 import type { Watched } from './instance-table.ts';
 import type { PacedLogStore } from './logs/store.ts';
 import { listeningAt, type ProcessInfo } from './process-tree.ts';
+import { SERVICE_STARTING_PROBE_MS } from './service-probe.ts';
 import { DISK_SAMPLE_MS, type DiskWatch, watchDisk } from './watch.ts';
 
 /** From TERM to KILL. */
@@ -51,7 +53,9 @@ export interface Subject {
   readonly sampled: string | undefined;
   /** Its processes, oldest first, as this machine numbers them; none where they are another machine's. */
   processes(): Promise<ProcessInfo[]>;
-  /** Sends TERM to what has not got it yet; called again and again until it has ended. */
+  /** Asks it whether it answers, where it is a service; answers what is wrong. */
+  readonly probe: (() => Promise<string | undefined>) | undefined;
+  /** Sends TERM, or a service's own signal, to what has not got it yet; called again and again until it has ended. */
   terminate(signalled: Set<number>): Promise<void>;
   kill(): Promise<void>;
   /** `diskBytes`: as sampled. */
@@ -148,7 +152,7 @@ export class Supervision implements Watched {
   }
 
   #watchHealth(): HealthWatch {
-    const { record, host } = this.#subject;
+    const { record, host, probe } = this.#subject;
     const { id, health, port } = record;
     const { emit, readyProbeMs } = this.#context;
     return watchHealth({
@@ -156,6 +160,7 @@ export class Supervision implements Watched {
       host,
       port,
       ...(readyProbeMs === undefined ? {} : { readyProbeMs }),
+      ...(probe === undefined ? {} : { probe, startingProbeMs: SERVICE_STARTING_PROBE_MS }),
       listener: {
         onReady: () => emit({ type: 'instanceReady', id }),
         onUnhealthy: (reason) => emit({ type: 'instanceUnhealthy', id, reason }),
@@ -165,8 +170,13 @@ export class Supervision implements Watched {
   }
 
   async #neverHealthy(problem: string): Promise<void> {
-    const { record, ownNetwork } = this.#subject;
+    const { record, ownNetwork, probe } = this.#subject;
     const { health, port } = record;
+    if (probe !== undefined) {
+      const { timeoutMs } = health;
+      this.stop(neverAnsweredReason({ timeoutMs, lastProblem: problem, lastLines: this.#lastLines }));
+      return;
+    }
     const processes = await this.#subject.processes();
     const listening = await listeningAt(processes.map((info) => info.pid).reverse());
     const lastLines = this.#lastLines;
@@ -184,17 +194,21 @@ export class Supervision implements Watched {
     });
   }
 
-  /** TERM; again to what it spared at first; KILL when the time is up. */
+  /** TERM, or its own signal; again to what it spared at first; KILL when the time is up. */
   async #stopGracefully(): Promise<void> {
     this.#stopping = true;
     this.#stopWatching();
     const signalled = new Set<number>();
-    const deadlineMs = performance.now() + (this.#context.stopGraceMs ?? STOP_GRACE_MS);
+    const deadlineMs = performance.now() + this.#graceMs;
     while (!this.gone.aborted && performance.now() < deadlineMs) {
       await this.#subject.terminate(signalled);
       await this.#pause(Math.min(STOP_LOOK_MS, Math.max(1, deadlineMs - performance.now())));
     }
     await this.#kill();
+  }
+
+  get #graceMs(): number {
+    return this.#subject.record.service?.stopGraceMs ?? this.#context.stopGraceMs ?? STOP_GRACE_MS;
   }
 
   async #kill(): Promise<void> {

@@ -1,5 +1,6 @@
 // Decides which processes of an instance get TERM, and ends processes when told to. Never waits.
 
+import type { ServiceProgram } from '../ports/services.ts';
 import { descendants, type ProcessInfo } from './process-tree.ts';
 
 /** Programs that wait for a child without passing TERM on: ending one first would take the app's chance to finish. */
@@ -19,7 +20,22 @@ export function terminationTargets(options: {
   /** Those that got TERM already. */
   signalled: ReadonlySet<number>;
 }): number[] {
-  const { processes, signalled } = options;
+  const { signalled } = options;
+  const { first, inside } = firstInside(options);
+  if (first === undefined) return [];
+  const children = inside.filter((info) => info.parent === first.pid);
+  const again = signalled.size > 0;
+  const newChildren = children.filter((info) => !signalled.has(info.pid));
+  const spared = SHELLS.has(first.name) && children.length > 0 && !(again && newChildren.length > 0);
+  const targets = again ? [first, ...newChildren] : inside;
+  return targets.filter((info) => !signalled.has(info.pid) && !(spared && info === first)).map((info) => info.pid);
+}
+
+function firstInside(options: { shim: number; processes: readonly ProcessInfo[]; confined: boolean }): {
+  first: ProcessInfo | undefined;
+  inside: ProcessInfo[];
+} {
+  const { processes } = options;
   let outer = new Set([options.shim]);
   const confining = new Set<number>();
   for (let level = 0; options.confined && level < CONFINING_PROCESSES; level++) {
@@ -31,13 +47,34 @@ export function terminationTargets(options: {
   const first = inside
     .filter((info) => outer.has(info.parent))
     .sort((a, b) => Number(a.startTicks) - Number(b.startTicks) || a.pid - b.pid)[0];
-  if (first === undefined) return [];
-  const children = inside.filter((info) => info.parent === first.pid);
-  const again = signalled.size > 0;
-  const newChildren = children.filter((info) => !signalled.has(info.pid));
-  const spared = SHELLS.has(first.name) && children.length > 0 && !(again && newChildren.length > 0);
-  const targets = again ? [first, ...newChildren] : inside;
-  return targets.filter((info) => !signalled.has(info.pid) && !(spared && info === first)).map((info) => info.pid);
+  return { first, inside };
+}
+
+/**
+ * Pure: the process that a service's own signal goes to, and nothing else: the server, which ends its children in
+ * order. The program's name goes with it, as a shell that has become another program is to be told again.
+ */
+export function mainProcess(options: {
+  shim: number;
+  processes: readonly ProcessInfo[];
+  confined: boolean;
+}): ProcessInfo | undefined {
+  return firstInside(options).first;
+}
+
+/** Sends the signal to the main process, once to each program that it is. `signalled`: who got it, kept by the caller. */
+export async function terminateMain(options: {
+  shim: number;
+  confined: boolean;
+  signalled: Set<string>;
+  signal: ServiceProgram['stopSignal'];
+}): Promise<void> {
+  const main = mainProcess({ ...options, processes: await descendants(options.shim) });
+  if (main === undefined) return;
+  const who = `${main.pid} ${main.name}`;
+  if (options.signalled.has(who)) return;
+  options.signalled.add(who);
+  signal(main.pid, options.signal);
 }
 
 /** Sends TERM; returns who got it. */
@@ -65,7 +102,7 @@ export function killGroup(shim: number): void {
   signal(-shim, 'SIGKILL');
 }
 
-function signal(pid: number, name: 'SIGTERM' | 'SIGKILL'): void {
+function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch {

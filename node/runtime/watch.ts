@@ -1,7 +1,7 @@
 // Watches what no control group can: an instance's memory where no group is writable, and its disk use. Samples at
 // bounded intervals and calls once when a limit is passed; it never ends anything itself.
 
-import { spawnChild } from '../lib/spawn-child.ts';
+import { diskUseBytes } from '../lib/disk-use.ts';
 import { descendants, ownMemoryBytes } from './process-tree.ts';
 
 export type Watch = { stop(): void };
@@ -23,7 +23,6 @@ export function watchMemory(options: { ancestor: number; memoryBytes: number; on
 export const DISK_SAMPLE_MS = 10_000;
 /** A folder with many files takes long to measure; measuring may take this share of the time at most. */
 const DISK_SAMPLE_SHARE = 0.005;
-const DISK_TIMEOUT_MS = 60_000;
 
 /** Calls onExceeded, once, when the folder takes more of the disk than the limit. */
 export function watchDisk(options: {
@@ -49,25 +48,6 @@ export function watchDisk(options: {
       return last;
     },
   };
-}
-
-/**
- * Blocks that the folder takes, in bytes; undefined when it could not be measured. In a process of its own: the walk
- * may be long.
- */
-export function diskUseBytes(folder: string): Promise<number | undefined> {
-  return new Promise<number | undefined>((resolve) => {
-    const child = spawnChild('du', ['-skx', folder], { stdio: ['ignore', 'pipe', 'ignore'], timeout: DISK_TIMEOUT_MS });
-    let output = '';
-    child.stdout.on('data', (chunk: Buffer) => {
-      output += chunk;
-    });
-    child.on('error', () => resolve(undefined));
-    child.on('close', () => {
-      const kib = /^(\d+)\s/.exec(output)?.[1];
-      resolve(kib === undefined ? undefined : Number(kib) * 1024);
-    });
-  }).catch(() => undefined);
 }
 
 /** Runs `look` again and again, each time after the pause it asked for, until it asks for none. */

@@ -17,6 +17,7 @@ import type { RouterErrorCode } from '../../node/router/errors.ts';
 import type { RuntimeErrorCode } from '../../node/runtime/errors.ts';
 import type { SessionError } from '../../node/sessions/sessions.ts';
 import type { StagingErrorCode } from '../../node/staging/errors.ts';
+import type { VolumeErrorCode } from '../../node/volumes/errors.ts';
 import { ROOT } from '../cli/peer.ts';
 
 /** Checked by the compiler: a code that an error may carry, and that the catalogue does not have, fails here. */
@@ -31,7 +32,8 @@ const raised: Record<
   | RouterErrorCode
   | RuntimeErrorCode
   | SessionError['code']
-  | StagingErrorCode,
+  | StagingErrorCode
+  | VolumeErrorCode,
   ErrorEntry
 > = ERRORS;
 

@@ -6,9 +6,10 @@ import { describe, expect, it } from 'vitest';
 import { asAppId, asDigest, asInstanceId, asReleaseId } from '../../crdt/ids.ts';
 import { envSetProblem } from '../../crdt/limits.ts';
 import type { InstanceSpec } from '../../node/core/types.ts';
+import { formatBytes } from '../../node/lib/format-bytes.ts';
 import { instanceEnvironment } from '../../node/runtime/environment.ts';
 import { RuntimeError } from '../../node/runtime/errors.ts';
-import { endingReason, formatBytes, neverHealthyReason, startProblem } from '../../node/runtime/exits.ts';
+import { endingReason, neverHealthyReason, startProblem } from '../../node/runtime/exits.ts';
 import { startingProbeMs, watchHealth } from '../../node/runtime/health.ts';
 import { PortPool } from '../../node/runtime/process/port-pool.ts';
 import { listeners, parseStat } from '../../node/runtime/process-tree.ts';
@@ -75,6 +76,12 @@ describe('sandbox arguments', () => {
     const files = accountFiles({ user: view.user, hostname: 'shop' });
     expect(files.passwd!.match(/^\w+:x:\d+/gm)).toEqual(['root:x:0', 'vcap:x:1880000001', 'nobody:x:65534']);
     expect(files.hosts).toContain('127.0.0.1 localhost shop');
+  });
+
+  it('name the services that their app is bound to', () => {
+    const hosts = [{ name: 'db.service.internal', address: '198.18.0.7' }];
+    const files = accountFiles({ user: view.user, hostname: 'shop', hosts });
+    expect(files.hosts!.split('\n')).toContain('198.18.0.7 db.service.internal');
   });
 
   it('leave secrets of /etc out', () => {

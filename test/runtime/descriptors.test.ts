@@ -8,7 +8,7 @@ const LIMIT = 64;
 const PROBE = `
   import { openSync } from 'node:fs';
   import { runCommand } from '${ROOT}/node/lib/program.ts';
-  import { diskUseBytes } from '${ROOT}/node/runtime/watch.ts';
+  import { diskUseBytes } from '${ROOT}/node/lib/disk-use.ts';
   import { InstanceFolder } from '${ROOT}/node/runtime/instance-folder.ts';
   import { removeTree, treeBytes } from '${ROOT}/node/staging/workspace.ts';
   import { resourceBehind } from '${ROOT}/node/core/pressure.ts';

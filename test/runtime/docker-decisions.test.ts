@@ -41,8 +41,10 @@ const plan = {
   record,
   network: 'peer-net',
   env: { A: 'b\0c', 'no name': 'x' },
+  hosts: [{ name: 'db.service.internal', address: '198.18.0.7' }],
   callFilter: '{}',
   ownDisk: true,
+  volumes: [],
 };
 const image = (config: object): ImageInspectInfo => ({ Id: 'sha256:1', Config: config }) as ImageInspectInfo;
 
@@ -104,6 +106,10 @@ describe('a container', () => {
     expect(droplet.Env).toEqual(['A=b']);
   });
 
+  it('knows the names of the services that its app is bound to', () => {
+    expect(droplet.HostConfig?.ExtraHosts).toEqual(['db.service.internal:198.18.0.7']);
+  });
+
   it('carries what adoption needs, and no secret', () => {
     expect(droplet.Labels).toMatchObject({ 'peer.node': 'n-1', 'peer.instance': 'i-1' });
     expect(JSON.stringify(droplet.Labels)).not.toContain('"A"');
@@ -116,6 +122,18 @@ describe('a container', () => {
     expect(Object.keys(own.HostConfig?.Tmpfs ?? {})).toEqual(['/data', '/tmp', '/var/tmp']);
     const told = imageContainer({ ...plan, image: shop, root: undefined, command: 'exit 3' });
     expect([told.Entrypoint, told.Cmd]).toEqual([['/bin/sh', '-c'], ['exit 3']]);
+  });
+
+  it('has volumes in the place of what an image or its root has there', () => {
+    const volume = { from: '/v/data', to: '/data', writable: true };
+    const root = { path: '/i/root', folders: ['data', 'etc'] };
+    const shop = image({ Volumes: { '/data/': {}, '/cache': {} } });
+    const { HostConfig } = imageContainer({ ...plan, image: shop, root, command: undefined, volumes: [volume] });
+    expect(HostConfig?.Mounts?.map(({ Source, Target }) => `${Source} ${Target}`)).toEqual([
+      '/i/root/etc /etc',
+      '/v/data /data',
+    ]);
+    expect(Object.keys(HostConfig?.Tmpfs ?? {})).toEqual(['/cache', '/tmp', '/var/tmp']);
   });
 
   it("of an image has a root that ends with its disk limit in place of the engine's, which it cannot write to", () => {
@@ -267,11 +285,11 @@ describe('networks', () => {
   it('have names that fit an interface, and subnets within their pool', () => {
     expect(bridgeName('node', asAppId('app'))).toMatch(/^pr[0-9a-f]{13}$/);
     expect(bridgeName('node', asAppId('app')).startsWith(bridgePrefix('node'))).toBe(true);
-    expect([subnet(0), subnet(1), subnet(2047), subnet(2048)]).toEqual([
-      '198.18.0.0/26',
-      '198.18.0.64/26',
+    expect([subnet(0), subnet(1), subnet(1023), subnet(1024)]).toEqual([
+      '198.19.0.0/26',
+      '198.19.0.64/26',
       '198.19.255.192/26',
-      '198.18.0.0/26',
+      '198.19.0.0/26',
     ]);
   });
 

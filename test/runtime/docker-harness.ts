@@ -12,18 +12,21 @@ import { createLogStore, type PacedLogStore } from '../../node/runtime/logs/stor
 import type { Isolation } from '../../node/runtime/sandbox/confinement.ts';
 import { prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
 import { hostStack } from '../../node/staging/stack.ts';
+import type { VolumeStore } from '../../node/volumes/store.ts';
 import type { CommandsHarness } from './commands.contract.ts';
 import { DropletShelf } from './droplet.ts';
-import { checkNothingLeft, silent, testNode } from './harness.ts';
+import { checkNothingLeft, openVolumes, silent, testNode } from './harness.ts';
+import type { VolumesHarness } from './volumes.contract.ts';
 
 const DROPLET_BYTES_MAX = 64 * 1024 * 1024;
 
-export type DockerHarness = CommandsHarness & {
-  dataDir: string;
-  engine: Engine;
-  nodeId: string;
-  blobs: LocalBlobStore;
-};
+export type DockerHarness = CommandsHarness &
+  VolumesHarness & {
+    dataDir: string;
+    engine: Engine;
+    nodeId: string;
+    blobs: LocalBlobStore;
+  };
 
 export async function dockerHarness(
   options: { engine?: Engine; ownDisks?: false; runtime?: Partial<DockerRuntimeOptions> } = {},
@@ -35,6 +38,7 @@ export async function dockerHarness(
   const shelf = new DropletShelf(join(dataDir, 'shelf'));
   const blobs = await createBlobStore({ dir: join(dataDir, 'blobs') });
   const stores: PacedLogStore[] = [];
+  const volumesOpened: VolumeStore[] = [];
   const filters = JSON.stringify({ label: [`${NODE_LABEL}=${nodeId}`] });
   await writeFile(join(dataDir, 'secret'), 'the cluster key', { mode: 0o644 });
   return {
@@ -49,10 +53,13 @@ export async function dockerHarness(
       const isolation: Isolation = options.ownDisks === false ? { ...found, ownDisks: false } : found;
       const logs = createLogStore({ dataDir, nodeId, log: silent });
       stores.push(logs);
+      const volumes = await openVolumes(node, isolation);
+      volumesOpened.push(volumes);
       const runtime = await createDockerRuntime({
         engine,
         nodeId,
         isolation,
+        volumes,
         blobs,
         policy: { allowed: [] },
         logs,
@@ -61,7 +68,7 @@ export async function dockerHarness(
         readyProbeMs: 200,
         ...options.runtime,
       });
-      return { runtime, logs };
+      return { runtime, logs, volumes };
     },
     async droplet(files) {
       const built = shelf.read(await shelf.add(files));
@@ -74,6 +81,7 @@ export async function dockerHarness(
     },
     async dispose() {
       for (const store of stores) await store.close();
+      for (const volumes of volumesOpened) volumes.close();
       await blobs.close();
       await node.dispose();
     },

@@ -12,8 +12,10 @@ import { createProcessRuntime, type ProcessRuntimeOptions } from '../../node/run
 import { findControlGroups } from '../../node/runtime/sandbox/cgroup.ts';
 import type { Isolation } from '../../node/runtime/sandbox/confinement.ts';
 import { closeIsolation, prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
-import type { CommandsHarness } from './commands.contract.ts';
+import { volumeUids } from '../../node/runtime/sandbox/users.ts';
+import { VolumeStore } from '../../node/volumes/store.ts';
 import { DropletShelf } from './droplet.ts';
+import type { VolumesHarness } from './volumes.contract.ts';
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -53,7 +55,16 @@ export async function processesNaming(text: string): Promise<string[]> {
   return lines.filter((line) => line.includes(text));
 }
 
-export type ProcessHarness = CommandsHarness & { dataDir: string };
+/** The volumes of a test's node, as each of its daemons opens them anew. */
+export async function openVolumes(
+  { dataDir, nodeId }: Pick<TestNode, 'dataDir' | 'nodeId'>,
+  { ownUsers }: Pick<Isolation, 'ownUsers'>,
+): Promise<VolumeStore> {
+  const users = ownUsers ? volumeUids(nodeId) : undefined;
+  return VolumeStore.open({ dataDir, users, wanted: () => undefined, log: silent, sampleMs: 50, waitMaxMs: 20_000 });
+}
+
+export type ProcessHarness = VolumesHarness & { dataDir: string };
 
 export async function processHarness(
   options: { insecure?: boolean; groups?: false; runtime?: Partial<ProcessRuntimeOptions> } = {},
@@ -63,6 +74,7 @@ export async function processHarness(
   const shelf = new DropletShelf(join(dataDir, 'blobs'));
   const stores: PacedLogStore[] = [];
   const isolations: Isolation[] = [];
+  const volumesOpened: VolumeStore[] = [];
   return {
     dataDir,
     stack: 'test',
@@ -73,8 +85,11 @@ export async function processHarness(
       isolations.push(isolation);
       const logs = createLogStore({ dataDir, nodeId, log: silent });
       stores.push(logs);
+      const volumes = await openVolumes(node, isolation);
+      volumesOpened.push(volumes);
       const runtime = await createProcessRuntime({
         isolation,
+        volumes,
         stack: 'test',
         pourBlob: (...asks) => shelf.pour(...asks),
         logs,
@@ -83,12 +98,13 @@ export async function processHarness(
         readyProbeMs: 200,
         ...options.runtime,
       });
-      return { runtime, logs };
+      return { runtime, logs, volumes };
     },
     droplet: (files) => shelf.add(files),
     checkNothingLeft: () => checkNothingLeft(node),
     async dispose() {
       for (const store of stores) await store.close();
+      for (const volumes of volumesOpened) volumes.close();
       for (const isolation of isolations) await closeIsolation(isolation, { keepInstances: false });
       await node.dispose();
     },

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ROOT } from '../cli/peer.ts';
 
 const EDGES = ['api', 'blobs', 'gossip', 'router', 'runtime', 'staging'];
-const INNER = ['admission', 'cluster', 'storage', 'sessions', 'secrets'];
+const INNER = ['admission', 'cluster', 'storage', 'sessions', 'secrets', 'services', 'volumes'];
 const ROOMS = ['lib', 'core', 'identity', 'ports', ...INNER, ...EDGES, 'daemon'];
 const COMMON = ['ports', 'core', 'lib', 'identity'];
 

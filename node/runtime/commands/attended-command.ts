@@ -58,7 +58,7 @@ export async function startAttended(run: AttendedRun): Promise<AttendedProcess> 
   });
   const attendedCommand = attendedArgv(command.argv, command.terminal);
   const argv = run.withProfile ? startCommand(`exec ${attendedCommand.map(quoted).join(' ')}`) : attendedCommand;
-  const load: Load = { cwd: run.cwd, argv, env: run.env };
+  const load: Load = { cwd: run.cwd, argv, env: { ...run.env, ...command.env } };
   pipeOf(child, LOAD_FD)?.end(encodeLoad(load));
   if (command.terminal === undefined) pipeOf(child, SIZES_FD)?.destroy();
   return attended;

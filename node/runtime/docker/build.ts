@@ -4,9 +4,9 @@
 
 import type Docker from 'dockerode';
 import type { AppId } from '../../../crdt/ids.ts';
+import { formatBytes } from '../../lib/format-bytes.ts';
 import type { Images } from '../../ports/runtime.ts';
 import { RuntimeError } from '../errors.ts';
-import { formatBytes } from '../exits.ts';
 import { bringBaseImages } from './base-images.ts';
 import { contextWith, DOCKERFILE } from './context.ts';
 import { DockerfileError } from './dockerfile.ts';

@@ -2,10 +2,10 @@
 // Keeps track of what runs, so that nothing of it outlives the daemon for longer than until the next one.
 
 import type { Container } from 'dockerode';
+import { formatBytes } from '../../lib/format-bytes.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Attended, AttendedCommand, TaskSpec } from '../../ports/commands.ts';
 import { TERM } from '../commands/terminal.ts';
-import { formatBytes } from '../exits.ts';
 import type { InstanceRecord } from '../instance-folder.ts';
 import { taskDyno, taskInstance } from '../task.ts';
 import { DISK_SAMPLE_MS, watchDisk } from '../watch.ts';
@@ -52,7 +52,7 @@ export class DockerCommands {
   async runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
     const terminal = command.terminal !== undefined;
     const argv = task.image === undefined ? argvInDroplet(command) : argvInImage(command);
-    const env = { ...task.env, ...(terminal ? { TERM } : {}) };
+    const env = { ...task.env, ...command.env, ...(terminal ? { TERM } : {}) };
     const made = await this.#maker.make(taskInstance({ ...task, env }), {
       signal: new AbortController().signal,
       dyno: taskDyno(task),

@@ -1,6 +1,8 @@
 // Decides what a container may see, do and use: builds what is asked of the engine. Pure; it never talks to one.
 
 import type { ContainerCreateOptions, ImageInspectInfo, MountSettings } from 'dockerode';
+import type { HostEntry } from '../../core/types.ts';
+import type { Bind } from '../../ports/sandbox.ts';
 import { INSTANCE_FILES_MAX } from '../environment.ts';
 import type { InstanceRecord } from '../instance-folder.ts';
 import { INSTANCE_PIDS_MAX } from '../process/launch.ts';
@@ -24,10 +26,14 @@ type Plan = {
   record: InstanceRecord;
   network: string;
   env: Readonly<Record<string, string>>;
+  /** Names that it can look up, besides public ones. */
+  hosts: readonly HostEntry[];
   /** The filter of system calls, as the engine wants it told. Undefined: the engine's own. */
   callFilter: string | undefined;
   /** Whether what it writes lies on a disk of its own. */
   ownDisk: boolean;
+  /** Of volumes. */
+  volumes: readonly Bind[];
 };
 
 export type DropletPlan = Plan & {
@@ -76,6 +82,7 @@ export function dropletContainer(plan: DropletPlan): ContainerCreateOptions {
         `${plan.accounts}/passwd:/etc/passwd:ro`,
         `${plan.accounts}/group:/etc/group:ro`,
       ],
+      Mounts: plan.volumes.map(bindMount),
     },
   };
 }
@@ -88,8 +95,11 @@ export function dropletContainer(plan: DropletPlan): ContainerCreateOptions {
 export function imageContainer(plan: ImagePlan): ContainerCreateOptions {
   const user = ownUser(plan.image) ?? userOf(plan.record);
   const common = commonOptions(plan, user);
-  const scratch = Object.fromEntries(volumes(plan.image).map((path) => [path, tmpfs(plan.record.memoryBytes)]));
+  const kept = plan.volumes.map(({ to }) => to);
+  const declared = volumes(plan.image).filter((path) => !kept.includes(path.replace(/\/+$/, '')));
+  const scratch = Object.fromEntries(declared.map((path) => [path, tmpfs(plan.record.memoryBytes)]));
   const inMemory = { ...scratch, ...common.HostConfig.Tmpfs };
+  const mounts = plan.volumes.map(bindMount);
   return {
     ...common,
     Image: plan.image.Id,
@@ -100,11 +110,16 @@ export function imageContainer(plan: ImagePlan): ContainerCreateOptions {
       ...common.HostConfig,
       Tmpfs: inMemory,
       ...(plan.root === undefined
-        ? {}
-        : { ReadonlyRootfs: true, Mounts: rootMounts(plan.root, Object.keys(inMemory)) }),
+        ? { Mounts: mounts }
+        : {
+            ReadonlyRootfs: true,
+            Mounts: [...rootMounts(plan.root, [...Object.keys(inMemory), ...kept]), ...mounts],
+          }),
     },
   };
 }
+
+const bindMount = ({ from, to }: Bind): MountSettings => ({ Type: 'bind', Source: from, Target: to });
 
 /** Of each folder, except where something else is mounted already. */
 function rootMounts({ path, folders }: NonNullable<ImagePlan['root']>, taken: readonly string[]): MountSettings[] {
@@ -122,7 +137,7 @@ function commonOptions(
   const { record } = plan;
   const tmpBytesMax = Math.floor(record.memoryBytes * TMP_SHARE);
   const tmp = tmpfs(record.memoryBytes);
-  const fileBytes = fileBytesMax(record.diskBytes, plan.ownDisk);
+  const fileBytes = fileBytesMax(record.diskBytes, plan.ownDisk, record.volumes);
   // Counts all of a user. A fork beyond it costs nothing; beyond the container's own limit, nearly as much as one that
   // succeeds: a bomb would keep every processor busy with them. What an engine asks for by default may be more than it
   // may itself.
@@ -159,6 +174,7 @@ function commonOptions(
       Tmpfs: { '/tmp': tmp, '/var/tmp': tmp },
       ShmSize: tmpBytesMax,
       NetworkMode: plan.network,
+      ExtraHosts: plan.hosts.map(({ name, address }) => `${name}:${address}`),
       LogConfig: { Type: 'json-file', Config: { 'max-size': LOG_FILE_MAX, 'max-file': LOG_FILES, compress: 'false' } },
       RestartPolicy: { Name: 'no' },
     },
@@ -195,7 +211,7 @@ export function taskOptions(
 }
 
 /** `NAME=value`; a value cannot hold NUL, so it is cut there. */
-function environmentList(env: Readonly<Record<string, string>>): string[] {
+export function environmentList(env: Readonly<Record<string, string>>): string[] {
   return Object.entries(env)
     .filter(([name]) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
     .map(([name, value]) => `${name}=${value.split('\0', 1)[0]}`);

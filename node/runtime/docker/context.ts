@@ -6,8 +6,8 @@ import { once } from 'node:events';
 import { PassThrough, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { Header, Pax, ReadEntry } from 'tar';
+import { formatBytes } from '../../lib/format-bytes.ts';
 import { RuntimeError } from '../errors.ts';
-import { formatBytes } from '../exits.ts';
 import { DOCKERFILE_BYTES_MAX } from './dockerfile.ts';
 
 export const DOCKERFILE = 'Dockerfile';

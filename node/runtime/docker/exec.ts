@@ -12,6 +12,7 @@ import { notRunning } from '../process/commands.ts';
 import { SANDBOX_HOME } from '../sandbox/bwrap.ts';
 import { argvInDroplet, argvInImage, NOT_FOUND_STATUS, notInImage } from './command-line.ts';
 import type { AttachedRun } from './command-streams.ts';
+import { environmentList } from './container.ts';
 import { killCommand } from './container-processes.ts';
 
 /** Marks all that a command starts. */
@@ -45,7 +46,7 @@ export async function startExec(
       AttachStderr: true,
       Tty: terminal,
       Cmd: argv,
-      Env: [mark, ...(terminal ? [`TERM=${TERM}`] : [])],
+      Env: [...environmentList(command.env ?? {}), mark, ...(terminal ? [`TERM=${TERM}`] : [])],
       ...(options.image ? {} : { WorkingDir: `${SANDBOX_HOME}/app` }),
     });
     const stream: AttachedRun['stream'] = await exec.start({ hijack: true, stdin: true, Tty: terminal });

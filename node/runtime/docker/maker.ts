@@ -7,16 +7,19 @@ import type { AppId, InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { InstanceSpec } from '../../core/types.ts';
 import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
+import type { Bind } from '../../ports/sandbox.ts';
+import type { HeldVolumes, Volumes } from '../../ports/volumes.ts';
 import { instanceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
 import { InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
+import { acquireVolumes, recordedMounts, volumeBinds } from '../mounts.ts';
 import { unpackDroplet } from '../process/launch.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../sandbox/bwrap.ts';
 import { type Isolation, writeAccounts } from '../sandbox/confinement.ts';
 import { attachDisk } from '../sandbox/disk.ts';
 import { dropletContainer, type ImagePlan, imageContainer } from './container.ts';
 import type { Engine } from './engine.ts';
-import { exposedPort } from './image-config.ts';
+import { exposedPort, ownUser } from './image-config.ts';
 import { attachRoot, layersOf } from './image-root.ts';
 import type { EngineImages } from './images.ts';
 import type { AppNetworks } from './networks.ts';
@@ -26,6 +29,8 @@ export type MakerParts = {
   nodeId: NodeId;
   isolation: Isolation;
   blobs: Pick<BlobStore, 'pour'>;
+  /** Undefined: what has volumes is refused. */
+  volumes?: Volumes | undefined;
   networks: AppNetworks;
   images: EngineImages;
   callFilter: string | undefined;
@@ -49,7 +54,7 @@ export type Made = { record: InstanceRecord; folder: InstanceFolder; container: 
 type Parts = {
   id: InstanceId;
   app: AppId;
-  uid: number;
+  uid?: number;
   folder?: InstanceFolder;
   container?: Container;
   network?: Promise<string>;
@@ -69,17 +74,21 @@ export class ContainerMaker {
   /** Fails with RuntimeError or an error of the engine, having taken everything away. */
   async make(spec: InstanceSpec, how: How): Promise<Made> {
     const { isolation, networks, engine } = this.#parts;
-    const made: Parts = { id: spec.id, app: spec.app.id, uid: isolation.users.take() };
+    const made: Parts = { id: spec.id, app: spec.app.id };
     try {
       const folder = new InstanceFolder(isolation.dataDir, spec.id);
       made.folder = folder;
       const image = await this.#imageOf(spec);
       const port = (spec.image === undefined ? undefined : exposedPort(image)) ?? INSTANCE_PORT;
+      const held = await this.#holdVolumes(spec, image, how.signal);
+      made.uid = held?.asUser ?? isolation.users.take();
       const record = recordOf(spec, { uid: made.uid, port });
       made.network = networks.acquire(spec.app.id);
       const root = await this.#prepare(spec, { ...how, record, folder, image, network: made.network });
       how.signal.throwIfAborted();
-      const options = this.#options(spec, { record, folder, image, root, network: await made.network }, how.dyno);
+      const volumes = await mountsOf(spec, held, folder);
+      const place = { record, folder, image, root, volumes, network: await made.network };
+      const options = this.#options(spec, place, how.dyno);
       made.container = await engine.docker.createContainer(how.adapt?.(options) ?? options);
       return { record, folder, container: made.container };
     } catch (error) {
@@ -89,9 +98,10 @@ export class ContainerMaker {
   }
 
   /** Takes note of what an earlier daemon made. */
-  hold({ uid, app }: InstanceRecord): void {
+  hold({ id, uid, app, volumes }: InstanceRecord): void {
     this.#parts.isolation.users.hold(uid);
     this.#parts.networks.hold(app.id);
+    if (volumes !== undefined) this.#parts.volumes?.adopt(id, volumes);
   }
 
   remove({ record, folder, container }: Made): Promise<void> {
@@ -113,6 +123,18 @@ export class ContainerMaker {
     await folder.remove().catch((error: Error) => {
       this.#parts.log.warn('runtime.folder_left', { instance: folder.name, error: error.message });
     });
+  }
+
+  /** `asUser`: the user that the container is to run as for them; undefined where the image says that itself. */
+  async #holdVolumes(
+    spec: InstanceSpec,
+    image: ImageInspectInfo,
+    signal: AbortSignal,
+  ): Promise<(HeldVolumes & { asUser: number | undefined }) | undefined> {
+    const own = spec.image === undefined ? undefined : ownUser(image);
+    const uid = own === undefined ? {} : { uid: Number.parseInt(own, 10) };
+    const held = await acquireVolumes(this.#parts.volumes, spec, { ...uid, signal });
+    return held === undefined ? undefined : { ...held, asUser: own === undefined ? held.uid : undefined };
   }
 
   async #imageOf({ droplet, image }: InstanceSpec): Promise<ImageInspectInfo> {
@@ -145,7 +167,7 @@ export class ContainerMaker {
     const unpack = { isolation, folder, record, spec, pourBlob: blobs.pour.bind(blobs), signal };
     const steps = await Promise.allSettled([
       spec.image === undefined ? unpackDroplet(unpack) : undefined,
-      writeAccounts(folder.accounts, { kind: 'dropped', uid: record.uid }, record.app.name),
+      writeAccounts(folder.accounts, { user: { kind: 'dropped', uid: record.uid }, hostname: record.app.name }),
       network,
     ]);
     const failed = steps.find((step) => step.status === 'rejected');
@@ -177,11 +199,16 @@ export class ContainerMaker {
 
   #options(
     spec: InstanceSpec,
-    place: Pick<Made, 'record' | 'folder'> & { image: ImageInspectInfo; root: ImagePlan['root']; network: string },
+    place: Pick<Made, 'record' | 'folder'> & {
+      image: ImageInspectInfo;
+      root: ImagePlan['root'];
+      volumes: readonly Bind[];
+      network: string;
+    },
     dyno: string | undefined,
   ): ContainerCreateOptions {
     const { nodeId, isolation, callFilter } = this.#parts;
-    const { record, folder, image, root, network } = place;
+    const { record, folder, image, root, volumes, network } = place;
     const env = instanceEnvironment(spec, {
       port: record.port,
       // Of its own network.
@@ -191,7 +218,7 @@ export class ContainerMaker {
       ...(dyno === undefined ? {} : { dyno }),
     });
     const ownDisk = spec.image === undefined ? this.#parts.ownDisks : root !== undefined;
-    const plan = { network, node: nodeId, record, env, callFilter, ownDisk };
+    const plan = { network, node: nodeId, record, env, callFilter, ownDisk, volumes, hosts: spec.hosts ?? [] };
     if (spec.image !== undefined) {
       return imageContainer({ ...plan, image, root, command: spec.image.ownCommand ? undefined : spec.command });
     }
@@ -201,11 +228,12 @@ export class ContainerMaker {
   }
 
   async #remove({ id, app, uid, folder, container, network }: Parts): Promise<void> {
-    const { engine, networks, isolation } = this.#parts;
+    const { engine, networks, isolation, volumes } = this.#parts;
     // Without a folder the id was not even a name.
     if (folder !== undefined) {
       // By its name where it is not known: the engine may have made it although its answer got lost.
       await this.removeContainer(container ?? engine.docker.getContainer(`peer-${id}`), id);
+      volumes?.release(id);
       await this.removeFolder(folder);
     }
     const hasNetwork = await network?.then(
@@ -213,7 +241,7 @@ export class ContainerMaker {
       () => false,
     );
     if (hasNetwork === true) await networks.release(app);
-    isolation.users.release(uid);
+    if (uid !== undefined) isolation.users.release(uid);
   }
 }
 
@@ -233,6 +261,18 @@ function recordOf(spec: InstanceSpec, place: { uid: number; port: number }): Ins
     diskBytes,
     health,
     ...of,
+    ...recordedMounts(spec),
     ...found,
   };
+}
+
+/** An image has no home that they could lie in, and the engine makes what they are mounted on. */
+async function mountsOf(
+  spec: InstanceSpec,
+  held: HeldVolumes | undefined,
+  { home }: Pick<InstanceFolder, 'home'>,
+): Promise<Bind[]> {
+  if (held === undefined) return [];
+  if (spec.image === undefined) return volumeBinds(held, { home });
+  return held.folders.map(({ from, to }) => ({ from, to, writable: true }));
 }

@@ -11,6 +11,7 @@ import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
 import type { InstanceUsage, MachinePorts, Runtime, RuntimeEvent, UsageMeter } from '../../ports/runtime.ts';
+import type { Volumes } from '../../ports/volumes.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
 import { InstanceTable, type Launched, type Watched } from '../instance-table.ts';
 import type { PacedLogStore } from '../logs/store.ts';
@@ -37,6 +38,8 @@ export type DockerRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskS
   isolation: Isolation;
   blobs: Pick<BlobStore, 'has' | 'read' | 'pour' | 'put' | 'onChange'>;
   policy: PolicyOptions;
+  /** Undefined: what has volumes is refused. */
+  volumes?: Volumes | undefined;
   logs: PacedLogStore;
   log: Log;
 };
@@ -116,6 +119,9 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
     this.stacks = [...parts.stacks.keys(), imageStack(options.engine.architecture)];
     this.#maker = new ContainerMaker({ ...options, ...parts });
     this.#commands = new DockerCommands(options.engine, this.#maker, options.log);
+    options.volumes?.onEvent(({ type, instance, message }) => {
+      if (type === 'overfull') this.#instances.stop(instance, message);
+    });
   }
 
   async exec(id: InstanceId, command: AttendedCommand): Promise<Attended> {

@@ -50,6 +50,7 @@ class ContainerSubject implements Subject {
   readonly record: InstanceRecord;
   readonly host: string;
   readonly ownNetwork = true;
+  readonly probe = undefined;
   readonly folder: string;
   readonly sampled: string | undefined;
   readonly #context: ContainerContext;

@@ -5,17 +5,17 @@ import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir } from 'node:fs/promises';
 import type { InstanceId } from '../../../crdt/ids.ts';
+import { formatBytes } from '../../lib/format-bytes.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, TaskSpec } from '../../ports/commands.ts';
 import { type AttendedProcess, type AttendedRun, startAttended } from '../commands/attended-command.ts';
 import { instanceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
-import { formatBytes } from '../exits.ts';
 import { InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
 import type { OwnNetwork } from '../network/networks.ts';
 import { descendants } from '../process-tree.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../sandbox/bwrap.ts';
-import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
+import { confinedCommand, type Isolation, knownHosts, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
 import { attachDisk } from '../sandbox/disk.ts';
 import { FILTER_FD, loaderArguments, OPEN_FILTER, SHELL } from '../sandbox/scripts.ts';
 import { TASK_PORT, taskDyno, taskInstance, taskRecord } from '../task.ts';
@@ -53,13 +53,13 @@ export class Commands {
     const name = `${record.id}/${EXEC_GROUP_PREFIX}${randomBytes(4).toString('hex')}`;
     const group = isolation.groups?.open(name);
     await Promise.all((group?.folders ?? []).map((path) => mkdir(path)));
-    const limits = instanceLimits(record.diskBytes, await folder.hasDisk());
+    const limits = instanceLimits(record.diskBytes, await folder.hasDisk(), record.volumes);
     const enter = this.#enter(inside.pid, record.uid);
     return this.#start({
       confined: [...enter, ...loaderArguments(limits)],
       groups: group?.folders ?? [],
       cwd: confined ? `${SANDBOX_HOME}/app` : `${folder.home}/app`,
-      env: inside.env,
+      env: { ...inside.env, ...command.env },
       command,
       killAll: (child) => {
         if (group === undefined) void killTree(child);
@@ -125,14 +125,14 @@ export class Commands {
       return reason;
     };
     try {
-      network = await isolation.networks?.take('instance');
+      network = await isolation.networks?.take('instance', task.app.id);
       await folder.create(owner);
       if (isolation.ownDisks) {
         await attachDisk({ folder: folder.path, home: folder.home, bytes: task.diskBytes, owner: uid });
       }
       const steps = await Promise.allSettled([
         unpackDroplet({ isolation, folder, record, spec, pourBlob, signal: new AbortController().signal }),
-        writeAccounts(folder.accounts, user, task.app.name),
+        writeAccounts(folder.accounts, { user, hostname: task.app.name, hosts: knownHosts(isolation, task.hosts) }),
         isolation.groups?.create(task.id, { memoryBytes: task.memoryBytes, pidsMax: INSTANCE_PIDS_MAX }),
       ]);
       const failed = steps.find((step) => step.status === 'rejected');
@@ -160,7 +160,7 @@ export class Commands {
       }),
       groups: isolation.groups?.open(task.id).folders ?? [],
       cwd: `${home}/app`,
-      env,
+      env: { ...env, ...command.env },
       command,
       withProfile: true,
       // The end of a sandbox's outer process ends everything inside.

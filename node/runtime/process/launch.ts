@@ -5,15 +5,19 @@ import { close as closeCallback, constants, open as openCallback } from 'node:fs
 import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import type { InstanceSpec } from '../../core/types.ts';
+import { formatBytes } from '../../lib/format-bytes.ts';
 import { spawnChild } from '../../lib/spawn-child.ts';
+import { writeBelow } from '../../lib/write-below.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
-import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment } from '../environment.ts';
+import type { LaunchedService } from '../../ports/services.ts';
+import type { HeldVolumes } from '../../ports/volumes.ts';
+import { DROPLET_PATHS, INSTANCE_FILES_MAX, instanceEnvironment, serviceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
 import { exhaustedAt, expectRoomAt } from '../exhausted.ts';
-import { formatBytes } from '../exits.ts';
 import { type Descriptors, InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
+import { volumeBinds } from '../mounts.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../sandbox/bwrap.ts';
-import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
+import { confinedCommand, type Isolation, knownHosts, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
 import { checkDevices } from '../sandbox/devices.ts';
 import { attachDisk, fileBytesMax } from '../sandbox/disk.ts';
 import { runAttached } from '../sandbox/run.ts';
@@ -42,11 +46,15 @@ export const DROPLET_LINKS = DROPLET_PATHS.map(({ path, part }) => ({
 const UNPACK = 'tar --blocking-factor=128 -xf - && mkdir -p app logs tmp';
 const PIPE = 'droplet';
 
-export function instanceLimits(diskBytes: number, ownDisk: boolean): Rlimits {
+export function instanceLimits(
+  diskBytes: number,
+  ownDisk: boolean,
+  volumes: readonly { sizeBytes: number }[] = [],
+): Rlimits {
   return {
     pidsMax: INSTANCE_PIDS_MAX,
     filesMax: INSTANCE_FILES_MAX,
-    fileBytesMax: fileBytesMax(diskBytes, ownDisk),
+    fileBytesMax: fileBytesMax(diskBytes, ownDisk, volumes),
   };
 }
 
@@ -56,6 +64,10 @@ export type LaunchOptions = {
   record: InstanceRecord;
   spec: InstanceSpec;
   pourBlob: BlobStore['pour'];
+  /** What it mounts. */
+  held?: HeldVolumes | undefined;
+  /** It is this service, and has no droplet. */
+  service?: LaunchedService | undefined;
   signal: AbortSignal;
 };
 
@@ -63,7 +75,7 @@ export type Launched = { descriptors: Descriptors; shim: number };
 
 /** Makes the folder ready to launch in. Fails with RuntimeError; the caller removes what is there. */
 export async function prepareInstance(options: LaunchOptions): Promise<void> {
-  const { isolation, folder, record } = options;
+  const { isolation, folder, record, spec } = options;
   if (isolation.bwrap !== undefined) await checkDevices(isolation.devices);
   const owner = isolation.ownUsers ? record.uid : undefined;
   await folder.create(owner);
@@ -71,38 +83,59 @@ export async function prepareInstance(options: LaunchOptions): Promise<void> {
     await attachDisk({ folder: folder.path, home: folder.home, bytes: record.diskBytes, owner: record.uid });
   }
   const steps = await Promise.allSettled([
-    unpackDroplet(options),
+    options.service === undefined ? unpackDroplet(options) : folder.makeEmptyHome(owner),
     folder.makeFifos(owner),
     folder.writeRecord(record),
-    writeAccounts(folder.accounts, sandboxUser(isolation, record.uid), record.app.name),
+    writeAccounts(folder.accounts, {
+      user: sandboxUser(isolation, record.uid),
+      hostname: record.app.name,
+      hosts: knownHosts(isolation, spec.hosts),
+    }),
     isolation.groups?.create(record.id, { memoryBytes: record.memoryBytes, pidsMax: INSTANCE_PIDS_MAX }),
   ]);
   // Only when all have ended: the caller removes what they made.
   const failed = steps.find((step) => step.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
+  if (options.service !== undefined) await writeServiceFiles(options, options.service);
+}
+
+/** Into its volumes, which the service can write to: what it has put there is not trusted. */
+async function writeServiceFiles({ held, record }: LaunchOptions, { files }: LaunchedService): Promise<void> {
+  for (const [path, content] of Object.entries(files)) {
+    const volume = held?.folders.find(({ to }) => path.startsWith(`${to}/`));
+    if (volume === undefined) throw new RuntimeError('service_unusable', `${path} is in no volume of the service`);
+    const file = { path: path.slice(volume.to.length + 1), content, owner: held?.uid };
+    await writeBelow(volume.from, file).catch((cause: NodeJS.ErrnoException) => {
+      // What the disk says is for others to judge.
+      if (cause.code !== undefined) throw cause;
+      throw new RuntimeError('service_unusable', `${record.app.name}: ${cause.message}`, { cause });
+    });
+  }
 }
 
 export async function launchInstance(options: LaunchOptions): Promise<Launched> {
-  const { isolation, folder, record, spec } = options;
+  const { isolation, folder, record, spec, held, service } = options;
   const confined = isolation.bwrap !== undefined;
+  const volumes = held === undefined ? [] : await volumeBinds(held, { home: folder.home });
   const home = confined ? SANDBOX_HOME : folder.home;
   const command = confinedCommand(isolation, {
     user: sandboxUser(isolation, record.uid),
     hostname: record.app.name,
     accounts: folder.accounts,
-    binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
+    binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }, ...volumes],
     links: DROPLET_LINKS,
     memoryBytes: record.memoryBytes,
     network: record.network,
-    limits: instanceLimits(record.diskBytes, isolation.ownDisks),
+    limits: instanceLimits(record.diskBytes, isolation.ownDisks, record.volumes),
   });
-  const env = instanceEnvironment(spec, {
+  const place = {
     port: record.port,
     host: record.network?.host ?? LOOPBACK,
     listen: record.network === undefined ? LOOPBACK : '0.0.0.0',
     home,
     nodeBin: confined ? SANDBOX_NODE_BIN : isolation.host.nodeBin,
-  });
+  };
+  const env = service === undefined ? instanceEnvironment(spec, place) : serviceEnvironment(service.env, place);
   const groups = isolation.groups?.open(record.id).folders ?? [];
   const descriptors = await folder.openReaders();
   const writers = await folder.openWriters();
@@ -110,7 +143,7 @@ export async function launchInstance(options: LaunchOptions): Promise<Launched> 
     const shim = await spawnShim({
       argv: [folder.path, String(groups.length), ...groups, ...command],
       stdio: writers,
-      load: encodeLoad({ cwd: `${home}/app`, argv: startCommand(spec.command), env }),
+      load: encodeLoad({ cwd: `${home}/app`, argv: startCommand((service ?? spec).command), env }),
     });
     return { descriptors, shim };
   } catch (error) {

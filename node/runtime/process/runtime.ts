@@ -1,18 +1,23 @@
 // The Runtime port without containers: each instance is a group of processes in a bubblewrap sandbox, watched through
 // files, so that it outlives the daemon. Keeps the table of instances; decides nothing about what should run.
 
-import type { AppId, InstanceId } from '../../../crdt/ids.ts';
+import { type AppId, asServiceId, type InstanceId } from '../../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
 import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
-import type { InstanceUsage, Runtime, RuntimeEvent, UsageMeter } from '../../ports/runtime.ts';
+import type { InstanceUsage, Runtime, RuntimeEvent, ServiceCall, UsageMeter } from '../../ports/runtime.ts';
+import type { LaunchedService, ServiceCommand, ServicePrograms } from '../../ports/services.ts';
+import type { HeldVolumes, Volumes } from '../../ports/volumes.ts';
+import { RuntimeError } from '../errors.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
 import { InstanceTable, type Launched } from '../instance-table.ts';
 import type { PacedLogStore } from '../logs/store.ts';
+import { acquireVolumes, recordedMounts } from '../mounts.ts';
 import type { OwnNetwork } from '../network/networks.ts';
 import { bootId } from '../process-tree.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from '../sandbox/confinement.ts';
+import { probeService } from '../service-probe.ts';
 import type { SuperviseContext } from '../supervision.ts';
 import { Commands, notRunning } from './commands.ts';
 import { type LaunchOptions, launchInstance, OWN_NETWORK_PORT, prepareInstance } from './launch.ts';
@@ -24,6 +29,14 @@ export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'disk
   /** The stack that droplets must be built for. */
   stack: string;
   pourBlob: BlobStore['pour'];
+  /** Undefined: what has volumes is refused. */
+  volumes?: Volumes | undefined;
+  /** Undefined: services are refused. */
+  services?: ServicePrograms | undefined;
+  /** Whether another runtime on the same isolation, which has adopted before, answers for the instance. */
+  isOthers?: ((id: string) => boolean) | undefined;
+  /** Set: another runtime on the same isolation adopts after this one, and clears away what is nobody's. */
+  adoptsFirst?: true;
   logs: PacedLogStore;
   log: Log;
 };
@@ -45,7 +58,13 @@ export async function createProcessRuntime(
 type Place = { record: InstanceRecord; folder: InstanceFolder; shim: number };
 
 /** What has been taken for an instance so far. */
-type Taken = { uid?: number; port?: number; network?: OwnNetwork | undefined; folder?: InstanceFolder };
+type Taken = {
+  volumesOf?: InstanceId;
+  uid?: number;
+  port?: number;
+  network?: OwnNetwork | undefined;
+  folder?: InstanceFolder;
+};
 
 class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
   readonly kind = 'process';
@@ -62,6 +81,9 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     this.stacks = [options.stack];
     this.#boot = boot;
     this.#commands = new Commands(options);
+    options.volumes?.onEvent(({ type, instance, message }) => {
+      if (type === 'overfull') this.#instances.stop(instance, message);
+    });
   }
 
   async exec(id: InstanceId, command: AttendedCommand): Promise<Attended> {
@@ -88,9 +110,11 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     const adopted = (await Promise.all(folders.map((folder) => this.#adopt(folder)))).filter(
       (found) => found !== undefined,
     );
+    if (this.#options.adoptsFirst) return adopted;
     await isolation.networks?.settle();
     if (isolation.groups !== undefined) {
-      await removeGroups(isolation.groups, (name) => !name.startsWith(RUN_GROUP_PREFIX) && !this.#instances.has(name));
+      const isOwn = (name: string) => !name.startsWith(RUN_GROUP_PREFIX) && this.#options.isOthers?.(name) !== true;
+      await removeGroups(isolation.groups, (name) => isOwn(name) && !this.#instances.has(name));
     }
     return adopted;
   }
@@ -99,14 +123,18 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     this.#instances.start(spec, {
       launch: (signal) => this.#launch(spec, signal),
       remove: async ({ record, folder }) => {
-        const { uid, network } = record;
-        await this.#giveBack({ uid, network, folder, ...(network === undefined ? { port: record.port } : {}) });
+        const { id, uid, network } = record;
+        await this.#giveBack({ volumesOf: id, uid, network, folder, ...pooledPort(record) });
       },
     });
   }
 
   stop(id: InstanceId, reason: string): void {
     this.#instances.stop(id, reason);
+  }
+
+  async setServiceCalls(calls: readonly ServiceCall[]): Promise<void> {
+    await this.#options.isolation.networks?.setServiceCalls(calls);
   }
 
   async close(options: { keepInstances: boolean }): Promise<void> {
@@ -118,22 +146,27 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     const { isolation } = this.#options;
     const taken: Taken = {};
     try {
-      taken.uid = isolation.users.take();
-      const network = await isolation.networks?.take('instance');
+      const service = await this.#programOf(spec);
+      const held = await this.#holdVolumes(spec, signal);
+      if (held !== undefined) taken.volumesOf = spec.id;
+      taken.uid = held?.uid ?? isolation.users.take();
+      const network = await isolation.networks?.take('instance', spec.app.id);
       taken.network = network;
-      if (network === undefined) taken.port = await this.#ports.take();
+      if (network === undefined && service === undefined) taken.port = await this.#ports.take();
       const folder = new InstanceFolder(isolation.dataDir, spec.id);
       taken.folder = folder;
-      const place = { uid: taken.uid, port: taken.port ?? OWN_NETWORK_PORT, network, boot: this.#boot };
-      const record = recordOf(spec, place);
-      const launch: LaunchOptions = { ...this.#options, folder, record, spec, signal };
+      const port = service?.port ?? taken.port ?? OWN_NETWORK_PORT;
+      const record = recordOf(spec, { uid: taken.uid, port, network, boot: this.#boot, service });
+      const launch: LaunchOptions = { ...this.#options, folder, record, spec, held, service, signal };
       await prepareInstance(launch);
       signal.throwIfAborted();
       const ownDisk = await folder.hasDisk();
       const launched = await launchInstance(launch);
       this.#instances.emit({ type: 'instanceLaunched', id: spec.id, port: record.port, ...hostOf(record) });
-      const watched = supervise(this.#context(), { record, folder, ownDisk, ...launched });
-      return { place: { record, folder, shim: launched.shim }, watched };
+      const place = { record, folder, shim: launched.shim };
+      const probe = service === undefined ? undefined : this.#probe(place, async () => service.probe);
+      const watched = supervise(this.#context(), { record, folder, ownDisk, probe, ...launched });
+      return { place, watched };
     } catch (error) {
       // Without a folder the id was not even a name.
       if (taken.folder !== undefined) await isolation.groups?.open(spec.id).remove();
@@ -142,8 +175,40 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     }
   }
 
-  async #giveBack({ uid, port, network, folder }: Taken): Promise<void> {
-    const { isolation } = this.#options;
+  async #holdVolumes(spec: InstanceSpec, signal: AbortSignal): Promise<HeldVolumes | undefined> {
+    const { isolation, volumes } = this.#options;
+    if ((spec.volumes ?? []).length > 0 && isolation.bwrap === undefined) {
+      throw new RuntimeError(
+        'volume_unavailable',
+        'this node runs apps without a sandbox, and volumes are mounted in one only: start it without --insecure-process-runtime',
+      );
+    }
+    return acquireVolumes(volumes, spec, { signal });
+  }
+
+  async #programOf(spec: InstanceSpec): Promise<LaunchedService | undefined> {
+    if (spec.service === undefined) return undefined;
+    const { services } = this.#options;
+    if (services === undefined) throw new RuntimeError('service_unusable', 'this node runs no services');
+    return services.programOf(spec).catch((cause: Error) => {
+      throw new RuntimeError('service_unusable', cause.message, { cause });
+    });
+  }
+
+  /** Asks for the command until it is known: an adopted service may be heard of before its kind is. */
+  #probe(place: Place, find: () => Promise<ServiceCommand | undefined>): () => Promise<string | undefined> {
+    let command: ServiceCommand | undefined;
+    return async () => {
+      command ??= await find().catch(() => undefined);
+      if (command === undefined) return 'this node does not know (yet) how to ask it whether it answers';
+      return probeService((attended) => this.#commands.exec(place, attended), command);
+    };
+  }
+
+  async #giveBack({ volumesOf, uid, port, network, folder }: Taken): Promise<void> {
+    const { isolation, volumes } = this.#options;
+    // First: whoever comes next waits for them.
+    if (volumesOf !== undefined) volumes?.release(volumesOf);
     if (folder !== undefined) await this.#removeFolder(folder);
     if (port !== undefined) this.#ports.release(port);
     if (network !== undefined) await isolation.networks?.release(network);
@@ -166,21 +231,27 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
       await this.#removeFolder(folder);
       return undefined;
     }
-    if (record.network === undefined) this.#ports.hold(record.port);
-    else isolation.networks?.hold(record.network);
+    const { port } = pooledPort(record);
+    if (port !== undefined) this.#ports.hold(port);
+    if (record.network !== undefined) isolation.networks?.hold(record.network, record.app.id);
     isolation.users.hold(record.uid);
+    if (record.volumes !== undefined) this.#options.volumes?.adopt(record.id, record.volumes);
     const ownDisk = await folder.hasDisk();
     // Looked for again: the end of a shim that ended before its FIFOs were open would never be heard of.
     const ended = (await folder.livingShim()) === undefined;
     await this.#commands.removeLeftovers(record.id);
-    const watched = supervise(this.#context(), { record, folder, descriptors, shim, ownDisk, ended });
+    const place = { record, folder, shim };
+    const findProbe = async () => this.#options.services?.probeOf(asServiceId(record.app.id));
+    const probe = record.service === undefined ? undefined : this.#probe(place, findProbe);
+    const watched = supervise(this.#context(), { record, folder, descriptors, shim, ownDisk, ended, probe });
     const remove = async (): Promise<void> => {
+      this.#options.volumes?.release(record.id);
       await this.#removeFolder(folder);
-      if (record.network === undefined) this.#ports.release(record.port);
-      else isolation.networks?.releaseLater(record.network);
+      if (port !== undefined) this.#ports.release(port);
+      if (record.network !== undefined) isolation.networks?.releaseLater(record.network);
       isolation.users.release(record.uid);
     };
-    return this.#instances.adopt({ place: { record, folder, shim }, watched }, remove, hostOf(record));
+    return this.#instances.adopt({ place, watched }, remove, hostOf(record));
   }
 
   #context(): ProcessContext {
@@ -190,10 +261,13 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
 
 function recordOf(
   spec: InstanceSpec,
-  found: Pick<InstanceRecord, 'port' | 'uid' | 'boot'> & { network: OwnNetwork | undefined },
+  found: Pick<InstanceRecord, 'port' | 'uid' | 'boot'> & {
+    network: OwnNetwork | undefined;
+    service: LaunchedService | undefined;
+  },
 ): InstanceRecord {
   const { id, app, process, index, release, restartCount, memoryBytes, diskBytes, health } = spec;
-  const { network, ...rest } = found;
+  const { network, service, ...rest } = found;
   const record = {
     version: 1 as const,
     id,
@@ -206,7 +280,19 @@ function recordOf(
     diskBytes,
     health,
   };
-  return { ...record, ...rest, ...(network === undefined ? {} : { network }) };
+  const { stopSignal, stopGraceMs } = service ?? {};
+  return {
+    ...record,
+    ...rest,
+    ...recordedMounts(spec),
+    ...(stopSignal === undefined || stopGraceMs === undefined ? {} : { service: { stopSignal, stopGraceMs } }),
+    ...(network === undefined ? {} : { network }),
+  };
+}
+
+/** The port of the machine that it has from the pool: without a network of its own, and unless it is a service's. */
+function pooledPort({ network, service, port }: InstanceRecord): { port?: number } {
+  return network === undefined && service === undefined ? { port } : {};
 }
 
 /** Undefined stays out: the machine's loopback goes without saying. */

@@ -10,7 +10,7 @@ import { type OutputReader, Pace, readOutput } from '../logs/fifo.ts';
 import { descendants, type ProcessInfo } from '../process-tree.ts';
 import type { Isolation } from '../sandbox/confinement.ts';
 import { type End, type Subject, type SuperviseContext, Supervision } from '../supervision.ts';
-import { killAll, killGroup, terminate } from '../termination.ts';
+import { killAll, killGroup, terminate, terminateMain } from '../termination.ts';
 import { type Watch, watchMemory } from '../watch.ts';
 
 /** How long the last output may take to arrive after everything has ended. */
@@ -26,6 +26,8 @@ export type SupervisedProcess = {
   /** Whether the kernel enforces the disk limit; else its use is sampled. */
   ownDisk: boolean;
   ended?: boolean;
+  /** Of a service. */
+  probe?: (() => Promise<string | undefined>) | undefined;
 };
 
 export type ProcessContext = Omit<SuperviseContext, 'log'> & { isolation: Isolation };
@@ -44,6 +46,7 @@ class ProcessSubject implements Subject {
   readonly ownNetwork: boolean;
   readonly folder: string;
   readonly sampled: string | undefined;
+  readonly probe: Subject['probe'];
   readonly #isolation: Isolation;
   readonly #instance: SupervisedProcess;
   readonly #shim: number;
@@ -52,6 +55,7 @@ class ProcessSubject implements Subject {
   #readers: OutputReader[] = [];
   #memory: Watch | undefined;
   #outOfMemory = false;
+  readonly #mainSignalled = new Set<string>();
   #letGo = false;
 
   constructor(isolation: Isolation, instance: SupervisedProcess) {
@@ -61,6 +65,7 @@ class ProcessSubject implements Subject {
     this.ownNetwork = record.network !== undefined;
     this.folder = folder.path;
     this.sampled = ownDisk ? undefined : folder.home;
+    this.probe = instance.probe;
     this.#isolation = isolation;
     this.#instance = instance;
     this.#shim = shim;
@@ -96,7 +101,10 @@ class ProcessSubject implements Subject {
   }
 
   terminate(signalled: Set<number>): Promise<void> {
-    return terminate({ shim: this.#shim, confined: this.#confined, signalled });
+    const { service } = this.record;
+    const of = { shim: this.#shim, confined: this.#confined };
+    if (service === undefined) return terminate({ ...of, signalled });
+    return terminateMain({ ...of, signalled: this.#mainSignalled, signal: service.stopSignal });
   }
 
   kill(): Promise<void> {

@@ -16,9 +16,14 @@ const PROBE_BYTES = 4 * 1024 * 1024;
 /** A file on a disk of its own meets the end of the disk first, which apps know how to take; this ends them. */
 const FILE_BEYOND_DISK = 2;
 
-/** Largest file that an instance may write. */
-export function fileBytesMax(diskBytes: number, ownDisk: boolean): number {
-  return ownDisk ? diskBytes * FILE_BEYOND_DISK : diskBytes;
+/** Largest file that an instance may write, to its home or to one of its volumes. */
+export function fileBytesMax(
+  diskBytes: number,
+  ownDisk: boolean,
+  volumes: readonly { sizeBytes: number }[] = [],
+): number {
+  const own = ownDisk ? diskBytes * FILE_BEYOND_DISK : diskBytes;
+  return Math.max(own, ...volumes.map(({ sizeBytes }) => sizeBytes * FILE_BEYOND_DISK));
 }
 
 export type DiskPlan = {

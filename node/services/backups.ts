@@ -1,0 +1,380 @@
+// Backups of services, from any node: taken where the service runs, proven there, held by two more nodes, put back
+// when a person asks. Runs those that are due. What is held is in the index of each node; nothing of it is desired
+// state.
+
+import { createHash } from 'node:crypto';
+import type { InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
+import { oneLine } from '../../crdt/limits.ts';
+import type { DesiredView, ServiceView } from '../../crdt/view.ts';
+import { rendezvousWeight } from '../core/hash.ts';
+import type { Log } from '../lib/log.ts';
+import type { Backup, Backups, HeldBackup } from '../ports/backups.ts';
+import type { BlobExchange, BlobStore, Room } from '../ports/blobs.ts';
+import type { Gossip } from '../ports/gossip.ts';
+import { BACKUP_SERVICE, BACKUPS_HELD, HOLD_BACKUP, RESTORE_SERVICE } from '../ports/methods.ts';
+import { begins } from './backup-content.ts';
+import { BackupError } from './backup-error.ts';
+import { type BackupIndex, worthKeeping } from './backup-index.ts';
+import type { Contexts } from './contexts.ts';
+import { type ProofParts, prove } from './proof.ts';
+import { CommandFailed, runInService } from './run-command.ts';
+import { lastOf, steps } from './steps.ts';
+
+/** Copies of each backup, the one of the node that took it included; all that have room where those are fewer. */
+const HOLDERS_WANTED = 3;
+/** Of one service; larger data is moved by other means. */
+const BACKUP_BYTES_MAX = 64 * 1024 ** 3;
+const COMMAND_TIMEOUT_MS = 60 * 60_000;
+/** How often is looked whether one is due. */
+const DUE_LOOK_MS = 60_000;
+/** A backup that failed is tried again after this. */
+const FAILED_AGAIN_MS = 15 * 60_000;
+/** Of a service that was deleted, the backups stay so long. */
+const DELETED_KEPT_MS = 14 * 24 * 60 * 60_000;
+/** Without so much memory beside what runs, a backup is not tried by a restore: what runs comes first. */
+const PROOF_SPARE_BYTES = 128 * 1024 ** 2;
+const REASON_LENGTH_MAX = 250;
+
+export type BackupsParts = {
+  self: NodeId;
+  view: () => DesiredView;
+  contexts: Contexts;
+  /** The node that runs the service, ready. */
+  nodeOf: (service: ServiceId) => NodeId | undefined;
+  instanceOf: (service: ServiceId) => InstanceId | undefined;
+  index: BackupIndex;
+  blobs: Pick<BlobStore, 'put' | 'read' | 'has' | 'remove'>;
+  exchange: BlobExchange;
+  room: () => Room;
+  gossip: Pick<Gossip, 'handle' | 'handleStream' | 'request' | 'requestStream'>;
+  aliveOthers: () => NodeId[];
+  nameOf: (node: NodeId) => string;
+  proof: ProofParts;
+  freeMemoryBytes: () => number;
+  record: (name: string, service: ServiceView, message: string) => void;
+  log: Log;
+  /** Unix ms. */
+  nowMs: () => number;
+};
+
+export class ServiceBackups implements Backups {
+  readonly #parts: BackupsParts;
+  readonly #timer: NodeJS.Timeout;
+  /** One at a time of each service. */
+  readonly #busy = new Map<ServiceId, string>();
+  readonly #failedAtMs = new Map<ServiceId, number>();
+  readonly #ending = new AbortController();
+  readonly #running = new Set<Promise<unknown>>();
+
+  constructor(parts: BackupsParts) {
+    this.#parts = parts;
+    const { gossip, index } = parts;
+    gossip.handle(BACKUPS_HELD, async ({ service }) => index.list(service));
+    gossip.handle(HOLD_BACKUP, (backup, from, signal) => this.#hold(backup, from, signal));
+    gossip.handleStream(BACKUP_SERVICE, ({ service }, _from, signal) =>
+      steps((onLine) => this.#takeHere(service, onLine, signal)),
+    );
+    gossip.handleStream(RESTORE_SERVICE, ({ service, backup }, _from, signal) =>
+      steps(async (onLine) => {
+        await this.#restoreHere(service, backup, onLine, signal);
+        return backup;
+      }),
+    );
+    this.#timer = setInterval(() => this.lookForDue(), DUE_LOOK_MS);
+    this.#timer.unref();
+  }
+
+  async list(service: ServiceId | undefined): Promise<HeldBackup[]> {
+    const { self, index, aliveOthers, gossip } = this.#parts;
+    const asked = service === undefined ? {} : { service };
+    const answers = await Promise.all([
+      { node: self, backups: index.list(service) },
+      ...aliveOthers().map(async (node) => ({
+        node,
+        backups: await gossip.request(node, BACKUPS_HELD, asked).catch((): Backup[] => []),
+      })),
+    ]);
+    const found = new Map<string, HeldBackup>();
+    for (const { node, backups } of answers) {
+      for (const backup of backups) {
+        const known = found.get(backup.id);
+        if (known === undefined) found.set(backup.id, { ...backup, holders: [node] });
+        else {
+          known.holders.push(node);
+          known.proof ??= backup.proof;
+        }
+      }
+    }
+    return [...found.values()].sort((a, b) => b.takenAtMs - a.takenAtMs);
+  }
+
+  async take(service: ServiceId, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
+    const node = this.#expectNode(service);
+    if (node === this.#parts.self) return this.#takeHere(service, onLine, signal);
+    return lastOf(this.#parts.gossip.requestStream(node, BACKUP_SERVICE, { service }, { signal }), onLine);
+  }
+
+  async restore(
+    service: ServiceId,
+    backup: Backup,
+    onLine: (text: string) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const node = this.#expectNode(service);
+    if (node === this.#parts.self) return this.#restoreHere(service, backup, onLine, signal);
+    await lastOf(this.#parts.gossip.requestStream(node, RESTORE_SERVICE, { service, backup }, { signal }), onLine);
+  }
+
+  async *download(backup: HeldBackup, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    await this.#bring(backup, backup.holders, signal);
+    yield* this.#parts.blobs.read(backup.digest);
+  }
+
+  async upload(service: ServiceId, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<Backup> {
+    const view = this.#expectService(service);
+    const { kind } = this.#parts.contexts.of(view);
+    const { blobs } = this.#parts;
+    const stored = await blobs.put(begins(content, kind.backupMagic, view.kind), { sizeBytesMax: BACKUP_BYTES_MAX });
+    signal.throwIfAborted();
+    const backup = this.#describe(view, stored);
+    await this.#keepEverywhere(backup);
+    return backup;
+  }
+
+  /** Those that are due by their services' schedules, of services that run here. */
+  lookForDue(): void {
+    const { view, instanceOf, index, nowMs } = this.#parts;
+    const { services } = view();
+    for (const service of services.values()) {
+      if (service.backupEveryMs === 0 || service.stopped || instanceOf(service.id) === undefined) continue;
+      if (this.#busy.has(service.id)) continue;
+      const newestMs = index.list(service.id)[0]?.takenAtMs ?? service.createdAtMs;
+      const failedMs = this.#failedAtMs.get(service.id);
+      const due = nowMs() - newestMs >= service.backupEveryMs;
+      if (!due || (failedMs !== undefined && nowMs() - failedMs < FAILED_AGAIN_MS)) continue;
+      const taking = this.#takeHere(service.id, () => {}, this.#ending.signal)
+        .catch(() => {})
+        .finally(() => this.#running.delete(taking));
+      this.#running.add(taking);
+    }
+    void this.#prune();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#ending.abort();
+    await Promise.all(this.#running);
+  }
+
+  #takeHere(service: ServiceId, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
+    return this.#alone(service, 'a backup of it is being taken', async () => {
+      const view = this.#expectService(service);
+      try {
+        const backup = await this.#dump(view, onLine, signal);
+        const proven = await this.#prove(view, backup, onLine, signal);
+        const holders = await this.#keepEverywhere(proven);
+        onLine(`held by ${holders.map((node) => this.#parts.nameOf(node)).join(', ')}`);
+        this.#failedAtMs.delete(service);
+        this.#parts.record(
+          'service.backed_up',
+          view,
+          `backup ${proven.id} of ${view.name}: ${proven.proof?.text ?? ''}`,
+        );
+        await this.#prune();
+        return proven;
+      } catch (error) {
+        this.#failedAtMs.set(service, this.#parts.nowMs());
+        const reason = oneLine((error as Error).message, REASON_LENGTH_MAX);
+        this.#parts.record('service.backup_failed', view, `no backup of ${view.name}: ${reason}`);
+        throw error;
+      }
+    });
+  }
+
+  async #dump(service: ServiceView, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
+    const { contexts, blobs, proof } = this.#parts;
+    const { kind, context } = contexts.of(service);
+    if (kind.backup === undefined) throw new BackupError('nothing_to_back_up', `${service.kind} keeps nothing`);
+    const instance = this.#expectInstance(service);
+    onLine(`taking a backup of ${service.name}`);
+    let stored: Awaited<ReturnType<BlobStore['put']>> | undefined;
+    const output = async (chunks: AsyncIterable<Uint8Array>): Promise<void> => {
+      stored = await blobs.put(begins(chunks, kind.backupMagic, service.kind), { sizeBytesMax: BACKUP_BYTES_MAX });
+    };
+    const limits = { timeoutMs: COMMAND_TIMEOUT_MS, output, signal };
+    try {
+      await runInService(proof.runtime, instance, kind.backup(context), limits);
+    } catch (error) {
+      // What came until then is of no use.
+      if (stored !== undefined) await blobs.remove(stored.digest).catch(() => {});
+      throw error;
+    }
+    if (stored === undefined || stored.sizeBytes === 0) throw new CommandFailed('the engine gave nothing');
+    onLine(`${stored.sizeBytes} bytes`);
+    return this.#describe(service, stored);
+  }
+
+  async #prove(
+    service: ServiceView,
+    backup: Backup,
+    onLine: (text: string) => void,
+    signal: AbortSignal,
+  ): Promise<Backup> {
+    const { contexts, blobs, proof, freeMemoryBytes, nowMs } = this.#parts;
+    const done = (state: NonNullable<Backup['proof']>['state'], text: string): Backup => {
+      onLine(state === 'proven' ? `proven: ${text}` : text);
+      return { ...backup, proof: { state, atMs: nowMs(), text: oneLine(text, REASON_LENGTH_MAX) } };
+    };
+    const neededBytes = service.memoryBytes + PROOF_SPARE_BYTES;
+    if (freeMemoryBytes() < neededBytes) {
+      return done(
+        'skipped',
+        `not tried: ${neededBytes} bytes of memory are not free on ${this.#parts.nameOf(this.#parts.self)}`,
+      );
+    }
+    const { kind, context } = contexts.of(service);
+    onLine('restoring it into an instance of its own');
+    const content = blobs.read(backup.digest);
+    try {
+      return done('proven', await prove(proof, { kind, context, service, backup, content, signal }));
+    } catch (error) {
+      const failed = done('failed', `it could not be restored: ${(error as Error).message}`);
+      await this.#parts.index.keep(failed);
+      throw new BackupError('backup_unusable', failed.proof?.text ?? '');
+    }
+  }
+
+  #restoreHere(service: ServiceId, backup: Backup, onLine: (text: string) => void, signal: AbortSignal): Promise<void> {
+    return this.#alone(service, 'it is being restored', async () => {
+      const { contexts, blobs, proof, record } = this.#parts;
+      const view = this.#expectService(service);
+      const { kind, context } = contexts.of(view);
+      if (backup.kind !== view.kind) {
+        throw new BackupError(
+          'backup_unusable',
+          `backup ${backup.id} is of ${backup.kind}, and ${view.name} is ${view.kind}`,
+        );
+      }
+      if (kind.restore === undefined) throw new BackupError('backup_unusable', `${view.kind} keeps nothing`);
+      const instance = this.#expectInstance(view);
+      onLine(`bringing backup ${backup.id} here`);
+      const held = (await this.list(backup.service)).find(({ id }) => id === backup.id);
+      await this.#bring(backup, held?.holders ?? [], signal);
+      onLine('restoring it');
+      const input = blobs.read(backup.digest);
+      try {
+        await runInService(proof.runtime, instance, kind.restore(context), {
+          timeoutMs: COMMAND_TIMEOUT_MS,
+          input,
+          signal,
+        });
+      } catch (error) {
+        throw new BackupError('backup_unusable', `${view.name} is as it was: ${(error as Error).message}`);
+      }
+      record('service.restored', view, `${view.name} was restored from backup ${backup.id}`);
+    });
+  }
+
+  /** Makes sure that the content is here. */
+  async #bring(backup: Backup, holders: readonly NodeId[], signal: AbortSignal): Promise<void> {
+    const { blobs, exchange, self, room } = this.#parts;
+    if (blobs.has(backup.digest)) return;
+    const others = holders.filter((node) => node !== self);
+    if (others.length === 0) {
+      throw new BackupError('unavailable', `no node that answers holds backup ${backup.id}; see peer service backups`);
+    }
+    const limits = { sizeBytesMax: backup.sizeBytes, holders: others, room: room(), signal };
+    await exchange.fetch(backup.digest, limits);
+  }
+
+  /** Keeps it here, and asks other nodes to; answers who holds it. */
+  async #keepEverywhere(backup: Backup): Promise<NodeId[]> {
+    const { index, gossip, aliveOthers, self, log } = this.#parts;
+    await index.keep(backup);
+    const holders = [self];
+    const inOrder = aliveOthers().sort((a, b) => rendezvousWeight(backup.id, b) - rendezvousWeight(backup.id, a));
+    for (const node of inOrder) {
+      if (holders.length >= HOLDERS_WANTED) break;
+      try {
+        await gossip.request(node, HOLD_BACKUP, backup);
+        holders.push(node);
+      } catch (error) {
+        log.warn('backups.not_held', { node, backup: backup.id, error });
+      }
+    }
+    return holders;
+  }
+
+  async #hold(backup: Backup, from: NodeId, signal: AbortSignal): Promise<{ held: true }> {
+    await this.#bring(backup, [from], signal);
+    await this.#parts.index.keep(backup);
+    return { held: true };
+  }
+
+  /** Forgets what is beyond its service's number, or of one that has been gone for long. The blobs go as garbage. */
+  async #prune(): Promise<void> {
+    const { index, view, nowMs, log } = this.#parts;
+    const { services } = view();
+    const surplus: string[] = [];
+    for (const [id, backups] of Map.groupBy(index.list(), ({ service }) => service)) {
+      const service = services.get(id);
+      const kept =
+        service === undefined
+          ? backups.filter(({ takenAtMs }) => nowMs() - takenAtMs < DELETED_KEPT_MS)
+          : worthKeeping(backups, Math.max(1, service.backupsKept));
+      surplus.push(...backups.filter((one) => !kept.includes(one)).map((one) => one.id));
+    }
+    await index.forget(surplus).catch((error: unknown) => log.warn('backups.not_pruned', { error }));
+  }
+
+  async #alone<T>(service: ServiceId, doing: string, work: () => Promise<T>): Promise<T> {
+    const busy = this.#busy.get(service);
+    if (busy !== undefined) throw new BackupError('service_busy', `${busy}: wait for it to end`);
+    this.#busy.set(service, doing);
+    try {
+      return await work();
+    } finally {
+      this.#busy.delete(service);
+    }
+  }
+
+  #describe(service: ServiceView, stored: { digest: Backup['digest']; sizeBytes: number }): Backup {
+    const { self, nowMs } = this.#parts;
+    const takenAtMs = nowMs();
+    const time = new Date(takenAtMs).toISOString().replace(/\D/g, '').slice(0, 14);
+    const mark = createHash('sha256').update(`${service.id} ${takenAtMs} ${stored.digest}`).digest('hex').slice(0, 6);
+    return {
+      id: `${time}-${mark}`,
+      service: service.id,
+      name: service.name,
+      kind: service.kind,
+      version: service.version,
+      ...stored,
+      takenAtMs,
+      takenOn: self,
+      proof: undefined,
+    };
+  }
+
+  #expectService(id: ServiceId): ServiceView {
+    const service = this.#parts.view().services.get(id);
+    if (service === undefined) throw new BackupError('service_unknown', 'the service was deleted; see peer services');
+    return service;
+  }
+
+  #expectNode(id: ServiceId): NodeId {
+    const node = this.#parts.nodeOf(id);
+    if (node !== undefined) return node;
+    const { name } = this.#expectService(id);
+    throw new BackupError('service_not_ready', `${name} does not run: see peer service status ${name}`);
+  }
+
+  #expectInstance(service: ServiceView): InstanceId {
+    const instance = this.#parts.instanceOf(service.id);
+    if (instance !== undefined) return instance;
+    throw new BackupError(
+      'service_not_ready',
+      `${service.name} does not run here: see peer service status ${service.name}`,
+    );
+  }
+}

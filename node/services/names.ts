@@ -1,0 +1,22 @@
+// Names and words that go into commands and configurations of engines. Pure.
+
+/** Longest name of a database that PostgreSQL and MariaDB both take. */
+const DATABASE_NAME_LENGTH_MAX = 63;
+const WORD = /^[A-Za-z0-9]{1,256}$/;
+
+/** The database of a service, by its name: nothing in it has to be quoted in a URL or by people. */
+export function databaseName(service: string): string {
+  const name = service.replace(/[^A-Za-z0-9]/g, '_').slice(0, DATABASE_NAME_LENGTH_MAX);
+  return /^[a-z]/i.test(name) ? name : `d${name}`.slice(0, DATABASE_NAME_LENGTH_MAX);
+}
+
+/** The text itself, that nothing has to quote; everything else is a bug of the caller. */
+export function word(text: string): string {
+  if (!WORD.test(text)) throw new Error('names and passwords of accesses are letters and digits');
+  return text;
+}
+
+/** As one word of a shell's command line. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,108 @@
+// Proves a backup: restores it into an instance of its own, beside the service, on an empty volume, and lets the
+// engine check what came of it. Nothing of it is left afterwards, whatever happens.
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import { asInstanceId, asLineageId, asVolumeId, type InstanceId } from '../../crdt/ids.ts';
+import type { ServiceView } from '../../crdt/view.ts';
+import type { InstanceSpec } from '../core/types.ts';
+import type { Backup } from '../ports/backups.ts';
+import type { CommandRunner } from '../ports/commands.ts';
+import type { Runtime, RuntimeEvent } from '../ports/runtime.ts';
+import type { ServiceContext, ServiceKind } from '../ports/services.ts';
+import { runInService } from './run-command.ts';
+
+/** From its start to the first answer. */
+const START_TIMEOUT_MS = 180_000;
+const RESTORE_TIMEOUT_MS = 60 * 60_000;
+const CHECK_TIMEOUT_MS = 10 * 60_000;
+/** Process type of such an instance: no app's, and not the service's own. */
+export const PROOF_PROCESS = 'proof';
+
+/** Marks instances that are no slot's: the core leaves what it does not know to whoever started it. */
+export const isProof = (instance: InstanceId): boolean => instance.startsWith('proof-');
+
+export type ProofParts = {
+  runtime: Pick<Runtime, 'start' | 'stop'> & Pick<CommandRunner, 'exec'>;
+  /** Events of instances that are no slot's. */
+  onEvent: (listener: (event: RuntimeEvent) => void) => () => void;
+  removeVolume: (volume: { id: string; lineage: string }) => Promise<void>;
+};
+
+/** Answers what was looked at, one line. Fails with the engine's own words. */
+export async function prove(
+  { runtime, onEvent, removeVolume }: ProofParts,
+  asked: {
+    kind: ServiceKind;
+    context: ServiceContext;
+    service: ServiceView;
+    backup: Backup;
+    content: AsyncIterable<Uint8Array>;
+    signal: AbortSignal;
+  },
+): Promise<string> {
+  const { kind, context, signal } = asked;
+  const { restore, check } = kind;
+  if (restore === undefined || check === undefined) return 'a kind that keeps nothing';
+  const id = asInstanceId(`proof-${randomBytes(8).toString('hex')}`);
+  const volume = { id: asVolumeId(randomUUID()), lineage: asLineageId(randomUUID()) };
+  const states = follow(id, onEvent);
+  runtime.start(specOf(asked.service, id, { ...volume, path: '/data', sizeBytes: asked.service.storageBytes }));
+  try {
+    await states.ready(signal);
+    await runInService(runtime, id, restore(context), { timeoutMs: RESTORE_TIMEOUT_MS, input: asked.content, signal });
+    const found = await runInService(runtime, id, check(context), { timeoutMs: CHECK_TIMEOUT_MS, signal });
+    return found.trim().split('\n').at(-1) ?? '';
+  } finally {
+    runtime.stop(id, 'the backup has been tried');
+    await states.ended;
+    states.close();
+    await removeVolume(volume);
+  }
+}
+
+function follow(id: InstanceId, onEvent: ProofParts['onEvent']) {
+  const ready = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<void>();
+  ready.promise.catch(() => {});
+  const off = onEvent((event) => {
+    if (event.id !== id) return;
+    if (event.type === 'instanceReady') ready.resolve();
+    if (event.type !== 'instanceExited') return;
+    ready.reject(new Error(event.reason));
+    ended.resolve();
+  });
+  return {
+    ready: (signal: AbortSignal): Promise<void> => {
+      const abort = (): void => ready.reject(new Error('was called off'));
+      signal.addEventListener('abort', abort, { once: true });
+      if (signal.aborted) abort();
+      return ready.promise.finally(() => signal.removeEventListener('abort', abort));
+    },
+    ended: ended.promise,
+    close: off,
+  };
+}
+
+function specOf(
+  service: ServiceView,
+  id: InstanceId,
+  volume: NonNullable<InstanceSpec['volumes']>[number],
+): InstanceSpec {
+  return {
+    id,
+    app: { id: service.id as unknown as InstanceSpec['app']['id'], name: service.name },
+    process: PROOF_PROCESS,
+    index: 0,
+    release: { id: service.id as unknown as InstanceSpec['release']['id'], version: 1 },
+    restartCount: 0,
+    droplet: { digest: `sha256:${'0'.repeat(64)}` as InstanceSpec['droplet']['digest'], sizeBytes: 0, stack: '' },
+    command: '',
+    env: {},
+    memoryBytes: service.memoryBytes,
+    diskBytes: service.storageBytes,
+    health: { kind: 'process', path: '/', timeoutMs: START_TIMEOUT_MS },
+    uris: [],
+    volumes: [volume],
+    service,
+  };
+}

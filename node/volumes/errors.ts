@@ -1,0 +1,31 @@
+// How volumes fail: every code, and the error that carries it. Decides nothing.
+
+/**
+ * - `volume_missing`: there is no such lineage here; nothing was touched.
+ * - `volume_busy`: an instance has it mounted; a retry may succeed once that has ended.
+ * - `other_lineage`: the volume is here with another history only, and an empty one was not made in its place.
+ * - `no_free_user`: nothing was made; a retry may succeed once a volume was removed.
+ * - `bad_snapshot`: the content is none that a snapshot holds; nothing was made of it.
+ * - `not_frozen`: an instance could not be held still; the snapshot was not taken.
+ * - `aborted`: whoever asked gave up; nothing is held.
+ * - `invalid_name`: a bug or a hostile name; nothing was touched.
+ */
+export type VolumeErrorCode =
+  | 'volume_missing'
+  | 'volume_busy'
+  | 'other_lineage'
+  | 'no_free_user'
+  | 'bad_snapshot'
+  | 'not_frozen'
+  | 'aborted'
+  | 'invalid_name';
+
+export class VolumeError extends Error {
+  readonly code: VolumeErrorCode;
+
+  constructor(code: VolumeErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'VolumeError';
+    this.code = code;
+  }
+}

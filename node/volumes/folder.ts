@@ -1,0 +1,149 @@
+// A volume's folder on disk: `<dataDir>/volumes/<volume>/<lineage>/`, with its files in `data` and what is known of
+// them in `volume.json`. It comes to be, and goes, by one rename: what is half made has another name.
+
+import { randomBytes } from 'node:crypto';
+import { chown, mkdir, open, readdir, readFile, rename, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import writeFileAtomic from 'write-file-atomic';
+import type { LineageId, VolumeId } from '../../crdt/ids.ts';
+import { runCommand } from '../lib/program.ts';
+import { VolumeError } from './errors.ts';
+
+/** Version: raised when an older daemon's record can no longer be read. */
+export type VolumeRecord = {
+  version: 1;
+  id: VolumeId;
+  lineage: LineageId;
+  /** Name of the app or service, for people. */
+  owner: string;
+  /** Owner of all the files. */
+  uid: number;
+  path: string;
+  sizeBytes: number;
+  createdAtMs: number;
+};
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9-]{0,99}$/;
+/** What is being made or removed: swept at a start. */
+const PASSING = /^\.(making|removing)-/;
+const DATA = 'data';
+const RECORD = 'volume.json';
+/** A volume may hold very many files. */
+const WALK_TIMEOUT_MS = 6 * 60 * 60_000;
+
+export function volumesFolder(dataDir: string): string {
+  return join(dataDir, 'volumes');
+}
+
+export function checkName(text: string): void {
+  if (NAME.test(text)) return;
+  throw new VolumeError('invalid_name', `not the id of a volume: ${JSON.stringify(text.slice(0, 200))}`);
+}
+
+/** Of the files themselves. */
+export function dataFolder(folder: string): string {
+  return join(folder, DATA);
+}
+
+/** Every volume that is there, and what an earlier daemon left half made or half removed. */
+export async function listVolumes(root: string): Promise<{ records: VolumeRecord[]; leftovers: string[] }> {
+  const records: VolumeRecord[] = [];
+  const leftovers: string[] = [];
+  for (const name of await foldersIn(root)) {
+    if (PASSING.test(name)) leftovers.push(join(root, name));
+    if (!NAME.test(name)) continue;
+    for (const lineage of await foldersIn(join(root, name))) {
+      const folder = join(root, name, lineage);
+      const record = NAME.test(lineage) ? await readRecord(folder) : undefined;
+      if (record?.id === name && record.lineage === lineage) records.push(record);
+    }
+  }
+  return { records, leftovers };
+}
+
+async function readRecord(folder: string): Promise<VolumeRecord | undefined> {
+  try {
+    const record = JSON.parse(await readFile(join(folder, RECORD), 'utf8')) as VolumeRecord;
+    return record.version === 1 && Number.isInteger(record.uid) ? record : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function writeRecord(folder: string, record: VolumeRecord): Promise<void> {
+  return writeFileAtomic(join(folder, RECORD), JSON.stringify(record), { mode: 0o600, fsync: true });
+}
+
+/**
+ * Makes the folder with what `fill` puts in its data, on disk when it resolves. Fails with nothing left behind.
+ * `owned`: whether the files belong to the record's user; else they are the daemon's own.
+ */
+export async function makeVolume(
+  root: string,
+  { record, owned }: { record: VolumeRecord; owned: boolean },
+  fill?: (data: string) => Promise<void>,
+): Promise<string> {
+  const making = join(root, `.making-${randomBytes(8).toString('hex')}`);
+  const folder = join(root, record.id, record.lineage);
+  try {
+    await mkdir(dataFolder(making), { recursive: true, mode: 0o700 });
+    if (fill !== undefined) await fill(dataFolder(making));
+    if (owned && fill === undefined) await chown(dataFolder(making), record.uid, record.uid);
+    else if (owned) await giveTo(dataFolder(making), record.uid);
+    await writeRecord(making, record);
+    // All of it at once: a file system keeps no order among files.
+    if (fill !== undefined) await runCommand(['sync', '-f', making], { timeoutMs: WALK_TIMEOUT_MS });
+    await syncFolder(making);
+    await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
+    await rename(making, folder);
+    await syncFolder(dirname(folder));
+    await syncFolder(root);
+    return folder;
+  } catch (error) {
+    await removeTree(making).catch(() => {});
+    throw error;
+  }
+}
+
+/** Out of sight at once; resolves when it is removed. */
+export async function removeVolume(root: string, { id, lineage }: VolumeRecord): Promise<void> {
+  const removing = join(root, `.removing-${randomBytes(8).toString('hex')}`);
+  const folder = join(root, id, lineage);
+  await rename(folder, removing);
+  await syncFolder(dirname(folder));
+  await rmdir(dirname(folder)).catch(() => {});
+  await removeTree(removing);
+}
+
+/** Makes all of it belong to the user; links themselves, never what they lead to. */
+export async function giveTo(data: string, uid: number): Promise<void> {
+  await runCommand(['chown', '-Rh', `${uid}:${uid}`, '--', data], { timeoutMs: WALK_TIMEOUT_MS });
+}
+
+/** In a process of its own. */
+export async function removeTree(folder: string): Promise<void> {
+  // Should something be mounted still, it is not this folder's to empty.
+  const remove = ['rm', '-rf', '--one-file-system', '--', folder];
+  await runCommand(remove, { timeoutMs: WALK_TIMEOUT_MS }).catch(async () => {
+    // Without root, folders that the app closed to its own user must be opened first.
+    await runCommand(['chmod', '-R', 'u+rwX', '--', folder], { timeoutMs: WALK_TIMEOUT_MS }).catch(() => {});
+    await runCommand(remove, { timeoutMs: WALK_TIMEOUT_MS });
+  });
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function foldersIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+}

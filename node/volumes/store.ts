@@ -1,0 +1,291 @@
+// The volumes of this node: makes them, says who has them mounted and how full they are, and removes them on a
+// person's word. Decides nothing about where a volume should be.
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { InstanceId, LineageId, VolumeId } from '../../crdt/ids.ts';
+import type { VolumeMount } from '../core/types.ts';
+import type { Log } from '../lib/log.ts';
+import type { HeldVolumes, LocalVolume, VolumeEvent, VolumeRequest, Volumes } from '../ports/volumes.ts';
+import { VolumeError } from './errors.ts';
+import {
+  checkName,
+  dataFolder,
+  giveTo,
+  listVolumes,
+  makeVolume,
+  removeTree,
+  removeVolume,
+  type VolumeRecord,
+  volumesFolder,
+  writeRecord,
+} from './folder.ts';
+import { Holds, type Wanted } from './holds.ts';
+import { fullnessMessage, Meter } from './meter.ts';
+
+export type VolumeStoreOptions = {
+  dataDir: string;
+  /** Users that files of volumes may belong to. Undefined: all is the daemon's own. */
+  users: { first: number; count: number } | undefined;
+  /** The lineage that the desired state has of a volume whose data is on this node; undefined: none. */
+  wanted: (id: VolumeId) => LineageId | undefined;
+  log: Log;
+  /** Defaults: SAMPLE_MS, WAIT_MAX_MS. */
+  sampleMs?: number;
+  waitMaxMs?: number;
+};
+
+/** One lineage of a volume. */
+export type VolumeRef = { id: VolumeId; lineage: LineageId };
+
+export type VolumeMeta = Pick<VolumeRecord, 'owner' | 'path' | 'sizeBytes'>;
+
+export class VolumeStore implements Volumes {
+  readonly #options: VolumeStoreOptions;
+  readonly #root: string;
+  readonly #records = new Map<string, VolumeRecord>();
+  readonly #holds: Holds;
+  readonly #meter: Meter;
+  readonly #listeners: ((event: VolumeEvent) => void)[] = [];
+  /** Users of those that are on their way here. */
+  readonly #receiving = new Map<string, number>();
+  /** One after the other: users are handed out by looking at all records. */
+  #working: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: VolumeStoreOptions) {
+    this.#options = options;
+    this.#root = volumesFolder(options.dataDir);
+    this.#holds = new Holds(options.waitMaxMs);
+    this.#meter = new Meter({
+      sampleMs: options.sampleMs,
+      onFullness: (key, type, usedBytes) => this.#tell(key, type, usedBytes),
+    });
+  }
+
+  static async open(options: VolumeStoreOptions): Promise<VolumeStore> {
+    const store = new VolumeStore(options);
+    await mkdir(store.#root, { recursive: true, mode: 0o700 });
+    const { records, leftovers } = await listVolumes(store.#root);
+    for (const record of records) store.#keep(record);
+    for (const folder of leftovers) {
+      void removeTree(folder).catch((error: Error) => {
+        options.log.warn('volumes.leftover', { folder, error: error.message });
+      });
+    }
+    return store;
+  }
+
+  onEvent(listener: (event: VolumeEvent) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async acquire(request: VolumeRequest): Promise<HeldVolumes> {
+    const { instance, mounts, signal } = request;
+    for (const { id, lineage } of mounts) for (const name of [id, lineage]) checkName(name);
+    await this.#holds.take(instance, mounts.map(wantedOf), signal);
+    try {
+      const held = await this.prepare(request);
+      for (const mount of mounts) this.#measure(keyOf(mount));
+      return held;
+    } catch (error) {
+      this.release(instance);
+      throw error;
+    }
+  }
+
+  /**
+   * Makes those that are not here yet, all with the same owner. Of the others only what is said of them changes, and
+   * their owner when it is another.
+   */
+  prepare(request: Pick<VolumeRequest, 'owner' | 'mounts' | 'uid'>): Promise<HeldVolumes> {
+    return this.#inOrder(async () => {
+      const { owner, mounts } = request;
+      for (const mount of mounts) this.#refuseOtherLineage(mount);
+      const there = mounts.map((mount) => this.#records.get(keyOf(mount))).find((record) => record !== undefined);
+      const uid = this.#owned ? (request.uid ?? there?.uid ?? this.#freeUid()) : ownUid();
+      for (const mount of mounts) {
+        const meta = { owner, path: mount.path, sizeBytes: mount.sizeBytes };
+        if (this.#records.has(keyOf(mount))) await this.#update(mount, { ...meta, uid });
+        else await this.#make(mount, { ...meta, uid });
+      }
+      return this.#heldBy(mounts);
+    });
+  }
+
+  adopt(instance: InstanceId, mounts: readonly Pick<VolumeMount, 'id' | 'lineage' | 'path'>[]): HeldVolumes {
+    this.#holds.hold(instance, mounts.map(wantedOf));
+    for (const mount of mounts) this.#measure(keyOf(mount));
+    return this.#heldBy(mounts.filter((mount) => this.#records.has(keyOf(mount))));
+  }
+
+  release(instance: InstanceId): void {
+    for (const key of this.#holds.release(instance)) this.#measure(key);
+  }
+
+  list(): LocalVolume[] {
+    return [...this.#records]
+      .map(([key, { id, lineage, owner, path, sizeBytes, createdAtMs }]) => ({
+        id,
+        lineage,
+        owner,
+        path,
+        sizeBytes,
+        createdAtMs,
+        usedBytes: this.#meter.usedBytes(key),
+        heldBy: this.#holds.holderOf(key),
+        orphan: this.#options.wanted(id) !== lineage,
+      }))
+      .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  }
+
+  /** What is known of it, and where its files are. Fails with VolumeError `volume_missing`. */
+  placeOf(ref: VolumeRef): { record: VolumeRecord; data: string } {
+    const record = this.#records.get(keyOf(ref));
+    if (record === undefined) {
+      throw new VolumeError('volume_missing', `this node has no volume ${ref.id} of the lineage ${ref.lineage}`);
+    }
+    return { record, data: dataFolder(this.#folder(ref)) };
+  }
+
+  /**
+   * A new lineage whose files `fill` writes into the folder that it is given. It is there whole, or not at all. Fails
+   * with VolumeError `volume_busy` when it is there already.
+   */
+  async receive(ref: VolumeRef, meta: VolumeMeta, fill: (data: string) => Promise<void>): Promise<void> {
+    for (const name of [ref.id, ref.lineage]) checkName(name);
+    const key = keyOf(ref);
+    if (this.#records.has(key) || this.#receiving.has(key)) {
+      throw new VolumeError('volume_busy', `the volume ${ref.id} is on this node already: remove it first`);
+    }
+    const uid = this.#owned ? this.#freeUid() : ownUid();
+    this.#receiving.set(key, uid);
+    try {
+      // It may take long, and keeps no other volume waiting.
+      await this.#make(ref, { ...meta, uid }, fill);
+    } finally {
+      this.#receiving.delete(key);
+    }
+  }
+
+  /**
+   * For good. Out of sight at once; resolves when its files are removed. Fails with VolumeError `volume_missing` or
+   * `volume_busy`.
+   */
+  async remove(ref: VolumeRef): Promise<void> {
+    const removing = await this.#inOrder(async () => {
+      const { record } = this.placeOf(ref);
+      const key = keyOf(ref);
+      const holder = this.#holds.holderOf(key);
+      if (holder !== undefined) {
+        throw new VolumeError('volume_busy', `the volume ${record.path} is mounted by the instance ${holder}`);
+      }
+      this.#records.delete(key);
+      this.#meter.delete(key);
+      // Not waited for by others.
+      return { done: removeVolume(this.#root, record) };
+    });
+    await removing.done;
+  }
+
+  close(): void {
+    this.#meter.close();
+  }
+
+  get #owned(): boolean {
+    return this.#options.users !== undefined;
+  }
+
+  #folder({ id, lineage }: VolumeRef): string {
+    return join(this.#root, id, lineage);
+  }
+
+  #heldBy(mounts: readonly (VolumeRef & { path: string })[]): HeldVolumes {
+    const folders = mounts.map((mount) => {
+      const { record, data } = this.placeOf(mount);
+      return { from: data, to: mount.path, sizeBytes: record.sizeBytes };
+    });
+    const [first] = mounts;
+    const uid = first !== undefined && this.#owned ? this.placeOf(first).record.uid : undefined;
+    return { uid, folders };
+  }
+
+  /** An empty volume in the place of one that is here with another history would look like the loss of all data. */
+  #refuseOtherLineage(ref: VolumeRef & { path: string }): void {
+    if (this.#records.has(keyOf(ref))) return;
+    if (this.#receiving.has(keyOf(ref))) {
+      throw new VolumeError('volume_busy', `the volume ${ref.path} is being brought to this node`);
+    }
+    const other = [...this.#records.values()].find(({ id }) => id === ref.id);
+    if (other === undefined) return;
+    throw new VolumeError(
+      'other_lineage',
+      `the volume ${ref.path} is on this node with another history (${other.lineage}) than the one that is asked for (${ref.lineage}): restore that one here`,
+    );
+  }
+
+  async #make(
+    { id, lineage }: VolumeRef,
+    rest: VolumeMeta & { uid: number },
+    fill?: (data: string) => Promise<void>,
+  ): Promise<void> {
+    const record: VolumeRecord = { version: 1, id, lineage, ...rest, createdAtMs: Date.now() };
+    await makeVolume(this.#root, { record, owned: this.#owned }, fill);
+    this.#keep(record);
+  }
+
+  async #update(ref: VolumeRef, changes: VolumeMeta & { uid: number }): Promise<void> {
+    const before = this.#records.get(keyOf(ref))!;
+    const record = { ...before, ...changes };
+    if (JSON.stringify(record) === JSON.stringify(before)) return;
+    if (record.uid !== before.uid && this.#owned) await giveTo(dataFolder(this.#folder(ref)), record.uid);
+    await writeRecord(this.#folder(ref), record);
+    this.#keep(record);
+  }
+
+  #keep(record: VolumeRecord): void {
+    this.#records.set(keyOf(record), record);
+    this.#measure(keyOf(record));
+  }
+
+  #measure(key: string): void {
+    const record = this.#records.get(key);
+    if (record === undefined) return;
+    const mounted = this.#holds.holderOf(key) !== undefined;
+    this.#meter.set(key, { folder: dataFolder(this.#folder(record)), sizeBytes: record.sizeBytes, mounted });
+  }
+
+  #tell(key: string, type: VolumeEvent['type'], usedBytes: number): void {
+    const record = this.#records.get(key);
+    const instance = this.#holds.holderOf(key);
+    if (record === undefined || instance === undefined) return;
+    const { id, lineage, path, sizeBytes } = record;
+    const message = fullnessMessage(path, { usedBytes, sizeBytes });
+    for (const listener of this.#listeners) listener({ type, id, lineage, instance, message });
+  }
+
+  #freeUid(): number {
+    const { first, count } = this.#options.users ?? { first: 0, count: 0 };
+    const taken = new Set([...[...this.#records.values()].map((record) => record.uid), ...this.#receiving.values()]);
+    for (let uid = first; uid < first + count; uid++) if (!taken.has(uid)) return uid;
+    throw new VolumeError('no_free_user', `all ${count} users for volumes are taken on this node: remove orphans`);
+  }
+
+  #inOrder<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#working.then(work);
+    this.#working = done.catch(() => {});
+    return done;
+  }
+}
+
+function keyOf({ id, lineage }: VolumeRef): string {
+  return `${id}/${lineage}`;
+}
+
+function wantedOf(mount: VolumeRef & { path: string }): Wanted {
+  return { key: keyOf(mount), shown: mount.path };
+}
+
+/** Where all is the daemon's own. */
+function ownUid(): number {
+  return process.getuid?.() ?? 0;
+}

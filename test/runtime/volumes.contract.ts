@@ -1,0 +1,164 @@
+// What every Runtime guarantees of volumes, as tests that run against each implementation.
+
+import { randomUUID } from 'node:crypto';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { asLineageId, asVolumeId } from '../../crdt/ids.ts';
+import type { InstanceSpec, VolumeMount } from '../../node/core/types.ts';
+import type { CommandRunner } from '../../node/ports/commands.ts';
+import type { LogStore } from '../../node/ports/logs.ts';
+import type { Runtime, UsageMeter } from '../../node/ports/runtime.ts';
+import type { VolumeStore } from '../../node/volumes/store.ts';
+import { Opened, type RuntimeHarness, SERVER, shell, specOf } from './runtime.contract.ts';
+
+export type VolumesHarness = Omit<RuntimeHarness, 'open'> & {
+  open(): Promise<{ runtime: Runtime & CommandRunner & UsageMeter; logs: LogStore; volumes: VolumeStore }>;
+};
+
+const MIB = 1024 * 1024;
+const WAIT = { timeout: 60_000, interval: 20 };
+
+export function aMount(path: string, sizeBytes = 64 * MIB): VolumeMount {
+  return { id: asVolumeId(randomUUID()), lineage: asLineageId(randomUUID()), path, sizeBytes };
+}
+
+export function describeVolumes(name: string, makeHarness: () => Promise<VolumesHarness>): void {
+  describe(`${name} › volumes`, () => {
+    let harness: VolumesHarness;
+    let opened: Awaited<ReturnType<VolumesHarness['open']>>;
+    let node: Opened;
+
+    async function open(): Promise<void> {
+      opened = await harness.open();
+      node = new Opened(opened);
+    }
+    async function start(changes: Partial<InstanceSpec>, files: Record<string, string> = {}): Promise<InstanceSpec> {
+      const digest = await harness.droplet({ 'app/server.js': SERVER, ...files });
+      const spec = specOf(digest, { droplet: { digest, sizeBytes: 0, stack: harness.stack }, ...changes });
+      opened.runtime.start(spec);
+      return spec;
+    }
+    const dataOf = (mount: VolumeMount): string => opened.volumes.placeOf(mount).data;
+
+    beforeEach(async () => {
+      harness = await makeHarness();
+      await open();
+    });
+    afterEach(async () => {
+      await opened.runtime.close({ keepInstances: false });
+      await harness.checkNothingLeft();
+      await harness.dispose();
+    });
+
+    it('are written by one instance and read by the next one, whoever it runs as', async () => {
+      const mount = aMount('/data');
+      const first = await start({ volumes: [mount], command: 'mkdir /data/a && echo kept >/data/a/file && sleep 0.1' });
+      await node.exitReason(first.id);
+      const between = await start({ command: 'cat /data/a/file || ls -d /data' });
+      expect(await node.exitReason(between.id)).toBe('exited with status 2');
+      const next = await start({
+        volumes: [mount],
+        command: 'cat /data/a/file && echo more >>/data/a/file; sleep 0.1',
+      });
+      await node.exitReason(next.id);
+      expect(await node.lines(next)).toEqual(['kept']);
+      expect(await readFile(join(dataOf(mount), 'a/file'), 'utf8')).toBe('kept\nmore\n');
+    });
+
+    it('are mounted wherever they are asked for, several at once, also below the app', async () => {
+      const paths = ['/data', '/var/lib/shop', '/app/uploads', '/home/vcap/app/deep/er', '/data/inner'];
+      const mounts = paths.map((path) => aMount(path));
+      const spec = await start({ volumes: mounts }, { 'app/deep/kept-out-of-sight/x': '' });
+      const at = await node.ready(spec.id);
+      const wrote = await shell(at, paths.map((path) => `echo ${path} >${path}/name`).join(' && '));
+      expect(wrote).toEqual({ status: 0, out: '', err: '' });
+      for (const mount of mounts) expect(await readFile(join(dataOf(mount), 'name'), 'utf8')).toBe(`${mount.path}\n`);
+      const { out } = await shell(at, 'cd; ls; cat uploads/name deep/er/name; stat -c %U deep uploads /data');
+      expect(out).toBe('deep\nserver.js\nuploads\n/app/uploads\n/home/vcap/app/deep/er\nvcap\nvcap\nvcap\n');
+    });
+
+    it('belong to a user that other instances are not, and are closed to them', async () => {
+      const mount = aMount('/data');
+      const one = await start({ volumes: [mount] });
+      const other = await start({ volumes: [aMount('/data')] });
+      const [at, otherAt] = [await node.ready(one.id), await node.ready(other.id)];
+      const [uid, otherUid] = [await shell(at, 'id -u'), await shell(otherAt, 'id -u')];
+      expect(uid.out).not.toBe(otherUid.out);
+      const found = await stat(dataOf(mount));
+      expect([String(found.uid), found.mode & 0o777]).toEqual([uid.out.trim(), 0o700]);
+    });
+
+    it('are mounted by one instance at a time: the next one waits until the one before has gone', async () => {
+      const mount = aMount('/data');
+      const first = await start({ volumes: [mount], command: 'exec node server.js' });
+      await node.ready(first.id);
+      const next = await start({ volumes: [mount], command: 'cat /data/file; exec node server.js' });
+      await expect.poll(() => node.lines(next, 'CELL'), WAIT).toHaveLength(1);
+      expect(node.of(next.id)).toEqual([]);
+      await writeFile(join(dataOf(mount), 'file'), 'last words\n', { mode: 0o644 });
+      opened.runtime.stop(first.id, 'its turn is over');
+      await node.ready(next.id);
+      expect(await node.lines(next)).toContain('last words');
+    });
+
+    it('are held by an instance that outlives the daemon', async () => {
+      const mount = aMount('/data');
+      const first = await start({ volumes: [mount] });
+      await node.ready(first.id);
+      await opened.runtime.close({ keepInstances: true });
+      await open();
+      await opened.runtime.adopt();
+      expect(opened.volumes.list()).toMatchObject([{ id: mount.id, heldBy: first.id, path: '/data' }]);
+      const next = await start({ volumes: [mount] });
+      await expect.poll(() => node.lines(next, 'CELL'), WAIT).toHaveLength(1);
+      expect(node.of(next.id)).toEqual([]);
+      opened.runtime.stop(first.id, 'its turn is over');
+      await node.ready(next.id);
+      expect(opened.volumes.list()).toMatchObject([{ heldBy: next.id }]);
+    });
+
+    it('are seen by commands in the instance', async () => {
+      const spec = await start({ volumes: [aMount('/data')] });
+      await node.ready(spec.id);
+      const command = { argv: ['sh', '-c', 'echo "$WORD" >/data/file && cat /data/file'], env: { WORD: 'seen' } };
+      const attended = await opened.runtime.exec(spec.id, command);
+      attended.stdin.end();
+      expect(await text(attended.stdout)).toBe('seen\n');
+      expect(await attended.exited).toEqual({ code: 0 });
+    });
+
+    it('that grow far beyond their size end the instance, and keep what is in them', async () => {
+      const mount = aMount('/data', 4 * MIB);
+      const spec = await start({ volumes: [mount] });
+      const at = await node.ready(spec.id);
+      await shell(at, 'head -c 6000000 /dev/zero >/data/file');
+      expect(await node.exitReason(spec.id)).toBe('its volume /data is full: 5.7 MiB of 4 MiB');
+      expect((await stat(join(dataOf(mount), 'file'))).size).toBe(6_000_000);
+    });
+
+    it.each([
+      ['a link', 'ln -s /etc app/uploads', 'uploads is a link there'],
+      ['a link on the way', 'ln -s / app/deep', 'deep is a link there'],
+      ['a file', 'echo >app/uploads', 'uploads is a file there'],
+    ])('are not mounted on %s that the app has put there', async (_, plant, problem) => {
+      // The volume's own content is no more to be trusted than a droplet's.
+      const outer = aMount('/app/kept');
+      const planted = await start({ volumes: [outer], command: `cd kept && mkdir app && ${plant} && echo planted` });
+      await node.exitReason(planted.id);
+      expect(await node.lines(planted)).toEqual(['planted']);
+      const path = problem.startsWith('deep') ? '/app/kept/app/deep/etc/new' : '/app/kept/app/uploads';
+      const spec = await start({ volumes: [outer, aMount(path)] });
+      expect(await node.exitReason(spec.id)).toBe(
+        `the volume ${path} cannot be mounted: ${problem}: remove it, and push again`,
+      );
+      expect(await readdir('/etc')).not.toContain('new');
+    });
+
+    it('are not mounted in the place of the app itself', async () => {
+      const spec = await start({ volumes: [aMount('/app')] });
+      expect(await node.exitReason(spec.id)).toMatch(/a volume at \/app would hide the app: choose a folder within it/);
+    });
+  });
+}

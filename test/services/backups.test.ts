@@ -1,0 +1,258 @@
+// Backups on three nodes with real stores and links between them; the engine is a folder, its tools are real commands.
+
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import * as v from 'valibot';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { NodeId, ServiceId } from '../../crdt/ids.ts';
+import type { DesiredView, ServiceView } from '../../crdt/view.ts';
+import type { Gossip, RpcHandler, RpcStreamHandler } from '../../node/ports/gossip.ts';
+import type { Method, StreamMethod } from '../../node/ports/methods.ts';
+import type { RuntimeEvent } from '../../node/ports/runtime.ts';
+import { BackupIndex } from '../../node/services/backup-index.ts';
+import { ServiceBackups } from '../../node/services/backups.ts';
+import { Contexts } from '../../node/services/contexts.ts';
+import { PlainRunner } from '../api/plain-runner.ts';
+import { BlobCluster, type BlobNode } from '../blobs/nodes.ts';
+import { silentLog } from '../router/cluster.ts';
+import { folderKind, INSTANCE, open, service, viewOf } from './fixtures.ts';
+
+const HOUR_MS = 60 * 60_000;
+const NOBODY = new AbortController().signal;
+
+/** Requests between nodes of one process, checked as the control plane checks them, and carried as JSON. */
+class Requests {
+  readonly #handlers = new Map<string, RpcHandler<unknown, unknown>>();
+  readonly #streams = new Map<string, RpcStreamHandler<unknown, unknown>>();
+
+  of(self: NodeId): Pick<Gossip, 'handle' | 'handleStream' | 'request' | 'requestStream'> {
+    const key = (node: NodeId, { name }: { name: string }): string => `${node} ${name}`;
+    const over = <T>(schema: v.GenericSchema<unknown, T>, value: unknown): T =>
+      v.parse(schema, JSON.parse(JSON.stringify(value)));
+    const streams = this.#streams;
+    return {
+      handle: (method, handler) => void this.#handlers.set(key(self, method), handler as RpcHandler<unknown, unknown>),
+      handleStream: (method, handler) =>
+        void this.#streams.set(key(self, method), handler as RpcStreamHandler<unknown, unknown>),
+      request: async <Request, Reply>(node: NodeId, method: Method<Request, Reply>, payload: Request) =>
+        over(method.reply, await this.#handlers.get(key(node, method))!(over(method.request, payload), self, NOBODY)),
+      async *requestStream<Request, Item>(node: NodeId, method: StreamMethod<Request, Item>, payload: Request) {
+        const items = streams.get(key(node, method))!(over(method.request, payload), self, NOBODY);
+        for await (const item of items) yield over(method.item, item);
+      },
+    };
+  }
+}
+
+type Member = { node: BlobNode; index: BackupIndex; backups: ServiceBackups; root: string };
+
+let blobs: BlobCluster;
+let nodes: BlobNode[];
+let folder: string;
+
+beforeAll(async () => {
+  blobs = new BlobCluster();
+  nodes = [await blobs.node(), await blobs.node(), await blobs.node(), await blobs.node()];
+  for (const node of nodes) {
+    await blobs.serve(
+      node,
+      nodes.filter((other) => other !== node),
+    );
+  }
+});
+afterAll(() => blobs.close());
+
+let files: ServiceView;
+let view: DesiredView;
+let members: Member[];
+let events: string[];
+let nowMs: number;
+let freeBytes: number;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peer-backups-'));
+  files = service('files', { backupEveryMs: HOUR_MS, backupsKept: 2 });
+  view = viewOf([files], []);
+  [events, nowMs, freeBytes] = [[], 1_800_000_000_000, Number.POSITIVE_INFINITY];
+  const requests = new Requests();
+  members = await Promise.all(nodes.map((node, number) => member(node, number, requests)));
+  await writeFile(join(members[0]!.root, 'content'), 'first');
+});
+afterEach(async () => {
+  for (const { backups } of members) await backups.close();
+  await rm(folder, { recursive: true });
+});
+
+/** The service runs on the first; proofs run in a folder of their own. */
+async function member(node: BlobNode, number: number, requests: Requests): Promise<Member> {
+  const root = join(folder, `node-${number}`);
+  await mkdir(join(root, 'proof'), { recursive: true });
+  await mkdir(join(root, 'users'));
+  const index = new BackupIndex(join(root, 'backups.json'), silentLog);
+  const runner = new PlainRunner();
+  const listeners = new Set<(event: RuntimeEvent) => void>();
+  const tell = (event: RuntimeEvent): void =>
+    queueMicrotask(() => {
+      for (const listener of [...listeners]) listener(event);
+    });
+  // A proof's instance has another folder for its root: the commands of the kind are told by where they run.
+  const kind = folderKind('"$PEER_ROOT"');
+  const backups = new ServiceBackups({
+    self: node.id,
+    view: () => view,
+    contexts: new Contexts({ kindOf: () => kind, engineOf: () => ({ version: '1', programs: {} }), open }),
+    nodeOf: () => nodes[0]!.id,
+    instanceOf: (id: ServiceId) => (number === 0 && id === files.id ? INSTANCE : undefined),
+    index,
+    blobs: node.store,
+    exchange: node.exchange,
+    room: () => ({ bytes: Number.POSITIVE_INFINITY, refusal: '' }),
+    gossip: requests.of(node.id),
+    aliveOthers: () => nodes.map(({ id }) => id).filter((id) => id !== node.id),
+    nameOf: (id) => `node-${nodes.findIndex((one) => one.id === id)}`,
+    proof: {
+      runtime: {
+        start: ({ id }) => tell({ type: 'instanceReady', id }),
+        stop: (id, reason) => tell({ type: 'instanceExited', id, reason }),
+        exec: (id, command) => {
+          const PEER_ROOT = id === INSTANCE ? root : join(root, 'proof');
+          return runner.exec(id, { ...command, env: { ...command.env, PEER_ROOT } });
+        },
+      },
+      onEvent: (listener) => {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      removeVolume: () => rm(join(root, 'proof', 'content')),
+    },
+    freeMemoryBytes: () => freeBytes,
+    record: (name) => events.push(name),
+    log: silentLog,
+    nowMs: () => nowMs,
+  });
+  return { node, index, backups, root };
+}
+
+const contentOfService = (): Promise<string> => readFile(join(members[0]!.root, 'content'), 'utf8');
+const take = async (number = 0) => {
+  const lines: string[] = [];
+  const backup = await members[number]!.backups.take(files.id, (line) => lines.push(line), NOBODY);
+  return { backup, lines };
+};
+
+describe('a backup', () => {
+  it('is proven, held by three nodes, and found from every one', async () => {
+    const { backup, lines } = await take();
+    expect(backup.proof).toEqual({ state: 'proven', atMs: nowMs, text: '5' });
+    expect(lines.at(-1)).toMatch(/^held by node-0, node-\d, node-\d$/);
+    for (const { backups } of members) {
+      const [found, ...more] = await backups.list(files.id);
+      expect(more).toEqual([]);
+      expect(found?.holders).toHaveLength(3);
+      expect(found?.proof?.state).toBe('proven');
+    }
+  });
+
+  it('is taken and put back from a node that does not run the service', async () => {
+    const { backup } = await take(3);
+    await writeFile(join(members[0]!.root, 'content'), 'second');
+    await members[2]!.backups.restore(files.id, backup, () => {}, NOBODY);
+    expect(await contentOfService()).toBe('first');
+  });
+
+  it('is put back when the node that took it has lost it', async () => {
+    const { backup } = await take();
+    await nodes[0]!.store.remove(backup.digest);
+    await writeFile(join(members[0]!.root, 'content'), 'second');
+    await members[0]!.backups.restore(files.id, backup, () => {}, NOBODY);
+    expect(await contentOfService()).toBe('first');
+  });
+
+  it('leaves the service as it was when it is of another kind, or of no one', async () => {
+    const { backup } = await take();
+    const foreign = { ...backup, kind: 'other' };
+    await expect(members[0]!.backups.restore(files.id, foreign, () => {}, NOBODY)).rejects.toMatchObject({
+      code: 'backup_unusable',
+    });
+    const lost = { ...backup, id: 'gone', digest: `sha256:${'0'.repeat(64)}` as typeof backup.digest };
+    await expect(members[1]!.backups.restore(files.id, lost, () => {}, NOBODY)).rejects.toMatchObject({
+      code: 'unavailable',
+    });
+    expect(await contentOfService()).toBe('first');
+  });
+
+  it('says why it was not tried where memory is short', async () => {
+    freeBytes = 0;
+    const { backup } = await take();
+    expect(backup.proof).toMatchObject({ state: 'skipped', text: expect.stringContaining('not free on node-0') });
+  });
+
+  it('fails, and is not kept as one, when the engine gives nothing', async () => {
+    await rm(join(members[0]!.root, 'content'));
+    await expect(take()).rejects.toThrow();
+    expect(await members[1]!.backups.list(files.id)).toEqual([]);
+    expect(events).toEqual(['service.backup_failed']);
+  });
+
+  it('is of a service that does not run: an error says so', async () => {
+    view = viewOf([], []);
+    await expect(members[1]!.backups.restore(files.id, (await backupOf()).backup, () => {}, NOBODY)).rejects.toThrow(
+      'deleted',
+    );
+  });
+
+  const backupOf = async () => {
+    view = viewOf([files], []);
+    const taken = await take();
+    view = viewOf([], []);
+    return taken;
+  };
+
+  it('can be kept elsewhere and taken in again; what is foreign or empty is refused', async () => {
+    const { backup } = await take();
+    const held = (await members[3]!.backups.list(files.id)).find(({ id }) => id === backup.id)!;
+    const content = await buffer(members[3]!.backups.download(held, NOBODY));
+    expect(content.toString()).toBe('FOLDERfirst');
+    const upload = (text: string) =>
+      members[0]!.backups.upload(
+        files.id,
+        (async function* () {
+          yield Buffer.from(text);
+        })(),
+        NOBODY,
+      );
+    nowMs += 1000;
+    const again = await upload('FOLDERfrom elsewhere');
+    await members[0]!.backups.restore(files.id, again, () => {}, NOBODY);
+    expect(await contentOfService()).toBe('from elsewhere');
+    await expect(upload('PGDMP')).rejects.toMatchObject({ code: 'backup_unusable' });
+    await expect(upload('')).rejects.toMatchObject({ code: 'backup_unusable' });
+  });
+});
+
+describe('the schedule', () => {
+  const due = async (): Promise<void> => {
+    members[0]!.backups.lookForDue();
+    await expect.poll(() => events, { timeout: 20_000 }).not.toEqual([]);
+  };
+
+  it('takes one when the newest is old enough, and no other before', async () => {
+    view = viewOf([{ ...files, createdAtMs: nowMs - HOUR_MS }], []);
+    await due();
+    expect(events).toEqual(['service.backed_up']);
+    members[0]!.backups.lookForDue();
+    await members[0]!.backups.close();
+    expect(members[0]!.index.list()).toHaveLength(1);
+  });
+
+  it('keeps as many as were asked for', async () => {
+    for (let number = 0; number < 4; number++) {
+      nowMs += HOUR_MS;
+      await writeFile(join(members[0]!.root, 'content'), `content ${number}`);
+      await take();
+    }
+    expect(members[0]!.index.list()).toHaveLength(2);
+  });
+});
