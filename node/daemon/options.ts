@@ -42,7 +42,7 @@ export type StartOptions = {
   domain?: string;
   labels?: Record<string, string>;
   insecureProcessRuntime?: boolean;
-  /** Passphrase of the node's key; absent: the key lies in clear. It comes on the daemon's stdin, as an invite does. */
+  /** Passphrase of the node's key; absent: the key lies in clear. Among the daemon's arguments as `join` is. */
   unlock?: string;
   /** IPv4 networks that apps and builds may reach although they are private, `10.1.0.0/16`. */
   allowNetworks?: string[];

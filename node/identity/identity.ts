@@ -19,8 +19,8 @@ export type TlsIdentity = { keyPem: string; certPem: string };
 export type Identity = { nodeId: NodeId; privateKey: Ed25519PrivateKey; tls: TlsIdentity };
 
 /**
- * `identity_unreadable`: the key file is there but cannot be read or is no Ed25519 key. `identity_locked`: it is under a
- * passphrase, and this is none or another. Nothing was changed.
+ * `identity_unreadable`: the key file is there but cannot be read or is no Ed25519 key. `identity_locked`: it is under
+ * a passphrase, and this is none or another. Nothing was changed.
  */
 export class IdentityError extends Error {
   readonly code: 'identity_unreadable' | 'identity_locked';
