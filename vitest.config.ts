@@ -21,7 +21,7 @@ const quick = group(
   'quick',
   0,
   [
-    ...['core', 'crdt', 'api', 'router', 'gossip', 'fuzz'].map((room) => `test/${room}/*.test.ts`),
+    ...['core', 'crdt', 'secrets', 'api', 'router', 'gossip', 'fuzz'].map((room) => `test/${room}/*.test.ts`),
     'test/sim/sim.test.ts',
   ],
   [

@@ -64,6 +64,7 @@ export const COMMANDS: readonly CommandSpec[] = [
         many: true,
       },
       { flags: '--insecure-process-runtime', summary: 'Run apps without a sandbox where there is no bubblewrap' },
+      { flags: '--unlock <FROM>', summary: "Passphrase of the node's key: prompt, file:PATH or credential:NAME" },
       { flags: '--detach', summary: 'Return when the node is ready' },
     ],
   },

@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { NodeFile } from '../node/daemon/data-dir.ts';
-import type { StartOptions } from '../node/daemon/options.ts';
+import type { SecretOptions, StartOptions } from '../node/daemon/options.ts';
 import { CliError } from './errors.ts';
 
 export type { NodeFile };
@@ -19,8 +19,8 @@ const DAEMON = fileURLToPath(new URL('../node/main.ts', import.meta.url));
  * for speed, costs 40 MB that it never earns back, and a large young generation another ten.
  */
 const DAEMON_FLAGS = ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering', '--max-semi-space-size=2'];
-/** Among its arguments: the invite comes on its stdin (node/daemon/options.ts). */
-const JOIN_FROM_STDIN = '-';
+/** Among its arguments: an invite and a passphrase come on its stdin (node/daemon/options.ts). */
+const FROM_STDIN = '-';
 const READY_POLL_MS = 50;
 /** Joining copies the desired state over a possibly slow line. */
 export const READY_TIMEOUT_MS = 120_000;
@@ -38,20 +38,28 @@ export const logPath = (dataDir: string): string => join(dataDir, 'daemon.log');
 
 /** In the foreground its words go to stderr; detached, to D/daemon.log. */
 export async function spawnDaemon(options: StartOptions, detached: boolean): Promise<ChildProcess> {
-  const { join: invite, ...rest } = options;
-  const given: StartOptions = invite === undefined ? rest : { ...rest, join: JOIN_FROM_STDIN };
+  const { join: invite, unlock, ...rest } = options;
+  const given: StartOptions = {
+    ...rest,
+    ...(invite === undefined ? {} : { join: FROM_STDIN }),
+    ...(unlock === undefined ? {} : { unlock: FROM_STDIN }),
+  };
+  const secrets: SecretOptions | undefined =
+    invite === undefined && unlock === undefined
+      ? undefined
+      : { ...(invite !== undefined && { join: invite }), ...(unlock !== undefined && { unlock }) };
   const args = [...DAEMON_FLAGS, DAEMON, JSON.stringify(given)];
   // What the daemon was started with can be read for as long as it lives: neither secret is for it.
   const { PEER_INVITE: _, PEER_TOKEN: __, ...env } = process.env;
   const start = (stdio: [number, number], more: SpawnOptions = {}): ChildProcess => {
     const daemon = spawn(process.execPath, args, {
       ...more,
-      stdio: [invite === undefined ? 'ignore' : 'pipe', ...stdio],
+      stdio: [secrets === undefined ? 'ignore' : 'pipe', ...stdio],
       env,
     });
     // It may end before it reads; what it says then is what counts.
     daemon.stdin?.on('error', () => {});
-    daemon.stdin?.end(invite);
+    daemon.stdin?.end(JSON.stringify(secrets));
     return daemon;
   };
   if (!detached) return start([2, 2]);

@@ -2,7 +2,7 @@
 // daemon/start-node.ts.
 
 import { flushCompileCache } from 'node:module';
-import { JOIN_BYTES_MAX, JOIN_FROM_STDIN, OptionsError, parseStartOptions } from './daemon/options.ts';
+import { FROM_STDIN, OptionsError, parseStartOptions, STDIN_BYTES_MAX, withSecrets } from './daemon/options.ts';
 import { recallOptions } from './daemon/remembered-options.ts';
 import { startNode } from './daemon/start-node.ts';
 import { createLog } from './lib/log.ts';
@@ -32,8 +32,9 @@ async function readStdin(bytesMax: number): Promise<string> {
 
 let node: Awaited<ReturnType<typeof startNode>>;
 try {
-  const given = JSON.parse(process.argv[2] ?? '{}') as { dataDir?: unknown; join?: unknown };
-  if (given.join === JOIN_FROM_STDIN) given.join = await readStdin(JOIN_BYTES_MAX);
+  let given = JSON.parse(process.argv[2] ?? '{}') as { dataDir?: unknown; join?: unknown; unlock?: unknown };
+  const isSecret = given.join === FROM_STDIN || given.unlock === FROM_STDIN;
+  if (isSecret) given = withSecrets(given, await readStdin(STDIN_BYTES_MAX));
   const remembered = typeof given.dataDir === 'string' ? await recallOptions(given.dataDir) : {};
   node = await startNode(parseStartOptions(given, remembered), log);
 } catch (error) {

@@ -22,6 +22,7 @@ import { inviteFrom } from '../invite-source.ts';
 import type { Options } from '../parse.ts';
 import { createProgress } from '../progress.ts';
 import { shownFingerprint } from '../transport.ts';
+import { passphraseFrom } from '../unlock-source.ts';
 import { parseChoice, parseHostPort, parseName, parsePairs, parseSize } from '../values.ts';
 
 /** How a daemon ends that was given options which are wrong in themselves (node/main.ts). */
@@ -30,8 +31,13 @@ const STATUS_BAD_OPTIONS = 2;
 export async function run({ options, output }: Context): Promise<void> {
   const start = startOptions(options);
   const { note } = output;
+  if (textOption(options, 'join') === '-' && textOption(options, 'unlock') === 'prompt') {
+    throw new UsageError('--join - and --unlock prompt both read stdin: give the invite with --join @FILE');
+  }
   const invite = await inviteFrom(textOption(options, 'join'), { env: process.env, stdin: process.stdin, note });
   if (invite !== undefined) start.join = invite;
+  const passphrase = await passphraseFrom(textOption(options, 'unlock'), process);
+  if (passphrase !== undefined) start.unlock = passphrase;
   const earlier = await readNodeFile(start.dataDir);
   if (earlier !== undefined && (await isLocalDaemon(earlier.pid, start.dataDir))) {
     const message = `a node already runs on ${start.dataDir} (pid ${earlier.pid}): stop it with peer stop, or choose another --data-dir`;
@@ -63,7 +69,7 @@ export async function run({ options, output }: Context): Promise<void> {
   if (status.code !== 0) throw new CliError('start', `the daemon ended with ${status.text}: see above`);
 }
 
-/** What is given on the command line, as the daemon takes it; but the invite, which need not be there itself. */
+/** What is given on the command line, as the daemon takes it; but for secrets, which need not be there. */
 export function startOptions(options: Options): StartOptions {
   const start: StartOptions = { dataDir: resolveDataDir(textOption(options, 'dataDir')) };
   const name = textOption(options, 'name');

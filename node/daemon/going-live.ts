@@ -9,6 +9,7 @@ import type { Service } from '../cluster/service.ts';
 import { Trouble } from '../cluster/trouble.ts';
 import { parseHostPort } from '../lib/host-port.ts';
 import { until } from '../lib/until.ts';
+import { unsealedWarnings } from '../secrets/warnings.ts';
 import type { Agent } from './agent.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
@@ -84,6 +85,7 @@ function watch({ ground, lines, agent, known, events }: Parts, bound: Bound, shu
     warnings: () => [
       ...addressWatch.warnings({ '--listen': bound.listen, '--link': bound.link, '--http': bound.http }),
       ...olderCopyWarnings(view(), gossip.strangers()),
+      ...unsealedWarnings(view()),
     ],
     isAlive: known.isAlive,
     nameOf: known.nameOf,

@@ -29,7 +29,7 @@ export async function layGround({ options, log, shutdown }: { options: NodeOptio
   const dataDir = await DataDir.lock(options.dataDir);
   shutdown.add('data directory', () => dataDir.release());
   if (dataDir.opened.length > 0) log.warn('data_dir.made_private', { dir: dataDir.path, opened: dataDir.opened });
-  const identity = await loadOrCreateIdentity(dataDir.path);
+  const identity = await loadOrCreateIdentity(dataDir.path, options.unlock);
   const self = identity.nodeId;
   const seed = seedOf(identity);
   const { sealKey } = nodeKeyOf(seed);

@@ -20,7 +20,7 @@ export type StartOptions = {
   name?: string;
   /**
    * An invite made by `peer invite`; absent: the first node of a new cluster, or one that is a member already. Among
-   * the daemon's arguments it is JOIN_FROM_STDIN alone.
+   * the daemon's arguments it is FROM_STDIN alone.
    */
   join?: string;
   /** `HOST:PORT` of the libp2p listener. Port 0, here and in the next three: any free port. */
@@ -42,6 +42,8 @@ export type StartOptions = {
   domain?: string;
   labels?: Record<string, string>;
   insecureProcessRuntime?: boolean;
+  /** Passphrase of the node's key; absent: the key lies in clear. Among the daemon's arguments as `join` is. */
+  unlock?: string;
   /** IPv4 networks that apps and builds may reach although they are private, `10.1.0.0/16`. */
   allowNetworks?: string[];
 };
@@ -66,10 +68,25 @@ export type NodeOptions = StartOptions &
     >
   >;
 
-/** The invite comes on the daemon's stdin: an invite holds secrets, and everyone on the machine can read arguments. */
-export const JOIN_FROM_STDIN = '-';
-/** What is read there; an invite is shorter. */
-export const JOIN_BYTES_MAX = 64 * 1024;
+/** An invite and a passphrase come on the daemon's stdin: everyone on the machine can read arguments. */
+export const FROM_STDIN = '-';
+/** What is read there; an invite and a passphrase are shorter. */
+export const STDIN_BYTES_MAX = 128 * 1024;
+
+/** What is for nobody else's eyes, as it comes on the daemon's stdin: JSON. */
+export type SecretOptions = Pick<StartOptions, 'join' | 'unlock'>;
+
+/** In the place of an option that comes there. */
+export function withSecrets(given: Record<string, unknown>, stdin: string): Record<string, unknown> {
+  let secrets: SecretOptions;
+  try {
+    secrets = JSON.parse(stdin) as SecretOptions;
+  } catch {
+    throw new OptionsError('what came on stdin is not what peer start sends');
+  }
+  const { join, unlock } = secrets;
+  return { ...given, ...(join === undefined ? {} : { join }), ...(unlock === undefined ? {} : { unlock }) };
+}
 
 /** Nodes and apps are reachable from elsewhere at once; the API, which can do everything, only from this machine. */
 export const START_DEFAULTS = {
@@ -81,6 +98,8 @@ export const START_DEFAULTS = {
   domain: 'localhost',
 } as const;
 
+/** Who has the disk tries as many as there are. */
+const PASSPHRASE_CHARS_MIN = 8;
 const NODE_NAME_CHARS_MAX = 63;
 const ALLOW_NETWORKS_MAX = 32;
 const OLDER_LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/;
@@ -164,6 +183,12 @@ const schema = v.strictObject(
         ),
       ),
     ),
+    unlock: v.optional(
+      v.pipe(
+        v.string('should be a passphrase'),
+        v.minLength(PASSPHRASE_CHARS_MIN, `should have at least ${PASSPHRASE_CHARS_MIN} characters`),
+      ),
+    ),
     insecureProcessRuntime: v.optional(v.boolean('should be true or false')),
     allowNetworks: v.optional(
       v.pipe(
@@ -199,7 +224,7 @@ const schema = v.strictObject(
  */
 export function parseStartOptions(input: unknown, remembered: Partial<StartOptions> = {}): NodeOptions {
   const given = validated(input);
-  const { join: _, labels, ...earlier } = remembered;
+  const { join: _, unlock: __, labels, ...earlier } = remembered;
   return {
     ...START_DEFAULTS,
     name: nodeNameOf(hostname()),

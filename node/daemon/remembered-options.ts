@@ -36,7 +36,7 @@ export async function recallOptions(dataDir: string): Promise<Partial<StartOptio
 
 /** @param bound what each listener was bound to, `host:port`. */
 export async function rememberOptions(options: NodeOptions, bound: Record<Listener, string>): Promise<void> {
-  const { join: _, dataDir, ...kept } = options;
+  const { join: _, unlock: __, dataDir, ...kept } = options;
   const remembered: Remembered = { options: kept, anyPort: [] };
   for (const listener of LISTENERS) {
     const asked = parseHostPort(options[listener]);

@@ -7,6 +7,7 @@ import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@
 import writeFileAtomic from 'write-file-atomic';
 import type { NodeId } from '../../crdt/ids.ts';
 import { selfSignedCertificate } from './certificate.ts';
+import { isLocked, lockedKey, unlockedKey } from './locked-key.ts';
 import { nodeIdOfPublicKey } from './node-id.ts';
 
 export { nodeIdOfCertificate, nodeIdOfPublicKey } from './node-id.ts';
@@ -17,36 +18,64 @@ type Ed25519PrivateKey = Extract<ReturnType<typeof privateKeyFromProtobuf>, { ty
 export type TlsIdentity = { keyPem: string; certPem: string };
 export type Identity = { nodeId: NodeId; privateKey: Ed25519PrivateKey; tls: TlsIdentity };
 
-/** `identity_unreadable`: the key file is there but cannot be read or is no Ed25519 key. Nothing was changed. */
+/**
+ * `identity_unreadable`: the key file is there but cannot be read or is no Ed25519 key. `identity_locked`: it is under
+ * a passphrase, and this is none or another. Nothing was changed.
+ */
 export class IdentityError extends Error {
-  readonly code = 'identity_unreadable';
+  readonly code: 'identity_unreadable' | 'identity_locked';
+  constructor(code: IdentityError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
 }
 
 export const IDENTITY_FILE = 'identity.key';
 const ED25519_SEED_BYTES = 32;
 
-/** Reads `dir/identity.key`, or makes it (libp2p's protobuf, mode 0600, written atomically). */
-export async function loadOrCreateIdentity(dir: string): Promise<Identity> {
+/**
+ * Reads `dir/identity.key`, or makes it (libp2p's protobuf, mode 0600, written atomically). With a passphrase it lies
+ * there locked; one that lies there in clear is locked now, and from then on every start needs the passphrase.
+ */
+export async function loadOrCreateIdentity(dir: string, passphrase?: string): Promise<Identity> {
   const path = join(dir, IDENTITY_FILE);
   const stored = await readFile(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
-    throw new IdentityError(`The node's key ${path} cannot be read (${error.message}). Check its owner and mode.`, {
-      cause: error,
-    });
+    const message = `The node's key ${path} cannot be read (${error.message}). Check its owner and mode.`;
+    throw new IdentityError('identity_unreadable', message, { cause: error });
   });
   if (stored) {
     await chmod(path, 0o600);
-    return identityOf(decode(stored, path));
+    if (isLocked(stored)) return identityOf(decode(await unlocked(stored, path, passphrase), path));
+    const found = decode(stored, path);
+    if (passphrase !== undefined) await write(path, found, passphrase);
+    return identityOf(found);
   }
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const key = await generateKeyPair('Ed25519');
-  await writeFileAtomic(path, Buffer.from(privateKeyToProtobuf(key)), { mode: 0o600 });
+  await write(path, key, passphrase);
   return identityOf(key);
+}
+
+async function write(path: string, key: Ed25519PrivateKey, passphrase: string | undefined): Promise<void> {
+  const bytes = Buffer.from(privateKeyToProtobuf(key));
+  await writeFileAtomic(path, passphrase === undefined ? bytes : await lockedKey(bytes, passphrase), { mode: 0o600 });
+}
+
+async function unlocked(stored: Uint8Array, path: string, passphrase: string | undefined): Promise<Uint8Array> {
+  const found = passphrase === undefined ? undefined : await unlockedKey(stored, passphrase);
+  if (found !== undefined) return found;
+  const why = passphrase === undefined ? 'is locked' : 'does not open with this passphrase, or is damaged';
+  throw new IdentityError(
+    'identity_locked',
+    `The node's key ${path} ${why}: start with its passphrase (peer start --unlock prompt, file:PATH or credential:NAME).`,
+  );
 }
 
 function decode(stored: Uint8Array, path: string): Ed25519PrivateKey {
   const unreadable = (cause?: unknown) =>
     new IdentityError(
+      'identity_unreadable',
       `The node's key ${path} is damaged or no Ed25519 key. Restore it from a backup, or move it away to start as a new node.`,
       { cause },
     );

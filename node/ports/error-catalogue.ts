@@ -189,6 +189,7 @@ export const ERRORS = {
   bad_options: { ...wrong('an option of `peer start` is not as it should be'), status: undefined },
   api_listen: nothing(undefined, 'no', 'the API cannot listen'),
   identity_unreadable: nothing(undefined, 'no', "the node's key cannot be read"),
+  identity_locked: nothing(undefined, 'no', "the node's key is under a passphrase, and none or another was given"),
   join_failed: nothing(undefined, 'later', 'no member of the invite let the node in, or none could be reached'),
   in_use: nothing(undefined, 'later', 'another daemon runs on the data directory'),
   unusable: nothing(undefined, 'no', 'the data directory cannot be used'),

@@ -54,6 +54,7 @@ describe('start options', () => {
     [{ dataDir: '/d', http: '0.0.0.0:70000' }, 'http should be HOST:PORT, for example 127.0.0.1:7600'],
     [{ dataDir: '/d', runtime: 'vm' }, 'runtime should be auto, docker or process'],
     [{ dataDir: '/d', blobsBytes: 5 }, 'blobsBytes should be at least 1M'],
+    [{ dataDir: '/d', unlock: 'short' }, 'unlock should have at least 8 characters'],
     [{ dataDir: '/d', memoryBytes: 5 }, 'memoryBytes should be at least 16M'],
     [
       { dataDir: '/d', allowNetworks: ['fd00::/8'] },

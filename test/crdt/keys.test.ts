@@ -5,19 +5,23 @@ import type { NamedChange } from '../../crdt/change.ts';
 import { ChangeRejected } from '../../crdt/errors.ts';
 import { asAppId } from '../../crdt/ids.ts';
 import { ENV_TOTAL_BYTES_MAX, ENV_VALUE_BYTES_MAX } from '../../crdt/limits.ts';
-import { envContext } from '../../crdt/sealed.ts';
+import { bindingContext, envContext, serviceContext } from '../../crdt/sealed.ts';
 import {
   addRelease,
   admitNode,
   app,
   at,
+  bind,
+  binding,
   createApp,
+  createService,
   documentWith,
   merged,
   node,
   plain,
   release,
   replicaOf,
+  service,
   writeAll,
 } from './fixtures.ts';
 
@@ -147,6 +151,20 @@ describe('sealed values', () => {
       .apps.get(app(1))!;
     expect(view.env.KEY).toBe(`${old}2`);
     expect(view.releases.map(({ env }) => env.KEY)).toEqual([`${old}2`, `${old}2`, `${sealedUnder(1, 'bad')}2`]);
+  });
+
+  it('of services and bindings are found at their places, and sealed anew there', () => {
+    const document = writeAll(released(), [createService(1), bind(1, 1, 1)]);
+    const secrets = document.secrets().slice(2);
+    expect(secrets).toEqual([
+      { context: serviceContext(service(1)), text: 'sealed:s1' },
+      { context: bindingContext(binding(1)), text: 'sealed:b1' },
+    ]);
+    const texts = secrets.map(({ context: place, text }) => ({ context: place, from: text, to: anew }));
+    const view = writeAll(document, [{ change: 'reseal', texts }]).view();
+    expect(view.services.get(service(1))?.secret).toBe(anew);
+    expect(view.bindings.get(binding(1))?.secret).toBe(anew);
+    expect(view.apps.get(app(1))?.env).toEqual({ KEY: old, OTHER: old });
   });
 
   it('are listed once for each place', () => {

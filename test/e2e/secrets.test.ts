@@ -2,13 +2,18 @@
 // what runs for the node; and the data directory is its owner's alone, whatever it was. And apps of several teams, as
 // users see them.
 
-import { chmod, readdir, readFile, stat } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { chmod, cp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DesiredDocument } from '../../crdt/document.ts';
+import { sealedParts } from '../../crdt/sealed.ts';
+import { DesiredStore } from '../../crdt/store.ts';
 import type { Invite } from '../../node/admission/invite.ts';
 import type { NodeFile } from '../../node/daemon/data-dir.ts';
 import { LocalCluster, type LocalNode, type StartOptions, waitFor } from '../../scripts/local-cluster.ts';
 import { ROOT } from '../cli/peer.ts';
+import { historyOf } from '../secrets/cluster.ts';
 
 const APP = join(ROOT, 'test', 'apps', 'hello-static');
 let cluster: LocalCluster;
@@ -88,6 +93,117 @@ describe('a data directory that was left open', () => {
     const log = await readFile(join(one.dataDir, 'daemon.log'), 'utf8');
     expect(log).toMatch(/warn .*data_dir\.made_private.*cluster\.json/);
   });
+});
+
+/** Everything below a folder, but for the key of the node. */
+async function filesIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile() && entry.name !== 'identity.key');
+  return files.map((entry) => join(entry.parentPath, entry.name));
+}
+
+/** The desired state of a node, as whoever has its disk reads it. */
+async function desiredStateOf(of: LocalNode): Promise<DesiredDocument> {
+  const copy = join(cluster.folder, 'copy of a desired state');
+  await cp(join(of.dataDir, 'desired'), copy, { recursive: true });
+  const store = await DesiredStore.open(copy);
+  const document = DesiredDocument.load(store.snapshot(), { actor: '0'.repeat(32) });
+  await store.close();
+  await rm(copy, { recursive: true });
+  return document;
+}
+
+describe('a value of the environment', () => {
+  const SECRET = `secret-${'0123456789abcdef'.repeat(3)}-of-the-test`;
+  const HASH = createHash('sha256').update(SECRET).digest('hex');
+  /** Whether the app finds it, without its being printed into the logs. */
+  const found = async (on: LocalNode, ...args: string[]): Promise<boolean> => {
+    const ran = await cluster.peer(on, [...args, '--', 'sh', '-c', 'printf %s "$KEY" | sha256sum']);
+    return ran.stdout.includes(HASH);
+  };
+
+  it('reaches the app and its tasks, and is in no file of the data directory in clear, ever', async () => {
+    let one = node(0);
+    const file = join(cluster.folder, 'secret.txt');
+    await writeFile(file, SECRET);
+    await cluster.json(one, ['push', APP, '--name', 'keeper', '--env', `KEY=@${file}`, '--memory', '64M']);
+    expect((await cluster.peer(one, ['env', 'keeper'])).stdout).not.toContain(SECRET);
+    expect((await cluster.peer(one, ['env', 'keeper', '--show'])).stdout).toContain(SECRET);
+    expect(await found(one, 'exec', 'keeper/0')).toBe(true);
+    await cluster.killNode(one);
+    const document = await desiredStateOf(one);
+    const history = historyOf(document);
+    // What was not to be hidden is found there.
+    expect(history).toContain('keeper');
+    expect(history).not.toContain(SECRET);
+    expect(document.secrets().map(({ text }) => text)).toEqual([expect.stringMatching(/^sealed:1:/)]);
+    one = await cluster.restartNode(one);
+    expect(await found(one, 'exec', 'keeper/0')).toBe(true);
+    expect(await found(one, 'run', 'keeper')).toBe(true);
+    await cluster.json(one, ['env', 'set', 'keeper', 'OTHER=x']);
+    await cluster.json(one, ['env', 'unset', 'keeper', 'KEY']);
+    expect(await found(one, 'run', 'keeper')).toBe(false);
+    const files = await filesIn(one.dataDir);
+    expect(files.some((path) => path.includes('desired'))).toBe(true);
+    for (const path of files) {
+      expect((await readFile(path).catch(() => Buffer.alloc(0))).includes(SECRET), path).toBe(false);
+    }
+    expect(await exposed(one)).not.toContain(SECRET);
+  }, 180_000);
+
+  it('opens on a node that joins, and is named when that node is removed', async () => {
+    const one = node(0);
+    const file = join(cluster.folder, 'secret.txt');
+    await cluster.json(one, ['env', 'set', 'keeper', `KEY=@${file}`]);
+    const two = await cluster.startNode({ name: 'guest', join: await cluster.invite(1) });
+    await cluster.waitForAlive(2);
+    expect((await cluster.peer(two, ['env', 'keeper', '--show'])).stdout).toContain(SECRET);
+    const newestKey = (document: DesiredDocument) => [...document.view().keys.keys()].at(-1);
+    const before = newestKey(await desiredStateOf(one));
+    const ran = await cluster.peer(one, ['nodes', 'remove', 'guest']);
+    expect(ran.stdout).toMatch(/guest could read secrets of these.*\n {2}apps: keeper/);
+    await waitFor('the value to be sealed with the new key', 15_000, async () => {
+      const document = await desiredStateOf(one);
+      const sealedWith = document.secrets().map(({ text }) => sealedParts(text)?.keyId);
+      const newest = newestKey(document);
+      return newest !== before && sealedWith.length > 0 && sealedWith.every((id) => id === newest);
+    });
+    expect((await cluster.peer(one, ['env', 'keeper', '--show'])).stdout).toContain(SECRET);
+    expect(await found(one, 'exec', 'keeper/0')).toBe(true);
+  }, 180_000);
+});
+
+describe("a node's key under a passphrase", () => {
+  it('lets the node start with it alone, and shows it nowhere', async () => {
+    const passphrase = 'correct horse battery';
+    const file = join(cluster.folder, 'passphrase');
+    await writeFile(file, `${passphrase}\n`);
+    const alone = await LocalCluster.create();
+    try {
+      const one = await alone.startNode({ name: 'locked', args: ['--unlock', `file:${file}`] });
+      const shown = (await alone.processesOf(one)).map((pid) =>
+        Promise.all(['cmdline', 'environ'].map((part) => readFile(`/proc/${pid}/${part}`, 'latin1').catch(() => ''))),
+      );
+      expect((await Promise.all(shown)).flat().join()).not.toContain(passphrase);
+      await alone.killNode(one);
+      for (const path of await filesIn(one.dataDir)) expect(await readFile(path, 'latin1')).not.toContain(passphrase);
+      const start = ['--data-dir', one.dataDir];
+      expect(await alone.peerStart(start)).toMatchObject({ code: 1, stderr: expect.stringContaining('is locked') });
+      await writeFile(file, 'another one altogether');
+      expect(await alone.peerStart([...start, '--unlock', `file:${file}`])).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('does not open with this passphrase'),
+      });
+      expect((await alone.peerStart([...start, '--unlock', 'passphrase'])).stderr).toContain(
+        'it takes prompt, file:PATH',
+      );
+      await writeFile(file, passphrase);
+      const again = await alone.restartNode(one, ['--unlock', `file:${file}`]);
+      expect(again.id).toBe(one.id);
+    } finally {
+      await alone.stop();
+    }
+  }, 120_000);
 });
 
 describe('apps of two teams', () => {

@@ -7,6 +7,7 @@ import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   IDENTITY_FILE,
+  IdentityError,
   loadOrCreateIdentity,
   nodeIdOfCertificate,
   nodeIdOfPublicKey,
@@ -53,6 +54,33 @@ describe('identity', () => {
     expect(nodeIdOfCertificate(Buffer.from('no certificate'))).toBeUndefined();
     expect(nodeIdOfCertificate({} as { raw: Buffer })).toBeUndefined();
     expect(nodeIdOfCertificate(Buffer.from(ECDSA_CERTIFICATE, 'base64'))).toBeUndefined();
+  });
+
+  it('lies under a passphrase once it was started with one, and opens with no other', async () => {
+    const path = join(dir, IDENTITY_FILE);
+    const { nodeId, privateKey } = await loadOrCreateIdentity(dir);
+    const seed = Buffer.from(privateKey.raw.subarray(0, 32));
+    expect((await readFile(path)).includes(seed)).toBe(true);
+    expect((await loadOrCreateIdentity(dir, 'correct horse')).nodeId).toBe(nodeId);
+    const locked = await readFile(path);
+    expect(locked.includes(seed)).toBe(false);
+    expect((await loadOrCreateIdentity(dir, 'correct horse')).nodeId).toBe(nodeId);
+    for (const passphrase of [undefined, 'wrong horse']) {
+      await expect(loadOrCreateIdentity(dir, passphrase)).rejects.toMatchObject({
+        code: 'identity_locked',
+        message: expect.stringContaining('peer start --unlock'),
+      });
+    }
+    const damaged = [0, locked.length >> 1, locked.length - 1].map((at) => {
+      const bytes = Buffer.from(locked);
+      bytes[at]! ^= 1;
+      return bytes;
+    });
+    for (const bytes of [...damaged, locked.subarray(0, 30)]) {
+      await writeFile(path, bytes);
+      await expect(loadOrCreateIdentity(dir, 'correct horse')).rejects.toThrow(IdentityError);
+      expect((await readFile(path)).equals(bytes)).toBe(true);
+    }
   });
 
   it('is never replaced when it cannot be read', async () => {

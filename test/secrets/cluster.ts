@@ -1,6 +1,7 @@
 // A cluster in memory for the tests of secrets: a document for each node, its real keyring and its real upkeep. What
 // one writes reaches the others when the test says so.
 
+import { inflateRawSync } from 'node:zlib';
 import type { NamedChange } from '../../crdt/change.ts';
 import type { DesiredDocument } from '../../crdt/document.ts';
 import type { NodeId } from '../../crdt/ids.ts';
@@ -8,7 +9,7 @@ import { Keyring } from '../../node/secrets/keyring.ts';
 import { newKeyFor, wrapsFor } from '../../node/secrets/new-key.ts';
 import { sealChanges } from '../../node/secrets/seal-changes.ts';
 import { Upkeep } from '../../node/secrets/upkeep.ts';
-import { admitNode, alice, documentWith, merged, newActor, node, replicaOf } from '../crdt/fixtures.ts';
+import { admitNode, alice, changesOf, documentWith, merged, newActor, node, replicaOf } from '../crdt/fixtures.ts';
 
 const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
@@ -97,3 +98,17 @@ export function talk(nodes: readonly LittleNode[]): void {
   for (const one of nodes) for (const other of nodes) if (one !== other) one.hear(other);
   for (const one of nodes) for (const other of nodes) if (one !== other) one.hear(other);
 }
+
+const COMPRESSED_CHANGE = 2;
+
+/** Every change of a document as it is before it is compressed: what its history says to whoever has it. */
+export const historyOf = (document: DesiredDocument): string =>
+  changesOf(document)
+    .map((change) => {
+      // Four bytes of mark, four of checksum, one of kind, the length of what follows in groups of seven bits.
+      let at = 9;
+      while (change[at]! >= 0x80) at++;
+      const content = change.subarray(at + 1);
+      return Buffer.from(change[8] === COMPRESSED_CHANGE ? inflateRawSync(content) : content).toString('latin1');
+    })
+    .join('\n');
