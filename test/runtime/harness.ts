@@ -30,7 +30,7 @@ export async function testNode(): Promise<TestNode> {
     nodeId,
     async dispose() {
       await rm(dataDir, { recursive: true, force: true });
-      for (const controller of ['memory/', 'pids/', 'cpu/', 'cpuacct/', '']) {
+      for (const controller of ['memory/', 'freezer/', 'pids/', 'cpu/', 'cpuacct/', '']) {
         await rmdir(`/sys/fs/cgroup/${controller}peer/${nodeId.slice(-12)}`).catch(() => {});
       }
     },
@@ -65,7 +65,7 @@ export async function openVolumes(
   return VolumeStore.open({ dataDir, users, wanted: () => undefined, log: silent, sampleMs: 50, waitMaxMs: 20_000 });
 }
 
-export type ProcessHarness = CommandsHarness & VolumesHarness & { dataDir: string };
+export type ProcessHarness = Omit<CommandsHarness, 'open'> & VolumesHarness & { dataDir: string };
 
 export async function processHarness(
   options: { insecure?: boolean; groups?: false; runtime?: Partial<ProcessRuntimeOptions> } = {},

@@ -9,12 +9,12 @@ import { asLineageId, asVolumeId } from '../../crdt/ids.ts';
 import type { InstanceSpec, VolumeMount } from '../../node/core/types.ts';
 import type { CommandRunner } from '../../node/ports/commands.ts';
 import type { LogStore } from '../../node/ports/logs.ts';
-import type { Runtime, UsageMeter } from '../../node/ports/runtime.ts';
+import type { Freezer, Runtime, UsageMeter } from '../../node/ports/runtime.ts';
 import type { VolumeStore } from '../../node/volumes/store.ts';
 import { Opened, type RuntimeHarness, SERVER, shell, specOf } from './runtime.contract.ts';
 
 export type VolumesHarness = Omit<RuntimeHarness, 'open'> & {
-  open(): Promise<{ runtime: Runtime & CommandRunner & UsageMeter; logs: LogStore; volumes: VolumeStore }>;
+  open(): Promise<{ runtime: Runtime & CommandRunner & UsageMeter & Freezer; logs: LogStore; volumes: VolumeStore }>;
 };
 
 const MIB = 1024 * 1024;
@@ -127,6 +127,30 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       attended.stdin.end();
       expect(await text(attended.stdout)).toBe('seen\n');
       expect(await attended.exited).toEqual({ code: 0 });
+    });
+
+    it('are held still for a moment, with all that runs in the instance, which then goes on', async () => {
+      const mount = aMount('/data');
+      const ticking = 'const f = "/data/" + process.argv[1]; setInterval(() => fs.appendFileSync(f, "x"), 5)';
+      const command = `node -e '${ticking}' child & node -e '${ticking}' main & wait`;
+      const spec = await start({ volumes: [mount], command, health: { kind: 'process', path: '/', timeoutMs: 1_000 } });
+      const sizes = () =>
+        Promise.all(['main', 'child'].map(async (name) => (await stat(join(dataOf(mount), name))).size));
+      const grown = async (from: readonly number[]) => (await sizes()).every((size, index) => size > from[index]!);
+      await expect.poll(() => grown([3, 3]).catch(() => false), WAIT).toBe(true);
+      const frozen = await opened.runtime.freeze(spec.id);
+      const before = await sizes();
+      // Another one writes as much meanwhile as either would have.
+      const other = await start({ volumes: [aMount('/data')], command, health: spec.health });
+      const otherMount = other.volumes![0]!;
+      const otherSize = () => stat(join(dataOf(otherMount), 'main')).then((found) => found.size);
+      await expect.poll(() => otherSize().catch(() => 0), { ...WAIT, timeout: 8_000 }).toBeGreaterThan(10);
+      expect(await sizes()).toEqual(before);
+      expect(await frozen.thaw()).toBe(true);
+      await expect.poll(() => grown(before), WAIT).toBe(true);
+      opened.runtime.stop(spec.id, 'enough');
+      expect(await node.exitReason(spec.id)).toBe('enough');
+      await expect(opened.runtime.freeze(spec.id)).rejects.toMatchObject({ code: 'not_running' });
     });
 
     it('that grow far beyond their size end the instance, and keep what is in them', async () => {
