@@ -166,7 +166,8 @@ describe('snapshots', () => {
     } finally {
       signal('SIGKILL');
     }
-  });
+    // A machine that is busy with the writer copies slowly.
+  }, 300_000);
 
   it('are not kept when the instance could not be held still for as long as it took', async () => {
     await makeFiles();
