@@ -10,8 +10,10 @@ import { raiseShield } from '../runtime/network/shield.ts';
 import { closeIsolation, prepareIsolation } from '../runtime/sandbox/isolation.ts';
 import { createSandbox } from '../runtime/sandbox/staging-sandbox.ts';
 import { volumeUids } from '../runtime/sandbox/users.ts';
+import { createVolumeTools } from '../runtime/sandbox/volume-tools.ts';
 import { hostStack } from '../staging/stack.ts';
 import { createStager } from '../staging/stager.ts';
+import { Snapshots } from '../volumes/snapshot.ts';
 import { VolumeStore } from '../volumes/store.ts';
 import type { Ground } from './ground.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -71,6 +73,12 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
     log,
   });
   shutdown.add('runtime', (how) => runtime.close(how));
+  const snapshots = new Snapshots({
+    store: volumes,
+    tools: createVolumeTools(isolation),
+    put: (...asks) => blobs.put(...asks),
+    freeze: (instance) => runtime.freeze(instance),
+  });
   shutdown.add('stager', () => stager.close());
-  return { stack, logs, blobs, isolation, stager, volumes, runtime, room, cachePeers };
+  return { stack, logs, blobs, isolation, stager, volumes, snapshots, runtime, room, cachePeers };
 }

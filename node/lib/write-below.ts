@@ -1,5 +1,5 @@
-// Writes files into a folder that someone else can write to, too: no link in it leads anywhere, and what is there under
-// a file's name is replaced, never written into.
+// Writes files into a folder that someone else can write to, too: no link in it leads anywhere, and what is there
+// under a file's name is replaced, never written into.
 
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';

@@ -154,6 +154,7 @@ export const ERRORS = {
   volume_unmountable: nothing(422, 'no', 'what the app has where its volume is to be is in the way'),
   service_unusable: nothing(503, 'elsewhere', 'the service cannot be run on this node'),
   bad_snapshot: nothing(400, 'no', 'the content is none that a snapshot of a volume holds'),
+  snapshot_failed: nothing(503, 'later', 'a volume could not be read or packed for a snapshot'),
   not_frozen: nothing(503, 'later', 'an instance could not be held still for a snapshot'),
 
   // Commands in instances and tasks

@@ -82,6 +82,18 @@ export interface UsageMeter {
   usage(app: AppId): Promise<InstanceUsage[]>;
 }
 
+/** An instance that is held still. */
+export type Frozen = {
+  /** Harmless to repeat. Answers whether it was held until now: it is let go after ten seconds by itself. */
+  thaw(): Promise<boolean>;
+};
+
+/** The part of a runtime that holds instances still. */
+export interface Freezer {
+  /** All that runs in it. It goes on when the daemon ends. Fails with `not_running`, `not_frozen`. */
+  freeze(id: InstanceId): Promise<Frozen>;
+}
+
 /** Images of the node's container engine, as releases: each is a blob with its archive. Fail with RuntimeError. */
 export interface Images {
   /** One that the engine holds. */

@@ -3,6 +3,7 @@
 
 import type { InstanceId, LineageId, VolumeId } from '../../crdt/ids.ts';
 import type { VolumeMount } from '../core/types.ts';
+import type { SandboxResult, SandboxRun } from './sandbox.ts';
 
 /** What an instance mounts, as whoever starts it asks for it. */
 export type VolumeRequest = {
@@ -69,4 +70,19 @@ export interface Volumes {
   /** Nothing of the instance runs any more. Harmless when it holds none. */
   release(instance: InstanceId): void;
   onEvent(listener: (event: VolumeEvent) => void): void;
+}
+
+/**
+ * Runs one of the machine's tools on the files of a volume, confined, as the user that owns them (undefined: the
+ * daemon's own). Sees the binds, and no network.
+ */
+export interface VolumeTools {
+  run(
+    run: Pick<
+      SandboxRun,
+      'name' | 'argv' | 'binds' | 'stdin' | 'onOutput' | 'outputBytesMax' | 'timeoutMs' | 'signal'
+    > & {
+      uid: number | undefined;
+    },
+  ): Promise<SandboxResult>;
 }

@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import type { Log } from '../lib/log.ts';
 import type { CommandRunner } from '../ports/commands.ts';
-import type { Runtime, UsageMeter } from '../ports/runtime.ts';
+import type { Freezer, Runtime, UsageMeter } from '../ports/runtime.ts';
 import { findEngine } from './docker/engine.ts';
 import { clearEngines, rememberEngine } from './docker/leftovers.ts';
 import { createDockerRuntime, type DockerRuntimeOptions } from './docker/runtime.ts';
@@ -23,7 +23,7 @@ export type ChooseOptions = Omit<ProcessRuntimeOptions, 'log' | 'pourBlob'> &
  * Services, where the node has any, run in the sandbox whatever runs the apps. Fails with RuntimeError
  * `engine_missing` or `engine_unusable` when containers were asked for by name.
  */
-export async function chooseRuntime(options: ChooseOptions): Promise<Runtime & CommandRunner & UsageMeter> {
+export async function chooseRuntime(options: ChooseOptions): Promise<Runtime & CommandRunner & UsageMeter & Freezer> {
   if (options.services === undefined) return chooseForApps(options);
   const running: ServiceInstances = new Set();
   const apps = await chooseForApps({ ...options, services: undefined, isOthers: (id) => running.has(id) });
@@ -38,10 +38,10 @@ export async function chooseRuntime(options: ChooseOptions): Promise<Runtime & C
   return withServices({ apps, services, running });
 }
 
-async function chooseForApps(options: ChooseOptions): Promise<Runtime & CommandRunner & UsageMeter> {
+async function chooseForApps(options: ChooseOptions): Promise<Runtime & CommandRunner & UsageMeter & Freezer> {
   const { wanted, stack, log, nodeId, isolation } = options;
   const place = { dataDir: isolation.dataDir, nodeId, log };
-  const sandbox = async (): Promise<Runtime & CommandRunner & UsageMeter> => {
+  const sandbox = async (): Promise<Runtime & CommandRunner & UsageMeter & Freezer> => {
     await clearEngines(place, undefined);
     return createProcessRuntime({ ...options, pourBlob: (...asks) => options.blobs.pour(...asks) });
   };

@@ -10,6 +10,7 @@
  * - `volume_unavailable`: a volume cannot be had now, or not on this node; the instance was not launched.
  * - `volume_unmountable`: what the app has where its volume is to be is in the way; the instance was not launched.
  * - `service_unusable`: nothing was launched; the message says what the service lacks here.
+ * - `not_frozen`: the instance could not be held still, and runs on.
  * - `spawn_failed`: the operating system refused a process; a retry may succeed.
  * - `image_unknown`, `image_too_large`: nothing was stored.
  * - `build_failed`, `time_limit`, `aborted`: the engine keeps its cache and nothing else; `busy`: nothing was started.
@@ -28,6 +29,7 @@ export type RuntimeErrorCode =
   | 'volume_unavailable'
   | 'volume_unmountable'
   | 'service_unusable'
+  | 'not_frozen'
   | 'spawn_failed'
   | 'engine_missing'
   | 'image_unknown'

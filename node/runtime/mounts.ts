@@ -1,5 +1,5 @@
-// Where volumes are mounted in an instance: takes hold of them, makes the folders that they are mounted on, and decides
-// the binds. Droplets and volumes are hostile: no link in them is followed.
+// Where volumes are mounted in an instance: takes hold of them, makes the folders that they are mounted on, and
+// decides the binds. Droplets and volumes are hostile: no link in them is followed.
 
 import { lchown, lstat, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -62,7 +62,7 @@ export function mainProcess(options: {
   return firstInside(options).first;
 }
 
-/** Sends the signal to the main process, once to each program that it is. `signalled`: who got it, kept by the caller. */
+/** Sends the signal to the main process, once to each program that it is. `signalled`: who got it. */
 export async function terminateMain(options: {
   shim: number;
   confined: boolean;

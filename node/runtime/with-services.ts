@@ -4,9 +4,18 @@
 import type { AppId, InstanceId } from '../../crdt/ids.ts';
 import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../ports/commands.ts';
-import type { Images, InstanceUsage, MachinePorts, Runtime, RuntimeEvent, UsageMeter } from '../ports/runtime.ts';
+import type {
+  Freezer,
+  Frozen,
+  Images,
+  InstanceUsage,
+  MachinePorts,
+  Runtime,
+  RuntimeEvent,
+  UsageMeter,
+} from '../ports/runtime.ts';
 
-type Whole = Runtime & CommandRunner & UsageMeter;
+type Whole = Runtime & CommandRunner & UsageMeter & Freezer;
 
 /** Instances of services that are there: each of the two leaves what is the other's alone. */
 export type ServiceInstances = Set<string>;
@@ -68,6 +77,10 @@ class RuntimeWithServices implements Whole {
 
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
     return this.#apps.runTask(task, command);
+  }
+
+  freeze(id: InstanceId): Promise<Frozen> {
+    return this.#of(id).freeze(id);
   }
 
   async usage(app: AppId): Promise<InstanceUsage[]> {

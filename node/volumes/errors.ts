@@ -6,6 +6,8 @@
  * - `other_lineage`: the volume is here with another history only, and an empty one was not made in its place.
  * - `no_free_user`: nothing was made; a retry may succeed once a volume was removed.
  * - `bad_snapshot`: the content is none that a snapshot holds; nothing was made of it.
+ * - `snapshot_failed`: the volume could not be read or packed; the message has what the tool said.
+ * - `disk_full`: nothing was made; a retry is of use once there is room.
  * - `not_frozen`: an instance could not be held still; the snapshot was not taken.
  * - `aborted`: whoever asked gave up; nothing is held.
  * - `invalid_name`: a bug or a hostile name; nothing was touched.
@@ -16,6 +18,8 @@ export type VolumeErrorCode =
   | 'other_lineage'
   | 'no_free_user'
   | 'bad_snapshot'
+  | 'snapshot_failed'
+  | 'disk_full'
   | 'not_frozen'
   | 'aborted'
   | 'invalid_name';

@@ -81,15 +81,17 @@ export function writeRecord(folder: string, record: VolumeRecord): Promise<void>
 export async function makeVolume(
   root: string,
   { record, owned }: { record: VolumeRecord; owned: boolean },
-  fill?: (data: string) => Promise<void>,
+  fill?: (data: string, uid: number | undefined) => Promise<void>,
 ): Promise<string> {
   const making = join(root, `.making-${randomBytes(8).toString('hex')}`);
   const folder = join(root, record.id, record.lineage);
   try {
     await mkdir(dataFolder(making), { recursive: true, mode: 0o700 });
-    if (fill !== undefined) await fill(dataFolder(making));
-    if (owned && fill === undefined) await chown(dataFolder(making), record.uid, record.uid);
-    else if (owned) await giveTo(dataFolder(making), record.uid);
+    if (owned) await chown(dataFolder(making), record.uid, record.uid);
+    if (fill !== undefined) {
+      await fill(dataFolder(making), owned ? record.uid : undefined);
+      if (owned) await giveTo(dataFolder(making), record.uid);
+    }
     await writeRecord(making, record);
     // All of it at once: a file system keeps no order among files.
     if (fill !== undefined) await runCommand(['sync', '-f', making], { timeoutMs: WALK_TIMEOUT_MS });

@@ -38,11 +38,15 @@ export type VolumeStoreOptions = {
 /** One lineage of a volume. */
 export type VolumeRef = { id: VolumeId; lineage: LineageId };
 
+/** Writes what is to be in a volume; `uid`: whose it will be, undefined where all is the daemon's own. */
+type Fill = (data: string, uid: number | undefined) => Promise<void>;
+
 export type VolumeMeta = Pick<VolumeRecord, 'owner' | 'path' | 'sizeBytes'>;
 
 export class VolumeStore implements Volumes {
   readonly #options: VolumeStoreOptions;
-  readonly #root: string;
+  /** Where all of them are. */
+  readonly root: string;
   readonly #records = new Map<string, VolumeRecord>();
   readonly #holds: Holds;
   readonly #meter: Meter;
@@ -54,7 +58,7 @@ export class VolumeStore implements Volumes {
 
   private constructor(options: VolumeStoreOptions) {
     this.#options = options;
-    this.#root = volumesFolder(options.dataDir);
+    this.root = volumesFolder(options.dataDir);
     this.#holds = new Holds(options.waitMaxMs);
     this.#meter = new Meter({
       sampleMs: options.sampleMs,
@@ -64,8 +68,8 @@ export class VolumeStore implements Volumes {
 
   static async open(options: VolumeStoreOptions): Promise<VolumeStore> {
     const store = new VolumeStore(options);
-    await mkdir(store.#root, { recursive: true, mode: 0o700 });
-    const { records, leftovers } = await listVolumes(store.#root);
+    await mkdir(store.root, { recursive: true, mode: 0o700 });
+    const { records, leftovers } = await listVolumes(store.root);
     for (const record of records) store.#keep(record);
     for (const folder of leftovers) {
       void removeTree(folder).catch((error: Error) => {
@@ -147,11 +151,26 @@ export class VolumeStore implements Volumes {
     return { record, data: dataFolder(this.#folder(ref)) };
   }
 
+  /** The user that its files belong to; undefined where all is the daemon's own. */
+  ownerOf(ref: VolumeRef): number | undefined {
+    return this.#owned ? this.placeOf(ref).record.uid : undefined;
+  }
+
+  /** As it was last measured. */
+  usedBytes(ref: VolumeRef): number | undefined {
+    return this.#meter.usedBytes(keyOf(ref));
+  }
+
+  /** The instance that has it mounted. */
+  holderOf(ref: VolumeRef): InstanceId | undefined {
+    return this.#holds.holderOf(keyOf(ref));
+  }
+
   /**
    * A new lineage whose files `fill` writes into the folder that it is given. It is there whole, or not at all. Fails
    * with VolumeError `volume_busy` when it is there already.
    */
-  async receive(ref: VolumeRef, meta: VolumeMeta, fill: (data: string) => Promise<void>): Promise<void> {
+  async receive(ref: VolumeRef, meta: VolumeMeta, fill: Fill): Promise<void> {
     for (const name of [ref.id, ref.lineage]) checkName(name);
     const key = keyOf(ref);
     if (this.#records.has(key) || this.#receiving.has(key)) {
@@ -182,7 +201,7 @@ export class VolumeStore implements Volumes {
       this.#records.delete(key);
       this.#meter.delete(key);
       // Not waited for by others.
-      return { done: removeVolume(this.#root, record) };
+      return { done: removeVolume(this.root, record) };
     });
     await removing.done;
   }
@@ -196,7 +215,7 @@ export class VolumeStore implements Volumes {
   }
 
   #folder({ id, lineage }: VolumeRef): string {
-    return join(this.#root, id, lineage);
+    return join(this.root, id, lineage);
   }
 
   #heldBy(mounts: readonly (VolumeRef & { path: string })[]): HeldVolumes {
@@ -223,13 +242,9 @@ export class VolumeStore implements Volumes {
     );
   }
 
-  async #make(
-    { id, lineage }: VolumeRef,
-    rest: VolumeMeta & { uid: number },
-    fill?: (data: string) => Promise<void>,
-  ): Promise<void> {
+  async #make({ id, lineage }: VolumeRef, rest: VolumeMeta & { uid: number }, fill?: Fill): Promise<void> {
     const record: VolumeRecord = { version: 1, id, lineage, ...rest, createdAtMs: Date.now() };
-    await makeVolume(this.#root, { record, owned: this.#owned }, fill);
+    await makeVolume(this.root, { record, owned: this.#owned }, fill);
     this.#keep(record);
   }
 

@@ -20,7 +20,7 @@ import type { VolumesHarness } from './volumes.contract.ts';
 
 const DROPLET_BYTES_MAX = 64 * 1024 * 1024;
 
-export type DockerHarness = CommandsHarness &
+export type DockerHarness = Omit<CommandsHarness, 'open'> &
   VolumesHarness & {
     dataDir: string;
     engine: Engine;

@@ -29,7 +29,7 @@ export async function testNode(): Promise<TestNode> {
     nodeId,
     async dispose() {
       await rm(dataDir, { recursive: true, force: true });
-      for (const controller of ['memory/', 'pids/', 'cpu/', 'cpuacct/', '']) {
+      for (const controller of ['memory/', 'freezer/', 'pids/', 'cpu/', 'cpuacct/', '']) {
         await rmdir(`/sys/fs/cgroup/${controller}peer/${nodeId.slice(-12)}`).catch(() => {});
       }
     },

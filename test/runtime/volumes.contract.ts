@@ -4,17 +4,17 @@ import { randomUUID } from 'node:crypto';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { asLineageId, asVolumeId } from '../../crdt/ids.ts';
 import type { InstanceSpec, VolumeMount } from '../../node/core/types.ts';
 import type { CommandRunner } from '../../node/ports/commands.ts';
 import type { LogStore } from '../../node/ports/logs.ts';
-import type { Runtime, UsageMeter } from '../../node/ports/runtime.ts';
+import type { Freezer, Runtime, UsageMeter } from '../../node/ports/runtime.ts';
 import type { VolumeStore } from '../../node/volumes/store.ts';
-import { Opened, type RuntimeHarness, SERVER, shell, specOf } from './runtime.contract.ts';
+import { chosenTests, Opened, type RuntimeHarness, SERVER, shell, specOf } from './runtime.contract.ts';
 
 export type VolumesHarness = Omit<RuntimeHarness, 'open'> & {
-  open(): Promise<{ runtime: Runtime & CommandRunner & UsageMeter; logs: LogStore; volumes: VolumeStore }>;
+  open(): Promise<{ runtime: Runtime & CommandRunner & UsageMeter & Freezer; logs: LogStore; volumes: VolumeStore }>;
 };
 
 const MIB = 1024 * 1024;
@@ -24,8 +24,13 @@ export function aMount(path: string, sizeBytes = 64 * MIB): VolumeMount {
   return { id: asVolumeId(randomUUID()), lineage: asLineageId(randomUUID()), path, sizeBytes };
 }
 
-export function describeVolumes(name: string, makeHarness: () => Promise<VolumesHarness>): void {
+export function describeVolumes(
+  name: string,
+  makeHarness: () => Promise<VolumesHarness>,
+  { only }: { only?: readonly string[] } = {},
+): void {
   describe(`${name} › volumes`, () => {
+    const test = chosenTests(only);
     let harness: VolumesHarness;
     let opened: Awaited<ReturnType<VolumesHarness['open']>>;
     let node: Opened;
@@ -52,7 +57,7 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       await harness.dispose();
     });
 
-    it('are written by one instance and read by the next one, whoever it runs as', async () => {
+    test('are written by one instance and read by the next one, whoever it runs as', async () => {
       const mount = aMount('/data');
       const first = await start({ volumes: [mount], command: 'mkdir /data/a && echo kept >/data/a/file && sleep 0.1' });
       await node.exitReason(first.id);
@@ -67,7 +72,7 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       expect(await readFile(join(dataOf(mount), 'a/file'), 'utf8')).toBe('kept\nmore\n');
     });
 
-    it('are mounted wherever they are asked for, several at once, also below the app', async () => {
+    test('are mounted wherever they are asked for, several at once, also below the app', async () => {
       const paths = ['/data', '/var/lib/shop', '/app/uploads', '/home/vcap/app/deep/er', '/data/inner'];
       const mounts = paths.map((path) => aMount(path));
       const spec = await start({ volumes: mounts }, { 'app/deep/kept-out-of-sight/x': '' });
@@ -79,7 +84,7 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       expect(out).toBe('deep\nserver.js\nuploads\n/app/uploads\n/home/vcap/app/deep/er\nvcap\nvcap\nvcap\n');
     });
 
-    it('belong to a user that other instances are not, and are closed to them', async () => {
+    test('belong to a user that other instances are not, and are closed to them', async () => {
       const mount = aMount('/data');
       const one = await start({ volumes: [mount] });
       const other = await start({ volumes: [aMount('/data')] });
@@ -90,7 +95,7 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       expect([String(found.uid), found.mode & 0o777]).toEqual([uid.out.trim(), 0o700]);
     });
 
-    it('are mounted by one instance at a time: the next one waits until the one before has gone', async () => {
+    test('are mounted by one instance at a time: the next one waits until the one before has gone', async () => {
       const mount = aMount('/data');
       const first = await start({ volumes: [mount], command: 'exec node server.js' });
       await node.ready(first.id);
@@ -103,7 +108,7 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       expect(await node.lines(next)).toContain('last words');
     });
 
-    it('are held by an instance that outlives the daemon', async () => {
+    test('are held by an instance that outlives the daemon', async () => {
       const mount = aMount('/data');
       const first = await start({ volumes: [mount] });
       await node.ready(first.id);
@@ -119,7 +124,7 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       expect(opened.volumes.list()).toMatchObject([{ heldBy: next.id }]);
     });
 
-    it('are seen by commands in the instance', async () => {
+    test('are seen by commands in the instance', async () => {
       const spec = await start({ volumes: [aMount('/data')] });
       await node.ready(spec.id);
       const command = { argv: ['sh', '-c', 'echo "$WORD" >/data/file && cat /data/file'], env: { WORD: 'seen' } };
@@ -129,7 +134,34 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       expect(await attended.exited).toEqual({ code: 0 });
     });
 
-    it('that grow far beyond their size end the instance, and keep what is in them', async () => {
+    test('are held still for a moment, with all that runs in the instance, which then goes on', async () => {
+      const mount = aMount('/data');
+      const ticking = 'const f = "/data/" + process.argv[1]; setInterval(() => fs.appendFileSync(f, "x"), 5)';
+      const command = `node -e '${ticking}' child & node -e '${ticking}' main & wait`;
+      const spec = await start({ volumes: [mount], command, health: { kind: 'process', path: '/', timeoutMs: 1_000 } });
+      // Another one, which writes as much meanwhile as this one would have.
+      const other = await start({ volumes: [aMount('/data')], command, health: spec.health });
+      const sizesOf = (folder: string) =>
+        Promise.all(['main', 'child'].map(async (name) => (await stat(join(folder, name))).size));
+      const others = () => sizesOf(dataOf(other.volumes![0]!));
+      const sizes = () => sizesOf(dataOf(mount));
+      const grown = async (from: readonly number[], now = sizes) =>
+        (await now()).every((size, index) => size > from[index]! + 3);
+      await expect.poll(() => grown([0, 0]).catch(() => false), WAIT).toBe(true);
+      await expect.poll(() => grown([0, 0], others).catch(() => false), WAIT).toBe(true);
+      const frozen = await opened.runtime.freeze(spec.id);
+      const [before, othersBefore] = [await sizes(), await others()];
+      await expect.poll(() => grown(othersBefore, others), WAIT).toBe(true);
+      expect(await sizes()).toEqual(before);
+      expect(await frozen.thaw()).toBe(true);
+      await expect.poll(() => grown(before), WAIT).toBe(true);
+      opened.runtime.stop(spec.id, 'enough');
+      expect(await node.exitReason(spec.id)).toBe('enough');
+      const refusal = () => opened.runtime.freeze(spec.id).catch((error: { code: string }) => error.code);
+      await expect.poll(refusal, WAIT).toBe('not_running');
+    });
+
+    test('that grow far beyond their size end the instance, and keep what is in them', async () => {
       const mount = aMount('/data', 4 * MIB);
       const spec = await start({ volumes: [mount] });
       const at = await node.ready(spec.id);
@@ -138,7 +170,7 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       expect((await stat(join(dataOf(mount), 'file'))).size).toBe(6_000_000);
     });
 
-    it.each([
+    test.each([
       ['a link', 'ln -s /etc app/uploads', 'uploads is a link there'],
       ['a link on the way', 'ln -s / app/deep', 'deep is a link there'],
       ['a file', 'echo >app/uploads', 'uploads is a file there'],
@@ -156,7 +188,7 @@ export function describeVolumes(name: string, makeHarness: () => Promise<Volumes
       expect(await readdir('/etc')).not.toContain('new');
     });
 
-    it('are not mounted in the place of the app itself', async () => {
+    test('are not mounted in the place of the app itself', async () => {
       const spec = await start({ volumes: [aMount('/app')] });
       expect(await node.exitReason(spec.id)).toMatch(/a volume at \/app would hide the app: choose a folder within it/);
     });

@@ -11,6 +11,8 @@ import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
 import type {
+  Freezer,
+  Frozen,
   InstanceUsage,
   MachinePorts,
   Runtime,
@@ -19,6 +21,8 @@ import type {
   UsageMeter,
 } from '../../ports/runtime.ts';
 import type { Volumes } from '../../ports/volumes.ts';
+import { RuntimeError } from '../errors.ts';
+import { FREEZE_MAX_MS } from '../freezer.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
 import { InstanceTable, type Launched, type Watched } from '../instance-table.ts';
 import type { PacedLogStore } from '../logs/store.ts';
@@ -53,7 +57,7 @@ export type DockerRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'diskS
 
 export async function createDockerRuntime(
   options: DockerRuntimeOptions,
-): Promise<Runtime & CommandRunner & UsageMeter> {
+): Promise<Runtime & CommandRunner & UsageMeter & Freezer> {
   const { engine, log } = options;
   const stacks = await findStacks(engine.docker);
   const networks = new AppNetworks(engine.docker, options.nodeId);
@@ -106,7 +110,7 @@ type Parts = {
   callFilter: string | undefined;
 };
 
-class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
+class DockerRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
   readonly kind = 'docker';
   readonly stacks: readonly string[];
   readonly #options: DockerRuntimeOptions;
@@ -139,6 +143,12 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
 
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
     return this.#commands.runTask(task, command);
+  }
+
+  async freeze(id: InstanceId): Promise<Frozen> {
+    const made = this.#instances.placeOf(id);
+    if (made === undefined) throw notRunning(id);
+    return freezeContainer(made.container);
   }
 
   usage(app: AppId): Promise<InstanceUsage[]> {
@@ -224,6 +234,8 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
     // Created but never started: the daemon that made it was killed in between.
     const found = await container.inspect().catch(() => undefined);
     if (found === undefined || found.State.Status === 'created') return undefined;
+    // The daemon before this one ended while it held it still.
+    if (found.State.Paused) await container.unpause();
     const made: Made = { record, container, folder: new InstanceFolder(isolation.dataDir, record.id) };
     this.#maker.hold(record);
     const watched = await this.#supervise(made, found);
@@ -249,6 +261,27 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter {
     await isolation.networks?.settle();
     await this.#networks.sweep();
   }
+}
+
+async function freezeContainer(container: Container): Promise<Frozen> {
+  await container.pause().catch((cause: Error) => {
+    throw new RuntimeError('not_frozen', `the engine could not hold it still: ${cause.message}`, { cause });
+  });
+  let letGo: Promise<boolean> | undefined;
+  const unpause = (inTime: boolean): Promise<boolean> => {
+    letGo ??= container.unpause().then(
+      () => inTime,
+      () => false,
+    );
+    return letGo;
+  };
+  const timer = setTimeout(() => void unpause(false), FREEZE_MAX_MS);
+  return {
+    thaw() {
+      clearTimeout(timer);
+      return unpause(true);
+    },
+  };
 }
 
 /** The container's address on its app's network; empty when it has ended already. */

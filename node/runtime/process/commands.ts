@@ -4,6 +4,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { InstanceId } from '../../../crdt/ids.ts';
 import { formatBytes } from '../../lib/format-bytes.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
@@ -52,7 +53,7 @@ export class Commands {
     if (inside === undefined) throw notRunning(record.id);
     const name = `${record.id}/${EXEC_GROUP_PREFIX}${randomBytes(4).toString('hex')}`;
     const group = isolation.groups?.open(name);
-    await Promise.all((group?.folders ?? []).map((path) => mkdir(path)));
+    await Promise.all((group?.folders ?? []).map(makeGroupFolder));
     const limits = instanceLimits(record.diskBytes, await folder.hasDisk(), record.volumes);
     const enter = this.#enter(inside.pid, record.uid);
     return this.#start({
@@ -199,6 +200,12 @@ export class Commands {
     void attended.exited.then(() => this.#running.delete(attended));
     return attended;
   }
+}
+
+/** An older daemon may have put the instance into fewer groups. */
+async function makeGroupFolder(path: string): Promise<void> {
+  await mkdir(dirname(path)).catch(() => {});
+  await mkdir(path);
 }
 
 export const notRunning = (id: string): RuntimeError =>

@@ -6,10 +6,19 @@ import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
 import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
-import type { InstanceUsage, Runtime, RuntimeEvent, ServiceCall, UsageMeter } from '../../ports/runtime.ts';
+import type {
+  Freezer,
+  Frozen,
+  InstanceUsage,
+  Runtime,
+  RuntimeEvent,
+  ServiceCall,
+  UsageMeter,
+} from '../../ports/runtime.ts';
 import type { LaunchedService, ServiceCommand, ServicePrograms } from '../../ports/services.ts';
 import type { HeldVolumes, Volumes } from '../../ports/volumes.ts';
 import { RuntimeError } from '../errors.ts';
+import { freezeInstance } from '../freezer.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
 import { InstanceTable, type Launched } from '../instance-table.ts';
 import type { PacedLogStore } from '../logs/store.ts';
@@ -43,7 +52,7 @@ export type ProcessRuntimeOptions = Pick<SuperviseContext, 'stopGraceMs' | 'disk
 
 export async function createProcessRuntime(
   options: ProcessRuntimeOptions,
-): Promise<Runtime & CommandRunner & UsageMeter> {
+): Promise<Runtime & CommandRunner & UsageMeter & Freezer> {
   const { isolation, log } = options;
   log.info('runtime.started', {
     kind: 'process',
@@ -66,7 +75,7 @@ type Taken = {
   folder?: InstanceFolder;
 };
 
-class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
+class ProcessRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
   readonly kind = 'process';
   readonly stacks: readonly string[];
   readonly #options: ProcessRuntimeOptions;
@@ -94,6 +103,12 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
 
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended> {
     return this.#commands.runTask(task, command);
+  }
+
+  async freeze(id: InstanceId): Promise<Frozen> {
+    const place = this.#instances.placeOf(id);
+    if (place === undefined) throw notRunning(id);
+    return freezeInstance({ group: this.#options.isolation.groups?.open(id), shim: place.shim });
   }
 
   usage(app: AppId): Promise<InstanceUsage[]> {

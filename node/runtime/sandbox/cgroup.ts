@@ -25,6 +25,10 @@ export type ControlGroups = {
 export type ControlGroup = {
   /** Folders whose cgroup.procs a process must write to, to join. */
   readonly folders: readonly string[];
+  /** How all in it is held still; undefined where the kernel offers nothing for it. */
+  readonly freezer:
+    | { folder: string; file: string; frozen: string; thawed: string; isFrozen: () => Promise<boolean> }
+    | undefined;
   /** What the kernel has counted of all that are and were in it. */
   counters(): Promise<Counters>;
   /** How many processes the kernel killed in it for lack of memory. */
@@ -39,6 +43,8 @@ const FILE_SYSTEM_TYPE = { 1: 0x27e0eb, 2: 0x63677270 } as const;
 /** Children of this group belong to daemons of this kind, one per node. */
 const FAMILY = 'peer';
 const V1_CONTROLLERS = ['memory', 'pids', 'cpu'];
+/** Holds all in it still. Not mounted everywhere. */
+const V1_FREEZER = 'freezer';
 /** Only counts. On many machines it is the same folder as `cpu`, on some there is none. */
 const V1_COUNTER = 'cpuacct';
 
@@ -138,27 +144,35 @@ async function v1Controllers(root: string): Promise<string[]> {
   const [counter, cpu] = await Promise.all(
     [V1_COUNTER, 'cpu'].map((name) => realpath(`${root}/${name}`).catch(() => undefined)),
   );
-  return counter === undefined || counter === cpu ? V1_CONTROLLERS : [...V1_CONTROLLERS, V1_COUNTER];
+  const hasFreezer = await checkMounted(`${root}/${V1_FREEZER}`, 1).then(
+    () => true,
+    () => false,
+  );
+  // Memory is the first, what counts processor time the last.
+  const limiting = hasFreezer ? ['memory', V1_FREEZER, 'pids', 'cpu'] : V1_CONTROLLERS;
+  return counter === undefined || counter === cpu ? limiting : [...limiting, V1_COUNTER];
 }
 
 class Groups implements ControlGroups {
   readonly version: 1 | 2;
   readonly #bases: string[];
+  readonly #controllers: readonly string[];
 
   constructor(
     version: 1 | 2,
     { root, node, controllers }: { root: string; node: string; controllers: readonly string[] },
   ) {
     this.version = version;
+    this.#controllers = controllers;
     this.#bases = controllers.map((name) => [root, name, FAMILY, node].filter((part) => part !== '').join('/'));
   }
 
   async create(name: string, limits: GroupLimits): Promise<ControlGroup> {
-    const settings = Object.values(groupSettings(this.version, limits));
+    const settings = groupSettings(this.version, limits);
     await Promise.all(
       this.#bases.map(async (base, index) => {
         await makeFolders(base, name);
-        for (const { file, value, optional } of settings[index] ?? []) {
+        for (const { file, value, optional } of settings[this.#controllers[index]!] ?? []) {
           const written = writeFile(`${base}/${name}/${file}`, value);
           await (optional ? written.catch(() => {}) : written);
         }
@@ -168,10 +182,9 @@ class Groups implements ControlGroups {
   }
 
   open(name: string): ControlGroup {
-    return new Group(
-      this.version,
-      this.#bases.map((base) => `${base}/${name}`),
-    );
+    const folders = this.#bases.map((base) => `${base}/${name}`);
+    const freezer = this.version === 2 ? folders[0] : folders[this.#controllers.indexOf(V1_FREEZER)];
+    return new Group(this.version, folders, freezer);
   }
 
   async list(): Promise<string[]> {
@@ -190,11 +203,13 @@ class Groups implements ControlGroups {
 
 class Group implements ControlGroup {
   readonly folders: readonly string[];
+  readonly freezer: ControlGroup['freezer'];
   readonly #version: 1 | 2;
 
-  constructor(version: 1 | 2, folders: readonly string[]) {
+  constructor(version: 1 | 2, folders: readonly string[], freezer: string | undefined) {
     this.#version = version;
     this.folders = folders;
+    this.freezer = freezer === undefined ? undefined : freezerOf(version, freezer);
   }
 
   counters(): Promise<Counters> {
@@ -222,6 +237,9 @@ class Group implements ControlGroup {
   async #kill(): Promise<void> {
     if (this.#version === 2) {
       await writeFile(`${this.folders[0]}/cgroup.kill`, '1').catch(() => {});
+    } else if (this.freezer !== undefined) {
+      // What is held still cannot even die.
+      await writeFile(this.freezer.file, this.freezer.thawed).catch(() => {});
     }
     for (const folder of this.folders) {
       const text = await readFile(`${folder}/cgroup.procs`, 'utf8').catch(() => '');
@@ -231,6 +249,25 @@ class Group implements ControlGroup {
       }
     }
   }
+}
+
+function freezerOf(version: 1 | 2, folder: string): NonNullable<ControlGroup['freezer']> {
+  const read = (name: string) => readFile(`${folder}/${name}`, 'utf8').catch(() => '');
+  return version === 2
+    ? {
+        folder,
+        file: `${folder}/cgroup.freeze`,
+        frozen: '1',
+        thawed: '0',
+        isFrozen: async () => /^frozen 1$/m.test(await read('cgroup.events')),
+      }
+    : {
+        folder,
+        file: `${folder}/freezer.state`,
+        frozen: 'FROZEN',
+        thawed: 'THAWED',
+        isFrozen: async () => (await read('freezer.state')).trim() === 'FROZEN',
+      };
 }
 
 async function removeFolder(folder: string): Promise<boolean> {

@@ -38,6 +38,8 @@ export type AttachedRun = Omit<SandboxRun, 'stdin' | 'network' | 'reach'> & {
   network: OwnNetwork | 'none' | undefined;
   /** A stream, or an open file descriptor that stays the caller's. */
   stdin?: NodeJS.ReadableStream | number;
+  /** Largest single file that it may write; by default RUN_FILE_BYTES_MAX. */
+  fileBytesMax?: number;
 };
 
 export async function runAttached(isolation: Isolation, run: AttachedRun): Promise<SandboxResult> {
@@ -63,7 +65,11 @@ export async function runAttached(isolation: Isolation, run: AttachedRun): Promi
       links: [],
       memoryBytes: run.memoryBytes,
       network: run.network,
-      limits: { pidsMax: run.pidsMax, filesMax: INSTANCE_FILES_MAX, fileBytesMax: RUN_FILE_BYTES_MAX },
+      limits: {
+        pidsMax: run.pidsMax,
+        filesMax: INSTANCE_FILES_MAX,
+        fileBytesMax: run.fileBytesMax ?? RUN_FILE_BYTES_MAX,
+      },
       extra: ['--sync-fd', String(ALIVE_FD)],
     });
     const exit = await attend(isolation, run, end, command, group);
