@@ -96,7 +96,8 @@ ${ask(context)}
 (
   for ((looks = 0; looks < ${START_LOOKS_MAX}; looks++)); do
     if (greeted && ask <<<'${limit}') 2>/dev/null; then
-      if [ ! -e ${COMPLETE} ]; then sync -f ${DATA}; : >${COMPLETE}; fi
+      # Files come and go meanwhile; nobody has been let in before both marks are there.
+      if [ ! -e ${COMPLETE} ]; then put_on_disk ${DATA} 2>/dev/null || :; : >${COMPLETE}; fi
       : >${READY}
       exit 0
     fi
@@ -195,7 +196,7 @@ rm ${SPOOL}
 cd /data/restore.new
 [ -f kind.json ] && [ -f db/complete ] && [ -d db/mnesia/${NODE} ] || fail 'this is no backup of RabbitMQ that Peer has made'
 cmp -s kind.json ${MARKER} || fail "the backup is of another version: $(head -c 256 kind.json | tr -dc '[:print:]')"
-sync -f /data
+put_on_disk /data/restore.new
 ask <<<'ok = rabbit:stop(), ok.'
 trap 'ask <<<"ok = rabbit:start(), ok." || :; rm -rf ${SPOOL} /data/restore.new' EXIT
 mv ${DATA} ${REPLACED}

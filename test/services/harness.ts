@@ -39,7 +39,7 @@ import { silent, testNode } from '../runtime/harness.ts';
 
 const LIMITS = { pidsMax: 512, filesMax: 16_384, fileBytesMax: 4 * 1024 ** 3 };
 const OUTPUT_CHARACTERS_MAX = 1024 * 1024;
-export const DEADLINE_MS = 90_000;
+export const DEADLINE_MS = 150_000;
 
 export type Ended = { code: number; stdout: Buffer; stderr: string };
 
