@@ -110,6 +110,17 @@ function releaseProblem(
   if (release.failed !== undefined || !older) return undefined;
   if (!live.some((node) => node.blobs.has(release.droplet.digest))) return undefined;
   const spare = oneMayGoFirst(live, app);
+  const pins = pinsOf(app);
+  const hasData = (node: NodeFacts, pin: Pin): boolean =>
+    pin.kind === 'pinned' && pin.node === node.id && view.nodes.has(node.id) && freeBytesOf(node) >= app.memoryBytes;
+  const pinned = slotsOf(app).map((slot) => pins?.get(slotKey(slot)));
+  // Where every slot has data, only their nodes can.
+  if (
+    !pinned.includes(undefined) &&
+    !live.some((node) => pinned.some((pin) => pin !== undefined && hasData(node, pin)))
+  ) {
+    return undefined;
+  }
   const canTry = (node: NodeFacts): boolean =>
     hasRoom(node, view, app) || (spare && isEligible(node, view) && node.runtime.readyOf(app.id).length > 0);
   if (!live.some(canTry)) return undefined;
