@@ -8,7 +8,10 @@ import { checkedHost, checkedRoute } from './checks.ts';
 import { AUTHOR_LENGTH_MAX, oneLine, REASON_LENGTH_MAX, TIME_MS_MAX } from './limits.ts';
 import type { DesiredView } from './view.ts';
 
-/** One named change as the history shows it: its name, the app, service or node it was about, and what people may see of it. */
+/**
+ * One named change as the history shows it: its name, the app, service or node it was about, and what people may see
+ * of it.
+ */
 export type HistoryChange = {
   change: string;
   app?: string;

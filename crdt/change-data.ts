@@ -31,8 +31,8 @@ export type DataChange =
     }
   /**
    * Its data is on another node from now on. Without a lineage it is used there once the node before has said that
-   * nothing runs on it any more (`leaveVolume`): so it is for that node to write it, which has the data. With one it is
-   * a recovery: whoever holds another lineage keeps that as an orphan, and nobody is waited for.
+   * nothing runs on it any more (`leaveVolume`): so it is for that node to write it, which has the data. With one it
+   * is a recovery: whoever holds another lineage keeps that as an orphan, and nobody is waited for.
    */
   | { change: 'moveVolume'; volume: VolumeId; node: NodeId; lineage?: LineageId }
   /** By the node that it was moved from: nothing runs on it there any more, nor will. */

@@ -7,7 +7,8 @@
 //
 // Two maps created apart under one key do NOT merge: Automerge keeps one and hides the other. So a map is only ever
 // created together with its parent, or under a key that is random or of one writer; and every map of the root exists
-// from the first change on, or is made by a schema step (schema-steps.ts), which is one change on every node. Text is stored as Automerge's ImmutableString: one value, not one element per character.
+// from the first change on, or is made by a schema step (schema-steps.ts), which is one change on every node. Text is
+// stored as Automerge's ImmutableString: one value, not one element per character.
 
 import type { SettingKey, SettingValues } from './settings.ts';
 

@@ -1,4 +1,5 @@
-// Writes down that this node has left a volume that was moved away, as its core found: another may use it from then on.
+// Writes down that this node has left a volume that was moved away, as its core found: another may use it from then
+// on.
 
 import type { NodeId, VolumeId } from '../../crdt/ids.ts';
 import type { Log } from '../lib/log.ts';

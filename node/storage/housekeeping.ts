@@ -64,7 +64,7 @@ export class Housekeeping {
     this.#appsLogged = options.appsLogged;
     this.#appGone = options.appGone;
     this.#daemonLog = options.daemonLog;
-    this.#apps = new Set(this.#view().apps.keys());
+    this.#apps = new Set(this.#view().workloads.keys());
     this.#timer = setInterval(() => {
       void this.collectBlobs();
       void this.collectApps();
@@ -74,7 +74,7 @@ export class Housekeeping {
   }
 
   desiredChanged(): void {
-    const now = new Set(this.#view().apps.keys());
+    const now = new Set(this.#view().workloads.keys());
     for (const app of this.#apps) if (!now.has(app)) this.#gone.add(app);
     this.#apps = now;
     this.removeGone();
@@ -98,7 +98,7 @@ export class Housekeeping {
    * it either, so they are removed only after STAGED_GRACE_MS.
    */
   async collectApps(): Promise<void> {
-    const apps = this.#view().apps;
+    const apps = this.#view().workloads;
     const nowMs = this.#nowMs();
     const orphans = (await this.#appsLogged()).filter((app) => !apps.has(app));
     for (const app of this.#orphans.keys()) if (!orphans.includes(app)) this.#orphans.delete(app);

@@ -77,24 +77,10 @@ export const MUTANTS: Mutant[] = [
     provoke: DATA,
   },
   {
-    name: 'left-once',
-    fault: 'that a volume was left is said once, though the write can fail',
-    changes: [{ file: 'pinned.ts', find: 'nowMs + state.config.verdictRepeatMs', replace: 'Infinity' }],
-    provoke: { ...DATA, faults: ['disk', 'daemon'] },
-  },
-  {
     name: 'old-lineage',
     fault: 'an instance goes on with data that was recovered from elsewhere meanwhile',
     changes: [{ file: 'pins.ts', find: 'one.id === id && one.lineage === lineage', replace: 'one.id === id' }],
     provoke: { ...DATA, nodes: 2 },
-  },
-  {
-    name: 'data-rebalanced',
-    fault: 'a slot with data is moved to even out what nodes run',
-    changes: [
-      { file: 'placement.ts', find: ' || this.#pins?.has(key) || !mayMove(key)', replace: ' || !mayMove(key)' },
-    ],
-    provoke: { ...DATA, instances: 5 },
   },
   {
     name: 'no-incumbents',

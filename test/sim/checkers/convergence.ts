@@ -9,7 +9,7 @@
 
 import type { AppView, DesiredView, ReleaseView } from '../../../crdt/view.ts';
 import { candidatesOf } from '../../../node/core/candidates.ts';
-import { isMountedAs, type Pin, pinsOf } from '../../../node/core/pins.ts';
+import { type Pin, pinsOf } from '../../../node/core/pins.ts';
 import { place } from '../../../node/core/placement.ts';
 import { isCurrent, slotKey, slotsOf } from '../../../node/core/slots.ts';
 import type { SimNode } from '../node.ts';
@@ -110,6 +110,17 @@ function releaseProblem(
   if (release.failed !== undefined || !older) return undefined;
   if (!live.some((node) => node.blobs.has(release.droplet.digest))) return undefined;
   const spare = oneMayGoFirst(live, app);
+  const pins = pinsOf(app);
+  const hasData = (node: NodeFacts, pin: Pin): boolean =>
+    pin.kind === 'pinned' && pin.node === node.id && view.nodes.has(node.id) && freeBytesOf(node) >= app.memoryBytes;
+  const pinned = slotsOf(app).map((slot) => pins?.get(slotKey(slot)));
+  // Where every slot has data, only their nodes can.
+  if (
+    !pinned.includes(undefined) &&
+    !live.some((node) => pinned.some((pin) => pin !== undefined && hasData(node, pin)))
+  ) {
+    return undefined;
+  }
   const canTry = (node: NodeFacts): boolean =>
     hasRoom(node, view, app) || (spare && isEligible(node, view) && node.runtime.readyOf(app.id).length > 0);
   if (!live.some(canTry)) return undefined;
@@ -156,10 +167,17 @@ function pinnedProblem(
   const { node, one } = only;
   if (pin.kind !== 'pinned' || node !== home) return `runs on ${node.self.name}, where its data is not`;
   if (one.state !== 'ready') return `has an instance that is ${one.state}`;
-  if (!isMountedAs(pin, one.spec.volumes ?? [])) return `runs on ${node.self.name} with other data than it has now`;
+  if (lineagesOf(one.spec.volumes ?? []) !== lineagesOf(pin.volumes))
+    return `runs on ${node.self.name} with other data than it has now`;
   const { id, restartCount } = { ...one.spec.release, restartCount: one.spec.restartCount };
   return isCurrent({ release: id, restartCount }, app, release) ? undefined : `runs an old release`;
 }
+
+const lineagesOf = (volumes: readonly { id: string; lineage: string }[]): string =>
+  volumes
+    .map(({ id, lineage }) => `${id} ${lineage}`)
+    .sort()
+    .join();
 
 /**
  * Whether an old copy may be stopped to make room for its replacement. At rest, slots that are not ready are those
