@@ -51,8 +51,8 @@ export class ServiceWays {
   }
 
   /**
-   * Leads the client to the service, or calls `refuse`, which sees to its end. `hereOnly`: another node has led it here
-   * already.
+   * Leads the client to the service, or calls `refuse`, which sees to its end. `hereOnly`: another node has led it
+   * here already.
    */
   lead(
     client: Duplex,

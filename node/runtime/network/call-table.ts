@@ -1,6 +1,6 @@
 // The calls to services that are loaded in one nftables table: changes them element by element, so that connections
-// which begin meanwhile are not lost, and ends the open ones of those that are taken back. Decides nothing about who may
-// call.
+// which begin meanwhile are not lost, and ends the open ones of those that are taken back. Decides nothing about who
+// may call.
 
 import { runCommand } from '../../lib/program.ts';
 import { addCalls, type Call, changeCalls, endCalls, endedCalls, parseCalls } from './calls.ts';

@@ -1,5 +1,5 @@
-// The parts of the nftables table that lead bound apps to services, and nobody else: what is sent to a service's address
-// goes to where it runs, in the kernel. Pure; loads nothing.
+// The parts of the nftables table that lead bound apps to services, and nobody else: what is sent to a service's
+// address goes to where it runs, in the kernel. Pure; loads nothing.
 //
 // `calls` says where new connections lead. `called` says who may go on with one: every packet of it is looked up
 // there, so a call that was taken back ends connections that are open, too.

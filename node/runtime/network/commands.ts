@@ -93,8 +93,8 @@ export function namespaceCommands(key: NetworkKey, number: number, mtu: number):
 
 /**
  * Lets the others' ports hear this one: it is a service's. Where the kernel passes bridged packets through the rules
- * (br_netfilter, which container engines load), it bridges what was led to an address behind the same bridge instead of
- * routing it. The rules hold for it all the same, and without them nobody here can send to a neighbour at all: that
+ * (br_netfilter, which container engines load), it bridges what was led to an address behind the same bridge instead
+ * of routing it. The rules hold for it all the same, and without them nobody here can send to a neighbour at all: that
  * takes a route, or raw packets.
  */
 export function serviceCommands(key: NetworkKey, number: number): string {
