@@ -17,8 +17,10 @@ import type { LogLine } from '../ports/logs.ts';
 import { HOLD_BLOB, RESTART_SLOT } from '../ports/methods.ts';
 import type { DropletCopies, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
 import type { SecretKeeper } from '../ports/secrets.ts';
+import type { KindInfo } from '../ports/services-desk.ts';
 import type { Stager } from '../ports/staging.ts';
 import type { ClusterReader } from './cluster-reader.ts';
+import type { DataReader } from './data-reader.ts';
 import type { KnownCluster } from './known-cluster.ts';
 import type { Replicator } from './replicator.ts';
 import type { UsageReader } from './usage-reader.ts';
@@ -76,6 +78,8 @@ export type ServiceParts = {
   sessions: { open: NodeService['openSession'] };
   createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
+  data: Pick<DataReader, 'serviceStatus' | 'volumeStatus'>;
+  kinds: readonly KindInfo[];
   known: KnownCluster;
   candidates(): ReportedCandidate[];
   restartSlotHere(slot: Slot): void;
@@ -193,6 +197,12 @@ export class Service implements NodeService {
   }
 
   usage: NodeService['usage'] = (app) => this.#parts.usage.usage(app);
+
+  kinds = (): readonly KindInfo[] => this.#parts.kinds;
+
+  serviceStatus: NodeService['serviceStatus'] = (service) => this.#parts.data.serviceStatus(service);
+
+  volumeStatus: NodeService['volumeStatus'] = (volume) => this.#parts.data.volumeStatus(volume);
 
   openSession: NodeService['openSession'] = (request, io) => this.#parts.sessions.open(request, io);
 

@@ -18,19 +18,30 @@ export type Infeasible =
   /** It has run out of something, as it says itself; `text`: in words, to follow its name. */
   | { kind: 'exhausted'; pressure: Pressure; text: string };
 
+/** What these reasons read of a node. */
+type Asked = Pick<Candidate, 'node' | 'status' | 'draining' | 'freeBytes'> & {
+  labels?: Candidate['labels'];
+  report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure'>;
+};
+
 /**
  * Why the node may not take a new instance of the app's release; empty when it may. All reasons, not only the first.
+ * Without a release: of anything that takes so much memory.
  */
-export function infeasibleReasons(candidate: Candidate, app: AppView, release: ReleaseView): Infeasible[] {
+export function infeasibleReasons(
+  candidate: Asked,
+  app: Pick<AppView, 'memoryBytes'>,
+  release: Pick<ReleaseView, 'droplet' | 'image'> | undefined,
+): Infeasible[] {
   const reasons: Infeasible[] = [];
   if (candidate.status !== 'alive') reasons.push({ kind: 'notAlive', status: candidate.status });
   if (candidate.draining) reasons.push({ kind: 'draining' });
   if (candidate.report.status === 'leaving') reasons.push({ kind: 'leaving' });
   if (candidate.report.runtimes.length === 0) reasons.push({ kind: 'noRuntime' });
   const { runtimes } = candidate.report;
-  if (release.image !== undefined && !runtimes.includes('docker'))
+  if (release?.image !== undefined && !runtimes.includes('docker'))
     reasons.push({ kind: 'noContainers', has: runtimes });
-  else if (!candidate.report.stacks.includes(release.droplet.stack)) {
+  else if (release !== undefined && !candidate.report.stacks.includes(release.droplet.stack)) {
     reasons.push({ kind: 'stack', wanted: release.droplet.stack, has: candidate.report.stacks });
   }
   if (candidate.freeBytes < app.memoryBytes) {

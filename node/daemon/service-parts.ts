@@ -2,6 +2,7 @@
 
 import { inviting } from '../admission/new-invite.ts';
 import { ClusterReader } from '../cluster/cluster-reader.ts';
+import { DataReader } from '../cluster/data-reader.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import type { Replicator } from '../cluster/replicator.ts';
@@ -13,6 +14,7 @@ import { sealChanges } from '../secrets/seal-changes.ts';
 import { Sessions } from '../sessions/sessions.ts';
 import { stageWith } from '../storage/stage-with.ts';
 import type { Agent } from './agent.ts';
+import type { DataParts } from './data-parts.ts';
 import type { Departure } from './departure.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
@@ -31,10 +33,11 @@ type Parts = {
   storage: Storage;
   replicator: Replicator;
   departure: Departure;
+  data: DataParts;
 };
 
 export function makeService(parts: Parts): Service {
-  const { ground, lines, works, agent, known, events, meter, storage, replicator, departure } = parts;
+  const { ground, lines, works, agent, known, events, meter, storage, replicator, departure, data } = parts;
   const { log, dataDir, self, name, cluster, psk } = ground;
   const { gossip } = lines;
   const { blobs, logs, runtime } = works;
@@ -56,6 +59,8 @@ export function makeService(parts: Parts): Service {
     stager: stagerOf(works, storage),
     sessions: makeSessions(parts),
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
+    data: new DataReader({ self, gossip, desk: data.desk, view: ground.view, isThere: known.isAlive, log }),
+    kinds: data.kinds,
     createInvite: inviting({ self, cluster, psk, observed, write: (changes, by) => service.write(changes, by) }),
     known,
     candidates: () => agent.candidates(),

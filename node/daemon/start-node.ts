@@ -8,6 +8,7 @@ import { Replicator } from '../cluster/replicator.ts';
 import type { Log } from '../lib/log.ts';
 import type { Agent } from './agent.ts';
 import { withDisk } from './data-dir.ts';
+import { withoutServices } from './data-parts.ts';
 import { actorsOf, makeAgent, OwnReport } from './deciding.ts';
 import { Departure } from './departure.ts';
 import { goLive } from './going-live.ts';
@@ -77,7 +78,8 @@ async function makeParts(made: { ground: Ground; lines: Lines; works: Works }, s
     shutdown,
     log,
   });
-  const parts = { ...made, agent, ownReport, known, events, meter, storage, replicator, departure };
+  const data = withoutServices();
+  const parts = { ...made, agent, ownReport, known, events, meter, storage, replicator, departure, data };
   return { ...parts, service: makeService(parts) };
 }
 

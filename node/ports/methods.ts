@@ -3,7 +3,7 @@
 // shape. What the control plane asks for itself is in node/gossip/methods.ts, in the same form.
 
 import * as v from 'valibot';
-import type { AppId, Digest, InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
+import type { AppId, BindingId, Digest, InstanceId, NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import { DIGEST_PATTERN, idProblem, processTypeProblem } from '../../crdt/limits.ts';
 import type { Slot } from '../core/types.ts';
 import type { Backup } from './backups.ts';
@@ -11,6 +11,7 @@ import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
 import type { RecordedEvent } from './node-service.ts';
 import type { InstanceUsage } from './runtime.ts';
+import type { ServiceStatus, VolumeStatus } from './services-desk.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -94,6 +95,9 @@ const CHANGES_MAX = 1_000;
 const INSTANCES_MAX = 1_000;
 const ARGV_BYTES_MAX = 64 * KIB;
 const TERMINAL_SIDE_MAX = 10_000;
+/** Of all services, and so of one. */
+const BINDINGS_MAX = 4_000;
+const PATH_CHARS_MAX = 4_096;
 
 const texts = (itemsMax: number, charsMax: number) =>
   v.pipe(v.array(text(charsMax), 'should be a list'), v.maxLength(itemsMax, 'is too long'));
@@ -153,6 +157,20 @@ const usage: v.GenericSchema<unknown, InstanceUsage> = v.object({
   cpu: v.fallback(v.optional(size), undefined),
   diskBytes: v.fallback(v.optional(size), undefined),
 }) as unknown as v.GenericSchema<unknown, InstanceUsage>;
+
+const volumeId = v.custom<VolumeId>((value) => idProblem(value) === undefined, 'should be the id of a volume');
+const bindingId = v.custom<BindingId>((value) => idProblem(value) === undefined, 'should be the id of a binding');
+const measured = v.fallback(v.optional(size), undefined);
+const serviceStatus = v.object({
+  bindings: someOf(bindingId, BINDINGS_MAX),
+  connections: measured,
+  usedBytes: measured,
+  provenBackupAgeMs: measured,
+}) as unknown as v.GenericSchema<unknown, ServiceStatus>;
+const volumeStatus = v.object({ path: text(PATH_CHARS_MAX), usedBytes: measured }) as unknown as v.GenericSchema<
+  unknown,
+  VolumeStatus
+>;
 
 const slot: v.GenericSchema<unknown, Slot> = v.object({ app: appId, process: processType, index: count });
 
@@ -220,6 +238,18 @@ export const RESTART_SLOT = method('slot.restart', slot, nothing, { timeoutMs: 5
 export const USAGE = method('usage', v.object({ app: appId }), someOf(usage, INSTANCES_MAX), {
   timeoutMs: 1_000,
   replyBytesMax: 256 * KIB,
+});
+
+/** What the node that runs the service knows of it. Some engines take seconds over the question. */
+export const SERVICE_STATUS = method('service.status', v.object({ service: serviceId }), serviceStatus, {
+  timeoutMs: 8_000,
+  replyBytesMax: 512 * KIB,
+});
+
+/** What the node that holds the volume knows of it. */
+export const VOLUME_STATUS = method('volume.status', v.object({ volume: volumeId }), volumeStatus, {
+  timeoutMs: 2_000,
+  replyBytesMax: 8 * KIB,
 });
 
 /** The source that the app (by its name) was pushed from last, when it is here. */

@@ -1,7 +1,7 @@
 // What the API may ask of the node. Types only; each says what it guarantees and how it fails.
 
 import type { NamedChange } from '../../crdt/change.ts';
-import type { AppId, ClusterId, Digest, NodeId } from '../../crdt/ids.ts';
+import type { AppId, ClusterId, Digest, NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { SlotExplanation, WhatIf } from '../core/explain.ts';
 import type { ClusterEvent, MemberStatus, Report, Slot } from '../core/types.ts';
@@ -10,6 +10,7 @@ import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
 import type { InstanceUsage } from './runtime.ts';
 import type { SecretKeeper } from './secrets.ts';
+import type { KindInfo, ServiceStatus, VolumeStatus } from './services-desk.ts';
 import type { StagedDroplet, StageRequest, Stager } from './staging.ts';
 
 export type MemberView = {
@@ -72,6 +73,12 @@ export interface NodeService {
    */
   usage(app: AppId): Promise<InstanceUsage[]>;
   blobUsage(): BlobUsage;
+  /** Every kind of service that there is, whether a node has its engine or not. */
+  kinds(): readonly KindInfo[];
+  /** Asked of the node that its data is on; undefined when that does not answer, or nothing of it runs. */
+  serviceStatus(service: ServiceId): Promise<ServiceStatus | undefined>;
+  /** The same of a volume. */
+  volumeStatus(volume: VolumeId): Promise<VolumeStatus | undefined>;
   /** Why the slot is where it is, as this node's core sees the cluster now. Also of a slot that nobody asks for. */
   explain(slot: Slot): SlotExplanation;
   /** Where slots would go at once without the nodes, in the same view. Nothing changes. */

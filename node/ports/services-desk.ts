@@ -1,0 +1,33 @@
+// Port of the services and volumes that this node runs and holds: what others ask of them, and the kinds of services
+// that there are, as plain data. Types only; each says what it guarantees and how it fails.
+
+import type { BindingId, ServiceId, VolumeId } from '../../crdt/ids.ts';
+import type { ServiceKind } from './services.ts';
+
+/** What people read of a kind, and what a wish for a service is checked by. */
+export type KindInfo = Pick<ServiceKind, 'name' | 'tags' | 'plans' | 'debianPackage'>;
+
+/** What the node that runs a service knows of it alone. What could not be found out is missing. */
+export type ServiceStatus = {
+  /** Those whose access the engine has by now. */
+  bindings: BindingId[];
+  /** Clients connected. */
+  connections?: number;
+  /** What its data takes. */
+  usedBytes?: number;
+  /** How old the newest backup is that was restored for a test, ms. */
+  provenBackupAgeMs?: number;
+};
+
+/** What the node that holds a volume knows of it alone. */
+export type VolumeStatus = {
+  /** Where its files are on that machine, for root. */
+  path: string;
+  usedBytes?: number;
+};
+
+/** Of this node alone. Fails with an error with a code when it does not run, or hold, what is asked for. */
+export interface ServicesDesk {
+  status(service: ServiceId): Promise<ServiceStatus>;
+  volume(volume: VolumeId): Promise<VolumeStatus>;
+}

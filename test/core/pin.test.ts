@@ -1,0 +1,94 @@
+// Where new data goes, and the addresses of services.
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { asAppId, asNodeId } from '../../crdt/ids.ts';
+import { type PinCandidate, pin } from '../../node/core/pin.ts';
+import { serviceAddress } from '../../node/core/service-address.ts';
+import { MIB, release } from './little-cluster.ts';
+
+const candidate = (name: string, options: Partial<PinCandidate> & { services?: string[]; stacks?: string[] } = {}) => {
+  const { services = ['postgres 15'], stacks = ['debian12-x64'], ...rest } = options;
+  return {
+    node: asNodeId(name),
+    status: 'alive' as const,
+    draining: false,
+    freeBytes: 1024 * MIB,
+    report: { status: 'alive' as const, runtimes: ['process'], stacks, services },
+    ...rest,
+  };
+};
+const owner = asAppId('db');
+const on = (node: string, of: string = 'other') => ({ owner: asAppId(of), node: asNodeId(node) });
+const database = { owner, key: 'db', memoryBytes: 256 * MIB, needs: { engine: 'postgres 15' } };
+const app = { owner: asAppId('shop'), key: 'shop/web/0', memoryBytes: 64 * MIB, needs: { release: release(1) } };
+
+describe('new data', () => {
+  it('goes to a node that has the engine and the memory', () => {
+    const nodes = [
+      candidate('old', { services: ['postgres 13'] }),
+      candidate('small', { freeBytes: 100 * MIB }),
+      candidate('fit'),
+      candidate('gone', { status: 'suspect' }),
+      candidate('drained', { draining: true }),
+    ];
+    expect(pin(nodes, [], database)).toEqual({ node: 'fit' });
+  });
+
+  it('of an app goes where its release can run, whatever engines there are', () => {
+    const nodes = [candidate('other', { stacks: ['alpine'] }), candidate('bare', { services: [] })];
+    expect(pin(nodes, [], app)).toEqual({ node: 'bare' });
+  });
+
+  it('says of every node why not, when none can', () => {
+    const nodes = [candidate('b', { services: [] }), candidate('a', { freeBytes: 1 })];
+    expect(pin(nodes, [], database)).toEqual({
+      refusals: [
+        { node: 'a', reasons: [{ kind: 'memory', wantedBytes: 256 * MIB, freeBytes: 1 }] },
+        { node: 'b', reasons: [{ kind: 'noEngine', wanted: 'postgres 15', has: [] }] },
+      ],
+    });
+  });
+
+  it('spreads over nodes: of one owner first, then of all, then by free memory', () => {
+    const nodes = [candidate('a'), candidate('b'), candidate('c', { freeBytes: 2048 * MIB })];
+    expect(pin(nodes, [on('c'), on('b'), on('a', 'db')], database)).toEqual({ node: 'c' });
+    expect(pin(nodes, [on('c'), on('b', 'db')], database)).toEqual({ node: 'a' });
+    expect(pin(nodes, [], database)).toEqual({ node: 'c' });
+  });
+
+  it('does not depend on the order in which nodes are named', () => {
+    const nodes = ['a', 'b', 'c', 'd', 'e'].map((name) => candidate(name));
+    const chosen = pin(nodes, [], database);
+    fc.assert(
+      fc.property(fc.shuffledSubarray(nodes, { minLength: nodes.length }), (shuffled) => {
+        expect(pin(shuffled, [], database)).toEqual(chosen);
+      }),
+    );
+  });
+});
+
+describe('the address of a service', () => {
+  const octetsOf = (address: string) => address.split('.').map(Number);
+
+  it('is one of 198.18.0.0/15, none that looks like a network or a broadcast', () => {
+    fc.assert(
+      fc.property(fc.string(), (seed) => {
+        const [first, second, third, last] = octetsOf(serviceAddress(new Set(), seed));
+        expect(first).toBe(198);
+        expect([18, 19]).toContain(second);
+        expect(third! >= 0 && third! <= 255 && last! >= 1 && last! <= 254).toBe(true);
+      }),
+    );
+  });
+
+  it('is another one than those that are taken, and the same for the same seed', () => {
+    const taken = new Set<string>();
+    for (let count = 0; count < 1_000; count++) {
+      const address = serviceAddress(taken, 'one seed');
+      expect(taken.has(address)).toBe(false);
+      taken.add(address);
+    }
+    expect(serviceAddress(new Set(), 'one seed')).toBe([...taken][0]);
+  });
+});
