@@ -9,6 +9,7 @@ import type { ApiContext } from './context.ts';
 import { ApiError, type ErrorBody, failureOf, reportUnexpected, retryOf } from './errors.ts';
 import { appRunsRoutes } from './routes/app-runs.ts';
 import { appsRoutes } from './routes/apps.ts';
+import { bindingsRoutes } from './routes/bindings.ts';
 import { buildpacksRoutes } from './routes/buildpacks.ts';
 import { envRoutes } from './routes/env.ts';
 import { explanationsRoutes } from './routes/explanations.ts';
@@ -18,9 +19,11 @@ import { peopleRoutes } from './routes/people.ts';
 import { pushRoutes } from './routes/push.ts';
 import { releasesRoutes } from './routes/releases.ts';
 import { appRoutesRoutes } from './routes/routes.ts';
+import { servicesRoutes } from './routes/services.ts';
 import { SESSION_PATH, sessionsRoutes } from './routes/sessions.ts';
 import { sourceRoutes } from './routes/source.ts';
 import { statusRoutes } from './routes/status.ts';
+import { volumesRoutes } from './routes/volumes.ts';
 import { onlyWanted } from './wanted.ts';
 
 const JSON_BODY_BYTES_MAX = 1024 * 1024;
@@ -61,6 +64,9 @@ export function createApi(context: ApiContext) {
     .route('/', releasesRoutes(context))
     .route('/', envRoutes(context))
     .route('/', appRoutesRoutes(context))
+    .route('/', servicesRoutes(context))
+    .route('/', bindingsRoutes(context))
+    .route('/', volumesRoutes(context))
     .route('/', sourceRoutes(context))
     .route('/', pushRoutes(context))
     .route('/', buildpacksRoutes(context))

@@ -19,6 +19,16 @@ export type ApiErrorCode = Extract<
   | 'name_ambiguous'
   | 'too_large'
   | 'no_start_command'
+  | 'kind_unknown'
+  | 'plan_unknown'
+  | 'version_unknown'
+  | 'no_node_for_data'
+  | 'service_exists'
+  | 'service_bound'
+  | 'service_provided'
+  | 'already_bound'
+  | 'not_bound'
+  | 'volume_in_use'
   | 'internal'
 >;
 

@@ -50,7 +50,7 @@ export function whatIfShape(answer: WhatIf, view: DesiredView): WhatIfShape {
   return {
     without: answer.without.map(nameOf),
     moves: answer.moves.map(({ slot, from, to, refusals }) => ({
-      app: view.apps.get(slot.app)?.name ?? slot.app,
+      app: view.workloads.get(slot.app)?.name ?? slot.app,
       process: slot.process,
       index: slot.index,
       from: from === undefined ? null : nameOf(from),

@@ -1,7 +1,7 @@
 // From what people write (names, ids, v3) to what the desired state holds, or a clear "there is no such thing".
 
-import { type AppId, asInstanceId, asReleaseId, type ReleaseId } from '../../crdt/ids.ts';
-import type { AppView, DesiredView, NodeView, ReleaseView } from '../../crdt/view.ts';
+import { type AppId, asAppId, asInstanceId, asReleaseId, asVolumeId, type ReleaseId } from '../../crdt/ids.ts';
+import type { AppView, DesiredView, NodeView, ReleaseView, ServiceView, VolumeView } from '../../crdt/view.ts';
 import { ApiError } from './errors.ts';
 import type { RolloutTarget } from './rollout-progress.ts';
 import { versionOf } from './shaping.ts';
@@ -17,6 +17,29 @@ export function appNamed(view: DesiredView, name: string): AppView {
   const app = findApp(view, name);
   if (app === undefined) throw new ApiError('not_found', `there is no app ${name}: see peer apps`);
   return app;
+}
+
+/** The service that owns the name; by id also one that lost its name to another. */
+export function findService(view: DesiredView, name: string): ServiceView | undefined {
+  for (const service of view.services.values()) if (service.name === name && service.ownsName) return service;
+  for (const service of view.services.values()) if (service.id === name) return service;
+  return undefined;
+}
+
+export function serviceNamed(view: DesiredView, name: string): ServiceView {
+  const service = findService(view, name);
+  if (service === undefined) throw new ApiError('not_found', `there is no service ${name}: see peer services`);
+  return service;
+}
+
+/** What runs of a service, in the shape of an app; undefined of one that was provided. */
+export const workloadOf = (view: DesiredView, service: ServiceView): AppView | undefined =>
+  view.workloads.get(asAppId(service.id));
+
+export function volumeOf(view: DesiredView, id: string): VolumeView {
+  const volume = view.volumes.get(asVolumeId(id));
+  if (volume === undefined) throw new ApiError('not_found', `there is no volume ${id}: see peer volumes`);
+  return volume;
 }
 
 /** By id, or by a name that only one node has. */

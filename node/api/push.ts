@@ -1,18 +1,26 @@
-// One push, from an uploaded folder to a released app: stage, replicate, write, follow. Nothing is written before the
-// droplet is staged and held by enough nodes, so a push that fails early leaves no half-created app behind.
+// One push, from an uploaded folder to a released app: stage, replicate, bind, write, follow. Nothing is written
+// before the droplet is staged and held by enough nodes, so a push that fails early leaves no half-created app behind.
 
 import { randomUUID } from 'node:crypto';
 import type { AppSettings, NamedChange } from '../../crdt/change.ts';
 import { type AppId, asAppId, asReleaseId, type NodeId } from '../../crdt/ids.ts';
-import { HEALTH_KIND_DEFAULT, HEALTH_TIMEOUT_MS_DEFAULT, normaliseRoute } from '../../crdt/limits.ts';
+import {
+  HEALTH_KIND_DEFAULT,
+  HEALTH_TIMEOUT_MS_DEFAULT,
+  MEMORY_BYTES_DEFAULT,
+  normaliseRoute,
+  WEB_INSTANCES_DEFAULT,
+} from '../../crdt/limits.ts';
+import type { ImageDoc } from '../../crdt/schema.ts';
 import { eachSetting, type SettingValues } from '../../crdt/settings.ts';
 import { checkClaim } from '../../crdt/validate-apps.ts';
-import type { AppView, DesiredView } from '../../crdt/view.ts';
+import type { AppView, DesiredView, ServiceView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { StagedDroplet } from '../ports/staging.ts';
 import { ApiError, oneLine } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
 import { findApp } from './lookup.ts';
+import { serviceChanges, untilBound, volumeChanges } from './push-data.ts';
 import { followRollout } from './rollout.ts';
 import { lostRoutes, pressureWarnings } from './shaping.ts';
 import type { PushEvent } from './stream-events.ts';
@@ -28,6 +36,8 @@ export type PushRequest = {
   stillWanted?: () => Promise<void>;
   /** Fails when whoever pushes may not change this app that is there. */
   allow(view: DesiredView, app: AppView): void;
+  /** The same of a service that it is to be bound to. */
+  allowService(view: DesiredView, service: ServiceView): void;
 };
 
 /**
@@ -39,6 +49,8 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   const existing = findApp(service.view(), name);
   const appId = existing?.id ?? asAppId(randomUUID());
   checkRoutes(service.view(), appId, request, existing);
+  // What cannot be had is said before anything is uploaded.
+  serviceChanges(service, existing?.id, request);
 
   sink.send({ type: 'step', step: 'uploading' });
   for (const text of warningsHere(service)) sink.send({ type: 'line', text: `warning: ${text}` });
@@ -70,13 +82,15 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   await request.stillWanted?.();
   if (sink.signal.aborted) return 'gone';
   // Staging takes long: the app may have been created or deleted meanwhile.
-  const view = service.view();
-  const now = findApp(view, name);
-  if (now !== undefined) request.allow(view, now);
-  const target = now?.id ?? (existing === undefined ? appId : asAppId(randomUUID()));
+  const found = findApp(service.view(), name);
+  if (found !== undefined) request.allow(service.view(), found);
+  const target = found?.id ?? (existing === undefined ? appId : asAppId(randomUUID()));
+  const now = await boundFirst(service, { target, found, request, processes }, sink);
+  if (sink.signal.aborted) return 'gone';
   const release = asReleaseId(randomUUID());
   const changes: NamedChange[] = [
-    ...appChanges(target, now, view, request, processes),
+    ...appChanges(target, now, service.view(), request, processes),
+    ...volumesOf(service, { target, now, request, processes, staged }),
     {
       change: 'addRelease',
       app: target,
@@ -87,15 +101,8 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
       release: {
         id: release,
         description: 'push',
-        droplet: { digest: staged.digest, sizeBytes: staged.sizeBytes, stack: staged.stack },
-        ...(staged.image === undefined
-          ? {}
-          : {
-              image: {
-                ...staged.image,
-                ownCommand: options.command === undefined && options.commands?.web === undefined,
-              },
-            }),
+        droplet: dropletOf(staged),
+        ...imageOf(staged, options),
         buildpack: staged.buildpack,
         processes,
       },
@@ -104,6 +111,58 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   await service.write(changes, request.by);
   sink.send({ type: 'step', step: 'starting' });
   return followRollout(service, target, { release, replaced: undefined }, sink as EventSink<PushEvent>);
+}
+
+const dropletOf = ({ digest, sizeBytes, stack }: StagedDroplet) => ({ digest, sizeBytes, stack });
+
+function imageOf({ image }: StagedDroplet, options: PushOptions): { image?: ImageDoc } {
+  if (image === undefined) return {};
+  const ownCommand = options.command === undefined && options.commands?.web === undefined;
+  return { image: { ...image, ownCommand } };
+}
+
+type Released = { target: AppId; request: PushRequest; processes: Record<string, string> };
+
+/**
+ * Binds the app to what it asks for, and waits until that works: else what is released would crash for want of it. A
+ * new app is made for it, without a release. Answers the app as it is then.
+ */
+async function boundFirst(
+  service: NodeService,
+  { target, found, request, processes }: Released & { found: AppView | undefined },
+  sink: EventSink<PushEvent>,
+): Promise<AppView | undefined> {
+  const changes = serviceChanges(service, target, request);
+  if (changes.length === 0) return found;
+  const names = (request.options.services ?? []).map((one) => one.name).join(', ');
+  sink.send({ type: 'step', step: 'binding', detail: names });
+  const app = found === undefined ? appChanges(target, undefined, service.view(), request, processes) : [];
+  await service.write([...app, ...changes], request.by);
+  await untilBound(service, changes, sink);
+  const now = service.view().apps.get(target);
+  if (now === undefined) throw new ApiError('not_found', `${request.name} was deleted meanwhile`);
+  return now;
+}
+
+function volumesOf(
+  service: NodeService,
+  { target, now, request, processes, staged }: Released & { now: AppView | undefined; staged: StagedDroplet },
+): NamedChange[] {
+  const { name, options } = request;
+  const asked = scaleOf(options, processes);
+  const counts = Object.fromEntries(
+    Object.keys(processes).map((process) => [
+      process,
+      asked[process] ?? now?.scale[process] ?? (process === 'web' ? WEB_INSTANCES_DEFAULT : 0),
+    ]),
+  );
+  return volumeChanges(service, {
+    app: { id: target, name, memoryBytes: options.memoryBytes ?? now?.memoryBytes ?? MEMORY_BYTES_DEFAULT },
+    existing: now,
+    counts,
+    wishes: { process: mainProcess(processes), volumes: options.volumes ?? [] },
+    release: { droplet: dropletOf(staged), ...imageOf(staged, options) },
+  });
 }
 
 const count = (holders: number): string => (holders === 1 ? '1 node holds' : `${holders} nodes hold`);

@@ -3,7 +3,8 @@
 
 import type { InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
-import { type Infeasible, infeasibleReasons } from '../core/feasibility.ts';
+import { infeasibleReasons } from '../core/feasibility.ts';
+import type { PinRefusal } from '../core/pin.ts';
 import { fullOf } from '../core/pressure.ts';
 import { slotsOf } from '../core/slots.ts';
 import type { MemberView, ObservedView } from '../ports/node-service.ts';
@@ -146,7 +147,8 @@ function freeBytesOf(member: MemberView): number {
   );
 }
 
-function reasonText(reason: Infeasible): string {
+/** In words, to follow the node's name. */
+export function reasonText(reason: PinRefusal): string {
   switch (reason.kind) {
     case 'notAlive':
       return `is ${reason.status}`;
@@ -164,6 +166,8 @@ function reasonText(reason: Infeasible): string {
       return `has ${mebibytes(reason.freeBytes)} of memory free, ${mebibytes(reason.wantedBytes)} is needed`;
     case 'exhausted':
       return reason.text;
+    case 'noEngine':
+      return `has no ${reason.wanted}`;
   }
 }
 

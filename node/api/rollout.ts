@@ -1,5 +1,5 @@
-// Follows an app until everything that was asked for runs, has failed, or takes too long. Only watches: the nodes do
-// the rolling out, and go on with it when nobody follows.
+// Follows an app, or a service, until everything that was asked for runs, has failed, or takes too long. Only watches:
+// the nodes do the rolling out, and go on with it when nobody follows.
 
 import type { AppId, InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { AppView } from '../../crdt/view.ts';
@@ -38,7 +38,7 @@ export async function followRollout(
 ): Promise<string> {
   const outcome = await watch(service, app, target, sink);
   if (sink.signal.aborted) return 'gone';
-  const view = service.view().apps.get(app);
+  const view = service.view().workloads.get(app);
   if (outcome === undefined && view !== undefined) {
     sink.send({ type: 'done', ...rolloutShape(view, service) });
     return 'done';
@@ -48,7 +48,7 @@ export async function followRollout(
       sink.send({ type: 'log', ...line }, { droppable: true });
     }
   }
-  const failure = outcome ?? failed('not_found', 'the app was deleted meanwhile');
+  const failure = outcome ?? failed('not_found', 'it was deleted meanwhile');
   sink.send(failure);
   return failure.code;
 }
@@ -127,8 +127,8 @@ class RolloutWatcher {
   look(nowMs: number): FailedEvent | undefined | 'wait' | 'crashing' {
     this.#progressAtMs ??= nowMs;
     const view = this.#service.view();
-    const app = view.apps.get(this.#app);
-    if (app === undefined) return failed('not_found', 'the app was deleted meanwhile');
+    const app = view.workloads.get(this.#app);
+    if (app === undefined) return failed('not_found', 'it was deleted meanwhile');
     const superseded = this.#verdictOnRelease(app);
     if (superseded !== undefined) return superseded;
     const progress = rolloutProgress(app, view, this.#service.observed(), this.#target);
@@ -231,10 +231,14 @@ class RolloutWatcher {
     if (this.#lastCrash !== undefined) return 'crashing';
     return failed(
       'rollout_timeout',
-      `${progress.ready} of ${progress.total} instances are ready, and nothing has changed for ${Math.round(quietMs / 1000)} s: see peer app ${app.name}`,
+      `${progress.ready} of ${progress.total} instances are ready, and nothing has changed for ${Math.round(quietMs / 1000)} s: see ${lookAt(app)}`,
     );
   }
 }
+
+/** The command that shows more of it. */
+const lookAt = ({ name, release }: AppView): string =>
+  release?.service === undefined ? `peer app ${name}` : `peer service status ${name}`;
 
 const keyOf = (node: NodeId, slot: string): string => `${node} ${slot}`;
 

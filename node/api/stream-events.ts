@@ -3,7 +3,7 @@
 import type { LogShape } from './log-lines.ts';
 import type { RolloutShape } from './shapes.ts';
 
-export type PushStep = 'uploading' | 'staging' | 'replicating' | 'releasing' | 'starting';
+export type PushStep = 'uploading' | 'staging' | 'replicating' | 'binding' | 'releasing' | 'starting';
 
 /** `mayHold`: what was asked for may have taken effect all the same, or do so later. */
 export type FailedEvent = { type: 'failed'; code: string; message: string; mayHold?: true };
@@ -24,6 +24,11 @@ export type PushEvent =
   /** One line of staging output. */
   | { type: 'line'; text: string }
   | ProgressEvent;
+
+/** Whether a service has made what a binding promises. Ends with exactly one `done` or `failed`. */
+export type AccessEvent =
+  /** `warning`: why it has not yet, and what to do; one line. */
+  { type: 'done'; granted: boolean; warning: string | null } | FailedEvent;
 
 /** Lines of logs or events; with `follow` it goes on until the client leaves. `end`: nothing more will come. */
 export type LinesEvent<T> = ({ type: 'line' } & T) | { type: 'end' } | FailedEvent;

@@ -6,7 +6,9 @@ import * as v from 'valibot';
 import * as limits from '../../crdt/limits.ts';
 import { APP_SETTINGS, eachSetting, type SettingKey, type SettingValues } from '../../crdt/settings.ts';
 import { LINES_MAX } from '../ports/methods.ts';
+import { serviceWishes, volumeWishes } from './data-validate.ts';
 import { ApiError } from './errors.ts';
+import { appName, flag, memoryBytes, object, ruled, whole } from './schema-parts.ts';
 
 export const LINES_DEFAULT = 100;
 const INVITE_TTL_MS_MIN = 1_000;
@@ -17,35 +19,10 @@ const IMAGE_CHARS_MAX = 500;
 /** Nodes left out of one what-if. */
 const NODES_WITHOUT_MAX = 100;
 
-const object = <E extends v.ObjectEntries>(entries: E) => v.strictObject(entries, objectMessage);
-
-function objectMessage(issue: v.StrictObjectIssue): string {
-  if (issue.expected === 'never') return 'is not a field that is known here';
-  return issue.received === 'undefined' ? 'is missing' : 'should be an object';
-}
-
-/** A value that a rule of crdt/limits.ts accepts. */
-const ruled = (problem: (value: unknown) => string | undefined) =>
-  v.pipe(
-    v.string('should be text'),
-    v.rawCheck(({ dataset, addIssue }) => {
-      if (!dataset.typed) return;
-      const message = problem(dataset.value);
-      if (message !== undefined) addIssue({ message });
-    }),
-  );
-
-const whole = (min: number, max: number, unit = '') => {
-  const message = `should be a whole number from ${min} to ${max}${unit}`;
-  return v.pipe(v.number(message), v.safeInteger(message), v.minValue(min, message), v.maxValue(max, message));
-};
-
-export const appName = ruled(limits.nameProblem);
 export const routeText = ruled((value) => {
   const route = limits.normaliseRoute(value);
   return 'problem' in route ? route.problem : undefined;
 });
-export const memoryBytes = whole(limits.MEMORY_BYTES_MIN, limits.MEMORY_BYTES_MAX, ' bytes');
 const instances = whole(0, limits.INSTANCES_MAX);
 const scale = v.record(ruled(limits.processTypeProblem), instances, 'should be an object');
 const envMap = v.record(ruled(limits.envSetProblem), ruled(limits.envValueProblem), 'should be an object');
@@ -134,6 +111,12 @@ export const pushOptions = object({
   routes: v.optional(v.pipe(v.array(routeText, 'should be a list'), v.maxLength(limits.ROUTES_PER_APP_MAX))),
   env: v.optional(envMap),
   start: v.optional(v.boolean('should be true or false')),
+  /** Folders of the process type of `instances` that outlive its instances: what its slots lack is made. */
+  volumes: v.optional(volumeWishes),
+  /** Bound to the app before it starts; those with a kind are made where there are none of the name. */
+  services: v.optional(serviceWishes),
+  /** Of a name without a kind that is the name of a kind, too. */
+  createServices: v.optional(v.boolean('should be true or false')),
 });
 export type PushOptions = v.InferOutput<typeof pushOptions>;
 
@@ -160,7 +143,13 @@ export const execOptions = object({
 });
 export const runOptions = object({ ...commandEntries, name: v.optional(appName) });
 
-export const scaleBody = object({ scale: v.optional(scale), memoryBytes: v.optional(memoryBytes) });
+/** `volumes`: of the one process type that is scaled. */
+export const scaleBody = object({
+  scale: v.optional(scale),
+  memoryBytes: v.optional(memoryBytes),
+  volumes: v.optional(volumeWishes),
+});
+export type ScaleBody = v.InferOutput<typeof scaleBody>;
 export const restartSlotBody = object({
   process: ruled(limits.processTypeProblem),
   index: whole(0, limits.INSTANCES_MAX - 1),
@@ -204,7 +193,6 @@ export const labelsBody = object({
 });
 export const stopBody = object({ leave: v.optional(v.boolean('should be true or false')) });
 
-const flag = v.optional(v.picklist(['true', 'false'], 'should be true or false'));
 const linesText = v.optional(
   v.pipe(
     v.string(),

@@ -6,7 +6,17 @@ import { Readable } from 'node:stream';
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
 import { applyChange } from '../../crdt/changes.ts';
 import { plainCopy } from '../../crdt/draft.ts';
-import { type AppId, asClusterId, asDigest, asInstanceId, asNodeId, type Digest, type NodeId } from '../../crdt/ids.ts';
+import {
+  type AppId,
+  asClusterId,
+  asDigest,
+  asInstanceId,
+  asNodeId,
+  type Digest,
+  type NodeId,
+  type ServiceId,
+  type VolumeId,
+} from '../../crdt/ids.ts';
 import { readView } from '../../crdt/read.ts';
 import type { DesiredDoc, Role } from '../../crdt/schema.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
@@ -30,11 +40,13 @@ import type {
   RecordedEvent,
 } from '../../node/ports/node-service.ts';
 import type { InstanceUsage } from '../../node/ports/runtime.ts';
+import type { KindInfo, ServiceStatus, VolumeStatus } from '../../node/ports/services-desk.ts';
 import type { StagedDroplet, StageRequest } from '../../node/ports/staging.ts';
 import { Keyring } from '../../node/secrets/keyring.ts';
 import { newKeyFor } from '../../node/secrets/new-key.ts';
 import { sealChanges } from '../../node/secrets/seal-changes.ts';
 import { Sessions } from '../../node/sessions/sessions.ts';
+import { ENGINES, KINDS } from './data-fixtures.ts';
 import { PlainRunner } from './plain-runner.ts';
 
 export const tokenOf = (role: Role): string =>
@@ -66,6 +78,14 @@ export class MemoryNode implements NodeService {
   stagedStack = 'debian12';
   /** By name of the node. */
   readonly pressures = new Map<string, Pressure[]>();
+  /** Engines of a node, by its name; those of ENGINES where nothing is said. */
+  readonly engines = new Map<string, string[]>();
+  /** What the node of a service says; by default that it has every access. */
+  onServiceStatus: (service: ServiceId) => Promise<ServiceStatus | undefined> = async (service) => ({
+    bindings: [...this.#view.bindings.values()].filter((one) => one.service === service).map(({ id }) => id),
+    connections: 3,
+    usedBytes: 40 * 1024 ** 2,
+  });
   /** Nodes that take no copy of a droplet. */
   withoutRoom: DropletCopies['withoutRoom'] = [];
   /** Set to make the next pushes images. */
@@ -185,6 +205,7 @@ export class MemoryNode implements NodeService {
       arch: 'x64',
       stacks: ['debian12'],
       runtimes: ['process'],
+      services: this.engines.get(node.name) ?? ENGINES,
       labels: {},
       pressure: this.pressures.get(node.name) ?? [],
       disk: { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
@@ -230,13 +251,15 @@ export class MemoryNode implements NodeService {
   /** Fills every slot at once, and tells the listeners in a later turn, as the real one does. */
   reconcile(): void {
     const wanted = new Map<string, { app: AppView; slot: Slot }>();
-    for (const app of this.#view.apps.values()) {
+    for (const app of this.#view.workloads.values()) {
       for (const slot of slotsOf(app)) wanted.set(`${slot.app}/${slot.process}/${slot.index}`, { app, slot });
     }
     for (const node of this.#nodes) {
       node.instances = node.instances.filter((instance) => {
         const app = wanted.get(`${instance.app}/${instance.process}/${instance.index}`)?.app;
-        return instance.release === app?.release?.id && instance.restartCount >= (app?.restartCount ?? 0);
+        const pin = app === undefined ? undefined : pinOf(app, instance);
+        const isHere = pin === undefined || pin === node.id;
+        return isHere && instance.release === app?.release?.id && instance.restartCount >= (app?.restartCount ?? 0);
       });
     }
     for (const { app, slot } of wanted.values()) {
@@ -251,7 +274,8 @@ export class MemoryNode implements NodeService {
   #start(app: AppView, slot: Slot): void {
     const isFull = (name: string): boolean => fullOf({ pressure: this.pressures.get(name) ?? [] }).length > 0;
     const alive = this.#nodes.filter((node) => node.status === 'alive' && !isFull(node.name));
-    const node = alive[slot.index % alive.length];
+    const pin = pinOf(app, slot);
+    const node = pin === undefined ? alive[slot.index % alive.length] : alive.find(({ id }) => id === pin);
     if (node === undefined || app.memoryBytes > NODE_MEMORY_BYTES) return;
     const fate = this.fate(slot, app.release!.version);
     this.#counter++;
@@ -353,6 +377,18 @@ export class MemoryNode implements NodeService {
       buildpack: request.buildpacks[0] ?? 'sample',
       processes: { ...this.processes },
     };
+  }
+
+  kinds(): readonly KindInfo[] {
+    return KINDS;
+  }
+
+  serviceStatus(service: ServiceId): Promise<ServiceStatus | undefined> {
+    return this.onServiceStatus(service);
+  }
+
+  async volumeStatus(volume: VolumeId): Promise<VolumeStatus | undefined> {
+    return { path: `/var/lib/peer/volumes/${volume}`, usedBytes: 10 * 1024 ** 2 };
   }
 
   blobUsage() {
@@ -460,6 +496,10 @@ export class MemoryNode implements NodeService {
     this.onShutdown();
   }
 }
+
+/** Where the slot's data is, if it has any. */
+const pinOf = (app: AppView, slot: Pick<Slot, 'process' | 'index'>): NodeId | undefined =>
+  app.volumes.find(({ process, index }) => process === slot.process && index === slot.index)?.node;
 
 /** A log that remembers. */
 export function memoryLog(): Log & { entries: { level: string; event: string; fields: object }[] } {

@@ -34,6 +34,7 @@ const ROUTES: Record<string, [needs: Needs, body?: object]> = {
   'POST /v1/apps/:name/run': ['change'],
   'POST /v1/apps/:name/members': ['change', { user: 'the-viewer', member: true }],
   'POST /v1/apps/:name/owner': ['change', { owner: 'the-developer' }],
+  'POST /v1/apps/:name/volumes': ['change', { path: '/data' }],
   'DELETE /v1/apps/:name': ['change'],
 };
 

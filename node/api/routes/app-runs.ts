@@ -1,16 +1,17 @@
 // /v1/apps/:name: scale, stop, start, restart, and following what comes of it.
 
 import { Hono } from 'hono';
+import type { NamedChange } from '../../../crdt/change.ts';
+import type { AppView } from '../../../crdt/view.ts';
 import { appFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
-import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
-import { eventStream } from '../event-stream.ts';
+import { ApiError } from '../errors.ts';
 import { rolloutTarget } from '../lookup.ts';
-import { followRollout } from '../rollout.ts';
+import { volumeChanges } from '../push-data.ts';
+import { rolloutStream } from '../rollout-stream.ts';
 import { instancesOf } from '../shaping.ts';
-import type { ProgressEvent } from '../stream-events.ts';
-import { jsonBody, queryOf, restartSlotBody, rolloutQuery, scaleBody } from '../validate.ts';
+import { jsonBody, queryOf, restartSlotBody, rolloutQuery, type ScaleBody, scaleBody } from '../validate.ts';
 import { appWrites } from './apps.ts';
 
 export function appRunsRoutes({ service, log }: ApiContext) {
@@ -19,17 +20,20 @@ export function appRunsRoutes({ service, log }: ApiContext) {
     new Hono<ApiEnv>()
       .post('/v1/apps/:name/scale', requires('developer'), jsonBody(scaleBody), async (c) => {
         const app = appFor(c, service.view(), 'change');
-        const { scale, memoryBytes } = c.req.valid('json');
+        const { scale, memoryBytes, volumes } = c.req.valid('json');
         if (scale === undefined && memoryBytes === undefined) {
           throw new ApiError('bad_request', 'nothing to scale: give a number of instances or the memory');
         }
         const by = c.get('user').name;
+        const made = volumesToScale(service, app, { scale, memoryBytes, volumes });
+        const kept = { volumesKept: keptVolumes(app, scale ?? {}) };
         if (memoryBytes === undefined || memoryBytes === app.memoryBytes) {
-          const written =
-            scale === undefined ? { heldBy: 0 } : await write([{ change: 'scaleApp', app: app.id, scale }], by);
-          return c.json({ ...written, release: null, releaseId: null });
+          const changes: NamedChange[] = scale === undefined ? [] : [{ change: 'scaleApp', app: app.id, scale }];
+          const written = changes.length === 0 ? { heldBy: 0 } : await write([...made, ...changes], by);
+          return c.json({ ...written, release: null, releaseId: null, ...kept });
         }
-        return c.json(await configure(app.id, { settings: { memoryBytes }, ...(scale && { scale }) }, by));
+        const given = { settings: { memoryBytes }, ...(scale && { scale }) };
+        return c.json({ ...(await configure(app.id, given, by, made)), ...kept });
       })
       .post('/v1/apps/:name/stop', requires('developer'), async (c) => {
         const app = appFor(c, service.view(), 'change');
@@ -66,15 +70,35 @@ export function appRunsRoutes({ service, log }: ApiContext) {
       .get('/v1/apps/:name/rollout', requires('viewer'), queryOf(rolloutQuery), (c) => {
         const app = appFor(c, service.view(), 'read');
         const target = rolloutTarget(c.req.valid('query'));
-        return eventStream<ProgressEvent>(c.req.raw.signal, async (sink) => {
-          try {
-            await followRollout(service, app.id, target, sink);
-          } catch (error) {
-            const failure = failureOf(error);
-            const message = failure?.message ?? reportUnexpected(log, error, 'rollout');
-            sink.send({ type: 'failed', code: failure?.code ?? 'internal', message });
-          }
-        });
+        return rolloutStream({ service, log }, app.id, target, c.req.raw.signal);
       })
   );
 }
+
+/** What slots that are added lack of what slot 0 has, or of what is asked for. */
+function volumesToScale(
+  service: ApiContext['service'],
+  app: AppView,
+  { scale = {}, memoryBytes = app.memoryBytes, volumes = [] }: ScaleBody,
+): NamedChange[] {
+  const processes = Object.keys(scale);
+  const [process] = processes;
+  if (volumes.length > 0 && (process === undefined || processes.length > 1)) {
+    throw new ApiError('bad_request', 'volumes: are of the one process that is scaled: scale one at a time');
+  }
+  if (app.release === undefined) {
+    if (volumes.length === 0) return [];
+    throw new ApiError('bad_request', `${app.name} was never released: peer push --volume makes its volumes`);
+  }
+  return volumeChanges(service, {
+    app: { id: app.id, name: app.name, memoryBytes },
+    existing: app,
+    counts: scale,
+    wishes: { process: process ?? 'web', volumes },
+    release: app.release,
+  });
+}
+
+/** How many volumes of the slots that go stay behind. */
+const keptVolumes = (app: AppView, scale: Readonly<Record<string, number>>): number =>
+  app.volumes.filter(({ process, index }) => index >= (scale[process] ?? Number.POSITIVE_INFINITY)).length;

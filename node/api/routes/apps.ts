@@ -8,10 +8,11 @@ import { compareText } from '../../core/text.ts';
 import { appFor, requireOwner } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
+import { deleteAppQuery } from '../data-validate.ts';
 import { madeRelease } from '../lookup.ts';
 import { settingsOf } from '../push.ts';
 import { appShape, appSummaryShape, usageShape } from '../shaping.ts';
-import { createAppBody, jsonBody, memberBody, ownerBody, settingsBody } from '../validate.ts';
+import { createAppBody, jsonBody, memberBody, ownerBody, queryOf, settingsBody } from '../validate.ts';
 
 type Configuration = Extract<NamedChange, { change: 'configureApp' }>;
 
@@ -21,10 +22,18 @@ export function appWrites(service: ApiContext['service']) {
     const { heldBy } = await service.write(changes, by);
     return { heldBy: heldBy.length };
   };
-  /** `releaseId` is that of the release made of it; null when running instances are not concerned. */
-  const configure = async (app: AppId, given: Pick<Configuration, 'settings' | 'scale'>, by: string) => {
+  /**
+   * `releaseId` is that of the release made of it; null when running instances are not concerned. `before`: written
+   * with it.
+   */
+  const configure = async (
+    app: AppId,
+    given: Pick<Configuration, 'settings' | 'scale'>,
+    by: string,
+    before: readonly NamedChange[] = [],
+  ) => {
     const release = asReleaseId(randomUUID());
-    const written = await write([{ change: 'configureApp', app, ...given, release }], by);
+    const written = await write([...before, { change: 'configureApp', app, ...given, release }], by);
     return { ...written, ...madeRelease(service.view(), app, release) };
   };
   return { write, configure };
@@ -74,9 +83,17 @@ export function appsRoutes({ service }: ApiContext) {
         const settings = settingsOf(c.req.valid('json'), app);
         return c.json(await configure(app.id, { settings }, c.get('user').name));
       })
-      .delete('/v1/apps/:name', requires('developer'), async (c) => {
+      /** Its volumes stay unless `volumes` is true. */
+      .delete('/v1/apps/:name', requires('developer'), queryOf(deleteAppQuery), async (c) => {
         const app = appFor(c, service.view(), 'change');
-        return c.json(await write([{ change: 'deleteApp', app: app.id }], c.get('user').name));
+        const own = [...service.view().volumes.values()].filter(({ owner }) => owner === app.id);
+        const isDeleted = c.req.valid('query').volumes === 'true';
+        const changes: NamedChange[] = [
+          { change: 'deleteApp', app: app.id },
+          ...(isDeleted ? own.map(({ id }): NamedChange => ({ change: 'deleteVolume', volume: id })) : []),
+        ];
+        const counts = isDeleted ? { kept: 0, deleted: own.length } : { kept: own.length, deleted: 0 };
+        return c.json({ ...(await write(changes, c.get('user').name)), volumes: counts });
       })
       /** Who works on it beside its owner. */
       .post('/v1/apps/:name/members', requires('developer'), jsonBody(memberBody), async (c) => {

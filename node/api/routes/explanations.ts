@@ -1,7 +1,7 @@
 // /v1/apps/:name/why and /v1/what-if: placement, explained. Reads only.
 
 import { Hono } from 'hono';
-import { appFor } from '../access.ts';
+import { workloadFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { whatIfShape, whyShape } from '../explaining.ts';
@@ -12,7 +12,7 @@ export function explanationsRoutes({ service }: ApiContext) {
   return new Hono<ApiEnv>()
     .get('/v1/apps/:name/why', requires('viewer'), queryOf(whyQuery), (c) => {
       const view = service.view();
-      const app = appFor(c, view, 'status');
+      const app = workloadFor(c, view, 'status');
       const { process = 'web', index } = c.req.valid('query');
       const explanation = service.explain({ app: app.id, process, index: Number(index) });
       return c.json(whyShape(explanation, app, { view, observed: service.observed(), self: service.self.id }));

@@ -1,16 +1,16 @@
-// Logs of an app and events of the cluster, as streams of lines: the last ones, and with `follow` those to come.
+// Logs of an app or a service and events of the cluster, as streams of lines: the last ones, and with `follow` those
+// to come.
 
 import { Hono } from 'hono';
 import type { AppId, NodeId } from '../../../crdt/ids.ts';
 import type { DesiredView, UserView } from '../../../crdt/view.ts';
 import type { NodeService } from '../../ports/node-service.ts';
-import { appFor, currentUser, readsAll, requireAccess, stillHas } from '../access.ts';
+import { currentUser, ownedIn, readsAll, stillHas, workloadFor, workloadNamed } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { type EventSink, eventStream } from '../event-stream.ts';
 import { type EventShape, eventShape, type LogShape, logShape } from '../log-lines.ts';
-import { appNamed } from '../lookup.ts';
 import type { LinesEvent } from '../stream-events.ts';
 import { eventsQuery, LINES_DEFAULT, logsQuery, queryOf } from '../validate.ts';
 
@@ -43,7 +43,7 @@ export function linesRoutes({ service, log }: ApiContext) {
 
   return new Hono<ApiEnv>()
     .get('/v1/apps/:name/logs', requires('viewer'), queryOf(logsQuery), (c) => {
-      const app = appFor(c, service.view(), 'read');
+      const app = workloadFor(c, service.view(), 'read');
       const user = c.get('user');
       const { lines = LINES_DEFAULT, follow } = c.req.valid('query');
       return eventStream<LinesEvent<LogShape>>(c.req.raw.signal, (sink) =>
@@ -60,9 +60,7 @@ export function linesRoutes({ service, log }: ApiContext) {
     .get('/v1/events', requires('viewer'), queryOf(eventsQuery), (c) => {
       const query = c.req.valid('query');
       const user = c.get('user');
-      const named = query.app === undefined ? undefined : appNamed(service.view(), query.app);
-      if (named !== undefined) requireAccess(service.view(), user, named, 'read');
-      const app = named?.id;
+      const app = query.app === undefined ? undefined : workloadNamed(service.view(), user, query.app, 'read').id;
       const { lines = LINES_DEFAULT, follow } = query;
       return eventStream<LinesEvent<EventShape>>(c.req.raw.signal, (sink) =>
         relay(
@@ -88,7 +86,7 @@ function mayReadEvent(view: DesiredView, asked: UserView, app: AppId | undefined
   const user = currentUser(view, asked);
   if (user === undefined) throw new ApiError('unauthorized', `${asked.name} was removed from this cluster`);
   if (app === undefined) return true;
-  return view.apps.has(app) ? stillHas(view, user, app, 'read') : readsAll(view, user);
+  return ownedIn(view, app) !== undefined ? stillHas(view, user, app, 'read') : readsAll(view, user);
 }
 
 type Names = { nodes: ReadonlyMap<NodeId, string>; apps: ReadonlyMap<AppId, string> };
@@ -103,7 +101,7 @@ function namesOf(service: NodeService): () => Names {
       view = now;
       names = {
         nodes: new Map([...now.nodes].map(([id, node]) => [id, node.name])),
-        apps: new Map([...now.apps].map(([id, app]) => [id, app.name])),
+        apps: new Map([...now.workloads].map(([id, app]) => [id, app.name])),
       };
     }
     return names;

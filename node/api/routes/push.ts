@@ -2,18 +2,19 @@
 // a time on a node.
 
 import { Hono } from 'hono';
-import type { AppView, DesiredView } from '../../../crdt/view.ts';
+import type { AppView, DesiredView, ServiceView, UserView } from '../../../crdt/view.ts';
 import type { NodeService } from '../../ports/node-service.ts';
-import { currentUser, requireAccess } from '../access.ts';
+import { currentUser, requireAccess, requireServiceAccess } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
 import { findApp } from '../lookup.ts';
 import { push } from '../push.ts';
+import { appName } from '../schema-parts.ts';
 import type { PushEvent } from '../stream-events.ts';
 import { uploadOf, wholeBody } from '../upload.ts';
-import { appName, type PushOptions, parseInput, pushOptions } from '../validate.ts';
+import { type PushOptions, parseInput, pushOptions } from '../validate.ts';
 
 /** Options of the push as JSON in base64url: the body is the source. */
 export const PUSH_OPTIONS_HEADER = 'x-peer-push';
@@ -31,11 +32,14 @@ export function pushRoutes({ service, log }: ApiContext) {
     parseInput(appName, name, 'name');
     const options = readOptions(c.req.header(PUSH_OPTIONS_HEADER));
     const asked = c.get('user');
-    const allow = (view: DesiredView, app: AppView): void => {
+    const userNow = (view: DesiredView): UserView => {
       const user = currentUser(view, asked);
       if (user === undefined) throw new ApiError('unauthorized', `${asked.name} was removed from this cluster`);
-      requireAccess(view, user, app, 'change');
+      return user;
     };
+    const allow = (view: DesiredView, app: AppView): void => requireAccess(view, userNow(view), app, 'change');
+    const allowService = (view: DesiredView, bound: ServiceView): void =>
+      requireServiceAccess(view, userNow(view), bound, 'change');
     const existing = findApp(service.view(), name);
     if (existing !== undefined) allow(service.view(), existing);
     if (inProgress.has(name)) {
@@ -50,7 +54,7 @@ export function pushRoutes({ service, log }: ApiContext) {
     return eventStream<PushEvent>(c.req.raw.signal, async (sink) => {
       try {
         const source = isList ? await listedSource(service, name, body) : { source: uploadOf(body) };
-        const outcome = await push(service, { name, options, ...source, by, allow, stillWanted }, sink);
+        const outcome = await push(service, { name, options, ...source, by, allow, allowService, stillWanted }, sink);
         log.info('api.push.ended', { app: name, by, outcome, tookMs: Math.round(performance.now() - startedAtMs) });
       } catch (error) {
         const failure = failureOf(error);

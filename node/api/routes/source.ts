@@ -7,8 +7,9 @@ import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { findApp } from '../lookup.ts';
+import { appName } from '../schema-parts.ts';
 import { uploadOf, wholeBody } from '../upload.ts';
-import { appName, parseInput } from '../validate.ts';
+import { parseInput } from '../validate.ts';
 
 const HASH_BYTES = 32;
 /** One question: 2,048 chunks, which are 128 MiB of source on the average. */

@@ -1,0 +1,211 @@
+// How the shapes of services, bindings and volumes follow from the desired and the observed state. Pure.
+
+import type { NodeId } from '../../crdt/ids.ts';
+import type { BindingView, DesiredView, ServiceView, VolumeView } from '../../crdt/view.ts';
+import { compareText } from '../core/text.ts';
+import type { NodeService, ObservedView } from '../ports/node-service.ts';
+import type { KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
+import type {
+  BindingShape,
+  KindShape,
+  ServiceShape,
+  ServiceState,
+  ServiceSummaryShape,
+  VolumeDetailShape,
+  VolumeShape,
+} from './data-shapes.ts';
+import { enginesOf } from './engines.ts';
+import { workloadOf } from './lookup.ts';
+import { reasonText } from './rollout-progress.ts';
+import { instanceShape, instancesOf, type Observed } from './shaping.ts';
+
+type Known = { view: DesiredView; observed: ObservedView };
+
+export const bindingsOf = (service: ServiceView, view: DesiredView): BindingView[] =>
+  [...view.bindings.values()].filter((one) => one.service === service.id);
+
+const appName = (view: DesiredView, { app }: BindingView): string => view.apps.get(app)?.name ?? app;
+
+/** Names of the apps that are bound to it, sorted. */
+export const boundApps = (service: ServiceView, view: DesiredView): string[] =>
+  bindingsOf(service, view)
+    .map((one) => appName(view, one))
+    .sort(compareText);
+
+/** What the name of a node says to people; the id of one that is gone. */
+export const nodeName = (view: DesiredView, node: NodeId): string => view.nodes.get(node)?.name ?? node;
+
+export function serviceSummaryShape(service: ServiceView, { view, observed }: Known): ServiceSummaryShape {
+  return {
+    name: service.name,
+    id: service.id,
+    kind: service.kind,
+    plan: service.plan,
+    version: service.version,
+    node: service.volume === undefined ? null : nodeName(view, service.volume.node),
+    state: serviceState(service, { view, observed }),
+    bindings: boundApps(service, view),
+    ownsName: service.ownsName,
+  };
+}
+
+/** The one that counts: what runs or comes up, before what is on its way out. */
+function instanceOf(service: ServiceView, { view, observed }: Known): Observed | undefined {
+  const workload = workloadOf(view, service);
+  const found = workload === undefined ? [] : instancesOf(workload, observed);
+  return found.find(({ instance }) => instance.state !== 'stopping') ?? found[0];
+}
+
+export function serviceState(service: ServiceView, known: Known): ServiceState {
+  const { volume } = service;
+  if (volume === undefined) return 'provided';
+  const running = instanceOf(service, known)?.instance;
+  if (running !== undefined && !(service.stopped && running.state === 'crashed')) return running.state;
+  if (service.stopped) return 'stopped';
+  const status = statusOf(volume.node, known);
+  return status === 'alive' || status === 'suspect' ? 'waiting' : `node ${status}`;
+}
+
+function statusOf(node: NodeId, { view, observed }: Known): VolumeShape['nodeStatus'] {
+  if (!view.nodes.has(node)) return 'removed';
+  return observed.members.find(({ id }) => id === node)?.status ?? 'unknown';
+}
+
+export function serviceShape(
+  service: ServiceView,
+  known: Known & Pick<NodeService, 'explain' | 'kinds'>,
+  status: ServiceStatus | undefined,
+): ServiceShape {
+  const { view } = known;
+  const isProvided = service.volume === undefined;
+  const found = instanceOf(service, known);
+  const workload = workloadOf(view, service);
+  return {
+    ...serviceSummaryShape(service, known),
+    bindings: bindingsOf(service, view).map((one) => bindingShape(one, view, isProvided, status)),
+    address: isProvided ? null : service.address,
+    host: isProvided ? null : hostOf(service),
+    memoryBytes: service.memoryBytes,
+    storageBytes: service.storageBytes,
+    usedBytes: status?.usedBytes ?? null,
+    connections: status?.connections ?? null,
+    connectionsMax: connectionsMax(service, known.kinds()),
+    backupEveryMs: service.backupEveryMs,
+    backupsKept: service.backupsKept,
+    provenBackupAgeMs: status?.provenBackupAgeMs ?? null,
+    createdAtMs: service.createdAtMs,
+    createdBy: service.createdBy,
+    instance: found === undefined || workload === undefined ? null : instanceShape(found, workload),
+    reason: reasonOf(service, known, found),
+  };
+}
+
+/** The name that bound apps reach it by. */
+export const hostOf = ({ name }: Pick<ServiceView, 'name'>): string => `${name}.service.internal`;
+
+function bindingShape(
+  binding: BindingView,
+  view: DesiredView,
+  isProvided: boolean,
+  status: ServiceStatus | undefined,
+): BindingShape {
+  const { id, prefix, createdAtMs } = binding;
+  const granted = isProvided ? true : status === undefined ? null : status.bindings.includes(id);
+  return { id, app: appName(view, binding), prefix, createdAtMs, granted };
+}
+
+function connectionsMax({ kind, plan }: ServiceView, kinds: readonly KindInfo[]): number | null {
+  const plans = kinds.find(({ name }) => name === kind)?.plans as Readonly<Record<string, { connections: number }>>;
+  return plans !== undefined && Object.hasOwn(plans, plan) ? plans[plan]!.connections : null;
+}
+
+/** What its instance says of itself; without one, why its node starts none. */
+function reasonOf(service: ServiceView, known: Known & Pick<NodeService, 'explain'>, found: Observed | undefined) {
+  if (found?.instance.reason !== undefined) return found.instance.reason;
+  const { volume } = service;
+  if (volume === undefined || found !== undefined || service.stopped) return null;
+  const name = nodeName(known.view, volume.node);
+  const status = statusOf(volume.node, known);
+  if (status !== 'alive' && status !== 'suspect') return `its data is on ${name}, which ${STATUS_TEXT[status]}`;
+  const { considered } = known.explain({ app: volume.owner, process: volume.process, index: volume.index });
+  const own = considered.find(({ node }) => node === volume.node);
+  const [reason] = own !== undefined && 'reasons' in own ? own.reasons : [];
+  return reason === undefined ? null : `${name} ${reasonText(reason)}`;
+}
+
+const STATUS_TEXT = {
+  dead: 'is dead: it runs again when that is back',
+  left: 'has left the cluster',
+  unknown: 'has not been heard of',
+  removed: 'was removed from the cluster',
+} as const;
+
+export function kindShapes(kinds: readonly KindInfo[], observed: ObservedView): KindShape[] {
+  return kinds.map(({ name, tags, plans, debianPackage }) => ({
+    kind: name,
+    tags: [...tags],
+    plans: Object.fromEntries(Object.entries(plans).map(([plan, limits]) => [plan, { ...limits }])),
+    versions: enginesOf(name, observed).map(({ version, nodes }) => ({
+      version,
+      nodes: nodes.map((node) => node.name),
+    })),
+    debianPackage,
+  }));
+}
+
+export function volumeShape(volume: VolumeView, known: Known): VolumeShape {
+  const { view } = known;
+  const owner = ownerOf(volume, view);
+  return {
+    id: volume.id,
+    owner: owner?.name ?? volume.owner,
+    ownerKind: owner?.kind ?? 'gone',
+    process: volume.process,
+    index: volume.index,
+    path: volume.path,
+    sizeBytes: volume.sizeBytes,
+    node: nodeName(view, volume.node),
+    nodeStatus: statusOf(volume.node, known),
+    wanted: isWanted(volume, view),
+    mounted: volume.mounted,
+    createdAtMs: volume.createdAtMs,
+  };
+}
+
+export const volumeDetailShape = (
+  volume: VolumeView,
+  known: Known,
+  status: VolumeStatus | undefined,
+): VolumeDetailShape => ({
+  ...volumeShape(volume, known),
+  hostPath: status?.path ?? null,
+  usedBytes: status?.usedBytes ?? null,
+});
+
+/** Every volume, by the name of its owner, then its slot and path. */
+export function volumeShapes(known: Known): VolumeShape[] {
+  return [...known.view.volumes.values()]
+    .map((volume) => volumeShape(volume, known))
+    .sort(
+      (a, b) =>
+        compareText(a.owner, b.owner) ||
+        compareText(a.process, b.process) ||
+        a.index - b.index ||
+        compareText(a.path, b.path) ||
+        compareText(a.id, b.id),
+    );
+}
+
+function ownerOf({ owner }: VolumeView, view: DesiredView): { name: string; kind: 'app' | 'service' } | undefined {
+  const app = view.apps.get(owner);
+  if (app !== undefined) return { name: app.name, kind: 'app' };
+  const service = [...view.services.values()].find(({ id }) => (id as string) === owner);
+  return service === undefined ? undefined : { name: service.name, kind: 'service' };
+}
+
+/** Whether its slot is asked for, also by an app that has no release yet. */
+export function isWanted(volume: VolumeView, view: DesiredView): boolean {
+  const owner = view.workloads.get(volume.owner);
+  if (owner === undefined || owner.stopped || !volume.mounted) return false;
+  return volume.index < (owner.scale[volume.process] ?? (volume.process === 'web' ? 1 : 0));
+}
