@@ -29,6 +29,16 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
 const dataDir: OptionSpec = { flags: '--data-dir <D>', summary: 'Data directory of the node (~/.local/share/peer)' };
 const follow: OptionSpec = { flags: '-f, --follow', summary: 'Go on until Ctrl-C' };
 const memory = settingOption('memoryBytes');
+const noWait: OptionSpec = { flags: '--no-wait', summary: 'Return at once, not when it runs' };
+const bindAs: OptionSpec = {
+  flags: '--as <PREFIX>',
+  summary: 'In front of the names of its variables, for two of a kind',
+};
+const volume: OptionSpec = {
+  flags: '--volume </PATH[:SIZE]>',
+  summary: 'Folder that outlives instances, one for each (1G)',
+  many: true,
+};
 
 export const COMMANDS: readonly CommandSpec[] = [
   {
@@ -110,6 +120,8 @@ export const COMMANDS: readonly CommandSpec[] = [
       settingOption('partition'),
       settingOption('maxUnavailable'),
       settingOption('maxSurge'),
+      volume,
+      { flags: '--create-services', summary: 'Make services of the manifest that are named like their kind' },
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],
   },
@@ -128,7 +140,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'scale <app> [...counts]',
     summary: 'Set the number of instances ([web=]N …), or their memory',
-    options: [memory],
+    options: [memory, volume],
   },
   {
     usage: 'restart <app>',
@@ -147,8 +159,11 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'delete <app>',
-    summary: 'Delete an app, its routes and its releases',
-    options: [],
+    summary: 'Delete an app, its routes and its releases; its volumes are kept',
+    options: [
+      { flags: '--volumes', summary: 'Delete its volumes too, with all that is in them' },
+      { flags: '--yes', summary: 'Do not ask' },
+    ],
   },
   {
     usage: 'releases <app>',
@@ -179,6 +194,49 @@ export const COMMANDS: readonly CommandSpec[] = [
     options: [],
   },
   {
+    usage: 'services [action]',
+    summary: 'List services; kinds: what there is, with plans and the nodes that can run it',
+    options: [],
+    actions: ['kinds'],
+  },
+  {
+    usage: 'service <action> [service] [app]',
+    summary:
+      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP',
+    options: [
+      { flags: '--plan <P>', summary: 'small, medium or large (small)' },
+      { flags: '--version <V>', summary: 'Version of the engine (the newest that a node has)' },
+      { flags: '--memory <M>', summary: "Memory, instead of the plan's" },
+      { flags: '--storage <S>', summary: "Storage, instead of the plan's" },
+      { flags: '--node <NODE>', summary: 'Node that its data is on' },
+      { flags: '--backup-every <TIME>', summary: 'How often it is backed up, or never (24h)' },
+      { flags: '--keep <N>', summary: 'How many backups are kept (7)' },
+      { flags: '--credentials <FROM>', summary: 'JSON: @FILE, - for stdin; asked for without it' },
+      bindAs,
+      { flags: '--rotate', summary: 'New credentials for an app that is bound' },
+      { flags: '--yes', summary: 'Do not ask before deleting' },
+      noWait,
+    ],
+    actions: ['create', 'provide', 'status', 'configure', 'stop', 'start', 'restart', 'delete', 'bind', 'unbind'],
+  },
+  {
+    usage: 'bind <service> <app>',
+    summary: 'Give an app credentials of a service, and restart it',
+    options: [bindAs, { flags: '--rotate', summary: 'New credentials for an app that is bound' }, noWait],
+  },
+  {
+    usage: 'unbind <service> <app>',
+    summary: "End an app's credentials of a service, and restart it",
+    options: [noWait],
+  },
+  { usage: 'volumes', summary: 'List volumes, those that nothing mounts too', options: [] },
+  {
+    usage: 'volume <action> [volume]',
+    summary: 'path|delete APP/INDEX[:PATH]: where its files are on its node; delete it with all that is in it',
+    options: [{ flags: '--yes', summary: 'Do not ask before deleting' }],
+    actions: ['path', 'delete'],
+  },
+  {
     usage: 'why <slot>',
     summary: 'Explain which node runs APP/INDEX (or APP/PROCESS/INDEX), and why that one',
     options: [],
@@ -200,12 +258,12 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'logs <app>',
-    summary: "Show an app's logs",
+    summary: "Show an app's logs, or a service's",
     options: [follow, { flags: '--lines <N>', summary: 'How many of the last lines (100)' }],
   },
   {
     usage: 'events [app]',
-    summary: 'Show what happened in the cluster',
+    summary: 'Show what happened in the cluster, or to an app or a service',
     options: [follow, { flags: '--lines <N>', summary: 'How many of the last events (100)' }],
   },
   {

@@ -6,8 +6,8 @@ import { COMMANDS, type CommandSpec, GLOBAL_OPTIONS, nameOf, type OptionSpec } f
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
-/** What only the cluster knows: names of apps, their slots (`hello/0`), names of nodes. */
-export const LISTS = ['apps', 'slots', 'nodes'] as const;
+/** What only the cluster knows: names of apps, their slots (`hello/0`), names of nodes and services, volumes. */
+export const LISTS = ['apps', 'slots', 'nodes', 'services', 'volumes'] as const;
 export type List = (typeof LISTS)[number];
 
 export function completionScript(shell: Shell): string {
@@ -15,7 +15,14 @@ export function completionScript(shell: Shell): string {
 }
 
 /** By the word that stands for it in the usage of a command or an option. */
-const LIST_BY_WORD: Record<string, List> = { app: 'apps', slot: 'slots', instance: 'slots', node: 'nodes' };
+const LIST_BY_WORD: Record<string, List> = {
+  app: 'apps',
+  slot: 'slots',
+  instance: 'slots',
+  node: 'nodes',
+  service: 'services',
+  volume: 'volumes',
+};
 
 /**
  * What each argument of a command may be; undefined where nobody can know. The last goes on when there may be more.

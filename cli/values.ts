@@ -148,3 +148,23 @@ export function parseChoice<const T extends string>(text: string, what: string, 
   if (found === undefined) throw new UsageError(`${what} ${text}: should be one of ${choices.join(', ')}`);
   return found;
 }
+
+const VOLUME_SIZE: Range = { min: '1M', max: '16T' };
+
+/** `/data` and `/data:2G`. */
+export function parseVolume(text: string, what: string): { path: string; sizeBytes?: number } {
+  const colon = text.lastIndexOf(':');
+  const path = colon < 0 ? text : text.slice(0, colon);
+  if (!path.startsWith('/')) throw new UsageError(`${what} ${text}: should be /PATH or /PATH:SIZE, such as /data:2G`);
+  return colon < 0 ? { path } : { path, sizeBytes: parseSize(text.slice(colon + 1), `${what} ${path}`, VOLUME_SIZE) };
+}
+
+/** Each path once. */
+export function parseVolumes(texts: readonly string[], what: string): { path: string; sizeBytes?: number }[] {
+  const volumes = texts.map((text) => parseVolume(text, what));
+  onlyOnce(
+    volumes.map(({ path }) => [path, undefined]),
+    what,
+  );
+  return volumes;
+}

@@ -4,6 +4,7 @@
 import { answer, type Client } from '../client.ts';
 import { completionScript, LISTS, type List, SHELLS } from '../completions.ts';
 import type { Context } from '../context.ts';
+import { slotText } from '../services/text.ts';
 import { parseChoice } from '../values.ts';
 
 /** Whoever pressed a key has begun to wonder by then. */
@@ -40,6 +41,10 @@ async function soon(names: Promise<string[]>): Promise<string[]> {
 
 async function namesOf(list: List, { v1 }: Client): Promise<string[]> {
   if (list === 'nodes') return (await answer(v1.nodes.$get())).map(({ name }) => name);
+  if (list === 'services') {
+    return (await answer(v1.services.$get())).map(({ name, id, ownsName }) => (ownsName ? name : id));
+  }
+  if (list === 'volumes') return (await answer(v1.volumes.$get())).map(slotText);
   const apps = await answer(v1.apps.$get());
   if (list === 'apps') return apps.map(({ name, id, ownsName }) => (ownsName ? name : id));
   return apps.flatMap(({ name, desired }) =>

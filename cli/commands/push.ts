@@ -8,7 +8,7 @@ import type { PushOptions } from '../../node/api/validate.ts';
 import { packFolder } from '../archive.ts';
 import { absoluteBuildpack, sendBuildpacks } from '../buildpacks.ts';
 import type { Client } from '../client.ts';
-import { type Context, textOption, textsOption } from '../context.ts';
+import { type Context, flagOption, textOption, textsOption } from '../context.ts';
 import { CliError, UsageError } from '../errors.ts';
 import { formatBytes } from '../format.ts';
 import { findManifest } from '../manifest/files.ts';
@@ -27,6 +27,7 @@ import {
   parseHealth,
   parseName,
   parsePairs,
+  parseVolumes,
   parseWhole,
 } from '../values.ts';
 import { readVariables } from '../variables.ts';
@@ -182,6 +183,9 @@ export async function pushOptions(options: Options): Promise<PushOptions> {
   const timeout = textOption(options, 'timeout');
   if (timeout !== undefined) push.healthTimeoutMs = parseDuration(timeout, '--timeout', HEALTH_TIMEOUT);
   if (options.start === false) push.start = false;
+  const volumes = textsOption(options, 'volume');
+  if (volumes !== undefined) push.volumes = parseVolumes(volumes, '--volume');
+  if (flagOption(options, 'createServices')) push.createServices = true;
   // Last, as somebody may be asked for them.
   const env = textsOption(options, 'env');
   if (env !== undefined) push.env = await readVariables(env, '--env', process);

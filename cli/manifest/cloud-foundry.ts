@@ -11,6 +11,7 @@ import {
   INSTANCES_MAX,
   parseName,
   parseSize,
+  parseVolume,
   parseWhole,
 } from '../values.ts';
 import { isMapping, readYaml } from './document.ts';
@@ -53,6 +54,27 @@ const process = mapping(
   REFUSED_OF_PROCESSES,
 );
 
+const serviceName = read((value) => parseName(value, ''));
+const serviceMapping = mapping(
+  {
+    name: serviceName,
+    kind: v.nullish(text),
+    plan: v.nullish(text),
+    version: v.nullish(text),
+    memory: v.nullish(memory),
+    storage: v.nullish(read((value) => parseSize(value, ''))),
+    node: v.nullish(text),
+  },
+  {
+    parameters: 'is not supported: plan, memory and storage say what a service is like',
+    binding_name: 'is not supported: remove it',
+  },
+);
+/** A service by its name; with a kind it is made where there is none. */
+const serviceWish = v.lazy((input) => (isMapping(input) ? serviceMapping : serviceName));
+
+const volume = read((value) => parseVolume(value, ''));
+
 const application = mapping(
   {
     name: v.nullish(read((value) => parseName(value, ''))),
@@ -89,12 +111,8 @@ const application = mapping(
       v.pipe(yesOrNo, v.literal(false, 'is not supported: an app gets NAME.DOMAIN by itself; write routes for others')),
     ),
     'default-route': v.nullish(yesOrNo),
-    services: v.nullish(
-      v.pipe(
-        v.array(v.unknown(), 'should be a list'),
-        v.maxLength(0, 'this version has no services: remove it, and pass credentials in env'),
-      ),
-    ),
+    services: v.nullish(v.array(serviceWish, 'should be a list of names, or of mappings with name and kind')),
+    volumes: v.nullish(v.array(volume, 'should be a list, such as - /data:2G')),
     processes: v.nullish(v.array(process, 'should be a list of processes, such as - type: worker')),
     ...sized,
     ...health,
@@ -164,6 +182,7 @@ function planOfApplication(app: Application, fail: Fail): AppPlan {
   if (app['no-route']) options.routes = [];
   else if (app.routes && app.routes.length > 0) options.routes = app.routes.map(({ route }) => route);
   if (app.env) options.env = Object.fromEntries(Object.entries(app.env).map(([key, value]) => [key, value ?? '']));
+  addData(options, app, fail);
   addProcesses(options, app, fail);
   return {
     ...(app.name ? { name: app.name } : {}),
@@ -171,6 +190,27 @@ function planOfApplication(app: Application, fail: Fail): AppPlan {
     ...(app.docker ? { image: app.docker.image } : {}),
     options,
   };
+}
+
+/** Volumes are of web, as --volume is. */
+function addData(options: PushOptions, app: Application, fail: Fail): void {
+  const services = (app.services ?? []).map((one) => (typeof one === 'string' ? { name: one } : wishOf(one)));
+  services.forEach(({ name }, index) => {
+    if (services.findIndex((one) => one.name === name) < index) fail(`services/${index}`, `${name} is there twice`);
+  });
+  const volumes = app.volumes ?? [];
+  volumes.forEach(({ path }, index) => {
+    if (volumes.findIndex((one) => one.path === path) < index) fail(`volumes/${index}`, `${path} is there twice`);
+  });
+  if (services.length > 0) options.services = services;
+  if (volumes.length > 0) options.volumes = volumes;
+}
+
+type ServiceMapping = Exclude<NonNullable<Application['services']>[number], string>;
+
+function wishOf({ memory, storage, ...wish }: ServiceMapping): NonNullable<PushOptions['services']>[number] {
+  const sizes = { memoryBytes: memory ?? undefined, storageBytes: storage ?? undefined };
+  return { name: wish.name, ...withoutNothing({ ...wish, ...sizes }) } as NonNullable<PushOptions['services']>[number];
 }
 
 /** What stands at the application is meant for web; what stands at web wins. */

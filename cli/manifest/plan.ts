@@ -29,14 +29,18 @@ export function planOf(apps: readonly AppPlan[], flags: AppFlags): AppPlan[] {
     const names = apps.map((app) => app.name).join(', ');
     throw new UsageError(`--name ${flags.name}: there is no such app in the manifest, only ${names}`);
   }
-  const { start, strategy, ...ofOne } = flags.options;
+  const { start, strategy, createServices, ...ofOne } = flags.options;
   const [first] = flags.image === undefined ? Object.keys(ofOne) : ['image'];
   if (first !== undefined) {
     throw new UsageError(
       `the manifest holds ${apps.length} apps, and what is given on the command line is for one: choose it with --name APP`,
     );
   }
-  const forAll = { ...(start === undefined ? {} : { start }), ...(strategy === undefined ? {} : { strategy }) };
+  const forAll = {
+    ...(start === undefined ? {} : { start }),
+    ...(strategy === undefined ? {} : { strategy }),
+    ...(createServices === undefined ? {} : { createServices }),
+  };
   return apps.map((app) => withFlags(app, { options: forAll }));
 }
 

@@ -34,6 +34,13 @@ describe('a manifest', () => {
       },
     ],
     ['no-route: true', { routes: [] }],
+    [
+      'services:\n- cache\n- name: db\n  kind: postgres\n  plan: medium\n  memory: 512M\nvolumes: [/data, "/logs:64M"]',
+      {
+        services: [{ name: 'cache' }, { name: 'db', kind: 'postgres', plan: 'medium', memoryBytes: 512 * MiB }],
+        volumes: [{ path: '/data' }, { path: '/logs', sizeBytes: 64 * MiB }],
+      },
+    ],
     ['random-route: false\ndefault-route: true\nlifecycle: buildpack\nservices: []', {}],
     [
       'health-check-type: http\nhealth-check-http-endpoint: /up\ntimeout: 90',
@@ -129,7 +136,19 @@ applications:
       'random-route: true',
       'applications/0/random-route: is not supported: an app gets NAME.DOMAIN by itself; write routes for others',
     ],
-    ['services: [db]', 'applications/0/services: this version has no services: remove it, and pass credentials in env'],
+    [
+      'services: [Db]',
+      'applications/0/services/0: should be up to 63 lower-case letters, digits and dashes, with no dash at either end',
+    ],
+    ['services:\n- kind: postgres', 'applications/0/services/0/name: is missing'],
+    ['services:\n- name: db\n  knd: postgres', 'applications/0/services/0/knd: is not known: did you mean kind?'],
+    [
+      'services:\n- name: db\n  parameters: {}',
+      'applications/0/services/0/parameters: is not supported: plan, memory and storage say what a service is like',
+    ],
+    ['services: [db, db]', 'applications/0/services/1: db is there twice'],
+    ['volumes: [data]', 'applications/0/volumes/0: should be /PATH or /PATH:SIZE, such as /data:2G'],
+    ['volumes: [/a, "/a:2G"]', 'applications/0/volumes/1: /a is there twice'],
     ['env: [A=1]', 'applications/0/env: should be a mapping of names to values'],
     ['env:\n  A: [1]', 'applications/0/env/A: should be text: write lists and mappings as JSON in quotes'],
     ['routes:\n- shop.example.org', 'applications/0/routes/0: should be a mapping, such as KEY: VALUE'],

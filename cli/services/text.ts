@@ -1,0 +1,131 @@
+// Services, kinds and volumes as people read them. Pure.
+
+import type { KindShape, ServiceShape, ServiceSummaryShape, VolumeShape } from '../../node/api/data-shapes.ts';
+import { formatAge, formatBytes } from '../format.ts';
+import type { Output } from '../output.ts';
+import { type Column, renderTable } from '../table.ts';
+
+type Shown = Pick<Output, 'colours' | 'width'>;
+
+const WELL: readonly string[] = ['ready', 'provided', 'alive'];
+const ILL: readonly string[] = ['crashed', 'dead', 'removed', 'left'];
+
+function paintState(text: string, state: string, colours: Output['colours']): string {
+  if (WELL.includes(state)) return colours.green(text);
+  if (state === 'stopped') return colours.dim(text);
+  return ILL.includes(state.replace(/^node /, '')) ? colours.red(text) : colours.yellow(text);
+}
+
+export function servicesTable(services: readonly ServiceSummaryShape[], { colours, width }: Shown): string {
+  return renderTable<ServiceSummaryShape>(
+    [
+      { title: 'NAME', cell: (one) => (one.ownsName ? one.name : `${one.name} (${one.id})`) },
+      { title: 'KIND', cell: (one) => `${one.kind} ${one.version}`.trim() },
+      { title: 'PLAN', cell: (one) => one.plan, importance: 1 },
+      { title: 'STATE', cell: (one) => one.state, paint: (text, one) => paintState(text, one.state, colours) },
+      { title: 'NODE', cell: (one) => one.node ?? '', importance: 2 },
+      { title: 'BOUND TO', cell: (one) => one.bindings.join(', ') },
+    ],
+    services,
+    width,
+  );
+}
+
+type PlanRow = { kind: string; plan: string; limits: KindShape['plans'][string]; versions: string; install: string };
+
+export function kindsTable(kinds: readonly KindShape[], { width }: Shown): string {
+  const rows = kinds.flatMap(({ kind, plans, versions, debianPackage }): PlanRow[] =>
+    Object.entries(plans).map(([plan, limits], at) => ({
+      kind: at === 0 ? kind : '',
+      plan,
+      limits,
+      versions: at === 0 ? versionsText(versions) : '',
+      install: at === 0 ? debianPackage : '',
+    })),
+  );
+  const table = renderTable<PlanRow>(
+    [
+      { title: 'KIND', cell: (row) => row.kind },
+      { title: 'PLAN', cell: (row) => row.plan },
+      { title: 'MEMORY', cell: ({ limits }) => formatBytes(limits.memoryBytes), align: 'right' },
+      { title: 'STORAGE', cell: ({ limits }) => formatBytes(limits.storageBytes), align: 'right' },
+      { title: 'CONNECTIONS', cell: ({ limits }) => String(limits.connections), align: 'right', importance: 1 },
+      { title: 'RUNS ON', cell: (row) => row.versions },
+      { title: 'PACKAGE', cell: (row) => row.install, importance: 0 },
+    ],
+    rows,
+    width,
+  );
+  const missing = kinds.filter(({ versions }) => versions.length === 0);
+  const lines = missing.map(
+    ({ kind, debianPackage }) =>
+      `no node has ${kind}: install Debian's ${debianPackage} on one, and restart its node (peer stop, peer start)`,
+  );
+  return [table, ...(lines.length === 0 ? [] : ['', ...lines])].join('\n');
+}
+
+const versionsText = (versions: KindShape['versions']): string =>
+  versions.length === 0
+    ? 'no node'
+    : versions.map(({ version, nodes }) => `${version}: ${nodes.join(', ')}`).join('; ');
+
+export function serviceText(service: ServiceShape, { colours }: Shown): string {
+  const orUnknown = (value: number | null, format: (value: number) => string): string =>
+    value === null ? 'unknown' : format(value);
+  const since = service.instance === null ? '' : ` for ${formatAge(service.instance.sinceMs)}`;
+  const state = paintState(service.state, service.state, colours);
+  const lines = [
+    `name         ${service.name}`,
+    `kind         ${`${service.kind} ${service.version}`.trim()}${service.plan === '' ? '' : `, ${service.plan}`}`,
+    `state        ${state}${since}${service.reason === null ? '' : `: ${service.reason}`}`,
+  ];
+  if (service.node !== null) {
+    const every = service.backupEveryMs === 0 ? 'never' : `every ${formatAge(service.backupEveryMs)}`;
+    const proven =
+      service.provenBackupAgeMs === null
+        ? 'none proven yet'
+        : `newest proven ${formatAge(service.provenBackupAgeMs)} old`;
+    const connectionsMax = service.connectionsMax === null ? '' : ` of ${service.connectionsMax}`;
+    lines.push(
+      `node         ${service.node}`,
+      `address      ${service.host} (${service.address}), for bound apps`,
+      `memory       ${formatBytes(service.memoryBytes)}`,
+      `storage      ${orUnknown(service.usedBytes, formatBytes)} of ${formatBytes(service.storageBytes)}`,
+      `connections  ${orUnknown(service.connections, String)}${connectionsMax}`,
+      `backups      ${every}${service.backupEveryMs === 0 ? '' : `, ${service.backupsKept} kept`}, ${proven}`,
+    );
+  }
+  const bound = service.bindings.map(({ app, prefix, granted }) => {
+    const notes = [...(prefix === '' ? [] : [`as ${prefix}`]), ...(granted === false ? ['not usable yet'] : [])];
+    return notes.length === 0 ? app : `${app} (${notes.join(', ')})`;
+  });
+  return [...lines, `bound to     ${bound.length === 0 ? 'none' : bound.join(', ')}`].join('\n');
+}
+
+/** `hello/0`, `hello/worker/1`. */
+export const slotText = ({ owner, ownerKind, process, index }: VolumeShape): string =>
+  ownerKind === 'service' ? owner : `${owner}/${process === 'web' ? '' : `${process}/`}${index}`;
+
+export function volumesTable(volumes: readonly VolumeShape[], { colours, width }: Shown): string {
+  const stateOf = (one: VolumeShape): string => {
+    if (!one.mounted) return one.ownerKind === 'gone' ? 'kept, its app is gone' : 'kept, another has its place';
+    return one.wanted ? 'mounted' : 'kept';
+  };
+  const nodeColumn: Column<VolumeShape> = {
+    title: 'NODE',
+    cell: (one) => (one.nodeStatus === 'alive' ? one.node : `${one.node} (${one.nodeStatus})`),
+    paint: (text, one) => (one.nodeStatus === 'alive' ? text : paintState(text, one.nodeStatus, colours)),
+  };
+  return renderTable<VolumeShape>(
+    [
+      { title: 'OF', cell: slotText },
+      { title: 'PATH', cell: (one) => one.path },
+      { title: 'SIZE', cell: (one) => formatBytes(one.sizeBytes), align: 'right' },
+      nodeColumn,
+      { title: 'STATE', cell: stateOf },
+      { title: 'ID', cell: (one) => one.id, importance: 0 },
+    ],
+    volumes,
+    width,
+  );
+}
