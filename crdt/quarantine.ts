@@ -3,7 +3,7 @@
 
 import { join } from 'node:path';
 import type { Disk } from './disk.ts';
-import type { Quarantined } from './document.ts';
+import type { Quarantined } from './errors.ts';
 
 /** When it is full, further changes are only counted: a flood must not cost disk writes. */
 const ENTRIES_MAX = 100;
