@@ -221,11 +221,16 @@ export type InstanceSpec = {
   health: HealthView;
   /** Public names of the app, for VCAP_APPLICATION. */
   uris: string[];
+  /** Names that it can look up: of the services that its app is bound to. */
+  hosts?: readonly HostEntry[];
   /** What it mounts. */
   volumes?: VolumeMount[];
   /** It is this service, and has no droplet. */
   service?: ServiceView;
 };
+
+/** A line of a hosts file. */
+export type HostEntry = { readonly name: string; readonly address: string };
 
 /** A volume that an instance mounts: on this node, of this lineage. */
 export type VolumeMount = Pick<VolumeView, 'id' | 'lineage' | 'path' | 'sizeBytes'>;

@@ -4,6 +4,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { AppId, Digest, InstanceId, ReleaseId } from '../../crdt/ids.ts';
 import type { ImageView } from '../../crdt/view.ts';
+import type { HostEntry } from '../core/types.ts';
 
 /** Characters, as the terminal of whoever attends shows them. */
 export type TerminalSize = { columns: number; rows: number };
@@ -15,8 +16,6 @@ export type AttendedCommand = {
   env?: Readonly<Record<string, string>>;
   /** With a terminal of this size; without one, pipes. */
   terminal?: TerminalSize;
-  /** On top of the environment of the instance; in no argv and no log. */
-  env?: Readonly<Record<string, string>>;
 };
 
 /**
@@ -58,6 +57,8 @@ export type TaskSpec = {
   memoryBytes: number;
   diskBytes: number;
   uris: string[];
+  /** As of an instance. */
+  hosts?: readonly HostEntry[];
 };
 
 /**

@@ -97,6 +97,7 @@ export const ERRORS = {
   plan_unknown: nothing(404, 'no', 'the kind of service has no plan of the name'),
   version_unknown: nothing(404, 'no', 'no living node has the engine in the version'),
   no_node_for_data: nothing(503, 'later', 'no node can take the data; the message says why each cannot'),
+  no_services: nothing(503, 'elsewhere', 'this node runs no services'),
   service_exists: nothing(409, 'no', 'the name is taken by another service'),
   service_unknown: nothing(404, 'no', 'there is no such service'),
   service_bound: nothing(409, 'no', 'apps are bound to the service: unbind them first'),
@@ -106,7 +107,7 @@ export const ERRORS = {
   not_bound: nothing(404, 'no', 'the app is not bound to the service'),
   volume_exists: nothing(409, 'no', 'the instance has a volume at the path already'),
   volume_unknown: nothing(404, 'no', 'there is no such volume'),
-  volume_in_use: nothing(409, 'no', 'an instance mounts the volume, or is to, or it is here already'),
+  volume_in_use: nothing(409, 'no', 'an instance that is asked for mounts the volume'),
 
   // Staging
   no_buildpack: nothing(422, 'no', 'no buildpack recognises the app'),
@@ -147,6 +148,7 @@ export const ERRORS = {
 
   // Volumes
   volume_missing: nothing(404, 'no', 'there is no such volume on this node'),
+  volume_busy: nothing(409, 'later', 'an instance has the volume mounted, or it is here already'),
   other_lineage: nothing(409, 'no', 'the volume is on this node with another history than the one that is asked for'),
   volume_unavailable: nothing(503, 'later', 'a volume of the instance cannot be had on this node now'),
   volume_unmountable: nothing(422, 'no', 'what the app has where its volume is to be is in the way'),
@@ -159,8 +161,6 @@ export const ERRORS = {
   not_running: nothing(409, 'later', 'the instance is not running (any more)'),
   no_release: nothing(409, 'no', 'the app has no release to run'),
   no_node_for_task: nothing(503, 'later', 'no node has room for the task'),
-
-  no_services: nothing(503, 'elsewhere', 'this node runs no services'),
 
   // This node, and others
   busy: nothing(503, 'later', 'as much of it is under way as may be'),

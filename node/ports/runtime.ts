@@ -1,7 +1,7 @@
 // Ports of the runtime: what runs instances, tells what they use, and handles the images of a container engine. Types
 // only; each says what it guarantees and how it fails.
 
-import type { AppId, InstanceId } from '../../crdt/ids.ts';
+import type { AppId, InstanceId, ServiceId } from '../../crdt/ids.ts';
 import type { Resource } from '../core/pressure.ts';
 import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
 import type { StagedDroplet } from './staging.ts';
@@ -40,6 +40,12 @@ export interface Runtime {
    */
   setMachinePorts?(ports: MachinePorts): Promise<void>;
   /**
+   * Says which apps reach which services, and where those are; all of it each time. What an earlier daemon had said
+   * holds until the first time. Open connections of apps that are no longer named, and those that lead to where a
+   * service no longer is, end at once. Missing where instances share the machine's network.
+   */
+  setServiceCalls?(calls: readonly ServiceCall[]): Promise<void>;
+  /**
    * Resolves when watchers are closed; with keepInstances they run on, to be adopted; otherwise all have been stopped.
    */
   close(options: { keepInstances: boolean }): Promise<void>;
@@ -47,6 +53,18 @@ export interface Runtime {
 
 /** TCP ports of this machine: what instances reach of it, and what they do not even where its address is allowed. */
 export type MachinePorts = { open: readonly number[]; closed: readonly number[] };
+
+/** A way from apps on this node to a service. */
+export type ServiceCall = {
+  service: ServiceId;
+  /** What they connect to. */
+  address: string;
+  port: number;
+  /** Those bound to it: their instances and tasks, also ones that start later, and nobody else. */
+  apps: readonly AppId[];
+  /** Where on this node it leads: to the service's instance, or to the router's door for it. */
+  to: { host: string; port: number };
+};
 
 /** What an instance uses now. What could not be measured is missing. */
 export type InstanceUsage = {

@@ -60,7 +60,7 @@ export type VolumeEvent = {
 export interface Volumes {
   /**
    * Makes those that are not here yet, and holds all of them for the instance, or none. Waits while another instance
-   * that is ending holds one, for a minute at most. Fails with `other_lineage`, `volume_in_use`, `no_free_user`,
+   * that is ending holds one, for a minute at most. Fails with `other_lineage`, `volume_busy`, `no_free_user`,
    * `disk_full`.
    */
   acquire(request: VolumeRequest): Promise<HeldVolumes>;

@@ -2,7 +2,7 @@
 
 /**
  * - `volume_missing`: there is no such lineage here; nothing was touched.
- * - `volume_in_use`: an instance has it mounted; a retry may succeed once that has ended.
+ * - `volume_busy`: an instance has it mounted; a retry may succeed once that has ended.
  * - `other_lineage`: the volume is here with another history only, and an empty one was not made in its place.
  * - `no_free_user`: nothing was made; a retry may succeed once a volume was removed.
  * - `bad_snapshot`: the content is none that a snapshot holds; nothing was made of it.
@@ -12,7 +12,7 @@
  */
 export type VolumeErrorCode =
   | 'volume_missing'
-  | 'volume_in_use'
+  | 'volume_busy'
   | 'other_lineage'
   | 'no_free_user'
   | 'bad_snapshot'

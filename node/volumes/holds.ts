@@ -24,7 +24,7 @@ export class Holds {
     return this.#holders.get(key);
   }
 
-  /** Fails with VolumeError `volume_in_use` or `aborted`, and then holds nothing. */
+  /** Fails with VolumeError `volume_busy` or `aborted`, and then holds nothing. */
   async take(instance: InstanceId, wanted: readonly Wanted[], signal: AbortSignal): Promise<void> {
     const deadlineMs = performance.now() + this.#waitMaxMs;
     for (;;) {
@@ -34,7 +34,7 @@ export class Holds {
       const leftMs = deadlineMs - performance.now();
       if (leftMs <= 0) {
         const holder = this.#holders.get(busy.key);
-        throw new VolumeError('volume_in_use', `the volume ${busy.shown} is mounted by the instance ${holder}`);
+        throw new VolumeError('volume_busy', `the volume ${busy.shown} is mounted by the instance ${holder}`);
       }
       await this.#change(leftMs, signal);
     }

@@ -149,13 +149,13 @@ export class VolumeStore implements Volumes {
 
   /**
    * A new lineage whose files `fill` writes into the folder that it is given. It is there whole, or not at all. Fails
-   * with VolumeError `volume_in_use` when it is there already.
+   * with VolumeError `volume_busy` when it is there already.
    */
   async receive(ref: VolumeRef, meta: VolumeMeta, fill: (data: string) => Promise<void>): Promise<void> {
     for (const name of [ref.id, ref.lineage]) checkName(name);
     const key = keyOf(ref);
     if (this.#records.has(key) || this.#receiving.has(key)) {
-      throw new VolumeError('volume_in_use', `the volume ${ref.id} is on this node already: remove it first`);
+      throw new VolumeError('volume_busy', `the volume ${ref.id} is on this node already: remove it first`);
     }
     const uid = this.#owned ? this.#freeUid() : ownUid();
     this.#receiving.set(key, uid);
@@ -169,7 +169,7 @@ export class VolumeStore implements Volumes {
 
   /**
    * For good. Out of sight at once; resolves when its files are removed. Fails with VolumeError `volume_missing` or
-   * `volume_in_use`.
+   * `volume_busy`.
    */
   async remove(ref: VolumeRef): Promise<void> {
     const removing = await this.#inOrder(async () => {
@@ -177,7 +177,7 @@ export class VolumeStore implements Volumes {
       const key = keyOf(ref);
       const holder = this.#holds.holderOf(key);
       if (holder !== undefined) {
-        throw new VolumeError('volume_in_use', `the volume ${record.path} is mounted by the instance ${holder}`);
+        throw new VolumeError('volume_busy', `the volume ${record.path} is mounted by the instance ${holder}`);
       }
       this.#records.delete(key);
       this.#meter.delete(key);
@@ -213,7 +213,7 @@ export class VolumeStore implements Volumes {
   #refuseOtherLineage(ref: VolumeRef & { path: string }): void {
     if (this.#records.has(keyOf(ref))) return;
     if (this.#receiving.has(keyOf(ref))) {
-      throw new VolumeError('volume_in_use', `the volume ${ref.path} is being brought to this node`);
+      throw new VolumeError('volume_busy', `the volume ${ref.path} is being brought to this node`);
     }
     const other = [...this.#records.values()].find(({ id }) => id === ref.id);
     if (other === undefined) return;

@@ -283,7 +283,8 @@ function launch(spec: InstanceSpec): void {
   for (const text of Object.values(accountFiles({ user, hostname: app.name }))) {
     expectThat(text.split('\n').length <= 4, 'an account file has lines of its own');
   }
-  const plan = { node: self, record, network: 'net', env, callFilter: undefined, ownDisk: true, volumes: [] };
+  const base = { node: self, record, network: 'net', env, callFilter: undefined, ownDisk: true };
+  const plan = { ...base, hosts: [], volumes: [] };
   const paths = { home: folder.home, accounts: folder.accounts, nodeBin: '/opt/node/bin' };
   const container = dropletContainer({ ...plan, ...paths, image: 'stack', command: spec.command });
   const back = readRecord(container.Labels ?? {});

@@ -78,6 +78,12 @@ describe('sandbox arguments', () => {
     expect(files.hosts).toContain('127.0.0.1 localhost shop');
   });
 
+  it('name the services that their app is bound to', () => {
+    const hosts = [{ name: 'db.service.internal', address: '198.18.0.7' }];
+    const files = accountFiles({ user: view.user, hostname: 'shop', hosts });
+    expect(files.hosts!.split('\n')).toContain('198.18.0.7 db.service.internal');
+  });
+
   it('leave secrets of /etc out', () => {
     const names = [
       'shadow',

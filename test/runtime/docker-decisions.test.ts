@@ -41,6 +41,7 @@ const plan = {
   record,
   network: 'peer-net',
   env: { A: 'b\0c', 'no name': 'x' },
+  hosts: [{ name: 'db.service.internal', address: '198.18.0.7' }],
   callFilter: '{}',
   ownDisk: true,
   volumes: [],
@@ -103,6 +104,10 @@ describe('a container', () => {
 
   it('is told its environment as far as it can be said', () => {
     expect(droplet.Env).toEqual(['A=b']);
+  });
+
+  it('knows the names of the services that its app is bound to', () => {
+    expect(droplet.HostConfig?.ExtraHosts).toEqual(['db.service.internal:198.18.0.7']);
   });
 
   it('carries what adoption needs, and no secret', () => {
@@ -280,11 +285,11 @@ describe('networks', () => {
   it('have names that fit an interface, and subnets within their pool', () => {
     expect(bridgeName('node', asAppId('app'))).toMatch(/^pr[0-9a-f]{13}$/);
     expect(bridgeName('node', asAppId('app')).startsWith(bridgePrefix('node'))).toBe(true);
-    expect([subnet(0), subnet(1), subnet(2047), subnet(2048)]).toEqual([
-      '198.18.0.0/26',
-      '198.18.0.64/26',
+    expect([subnet(0), subnet(1), subnet(1023), subnet(1024)]).toEqual([
+      '198.19.0.0/26',
+      '198.19.0.64/26',
       '198.19.255.192/26',
-      '198.18.0.0/26',
+      '198.19.0.0/26',
     ]);
   });
 

@@ -14,7 +14,6 @@ import type { Isolation } from '../../node/runtime/sandbox/confinement.ts';
 import { closeIsolation, prepareIsolation } from '../../node/runtime/sandbox/isolation.ts';
 import { volumeUids } from '../../node/runtime/sandbox/users.ts';
 import { VolumeStore } from '../../node/volumes/store.ts';
-import type { CommandsHarness } from './commands.contract.ts';
 import { DropletShelf } from './droplet.ts';
 import type { VolumesHarness } from './volumes.contract.ts';
 
@@ -65,7 +64,7 @@ export async function openVolumes(
   return VolumeStore.open({ dataDir, users, wanted: () => undefined, log: silent, sampleMs: 50, waitMaxMs: 20_000 });
 }
 
-export type ProcessHarness = CommandsHarness & VolumesHarness & { dataDir: string };
+export type ProcessHarness = VolumesHarness & { dataDir: string };
 
 export async function processHarness(
   options: { insecure?: boolean; groups?: false; runtime?: Partial<ProcessRuntimeOptions> } = {},

@@ -66,6 +66,7 @@ describe('the network policy', () => {
   it('keeps instances from one another, and everybody else from them', () => {
     expect(chain('forwarded')).toEqual([
       'type filter hook forward priority filter - 5; policy accept;',
+      'iifname "peer7" oifname "peer7" ct status dnat ct original ip daddr 198.18.0.0/15 jump call',
       'iifname "peer7" oifname "peer7" meta l4proto tcp reject with tcp reset',
       'iifname "peer7" oifname "peer7" reject with icmpx admin-prohibited',
       'oifname "peer7" ct state established,related accept',
@@ -81,7 +82,10 @@ describe('the network policy', () => {
 
   it('leaves addresses, name servers and masquerading to a container engine', () => {
     const text = networkRules({ ...POLICY, bridge: 'peer-*', addressing: undefined });
-    expect(text).not.toMatch(/masquerade|dnat|build_hosts/);
+    expect(text).not.toMatch(/masquerade|build_hosts/);
+    expect(chain('redirected', { ...POLICY, bridge: 'peer-*', addressing: undefined }).slice(1)).toEqual([
+      'iifname "peer-*" dnat ip to iifname . ip daddr . tcp dport map @calls',
+    ]);
     expect(text).toContain('iifname "peer-*" jump outgoing');
   });
 
@@ -90,6 +94,13 @@ describe('the network policy', () => {
     expect(chain('redirected', { ...POLICY, addressing })).toContain(
       'iifname "peer7" ip daddr 10.201.0.1 udp dport 53 dnat ip to 127.0.0.53:53',
     );
+  });
+
+  it('looks at every packet of a call to a service before it lets pass what is established', () => {
+    const led = 'ct status dnat ct original ip daddr 198.18.0.0/15 jump call';
+    expect(chain('to_machine').slice(0, 2)).toEqual([led, 'ct state established,related accept']);
+    expect(chain('call')[0]).toBe('ct original ip saddr . ct original ip daddr @called accept');
+    expect(chain('call').slice(-2)).toEqual(['meta l4proto tcp reject with tcp reset', 'drop']);
   });
 
   it('opens to builds what the settings name, far and on loopback', () => {

@@ -104,7 +104,8 @@ export class TestService {
     await mkdir(join(this.#folder, 'home', 'app'), { recursive: true });
     await mkdir(this.volume, { mode: 0o700 });
     for (const path of ['home', 'home/app', 'volume']) await chown(join(this.#folder, path), this.#uid, this.#uid);
-    await writeAccounts(join(this.#folder, 'accounts'), sandboxUser(this.#isolation, this.#uid), 'service');
+    const user = sandboxUser(this.#isolation, this.#uid);
+    await writeAccounts(join(this.#folder, 'accounts'), { user, hostname: 'service', hosts: [] });
   }
 
   /** On the host. */

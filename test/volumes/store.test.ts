@@ -99,7 +99,7 @@ describe('a lineage', () => {
     await store.acquire({ instance: one, owner: 'shop', mounts: [mount], signal: never() });
     const request = { instance: two, owner: 'shop', mounts: [other, mount] };
     await expect(store.acquire({ ...request, signal: never() })).rejects.toMatchObject({
-      code: 'volume_in_use',
+      code: 'volume_busy',
       message: 'the volume /data is mounted by the instance i-one',
     });
     const stopped = AbortSignal.abort();
@@ -115,7 +115,7 @@ describe('a lineage', () => {
     const second = await node.open();
     second.adopt(one, [mount]);
     const refused = second.acquire({ instance: two, owner: 'shop', mounts: [mount], signal: never() });
-    await expect(refused).rejects.toMatchObject({ code: 'volume_in_use' });
+    await expect(refused).rejects.toMatchObject({ code: 'volume_busy' });
   });
 
   it('that is not the one asked for is kept as an orphan, and no empty one takes its place', async () => {
@@ -169,7 +169,7 @@ describe('a volume that is removed', () => {
     const mount = node.mount();
     const { folders } = await store.acquire({ instance: one, owner: 'shop', mounts: [mount], signal: never() });
     await writeFile(join(folders[0]!.from, 'file'), '');
-    await expect(store.remove(mount)).rejects.toMatchObject({ code: 'volume_in_use' });
+    await expect(store.remove(mount)).rejects.toMatchObject({ code: 'volume_busy' });
     store.release(one);
     await store.remove(mount);
     expect(store.list()).toEqual([]);

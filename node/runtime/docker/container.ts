@@ -1,6 +1,7 @@
 // Decides what a container may see, do and use: builds what is asked of the engine. Pure; it never talks to one.
 
 import type { ContainerCreateOptions, ImageInspectInfo, MountSettings } from 'dockerode';
+import type { HostEntry } from '../../core/types.ts';
 import type { Bind } from '../../ports/sandbox.ts';
 import { INSTANCE_FILES_MAX } from '../environment.ts';
 import type { InstanceRecord } from '../instance-folder.ts';
@@ -25,6 +26,8 @@ type Plan = {
   record: InstanceRecord;
   network: string;
   env: Readonly<Record<string, string>>;
+  /** Names that it can look up, besides public ones. */
+  hosts: readonly HostEntry[];
   /** The filter of system calls, as the engine wants it told. Undefined: the engine's own. */
   callFilter: string | undefined;
   /** Whether what it writes lies on a disk of its own. */
@@ -171,6 +174,7 @@ function commonOptions(
       Tmpfs: { '/tmp': tmp, '/var/tmp': tmp },
       ShmSize: tmpBytesMax,
       NetworkMode: plan.network,
+      ExtraHosts: plan.hosts.map(({ name, address }) => `${name}:${address}`),
       LogConfig: { Type: 'json-file', Config: { 'max-size': LOG_FILE_MAX, 'max-file': LOG_FILES, compress: 'false' } },
       RestartPolicy: { Name: 'no' },
     },

@@ -167,7 +167,7 @@ export class ContainerMaker {
     const unpack = { isolation, folder, record, spec, pourBlob: blobs.pour.bind(blobs), signal };
     const steps = await Promise.allSettled([
       spec.image === undefined ? unpackDroplet(unpack) : undefined,
-      writeAccounts(folder.accounts, { kind: 'dropped', uid: record.uid }, record.app.name),
+      writeAccounts(folder.accounts, { user: { kind: 'dropped', uid: record.uid }, hostname: record.app.name }),
       network,
     ]);
     const failed = steps.find((step) => step.status === 'rejected');
@@ -218,7 +218,7 @@ export class ContainerMaker {
       ...(dyno === undefined ? {} : { dyno }),
     });
     const ownDisk = spec.image === undefined ? this.#parts.ownDisks : root !== undefined;
-    const plan = { network, node: nodeId, record, env, callFilter, ownDisk, volumes };
+    const plan = { network, node: nodeId, record, env, callFilter, ownDisk, volumes, hosts: spec.hosts ?? [] };
     if (spec.image !== undefined) {
       return imageContainer({ ...plan, image, root, command: spec.image.ownCommand ? undefined : spec.command });
     }

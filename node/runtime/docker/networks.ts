@@ -8,12 +8,12 @@ import { RuntimeError } from '../errors.ts';
 import { APP_LABEL, NODE_LABEL } from './labels.ts';
 
 /**
- * Set aside for measuring networks, so neither a LAN nor the internet uses it. Cut into networks of 64 addresses: the
- * engine's own pools hold 31 networks in all.
+ * Set aside for measuring networks, so neither a LAN nor the internet uses it; the half of that in which services have
+ * no addresses. Cut into networks of 64 addresses: the engine's own pools hold 31 networks in all.
  * @see https://www.rfc-editor.org/rfc/rfc2544
  */
-const POOL_BASE = (198 << 24) | (18 << 16);
-const POOL_BITS = 15;
+const POOL_BASE = (198 << 24) | (19 << 16);
+const POOL_BITS = 16;
 const SUBNET_BITS = 26;
 const SUBNETS = 2 ** (SUBNET_BITS - POOL_BITS);
 /** Other nodes on this machine take subnets from the same pool. */

@@ -92,6 +92,16 @@ export function namespaceCommands(key: NetworkKey, number: number, mtu: number):
 }
 
 /**
+ * Lets the others' ports hear this one: it is a service's. Where the kernel passes bridged packets through the rules
+ * (br_netfilter, which container engines load), it bridges what was led to an address behind the same bridge instead of
+ * routing it. The rules hold for it all the same, and without them nobody here can send to a neighbour at all: that
+ * takes a route, or raw packets.
+ */
+export function serviceCommands(key: NetworkKey, number: number): string {
+  return lines([`link set ${vethName(key, number)} type bridge_slave isolated off`]);
+}
+
+/**
  * What is set within the namespace. Without IPv6, so that nothing is reached past the rules. Everything is beyond the
  * gateway, other instances too, so that the rules answer for them.
  */

@@ -5,10 +5,13 @@
 import { lookup } from 'node:dns/promises';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AppId } from '../../../crdt/ids.ts';
 import type { Log } from '../../lib/log.ts';
 import { runCommand } from '../../lib/program.ts';
-import type { MachinePorts } from '../../ports/runtime.ts';
+import type { MachinePorts, ServiceCall } from '../../ports/runtime.ts';
 import { RuntimeError } from '../errors.ts';
+import { CallTable } from './call-table.ts';
+import type { Call } from './calls.ts';
 import { abandonedClaims, type Claim, claimSubnet, releaseClaim } from './claims.ts';
 import {
   addressOf,
@@ -22,7 +25,9 @@ import {
   type NetworkKey,
   namespaceCommands,
   namespaceName,
+  numberOf,
   parseNamespace,
+  serviceCommands,
   tableName,
 } from './commands.ts';
 import { enableForwarding, leaveFirewall, passFirewall, restoreForwarding } from './forwarding.ts';
@@ -81,6 +86,13 @@ export class Networks {
   readonly #mtu: number;
   readonly #options: NetworksOptions;
   readonly #taken = new Set<number>();
+  /** Whose apps' they are, of those taken. */
+  readonly #apps = new Map<number, AppId>();
+  readonly #calls: CallTable;
+  /** Those that services have, once they are called. */
+  readonly #services = new Set<number>();
+  /** Undefined: this daemon has not heard of any yet. */
+  #wantedCalls: readonly ServiceCall[] | undefined;
   readonly #spares: Record<NetworkKind, number[]> = { instance: [], build: [] };
   readonly #buildHosts = new Map<string, ServicePort>();
   /** Left by an earlier daemon, and not known to be anyone's yet. */
@@ -98,10 +110,20 @@ export class Networks {
     this.#key = claim.key;
     this.#subnet = claim.subnet;
     this.#mtu = mtu;
+    this.#calls = new CallTable({
+      table: tableName(this.#key),
+      reload: () => this.#apply(),
+      placesOf: async (from) => [within(namespaceName(this.#key, numberOf(this.#subnet, from)))],
+    });
   }
 
   get subnet(): Network {
     return this.#subnet;
+  }
+
+  /** Where instances reach the machine itself; nobody else reaches what listens there for services. */
+  get gateway(): string {
+    return gatewayOf(this.#subnet);
   }
 
   /**
@@ -123,6 +145,7 @@ export class Networks {
     );
     // Rules first: nobody is plugged in before they hold.
     this.#resolvers = await readResolvers();
+    await this.#calls.takeOver();
     await this.#apply();
     if (!isThere)
       await runCommand(['ip', '-batch', '-'], { stdin: bridgeCommands(this.#key, this.#subnet, this.#mtu) });
@@ -139,18 +162,27 @@ export class Networks {
     await this.#inOrder(() => this.#apply());
   }
 
-  async take(kind: NetworkKind): Promise<OwnNetwork> {
+  async setServiceCalls(calls: readonly ServiceCall[]): Promise<void> {
+    this.#wantedCalls = calls;
+    await this.#inOrder(() => this.#loadCalls());
+  }
+
+  /** `app`: it reaches the services that are bound to it, from its first packet on. */
+  async take(kind: NetworkKind, app?: AppId): Promise<OwnNetwork> {
     const number = this.#spares[kind].shift() ?? (await this.#inOrder(() => this.#make(kind)));
     this.#refillSoon(kind);
-    return { namespace: namespaceName(this.#key, number), host: addressOf(this.#subnet, number) };
+    const own = { namespace: namespaceName(this.#key, number), host: addressOf(this.#subnet, number) };
+    if (app !== undefined) await this.#letIn(own, number, app);
+    return own;
   }
 
   /** Marks the network that an adopted instance has. */
-  hold({ namespace }: OwnNetwork): void {
+  hold({ namespace }: OwnNetwork, app?: AppId): void {
     const number = this.#numberOf(namespace);
     if (number === undefined) return;
     this.#unknown.delete(number);
     this.#taken.add(number);
+    if (app !== undefined) this.#apps.set(number, app);
   }
 
   /** Call when everything of an earlier daemon that lives on is held: removes the rest. */
@@ -270,7 +302,12 @@ export class Networks {
 
   async #remove(number: number): Promise<void> {
     const namespace = namespaceName(this.#key, number);
+    this.#apps.delete(number);
+    this.#services.delete(number);
+    const address = addressOf(this.#subnet, number);
     try {
+      // Nobody has it any more: the next one at this address has to be let in anew.
+      await this.#calls.set(this.#calls.calls.filter(({ from }) => from !== address));
       await runCommand(['ip', 'netns', 'del', namespace]);
     } catch (error) {
       const names = await readdir(NAMESPACES).catch((): string[] => []);
@@ -296,6 +333,37 @@ export class Networks {
     }).catch((error) => this.#options.log.warn('runtime.network_spare_failed', { error }));
   }
 
+  async #letIn(own: OwnNetwork, number: number, app: AppId): Promise<void> {
+    this.#apps.set(number, app);
+    if (!this.#wantedCalls?.some(({ apps }) => apps.includes(app))) return;
+    try {
+      await this.#inOrder(() => this.#loadCalls());
+    } catch (error) {
+      await this.release(own);
+      throw new RuntimeError('no_free_network', `could not open the way to services: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  }
+
+  async #loadCalls(): Promise<void> {
+    const wanted = this.#wantedCalls ?? [];
+    const calls = [...this.#apps].flatMap(([number, app]) =>
+      wanted
+        .filter(({ apps }) => apps.includes(app))
+        .map(({ address, port, to }): Call => ({ from: addressOf(this.#subnet, number), address, port, to })),
+    );
+    for (const { to } of calls) await this.#openTo(to.host);
+    await this.#calls.set(calls);
+  }
+
+  async #openTo(address: string): Promise<void> {
+    const number = numberOf(this.#subnet, address);
+    if (!this.#taken.has(number) || this.#services.has(number)) return;
+    await runCommand(['ip', '-batch', '-'], { stdin: serviceCommands(this.#key, number) });
+    this.#services.add(number);
+  }
+
   async #apply(): Promise<void> {
     const { servers, loopback } = this.#resolvers;
     await writeFile(this.resolverFile, resolverFile(this.#resolvers, gatewayOf(this.#subnet)), { mode: 0o644 });
@@ -313,7 +381,8 @@ export class Networks {
         loopbackResolver: servers.length === 0 ? loopback : undefined,
       },
     });
-    await loadRules(rules + buildHostRules(tableName(this.#key), [...this.#buildHosts.values()]));
+    const buildHosts = buildHostRules(tableName(this.#key), [...this.#buildHosts.values()]);
+    await loadRules(rules + buildHosts + this.#calls.rules);
   }
 
   async #look(): Promise<void> {

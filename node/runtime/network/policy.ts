@@ -6,6 +6,8 @@
 // connections to them.
 // @see https://docs.cloudfoundry.org/concepts/asg.html#default-asg
 
+import { type CallersBy, callChain, callJump, callRedirect, callSets, doorGuard } from './calls.ts';
+
 /** An IPv4 network in canonical form, `10.1.0.0/16`. */
 export type Network = string;
 export type ServicePort = { host: string; port: number };
@@ -70,12 +72,14 @@ export function networkRules(policy: NetworkPolicy): string {
   const { table, bridge, addressing } = policy;
   const from = `iifname "${bridge}"`;
   const to = `oifname "${bridge}"`;
+  const by: CallersBy = addressing === undefined ? 'bridge' : 'address';
   return [
     `table inet ${table}`,
     `delete table inet ${table}`,
     `table inet ${table} {`,
     ...addressSet('denied', DENIED_NETWORKS),
     ...addressSet('allowed', policy.allowed),
+    ...callSets(by),
     ...(addressing === undefined
       ? []
       : [
@@ -89,9 +93,16 @@ export function networkRules(policy: NetworkPolicy): string {
     `    ${from} ip daddr 127.0.0.0/8 drop`,
     ...(addressing === undefined ? [] : [`    ${from} ip saddr != ${addressing.subnet} drop`]),
     '  }',
+    '  chain redirected {',
+    '    type nat hook prerouting priority dstnat; policy accept;',
+    callRedirect(from, by),
     ...(addressing === undefined ? [] : toLoopback(from, addressing)),
+    '  }',
+    ...(addressing === undefined ? [] : fromLoopback(from)),
+    ...callChain(by),
     '  chain forwarded {',
     '    type filter hook forward priority filter - 5; policy accept;',
+    callJump(`${from} ${to} `),
     ...refusal(`${from} ${to} `),
     `    ${to} ct state established,related accept`,
     `    ${to} drop`,
@@ -111,9 +122,11 @@ export function networkRules(policy: NetworkPolicy): string {
     '  }',
     '  chain received {',
     '    type filter hook input priority filter - 5; policy accept;',
+    ...(addressing === undefined ? [] : [doorGuard(addressing.gateway, bridge)]),
     `    ${from} jump to_machine`,
     '  }',
     '  chain to_machine {',
+    callJump(''),
     '    ct state established,related accept',
     ...(addressing === undefined ? [] : ['    ct status dnat accept']),
     ...portRule(policy.closedPorts, 'reject with tcp reset'),
@@ -235,13 +248,15 @@ function toLoopback(from: string, addressing: Addressing): string[] {
   const { gateway, builds, loopbackResolver: resolver } = addressing;
   const asked = `${from} ip daddr ${gateway}`;
   return [
-    '  chain redirected {',
-    '    type nat hook prerouting priority dstnat; policy accept;',
     ...(resolver === undefined
       ? []
       : [`    ${asked} udp dport 53 dnat ip to ${resolver}:53`, `    ${asked} tcp dport 53 dnat ip to ${resolver}:53`]),
     `    ${asked} ip saddr ${builds} dnat ip to tcp dport map @build_loopback`,
-    '  }',
+  ];
+}
+
+function fromLoopback(from: string): string[] {
+  return [
     '  chain near {',
     '    type nat hook input priority 100; policy accept;',
     `    ${from} ip daddr 127.0.0.0/8 snat ip to 127.0.0.1`,

@@ -15,7 +15,7 @@ import { InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
 import type { OwnNetwork } from '../network/networks.ts';
 import { descendants } from '../process-tree.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../sandbox/bwrap.ts';
-import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
+import { confinedCommand, type Isolation, knownHosts, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
 import { attachDisk } from '../sandbox/disk.ts';
 import { FILTER_FD, loaderArguments, OPEN_FILTER, SHELL } from '../sandbox/scripts.ts';
 import { TASK_PORT, taskDyno, taskInstance, taskRecord } from '../task.ts';
@@ -125,14 +125,14 @@ export class Commands {
       return reason;
     };
     try {
-      network = await isolation.networks?.take('instance');
+      network = await isolation.networks?.take('instance', task.app.id);
       await folder.create(owner);
       if (isolation.ownDisks) {
         await attachDisk({ folder: folder.path, home: folder.home, bytes: task.diskBytes, owner: uid });
       }
       const steps = await Promise.allSettled([
         unpackDroplet({ isolation, folder, record, spec, pourBlob, signal: new AbortController().signal }),
-        writeAccounts(folder.accounts, user, task.app.name),
+        writeAccounts(folder.accounts, { user, hostname: task.app.name, hosts: knownHosts(isolation, task.hosts) }),
         isolation.groups?.create(task.id, { memoryBytes: task.memoryBytes, pidsMax: INSTANCE_PIDS_MAX }),
       ]);
       const failed = steps.find((step) => step.status === 'rejected');

@@ -17,7 +17,7 @@ import { exhaustedAt, expectRoomAt } from '../exhausted.ts';
 import { type Descriptors, InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
 import { volumeBinds } from '../mounts.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../sandbox/bwrap.ts';
-import { confinedCommand, type Isolation, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
+import { confinedCommand, type Isolation, knownHosts, sandboxUser, writeAccounts } from '../sandbox/confinement.ts';
 import { checkDevices } from '../sandbox/devices.ts';
 import { attachDisk, fileBytesMax } from '../sandbox/disk.ts';
 import { runAttached } from '../sandbox/run.ts';
@@ -75,7 +75,7 @@ export type Launched = { descriptors: Descriptors; shim: number };
 
 /** Makes the folder ready to launch in. Fails with RuntimeError; the caller removes what is there. */
 export async function prepareInstance(options: LaunchOptions): Promise<void> {
-  const { isolation, folder, record } = options;
+  const { isolation, folder, record, spec } = options;
   if (isolation.bwrap !== undefined) await checkDevices(isolation.devices);
   const owner = isolation.ownUsers ? record.uid : undefined;
   await folder.create(owner);
@@ -86,7 +86,11 @@ export async function prepareInstance(options: LaunchOptions): Promise<void> {
     options.service === undefined ? unpackDroplet(options) : folder.makeEmptyHome(owner),
     folder.makeFifos(owner),
     folder.writeRecord(record),
-    writeAccounts(folder.accounts, sandboxUser(isolation, record.uid), record.app.name),
+    writeAccounts(folder.accounts, {
+      user: sandboxUser(isolation, record.uid),
+      hostname: record.app.name,
+      hosts: knownHosts(isolation, spec.hosts),
+    }),
     isolation.groups?.create(record.id, { memoryBytes: record.memoryBytes, pidsMax: INSTANCE_PIDS_MAX }),
   ]);
   // Only when all have ended: the caller removes what they made.

@@ -6,7 +6,7 @@ import type { AdoptedInstance, InstanceSpec } from '../../core/types.ts';
 import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, CommandRunner, TaskSpec } from '../../ports/commands.ts';
-import type { InstanceUsage, Runtime, RuntimeEvent, UsageMeter } from '../../ports/runtime.ts';
+import type { InstanceUsage, Runtime, RuntimeEvent, ServiceCall, UsageMeter } from '../../ports/runtime.ts';
 import type { LaunchedService, ServiceCommand, ServicePrograms } from '../../ports/services.ts';
 import type { HeldVolumes, Volumes } from '../../ports/volumes.ts';
 import { RuntimeError } from '../errors.ts';
@@ -133,6 +133,10 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     this.#instances.stop(id, reason);
   }
 
+  async setServiceCalls(calls: readonly ServiceCall[]): Promise<void> {
+    await this.#options.isolation.networks?.setServiceCalls(calls);
+  }
+
   async close(options: { keepInstances: boolean }): Promise<void> {
     await this.#commands.close();
     await this.#instances.close(options);
@@ -146,7 +150,7 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
       const held = await this.#holdVolumes(spec, signal);
       if (held !== undefined) taken.volumesOf = spec.id;
       taken.uid = held?.uid ?? isolation.users.take();
-      const network = await isolation.networks?.take('instance');
+      const network = await isolation.networks?.take('instance', spec.app.id);
       taken.network = network;
       if (network === undefined && service === undefined) taken.port = await this.#ports.take();
       const folder = new InstanceFolder(isolation.dataDir, spec.id);
@@ -229,7 +233,7 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter {
     }
     const { port } = pooledPort(record);
     if (port !== undefined) this.#ports.hold(port);
-    if (record.network !== undefined) isolation.networks?.hold(record.network);
+    if (record.network !== undefined) isolation.networks?.hold(record.network, record.app.id);
     isolation.users.hold(record.uid);
     if (record.volumes !== undefined) this.#options.volumes?.adopt(record.id, record.volumes);
     const ownDisk = await folder.hasDisk();

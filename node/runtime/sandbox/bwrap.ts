@@ -1,5 +1,6 @@
 // Decides what a sandbox can see: builds the arguments of bubblewrap and setpriv. Pure; it never looks at the machine.
 
+import type { HostEntry } from '../../core/types.ts';
 import type { Bind } from '../../ports/sandbox.ts';
 
 /** Where the root of a droplet appears inside; the droplet's own folder is `app` within it. */
@@ -18,6 +19,9 @@ export type SandboxUser =
   | { kind: 'dropped'; uid: number }
   /** The daemon is not root: a user namespace, where the daemon's own uid shows as MAPPED_UID. */
   | { kind: 'mapped' };
+
+/** What the sandbox finds in /etc of itself and of others. */
+export type Accounts = { user: SandboxUser; hostname: string; hosts?: readonly HostEntry[] };
 
 /** The parts of the machine that every sandbox sees, found once at start-up. */
 export type HostView = {
@@ -133,12 +137,13 @@ export function dropArguments(user: SandboxUser): string[] {
 }
 
 /** /etc/passwd, /etc/group and /etc/hosts as the sandbox sees them. */
-export function accountFiles(options: { user: SandboxUser; hostname: string }): Record<string, string> {
-  const uid = options.user.kind === 'dropped' ? options.user.uid : MAPPED_UID;
+export function accountFiles({ user, hostname, hosts = [] }: Accounts): Record<string, string> {
+  const uid = user.kind === 'dropped' ? user.uid : MAPPED_UID;
+  const known = hosts.map(({ name, address }) => `${address} ${name}\n`).join('');
   return {
     passwd: `root:x:0:0:root:/root:/usr/sbin/nologin\nvcap:x:${uid}:${uid}:app:${SANDBOX_HOME}:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n`,
     group: `root:x:0:\nvcap:x:${uid}:\nnogroup:x:65534:\n`,
-    hosts: `127.0.0.1 localhost ${sandboxHostname(options.hostname)}\n::1 localhost ip6-localhost ip6-loopback\n`,
+    hosts: `127.0.0.1 localhost ${sandboxHostname(hostname)}\n::1 localhost ip6-localhost ip6-loopback\n${known}`,
   };
 }
 

@@ -2,11 +2,20 @@
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { loopbackAddress } from '../../core/service-address.ts';
+import type { HostEntry } from '../../core/types.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Bind } from '../../ports/sandbox.ts';
 import type { Networks, OwnNetwork } from '../network/networks.ts';
 import { within } from '../network/nft.ts';
-import { accountFiles, bwrapArguments, dropArguments, type HostView, type SandboxUser } from './bwrap.ts';
+import {
+  type Accounts,
+  accountFiles,
+  bwrapArguments,
+  dropArguments,
+  type HostView,
+  type SandboxUser,
+} from './bwrap.ts';
 import type { ControlGroups } from './cgroup.ts';
 import { FILTER_FD, loaderArguments, OPEN_FILTER, type Rlimits, SHELL } from './scripts.ts';
 import type { UserPool } from './users.ts';
@@ -93,9 +102,15 @@ export function sandboxUser(isolation: Isolation, uid: number): SandboxUser {
   return isolation.ownUsers ? { kind: 'dropped', uid } : { kind: 'mapped' };
 }
 
-export async function writeAccounts(folder: string, user: SandboxUser, hostname: string): Promise<void> {
+/** Where sandboxes share the machine's network a service is reached at an address of its loopback. */
+export function knownHosts({ networks }: Isolation, hosts: readonly HostEntry[] = []): readonly HostEntry[] {
+  if (networks !== undefined) return hosts;
+  return hosts.map(({ name, address }) => ({ name, address: loopbackAddress(address) }));
+}
+
+export async function writeAccounts(folder: string, accounts: Accounts): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o755 });
-  const files = Object.entries(accountFiles({ user, hostname }));
+  const files = Object.entries(accountFiles(accounts));
   await Promise.all(files.map(([name, text]) => writeFile(join(folder, name), text, { mode: 0o644 })));
 }
 

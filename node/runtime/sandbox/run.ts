@@ -54,7 +54,7 @@ export async function runAttached(isolation: Isolation, run: AttachedRun): Promi
   const group = await isolation.groups?.create(`${RUN_GROUP_PREFIX}${run.name}`, run);
   try {
     const user = sandboxUser(isolation, run.uid);
-    await writeAccounts(folder, user, run.name);
+    await writeAccounts(folder, { user, hostname: run.name });
     const command = confinedCommand(isolation, {
       user,
       hostname: run.name,
