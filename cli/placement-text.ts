@@ -61,6 +61,16 @@ export function reasonText(reason: Reason): string {
       return `has ${formatBytes(Math.max(0, reason.freeBytes))} of memory left, not ${formatBytes(reason.wantedBytes)}`;
     case 'exhausted':
       return reason.text;
+    case 'noEngine':
+      return `has no ${reason.wanted}`;
+    case 'pinned':
+      return `does not have its data, which is on ${reason.nodeName ?? reason.node}`;
+    case 'moving':
+      return `gets its data from ${reason.nodeName ?? reason.node}, which has not left it yet`;
+    case 'split':
+      return `does not have all of its data, which is on ${(reason.nodeNames ?? reason.nodes).join(' and ')}`;
+    case 'noVolume':
+      return 'has no volume for it, as others of its process type have';
   }
 }
 

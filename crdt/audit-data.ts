@@ -10,6 +10,7 @@ const DATA_CHANGES: readonly string[] = [
   'createVolumes',
   'configureVolume',
   'moveVolume',
+  'leaveVolume',
   'deleteVolume',
   'createService',
   'configureService',
@@ -42,6 +43,8 @@ function details(change: DataChange, view: DesiredView): Omit<HistoryChange, 'ch
       const recovered = change.lineage === undefined ? {} : { recovered: true };
       return { ...volumeOf(view, change.volume), to: nodeName(view, change.node), ...recovered };
     }
+    case 'leaveVolume':
+      return { ...volumeOf(view, change.volume), from: nodeName(view, change.node) };
     case 'deleteVolume':
       return volumeOf(view, change.volume);
     case 'createService': {

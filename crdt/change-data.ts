@@ -30,10 +30,13 @@ export type DataChange =
       onLoss?: OnLoss;
     }
   /**
-   * Its data is on another node from now on. With a lineage it is a recovery: whoever holds another keeps that as an
-   * orphan.
+   * Its data is on another node from now on. Without a lineage it is used there once the node before has said that
+   * nothing runs on it any more (`leaveVolume`): so it is for that node to write it, which has the data. With one it is
+   * a recovery: whoever holds another lineage keeps that as an orphan, and nobody is waited for.
    */
   | { change: 'moveVolume'; volume: VolumeId; node: NodeId; lineage?: LineageId }
+  /** By the node that it was moved from: nothing runs on it there any more, nor will. */
+  | { change: 'leaveVolume'; volume: VolumeId; node: NodeId }
   /** The record alone; that of a service goes with its service. */
   | { change: 'deleteVolume'; volume: VolumeId }
   | {

@@ -22,11 +22,12 @@ export const dataEffects = {
     const volume = mapIn(doc, 'volumes')[change.volume]!;
     putGiven(volume, change, ['sizeBytes', 'snapshotEveryMs', 'snapshotsKept', 'onLoss']);
   },
-  moveVolume: (doc: Draft, change: Of<'moveVolume'>, { view }: Applied): void => {
+  moveVolume,
+  leaveVolume: (doc: Draft, change: Of<'leaveVolume'>, { view }: Applied): void => {
     const volume = mapIn(doc, 'volumes')[change.volume]!;
-    const { node, lineage } = view.volumes.get(change.volume)!;
-    if (change.node === node && (change.lineage ?? lineage) === lineage) return;
-    putMap(volume, 'home', { node: change.node, lineage: change.lineage ?? lineage });
+    const movedAtMs = volume.home.movedAtMs;
+    if (view.volumes.get(change.volume)?.movedFrom !== change.node || typeof movedAtMs !== 'number') return;
+    put(volume, 'left', movedAtMs);
   },
   deleteVolume: (doc: Draft, { volume }: Of<'deleteVolume'>): void => drop(mapIn(doc, 'volumes'), volume),
   createService,
@@ -92,6 +93,16 @@ function createVolume(doc: Draft, { id, ...volume }: NewVolume, author: ChangeAu
     ...{ snapshotEveryMs, snapshotsKept, onLoss },
     createdAtMs: author.atMs,
   });
+}
+
+function moveVolume(doc: Draft, change: Of<'moveVolume'>, { author, view }: Applied): void {
+  const { node, lineage } = view.volumes.get(change.volume)!;
+  const begun = change.lineage !== undefined && change.lineage !== lineage;
+  if (change.node === node && !begun) return;
+  const home = begun
+    ? { node: change.node, lineage: change.lineage }
+    : { node: change.node, lineage, from: node, movedAtMs: author.atMs };
+  putMap(mapIn(doc, 'volumes')[change.volume]!, 'home', home);
 }
 
 function createService(doc: Draft, change: Of<'createService'>, { author }: Applied): void {

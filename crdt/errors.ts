@@ -35,6 +35,7 @@ export type ChangeRejectedCode =
   | 'volume_exists'
   | 'volume_unknown'
   | 'volume_in_use'
+  | 'volume_moving'
   | 'service_exists'
   | 'service_unknown'
   | 'service_bound'

@@ -112,12 +112,22 @@ const readVolume = (id: VolumeId, doc: unknown, place: Place): VolumeView => ({
   sizeBytes: integerIn(doc, 'sizeBytes', SIZE, place),
   node: asNodeId(anyText(field(field(doc, 'home'), 'node')) ?? ''),
   lineage: asLineageId(anyText(field(field(doc, 'home'), 'lineage')) ?? ''),
+  ...readMove(doc),
   snapshotEveryMs: integerIn(doc, 'snapshotEveryMs', COPY_INTERVAL, place),
   snapshotsKept: integerIn(doc, 'snapshotsKept', COPIES_KEPT, place),
   onLoss: choice(doc, 'onLoss', { choices: ON_LOSS, default: 'wait' }, place),
   createdAtMs: integerIn(doc, 'createdAtMs', TIME, place),
   mounted: false,
 });
+
+/** Nobody uses it until the node before says that it has left this very move. */
+function readMove(doc: unknown): Pick<VolumeView, 'movedFrom'> {
+  const home = field(doc, 'home');
+  const from = anyText(field(home, 'from'));
+  if (from === undefined || idProblem(from) !== undefined || from === anyText(field(home, 'node'))) return {};
+  const movedAtMs = field(home, 'movedAtMs');
+  return movedAtMs !== undefined && movedAtMs === field(doc, 'left') ? {} : { movedFrom: asNodeId(from) };
+}
 
 /** The oldest of a slot's path is mounted, the smaller id among equals; and no more than a slot may have. */
 function decideMounts(

@@ -79,6 +79,8 @@ export type VolumeDoc = {
   sizeBytes: number;
   /** One value, replaced as a whole: of two moves made apart one wins with all that it said. */
   home: VolumeHomeDoc;
+  /** `movedAtMs` of the move after which the node before has stopped what ran on it. */
+  left?: number;
   /** How often it is copied to other nodes; 0: never. */
   snapshotEveryMs: number;
   snapshotsKept: number;
@@ -87,7 +89,13 @@ export type VolumeDoc = {
 };
 
 /** Where its data is. A node that holds another lineage of it keeps that as an orphan, and never mounts it. */
-export type VolumeHomeDoc = { node: string; lineage: string };
+export type VolumeHomeDoc = {
+  node: string;
+  lineage: string;
+  /** Moved with its history: the node that has to stop what runs on it, and to say so, before it is used. */
+  from?: string;
+  movedAtMs?: number;
+};
 
 /**
  * A service instance. Where it runs is where its volume is; a user-provided one has none, and `credentials` instead.

@@ -40,9 +40,19 @@ export const dataRules = {
     checkVolumeSettings(change);
   },
   moveVolume: (view: DesiredView, change: Of<'moveVolume'>): void => {
-    knownVolume(view, change.volume);
+    const { movedFrom, lineage } = knownVolume(view, change.volume);
     checkPin(view, change.node);
     if (change.lineage !== undefined) checkId('lineage', change.lineage);
+    if (movedFrom === undefined || (change.lineage !== undefined && change.lineage !== lineage)) return;
+    const from = view.nodes.get(movedFrom)?.name ?? movedFrom;
+    throw new ChangeRejected(
+      'volume_moving',
+      `The volume is still being moved from ${from}; wait until that is done, or recover it if ${from} is lost.`,
+    );
+  },
+  leaveVolume: (view: DesiredView, change: Of<'leaveVolume'>): void => {
+    knownVolume(view, change.volume);
+    checkId('node', change.node);
   },
   deleteVolume: (view: DesiredView, change: Of<'deleteVolume'>): void => {
     const volume = knownVolume(view, change.volume);

@@ -128,6 +128,8 @@ export type VolumeView = {
   /** Where its data is, and its slot can run. It may have been removed from the cluster. */
   readonly node: NodeId;
   readonly lineage: LineageId;
+  /** It was moved from there, and that node has not yet said that nothing runs on it any more: nobody may use it. */
+  readonly movedFrom?: NodeId;
   readonly snapshotEveryMs: number;
   readonly snapshotsKept: number;
   readonly onLoss: OnLoss;

@@ -16,6 +16,7 @@ const USAGE = `usage: npm run sim -- [--seed S | --seed-from S --seeds N | --pin
   --users ${USER_KINDS.join(',')}   what users do besides their first pushes; else all
   --work X            how much longer work takes than on a good machine; 0: no time at all
   --processors N      all nodes share so many; else each has its own
+  --data on|off       with volumes and services or without; else drawn from the seed
   --slack X           memory of all nodes over what all instances want
   --keep 0,3,7        only these actions of the schedule (what a failure prints)
   --trace             every event and effect, one a line
@@ -46,6 +47,7 @@ function readFlags() {
       slack: { type: 'string' },
       work: { type: 'string' },
       processors: { type: 'string' },
+      data: { type: 'string' },
       keep: { type: 'string' },
       jobs: { type: 'string' },
       trace: { type: 'boolean' },
@@ -96,6 +98,8 @@ function shapeOptions(flags: Flags): ShapeOptions {
   if (work !== undefined) options.work = work;
   const processors = whole('processors', flags.processors, { min: 1, max: 1_000 });
   if (processors !== undefined) options.processors = processors;
+  if (flags.data !== undefined)
+    options.data = flags.data === 'on' || (flags.data !== 'off' && usage('--data is on or off'));
   return options;
 }
 
@@ -111,7 +115,9 @@ function kindsOf<Kind extends FaultKind | UserKind>(what: string, text: string, 
 
 /** The one command that shows the failure again. */
 function replayLine(seed: number, flags: Flags, keep: readonly number[] | undefined): string {
-  const shape = (['nodes', 'apps', 'instances', 'minutes', 'faults', 'users', 'slack', 'work', 'processors'] as const)
+  const shape = (
+    ['nodes', 'apps', 'instances', 'minutes', 'faults', 'users', 'slack', 'work', 'processors', 'data'] as const
+  )
     .filter((name) => flags[name] !== undefined)
     .map((name) => ` --${name} ${flags[name]}`);
   return `npm run sim -- --seed ${seed}${shape.join('')}${keep === undefined ? '' : ` --keep ${keep.join(',')}`}`;

@@ -47,7 +47,7 @@ export function newVolumes(service: Pick<NodeService, 'view' | 'observed'>, aske
           owner: app.id,
           key: `${app.id}/${process}/${index}`,
           memoryBytes: app.memoryBytes,
-          needs: { release: asked.release },
+          needs: asked.release,
         },
         `the data of ${app.name}/${process === 'web' ? '' : `${process}/`}${index}`,
       );

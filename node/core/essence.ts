@@ -34,6 +34,7 @@ const REPORT_FIELDS = [
   'memoryBytes',
   'stacks',
   'runtimes',
+  'services',
   'labels',
   'droplets',
 ] as const satisfies readonly (keyof Report)[];

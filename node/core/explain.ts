@@ -8,6 +8,8 @@ import type { Considered, Decision } from './decision.ts';
 import type { DecisionInstance } from './essence.ts';
 import { type Infeasible, mayKeep } from './feasibility.ts';
 import { compareHolders, holdersBySlot } from './holders.ts';
+import { pinsOf } from './pins.ts';
+import type { Placement } from './placed.ts';
 import { place } from './placement.ts';
 import { isCurrent, slotKey, slotsOf } from './slots.ts';
 import { compareText } from './text.ts';
@@ -78,15 +80,31 @@ export function explainSlot(view: DesiredView, candidates: readonly ReportedCand
   return {
     slot,
     decision,
-    holders: holdersOf(view.apps.get(slot.app), candidates, key, decision.why === 'kept' ? decision.owner : undefined),
-    considered,
+    holders: holdersOf(
+      view.workloads.get(slot.app),
+      candidates,
+      key,
+      decision.why === 'kept' ? decision.owner : undefined,
+    ),
+    considered: considered.map((one) => ('reasons' in one ? { ...one, reasons: named(one.reasons, view) } : one)),
     absent: [...view.nodes.keys()].filter((node) => !present.has(node)).sort(compareText),
     successors: placement.successorsOf(slot.app),
   };
 }
 
+/** With the names of the nodes that they tell of, which may have been removed. */
+const named = (reasons: readonly Infeasible[], view: DesiredView): Infeasible[] =>
+  reasons.map((reason) => {
+    const nameOf = (node: NodeId): string => view.nodes.get(node)?.name ?? node;
+    if (reason.kind === 'pinned' || reason.kind === 'moving') return { ...reason, nodeName: nameOf(reason.node) };
+    return reason.kind === 'split' ? { ...reason, nodeNames: reason.nodes.map(nameOf) } : reason;
+  });
+
+const refusalsIn = ({ unplaceable }: Placement, key: string, view: DesiredView): SlotMove['refusals'] =>
+  (unplaceable.get(key) ?? []).map(({ node, reasons }) => ({ node, reasons: named(reasons, view) }));
+
 function unwantedBecause(view: DesiredView, slot: Slot): Unwanted {
-  const app = view.apps.get(slot.app);
+  const app = view.workloads.get(slot.app);
   if (app === undefined) return 'noApp';
   if (app.release === undefined) return 'noRelease';
   if (app.stopped) return 'stopped';
@@ -103,6 +121,7 @@ function holdersOf(
   const release = app?.release;
   if (app === undefined || release === undefined) return [];
   const holders = [...(holdersBySlot(candidates).get(key) ?? [])];
+  const pin = pinsOf(app)?.get(key);
   // Placement knows of each only what it decides by.
   const whole = new Map<DecisionInstance, InstanceReport>(
     candidates.flatMap(({ report }) => report.instances.map((one) => [one, one] as const)),
@@ -111,14 +130,14 @@ function holdersOf(
     .sort(
       (a, b) =>
         Number(b.candidate.node === keeper) - Number(a.candidate.node === keeper) ||
-        Number(mayKeep(b.candidate)) - Number(mayKeep(a.candidate)) ||
+        Number(mayKeep(b.candidate, pin)) - Number(mayKeep(a.candidate, pin)) ||
         compareHolders(a, b, app, release, key),
     )
     .map(({ candidate, instance }) => ({
       node: candidate.node,
       instance: whole.get(instance)!,
       current: isCurrent(instance, app, release),
-      mayStay: mayKeep(candidate),
+      mayStay: mayKeep(candidate, pin),
     }));
 }
 
@@ -130,14 +149,16 @@ export function whatIf(view: DesiredView, candidates: readonly Candidate[], with
   const after = place(view, left);
   const moves: SlotMove[] = [];
   const bytes = { before: new Map<NodeId, number>(), after: new Map<NodeId, number>() };
-  for (const app of [...view.apps.values()].sort((a, b) => compareText(a.name, b.name) || compareText(a.id, b.id))) {
+  for (const app of [...view.workloads.values()].sort(
+    (a, b) => compareText(a.name, b.name) || compareText(a.id, b.id),
+  )) {
     for (const slot of slotsOf(app)) {
       const key = slotKey(slot);
       const from = before.assigned.get(key);
       const to = after.assigned.get(key);
       if (from !== undefined) bytes.before.set(from, (bytes.before.get(from) ?? 0) + app.memoryBytes);
       if (to !== undefined) bytes.after.set(to, (bytes.after.get(to) ?? 0) + app.memoryBytes);
-      if (from !== to) moves.push({ slot, from, to, refusals: after.unplaceable.get(key) ?? [] });
+      if (from !== to) moves.push({ slot, from, to, refusals: refusalsIn(after, key, view) });
     }
   }
   const nodes = [...candidates].sort((a, b) => compareText(a.node, b.node));

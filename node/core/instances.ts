@@ -227,7 +227,7 @@ function changed(state: CoreState): void {
 }
 
 function record(name: string, state: CoreState, instance: LocalInstance, what: string): Effect {
-  const appName = state.desired?.apps.get(instance.app)?.name ?? instance.app;
+  const appName = state.desired?.workloads.get(instance.app)?.name ?? instance.app;
   const event: ClusterEvent = {
     name,
     app: instance.app,

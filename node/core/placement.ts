@@ -6,8 +6,10 @@ import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
 import type { Candidate } from './candidates.ts';
 import { type Considered, fillingDecision, type Recorder } from './decision.ts';
+import { evenOutMemory } from './evening.ts';
 import { type Infeasible, infeasibleReasons, isExhausted, isFeasible, mayKeep } from './feasibility.ts';
 import { bestHolder, type Holder, holdersBySlot } from './holders.ts';
+import { type Pin, pinsOf } from './pins.ts';
 import type { Placement } from './placed.ts';
 import {
   type CoarseRank,
@@ -25,9 +27,6 @@ import {
   type Spread,
   SUCCESSOR_SLOTS_MAX,
   SUCCESSORS_PER_SLOT,
-  takenBytes,
-  takenShare,
-  totalBytes,
   zoneOf,
 } from './rivals.ts';
 import { isCurrent, keyedSlotsOf, slotKey } from './slots.ts';
@@ -42,7 +41,7 @@ import type { Slot } from './types.ts';
 export function place(view: DesiredView, candidates: readonly Candidate[], record?: Recorder): Placement {
   const nodes = candidates.map((candidate) => ({ ...candidate })).sort((a, b) => compareText(a.node, b.node));
   const holders = holdersBySlot(nodes);
-  const apps = [...view.apps.values()].sort((a, b) => compareText(a.id, b.id));
+  const apps = [...view.workloads.values()].sort((a, b) => compareText(a.id, b.id));
   const work = apps.map((app) => new AppPlacement(app, nodes, holders, record));
   const ranks = new FinalRanks(nodes);
   const byApp = new Map(work.map((one) => [one.app, one]));
@@ -64,36 +63,6 @@ export function place(view: DesiredView, candidates: readonly Candidate[], recor
   return placement;
 }
 
-/**
- * When every app is spread and settled: moves one slot, of any app, from the fullest node to the emptiest. Only when
- * the emptiest does not become the fuller of the two by it, so that a move can never call for the move back.
- */
-function evenOutMemory(apps: readonly AppPlacement[], nodes: readonly Candidate[]): void {
-  const alive = nodes.filter((node) => node.status === 'alive' && mayKeep(node));
-  const [first, ...rest] = alive;
-  if (first === undefined) return;
-  const fullest = rest.reduce((a, b) => (takenShare(b) > takenShare(a) ? b : a), first);
-  const emptiest = rest.reduce((a, b) => (takenShare(b) < takenShare(a) ? b : a), first);
-  if (fullest === emptiest) return;
-  let largest: { app: AppPlacement; slot: Slot; memoryBytes: number } | undefined;
-  for (const app of apps) {
-    const { memoryBytes } = app;
-    if (largest !== undefined && memoryBytes <= largest.memoryBytes) continue;
-    if (isFuller(emptiest, memoryBytes, fullest, 0)) continue;
-    const slot = app.slotToMove(fullest, emptiest);
-    if (slot === undefined || isFuller(emptiest, memoryBytes, fullest, -app.takenBytes(slot))) continue;
-    largest = { app, slot, memoryBytes };
-  }
-  largest?.app.move(largest.slot, fullest, emptiest);
-}
-
-/**
- * Whether `a` would be the fuller one after so many bytes more or less on each. Multiplied out: sums of shares that
- * are equal may differ in their last digit, and between two nodes of one size it is bytes that count.
- */
-const isFuller = (a: Candidate, aBytes: number, b: Candidate, bBytes: number): boolean =>
-  (takenBytes(a) + aBytes) * totalBytes(b) > (takenBytes(b) + bBytes) * totalBytes(a);
-
 /** The placement of one app's slots; the candidates' free memory is shared by all apps. */
 class AppPlacement {
   readonly #app: AppView;
@@ -102,6 +71,8 @@ class AppPlacement {
   readonly #holders: Map<string, Holder[]>;
   readonly #slots: readonly Slot[];
   readonly #keys: readonly string[];
+  /** Keyed by slot: of those whose data is on one node. They go where that is, and are never moved. */
+  readonly #pins: ReadonlyMap<string, Pin> | undefined;
   readonly #record: Recorder | undefined;
   /** Changed by #own alone, which keeps the counts. */
   readonly #owner = new Map<string, Candidate>();
@@ -110,6 +81,8 @@ class AppPlacement {
   readonly #taken = new Map<string, number>();
   /** Slots whose owner runs the right release, ready, while no other copy serves. */
   #settledSlots = 0;
+  /** Pinned slots that their node cannot run: nobody else can, so no other app waits for them. */
+  #strandedSlots = 0;
   /** Slots kept by a copy that crashed and waits there for its next start, or has not run for long enough since. */
   readonly #shaky = new Set<string>();
   /** Slots kept by a ready copy of an old release alone. */
@@ -123,6 +96,7 @@ class AppPlacement {
     const { slots, keys } = keyedSlotsOf(app);
     this.#slots = slots;
     this.#keys = keys;
+    this.#pins = pinsOf(app);
     this.#record = record;
   }
 
@@ -142,7 +116,7 @@ class AppPlacement {
       if (this.#owner.has(key)) continue;
       const staying = (this.#holders.get(key) ?? []).filter(
         ({ candidate, instance }) =>
-          mayKeep(candidate) &&
+          mayKeep(candidate, this.#pins?.get(key)) &&
           (instance.state === 'crashed') === (which === 'crashed') &&
           (which === 'running' || (candidate.freeBytes >= this.#app.memoryBytes && !isExhausted(candidate))),
       );
@@ -198,7 +172,8 @@ class AppPlacement {
         this.#own(key, best);
         best.freeBytes -= this.#app.memoryBytes;
       } else if (owner === undefined) {
-        placement.unplaceable.set(key, this.#refusals(release));
+        placement.unplaceable.set(key, this.#refusals(key, release));
+        if (this.#pins?.has(key)) this.#strandedSlots++;
       }
     }
   }
@@ -214,9 +189,9 @@ class AppPlacement {
     let most = 0;
     for (const count of counts.values()) most = Math.max(most, count);
     if (most < 2) return false;
-    const last = this.#keys.at(-1)!;
-    const best = this.#bestNode(last, release, []);
-    if (best === undefined) return false;
+    const last = this.#pins === undefined ? this.#keys.at(-1) : this.#keys.findLast((key) => !this.#pins?.has(key));
+    const best = last === undefined ? undefined : this.#bestNode(last, release, []);
+    if (last === undefined || best === undefined) return false;
     let crowded: Candidate | undefined;
     for (const node of this.#nodes) {
       if (crowded === undefined || (counts.get(node.node) ?? 0) > (counts.get(crowded.node) ?? 0)) crowded = node;
@@ -233,7 +208,7 @@ class AppPlacement {
 
   /** Every slot is filled by a ready instance of the right release that has not crashed of late. */
   get isSettled(): boolean {
-    return this.#settledSlots === this.#slots.length;
+    return this.#settledSlots + this.#strandedSlots === this.#slots.length;
   }
 
   /**
@@ -243,7 +218,7 @@ class AppPlacement {
    */
   get isQuiet(): boolean {
     const stuck = this.#shaky.size === 0 ? 0 : this.#outdated.size;
-    return this.#settledSlots + this.#shaky.size + stuck === this.#slots.length;
+    return this.#settledSlots + this.#strandedSlots + this.#shaky.size + stuck === this.#slots.length;
   }
 
   takenBytes(slot: Slot): number {
@@ -274,7 +249,7 @@ class AppPlacement {
     let last: Slot | undefined;
     for (let at = this.#slots.length - 1; at >= 0; at--) {
       const key = this.#keys[at]!;
-      if (this.#owner.get(key) !== from || !mayMove(key)) continue;
+      if (this.#owner.get(key) !== from || this.#pins?.has(key) || !mayMove(key)) continue;
       if (this.#startsOn(key, to)) return this.#slots[at];
       last ??= this.#slots[at];
     }
@@ -328,6 +303,7 @@ class AppPlacement {
    * elsewhere. Where something has run out, nothing new is started if another node can.
    */
   #needsAnotherNodeToUpgrade(key: string, owner: Candidate, release: ReleaseView): boolean {
+    if (this.#pins?.has(key)) return false;
     const exhausted = isExhausted(owner);
     if (!exhausted && (this.#slots.length !== 1 || this.#app.strategy === 'recreate')) return false;
     const held = (this.#holders.get(key) ?? []).filter(
@@ -338,6 +314,7 @@ class AppPlacement {
   }
 
   #bestNode(key: string, release: ReleaseView, except: readonly (Candidate | undefined)[]): Candidate | undefined {
+    const pin = this.#pins?.get(key);
     const weightOf = weightsOf(key);
     const { nodes, zones } = this.#spread;
     let best: { candidate: Candidate; rank: CoarseRank; weight: number | undefined } | undefined;
@@ -347,7 +324,7 @@ class AppPlacement {
         const byApp = (nodes.get(candidate.node) ?? 0) - best.rank.sameApp;
         if (byApp > 0 || (byApp === 0 && (zones.get(zoneOf(candidate)) ?? 0) > best.rank.sameZone)) continue;
       }
-      if (!isFeasible(candidate, this.#app, release) || except.includes(candidate)) continue;
+      if (!isFeasible(candidate, this.#app, release, pin) || except.includes(candidate)) continue;
       const rank = coarseRankOf(candidate, countsIn(this.#spread, candidate));
       const order = best === undefined ? -1 : compareCoarseRanks(rank, best.rank);
       if (best === undefined || order < 0) {
@@ -364,7 +341,7 @@ class AppPlacement {
   /** Every feasible node, best first. */
   #rankedNodes(key: string, release: ReleaseView): Ranked[] {
     return this.#nodes
-      .filter((candidate) => isFeasible(candidate, this.#app, release))
+      .filter((candidate) => isFeasible(candidate, this.#app, release, this.#pins?.get(key)))
       .map((candidate) => ({ candidate, rank: this.#rankOf(candidate, key) }))
       .sort((a, b) => compareRanks(a.rank, b.rank));
   }
@@ -374,14 +351,14 @@ class AppPlacement {
     const feasible = this.#rankedNodes(key, release).map(
       ({ candidate: { node, freeBytes }, rank }): Considered => ({ node, freeBytes, rank }),
     );
-    const refused = this.#refusals(release).filter(({ reasons }) => reasons.length > 0);
+    const refused = this.#refusals(key, release).filter(({ reasons }) => reasons.length > 0);
     return [...feasible, ...refused];
   }
 
-  #refusals(release: ReleaseView): { node: NodeId; reasons: Infeasible[] }[] {
+  #refusals(key: string, release: ReleaseView): { node: NodeId; reasons: Infeasible[] }[] {
     return this.#nodes.map((candidate) => ({
       node: candidate.node,
-      reasons: infeasibleReasons(candidate, this.#app, release),
+      reasons: infeasibleReasons(candidate, this.#app, release, this.#pins?.get(key)),
     }));
   }
 
@@ -390,7 +367,7 @@ class AppPlacement {
     const release = this.#release;
     if (release === undefined) return [];
     const chosen = new Set<NodeId>();
-    for (const key of this.#keys.slice(0, SUCCESSOR_SLOTS_MAX)) {
+    for (const key of this.#succeededKeys()) {
       const owner = this.#owner.get(key);
       let except = owner === undefined ? [] : [owner];
       for (let place = 0; place < SUCCESSORS_PER_SLOT; place++) {
@@ -414,13 +391,18 @@ class AppPlacement {
             coarseRankOf(candidate, countsIn(this.#spread, candidate)),
           ),
     );
-    const slotsCount = Math.min(SUCCESSOR_SLOTS_MAX, this.#keys.length);
-    for (let at = 0; at < slotsCount; at++) {
+    for (const key of this.#succeededKeys()) {
       // One of the better ones may own the slot, and does not count then.
       if (rivals.betterCount > SUCCESSORS_PER_SLOT) return false;
-      if (this.#isNextOf(this.#keys[at]!, candidate, rivals)) return true;
+      if (this.#isNextOf(key, candidate, rivals)) return true;
     }
     return false;
+  }
+
+  /** Nobody succeeds the node that has the data. */
+  #succeededKeys(): readonly string[] {
+    const free = this.#pins === undefined ? this.#keys : this.#keys.filter((key) => !this.#pins?.has(key));
+    return free.slice(0, SUCCESSOR_SLOTS_MAX);
   }
 
   /** Whether fewer nodes than a slot has successors rank before this one, which stops being so after a few of them. */

@@ -2,27 +2,30 @@
 // replacement is ready, except on the user's word (scale, stop, delete, restart of one slot).
 
 import type { NodeId } from '../../crdt/ids.ts';
-import type { AppView, DesiredView, ReleaseView } from '../../crdt/view.ts';
-import type { Candidate } from './candidates.ts';
+import type { AppView, ReleaseView } from '../../crdt/view.ts';
 import { minorNewsMs } from './config.ts';
 import { fencedUntilMs, hasMajority } from './fencing.ts';
 import { askToVacate, isPromised, offer, offerEndsAtMs, promise, stopVacating, withdraw } from './handover.ts';
 import { bestHolder, type Holder } from './holders.ts';
-import { newestFirst, nextInstanceId } from './lives.ts';
-import type { Placement } from './placed.ts';
+import {
+  claim,
+  forget,
+  hasRoom,
+  heldBackUntilMs,
+  launchWhenFetched,
+  type OwnSlot,
+  type ReconcileInput,
+  stop,
+  wantDroplet,
+} from './launching.ts';
+import { newestFirst } from './lives.ts';
+import { leaveVolumes, reconcilePinned } from './pinned.ts';
+import { pinsOf } from './pins.ts';
 import { Rollout } from './rollout.ts';
 import { isCurrent, keyedSlotsOf, slotKey } from './slots.ts';
-import { type CoreState, crashHistory, type LocalInstance, type SlotHistory } from './state.ts';
+import type { CoreState, LocalInstance } from './state.ts';
 import { compareText } from './text.ts';
 import type { Effect, Slot } from './types.ts';
-
-export type ReconcileInput = {
-  state: CoreState;
-  view: DesiredView;
-  placement: Placement;
-  candidates: readonly Candidate[];
-  nowMs: number;
-};
 
 /** Appends the effects. Returns when a slot that waits out its backoff, or a download, wants another look. */
 export function reconcile(input: ReconcileInput, effects: Effect[]): number {
@@ -38,26 +41,34 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
   const asksSuccessors = nowMs >= state.successorsAtMs;
   if (asksSuccessors) state.successorsAtMs = nowMs + minorNewsMs(state.config, state.members.size);
   else wakeAtMs = state.successorsAtMs;
-  for (const app of [...view.apps.values()].sort((a, b) => compareText(a.id, b.id))) {
+  for (const app of [...view.workloads.values()].sort((a, b) => compareText(a.id, b.id))) {
     const release = app.release;
     if (release === undefined) continue;
     const { slots, keys } = keyedSlotsOf(app);
-    if (app.partition === 'fence' && !hasMajority(state)) {
+    const pins = pinsOf(app);
+    const fenced = app.partition === 'fence' && !hasMajority(state);
+    if (fenced) {
       for (const key of keys) wanted.add(key);
       for (const instance of sortedLocal(state)) {
-        if (instance.app === app.id)
+        // Nobody else can start what is pinned here.
+        if (instance.app === app.id && !pins?.has(slotKey(instance)))
           stop(state, instance, 'fenced: this side sees no majority of the nodes', nowMs, effects);
       }
-      continue;
+      if (pins === undefined) continue;
     }
     const rollout = new Rollout({ app, release, slots, holders, placement });
     for (const [at, slot] of slots.entries()) {
       const key = keys[at]!;
+      const pin = pins?.get(key);
+      if (fenced && pin === undefined) continue;
       wanted.add(key);
       const local = locals.get(key) ?? NONE;
       if (local.length === 0 && placement.assigned.get(key) !== state.self.node) continue;
       const copies = holders.get(key) ?? [];
-      if (placement.assigned.get(key) === state.self.node) {
+      if (pin !== undefined) {
+        const own = { app, release, slot, local, rollout, vacating };
+        wakeAtMs = Math.min(wakeAtMs, reconcilePinned(input, own, pin, effects));
+      } else if (placement.assigned.get(key) === state.self.node) {
         wakeAtMs = Math.min(wakeAtMs, fillSlot(input, { app, release, slot, local, rollout, vacating }, effects));
       } else {
         const owner = placement.assigned.get(key);
@@ -86,19 +97,10 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
     // What is told to stop, or has crashed, makes no offer anew.
     if (instance.state === 'ready') wakeAtMs = Math.min(wakeAtMs, offerEndsAtMs(state, instance));
   }
+  wakeAtMs = Math.min(wakeAtMs, leaveVolumes(input, effects));
   for (const key of [...state.history.keys()]) if (!wanted.has(key)) state.history.delete(key);
   return wakeAtMs;
 }
-
-type OwnSlot = {
-  app: AppView;
-  release: ReleaseView;
-  slot: Slot;
-  local: LocalInstance[];
-  rollout: Rollout;
-  /** Takes the copies that ask to leave their slot empty for a while. */
-  vacating: Set<LocalInstance>;
-};
 
 /** This node owns the slot: see that the current release runs, then that nothing else does. */
 function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): number {
@@ -156,15 +158,8 @@ function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): numbe
   } else if (app.strategy === 'recreate' && rollout.oldInstancesRun()) {
     return Number.POSITIVE_INFINITY;
   }
-  const history = crashHistory(state, { ...slot, release: release.id, restartCount: app.restartCount });
-  if (history !== undefined) {
-    if (nowMs < history.nextStartAtMs) {
-      if (running.length === 0 && !local.some((one) => isCurrent(one, app, release))) recordCrash(state, own, history);
-      return history.nextStartAtMs;
-    }
-    const followsAtMs = history.nextStartAtMs + state.config.firstTriedMs;
-    if (nowMs < followsAtMs && rollout.waitsForFirst(slot, history.crashes)) return followsAtMs;
-  }
+  const heldBackMs = heldBackUntilMs(input, own, running);
+  if (heldBackMs !== undefined) return heldBackMs;
   if (app.partition === 'fence' && serving === undefined && !servesElsewhere(input, slot)) {
     const fencedMs = fencedUntilMs(state, slot);
     if (nowMs < fencedMs) return fencedMs;
@@ -298,128 +293,6 @@ function yieldSlot(
 function answersUntilMs({ config }: CoreState, app: AppView, instance: LocalInstance): number {
   const waits = instance.everReady && instance.state === 'starting' && app.partition !== 'fence';
   return waits ? instance.stateSinceMs + config.adoptedAnswersMs : Number.NEGATIVE_INFINITY;
-}
-
-/** Takes the slot for this node: from now on its report says so, and other nodes leave it alone. */
-function claim(
-  state: CoreState,
-  options: { app: AppView; release: ReleaseView; slot: Slot; nowMs: number },
-): LocalInstance {
-  const instance = newInstance(state, options);
-  state.local.set(instance.id, instance);
-  state.reportDirty = true;
-  return instance;
-}
-
-function newInstance(
-  state: CoreState,
-  options: { app: AppView; release: ReleaseView; slot: Slot; nowMs: number },
-): LocalInstance {
-  const { app, release, slot, nowMs } = options;
-  const copy = { ...slot, release: release.id, restartCount: app.restartCount };
-  return {
-    id: nextInstanceId(state),
-    ...copy,
-    memoryBytes: app.memoryBytes,
-    state: 'starting',
-    stateSinceMs: nowMs,
-    phase: 'fetching',
-    port: undefined,
-    everReady: false,
-    // Until it is ready: restarts at once are too quick for anyone to see the crashed one.
-    reason: crashHistory(state, copy)?.reason,
-  };
-}
-
-/**
- * A slot that waits out its crashes says so, as the copy that crashed did before one of another release ran in its
- * place: otherwise others would take it for a slot that anyone may fill.
- */
-function recordCrash(state: CoreState, { app, release, slot }: OwnSlot, history: SlotHistory): void {
-  const instance = newInstance(state, { app, release, slot, nowMs: history.crashedAtMs });
-  state.local.set(instance.id, { ...instance, state: 'crashed', phase: 'gone', reason: history.reason });
-  state.reportDirty = true;
-  state.decisionDirty = true;
-}
-
-function launchWhenFetched(input: ReconcileInput, own: OwnSlot, instance: LocalInstance, effects: Effect[]): number {
-  const { state } = input;
-  const { app, release, slot } = own;
-  if (!state.droplets.has(release.droplet.digest)) return wantDroplet(input, release, effects);
-  instance.phase = 'launched';
-  effects.push({
-    type: 'startInstance',
-    spec: {
-      id: instance.id,
-      app: { id: app.id, name: app.name },
-      process: slot.process,
-      index: slot.index,
-      release: { id: release.id, version: release.version },
-      restartCount: instance.restartCount,
-      droplet: release.droplet,
-      ...(release.image === undefined ? {} : { image: release.image }),
-      command: release.processes[slot.process] ?? '',
-      env: release.env,
-      memoryBytes: app.memoryBytes,
-      diskBytes: app.diskBytes,
-      health: slot.process === 'web' ? app.health : { ...app.health, kind: 'process' },
-      uris: [...app.routes],
-    },
-  });
-  return Number.POSITIVE_INFINITY;
-}
-
-function wantDroplet(input: ReconcileInput, release: ReleaseView, effects: Effect[]): number {
-  const { state, nowMs } = input;
-  const { digest, sizeBytes } = release.droplet;
-  if (state.droplets.has(digest)) return Number.POSITIVE_INFINITY;
-  const tryAtMs = state.fetches.get(digest) ?? nowMs;
-  if (nowMs < tryAtMs) return tryAtMs;
-  const holders: NodeId[] = [];
-  for (const candidate of input.candidates) {
-    if (candidate.node !== state.self.node && candidate.report.droplets.includes(digest)) holders.push(candidate.node);
-  }
-  holders.sort(compareText);
-  if (holders.length === 0) {
-    // Nobody is known to hold it yet: the next report that says so is another look.
-    return Number.POSITIVE_INFINITY;
-  }
-  state.fetches.set(digest, Number.POSITIVE_INFINITY);
-  effects.push({ type: 'fetchDroplet', digest, sizeBytes, holders });
-  return Number.POSITIVE_INFINITY;
-}
-
-/** Whether the node's budget has room beside everything that still occupies memory here. */
-function hasRoom(state: CoreState, memoryBytes: number): boolean {
-  let usedBytes = 0;
-  for (const instance of state.local.values()) if (instance.state !== 'crashed') usedBytes += instance.memoryBytes;
-  return usedBytes + memoryBytes <= state.self.memoryBytes;
-}
-
-/** Ends an instance; one that the runtime never had simply goes. */
-export function stop(
-  state: CoreState,
-  instance: LocalInstance,
-  reason: string,
-  nowMs: number,
-  effects: Effect[],
-): void {
-  if (instance.state === 'stopping') return;
-  state.reportDirty = true;
-  state.decisionDirty = true;
-  if (instance.phase !== 'launched') {
-    state.local.delete(instance.id);
-    return;
-  }
-  instance.state = 'stopping';
-  instance.reason = reason;
-  instance.stateSinceMs = nowMs;
-  effects.push({ type: 'stopInstance', id: instance.id, reason });
-}
-
-function forget(state: CoreState, instance: LocalInstance): void {
-  state.local.delete(instance.id);
-  state.reportDirty = true;
 }
 
 const sortedLocal = (state: CoreState): LocalInstance[] =>

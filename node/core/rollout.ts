@@ -77,9 +77,17 @@ export class Rollout {
    * that no node has room for do not count: the others would never be upgraded.
    */
   #neededReady(): number {
+    return Math.max(1, this.#fillable().length - this.#app.maxUnavailable);
+  }
+
+  #fillable(): string[] {
     const ready = new Set(this.#readySlots().map(slotKey));
-    const fillable = this.#slots.map(slotKey).filter((key) => ready.has(key) || this.#placement.assigned.has(key));
-    return Math.max(1, fillable.length - this.#app.maxUnavailable);
+    return this.#slots.map(slotKey).filter((key) => ready.has(key) || this.#placement.assigned.has(key));
+  }
+
+  /** Whether it is the only one that can be filled at all: then nothing can serve meanwhile. */
+  isOnlySlot(slot: Slot): boolean {
+    return this.#fillable().every((key) => key === slotKey(slot));
   }
 
   /** Whether so many other slots have promised to stay ready that this copy may go. */

@@ -2,7 +2,7 @@
 // never looks at a state it has handed over. Plain data and Maps; iteration that decides anything goes over sorted
 // keys.
 
-import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { AppId, Digest, InstanceId, NodeId, ReleaseId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import { type CoreConfig, defaultConfig } from './config.ts';
 import { assertConfig } from './config-check.ts';
@@ -28,6 +28,7 @@ export type SelfInfo = Pick<
   | 'arch'
   | 'stacks'
   | 'runtimes'
+  | 'services'
   | 'labels'
   | 'memoryBytes'
 >;
@@ -202,6 +203,8 @@ export type CoreState = {
   reconcileAtMs: number;
   /** The routing table given out last. */
   routesGiven: RouteTable | undefined;
+  /** Volumes that were moved away and are left, until the desired state says so: when to write it (again). */
+  leaves: Map<VolumeId, number>;
   /** Releases that failed here, until the desired state says so; `sayAtMs`: when to write it again. */
   verdicts: Map<ReleaseId, { app: AppId; reason: string; sayAtMs: number }>;
 };
@@ -283,6 +286,7 @@ export function initialState(options: {
     successorsAtMs: Number.NEGATIVE_INFINITY,
     reconcileAtMs: Number.POSITIVE_INFINITY,
     routesGiven: undefined,
+    leaves: new Map(),
     verdicts: new Map(),
   };
 }

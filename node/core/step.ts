@@ -16,6 +16,7 @@ import {
   repeatVerdicts,
 } from './instances.ts';
 import { excuseLateness } from './lateness.ts';
+import { stop } from './launching.ts';
 import { onBelief } from './lives.ts';
 import {
   onConnected,
@@ -31,7 +32,7 @@ import { fadeOwnLateness, learnOwnLateness } from './overdue.ts';
 import { place } from './placement.ts';
 import { endStartFault, onMeasured } from './pressure.ts';
 import { isLarge } from './probing.ts';
-import { reconcile, stop } from './reconcile.ts';
+import { reconcile } from './reconcile.ts';
 import { buildReport } from './report.ts';
 import { isSameTable, routeTable } from './routes.ts';
 import { slotKey } from './slots.ts';

@@ -1,6 +1,6 @@
 // The vocabulary of the core: reports, members, events and effects. Types only; every field says what it means.
 
-import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { AppId, Digest, InstanceId, NodeId, ReleaseId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView, HealthView, ImageView, ServiceView, VolumeView } from '../../crdt/view.ts';
 import type { Measure, Pressure, Resource } from './pressure.ts';
 
@@ -174,6 +174,8 @@ export type AdoptedInstance = {
   port: number | undefined;
   /** As in LocalUpstream. */
   host?: string;
+  /** What it mounts; absent when the runtime does not know. */
+  volumes?: readonly Pick<VolumeMount, 'id' | 'lineage'>[];
 };
 
 // ---------------------------------------------------------------- effects: everything the node may do
@@ -202,6 +204,8 @@ export type Effect =
   | { type: 'syncDesired'; node: NodeId }
   /** Write "this release failed" to the desired state. */
   | { type: 'failRelease'; app: AppId; release: ReleaseId; reason: string }
+  /** Write to the desired state that nothing runs here any more on a volume that was moved away. */
+  | { type: 'leaveVolume'; volume: VolumeId }
   | { type: 'recordEvent'; event: ClusterEvent };
 
 export type InstanceSpec = {

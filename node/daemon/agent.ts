@@ -36,6 +36,7 @@ export type Actors = {
   setRoutes(table: RouteTable): void;
   syncDesired(node: NodeId): void;
   failRelease(effect: Extract<Effect, { type: 'failRelease' }>): void;
+  leaveVolume(effect: Extract<Effect, { type: 'leaveVolume' }>): void;
   recordEvent(event: ClusterEvent): void;
 };
 

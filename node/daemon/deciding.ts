@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import { arch, totalmem } from 'node:os';
 import type { EventLog } from '../cluster/event-log.ts';
 import { writeFailedRelease } from '../cluster/failed-release.ts';
+import { writeLeftVolume } from '../cluster/left-volume.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import { initialState, SALTS } from '../core/state.ts';
 import type { Report } from '../core/types.ts';
@@ -94,6 +95,7 @@ export function actorsOf(parts: ActorParts): Actors {
       gossip.syncDesired(node).catch((error) => log.debug('desired.sync_failed', { node, error }));
     },
     failRelease: (failure) => void writeFailedRelease(failure, { replicator, nodeName: name, log }),
+    leaveVolume: ({ volume }) => void writeLeftVolume(volume, { replicator, node: ground.self, nodeName: name, log }),
     recordEvent: (event) => {
       events.record(event);
       const { message, instance } = event;

@@ -122,6 +122,9 @@ function act(actors: Actors, effect: Effect): void {
     case 'failRelease':
       actors.failRelease(effect);
       break;
+    case 'leaveVolume':
+      actors.leaveVolume(effect);
+      break;
     case 'recordEvent':
       actors.recordEvent(effect.event);
       break;

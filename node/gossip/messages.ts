@@ -122,6 +122,7 @@ const reportSchema = v.looseObject({
   arch: line(NAME_CHARS_MAX),
   stacks: list(line(NAME_CHARS_MAX), 64),
   runtimes: list(line(NAME_CHARS_MAX), 64),
+  services: v.optional(list(line(NAME_CHARS_MAX), 64)),
   labels: v.pipe(
     v.record(line(NAME_CHARS_MAX), line(NAME_CHARS_MAX)),
     v.check((labels) => Object.keys(labels).length <= MAP_ITEMS_MAX),

@@ -107,6 +107,7 @@ export const ERRORS = {
   not_bound: nothing(404, 'no', 'the app is not bound to the service'),
   volume_exists: nothing(409, 'no', 'the instance has a volume at the path already'),
   volume_unknown: nothing(404, 'no', 'there is no such volume'),
+  volume_moving: nothing(409, 'later', 'the volume is being moved'),
   volume_in_use: nothing(409, 'no', 'an instance that is asked for mounts the volume'),
 
   // Staging

@@ -308,7 +308,7 @@ describe('a roll-out', () => {
     const nodes = new Map(cluster.view.nodes);
     nodes.set(holder, { ...nodes.get(holder)!, draining: true });
     const apps = new Map([[before.id, upgraded(before)]]);
-    cluster.change({ ...cluster.view, nodes, apps });
+    cluster.change({ ...cluster.view, nodes, apps, workloads: apps });
     cluster.run(10_000);
     expect(cluster.instances().map((one) => [one.release, one.node === holder])).toEqual([[second.id, false]]);
   });

@@ -1,8 +1,19 @@
 // A little cluster for specifications of the core: several real cores on one fake clock, joined by a network and
 // runtimes that do what they are told, in order. It injects only the faults a test asks for by name.
 
-import { asAppId, asClusterId, asDigest, asNodeId, asReleaseId, type InstanceId, type NodeId } from '../../crdt/ids.ts';
-import type { AppView, DesiredView, NodeView, ReleaseView } from '../../crdt/view.ts';
+import {
+  type AppId,
+  asAppId,
+  asClusterId,
+  asDigest,
+  asNodeId,
+  asReleaseId,
+  type InstanceId,
+  type NodeId,
+  type VolumeId,
+} from '../../crdt/ids.ts';
+import { workloadOf } from '../../crdt/read-services.ts';
+import type { AppView, DesiredView, NodeView, ReleaseView, ServiceView, VolumeView } from '../../crdt/view.ts';
 import { type CoreState, initialState, type SelfInfo } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
 import type {
@@ -132,6 +143,7 @@ export class LittleCluster {
   readonly events: { atMs: number; by: NodeId; event: ClusterEvent }[] = [];
   readonly starts: { atMs: number; node: NodeId; spec: InstanceSpec }[] = [];
   readonly stops: { atMs: number; node: NodeId; id: InstanceId; reason: string }[] = [];
+  readonly left: { atMs: number; node: NodeId; volume: VolumeId }[] = [];
   readonly failed: { atMs: number; release: string; reason: string }[] = [];
   behaviour: Behaviour = () => 'ready';
   startMs = 200;
@@ -163,16 +175,43 @@ export class LittleCluster {
     return this.#view;
   }
 
-  /** A person's change, heard by every node that is up. */
-  change(view: DesiredView): void {
+  /** A person's change, heard by every node that is up, or by those given. */
+  change(view: DesiredView, by?: readonly string[]): void {
     this.#view = view;
     for (const [node, host] of this.hosts)
-      if (host.up) this.#post(node, { type: 'desiredChanged', view, heads: ['h'] });
+      if (host.up && by?.includes(node) !== false) this.#post(node, { type: 'desiredChanged', view, heads: ['h'] });
   }
 
   changeApps(apps: readonly AppView[]): void {
     const routes = new Map(apps.flatMap((one) => one.routes.map((route) => [route, one.id] as const)));
-    this.change({ ...this.#view, apps: new Map(apps.map((one) => [one.id, one])), routes });
+    const services = [...this.#view.workloads.values()].filter(({ release }) => release?.service !== undefined);
+    const workloads = new Map([...apps, ...services].map((one) => [one.id, one]));
+    this.change({ ...this.#view, apps: new Map(apps.map((one) => [one.id, one])), workloads, routes });
+  }
+
+  /** Volumes that are new, or otherwise than before. */
+  changeVolumes(changed: readonly VolumeView[], by?: readonly string[]): void {
+    const volumes = new Map([...this.#view.volumes, ...changed.map((one) => [one.id, one] as const)]);
+    const withVolumes = ([id, one]: [AppId, AppView]) =>
+      [id, { ...one, volumes: [...volumes.values()].filter(({ owner }) => owner === id) }] as const;
+    const workloads = new Map([...this.#view.workloads].map(withVolumes));
+    const apps = new Map([...workloads].filter(([id]) => this.#view.apps.has(id)));
+    this.change({ ...this.#view, volumes, apps, workloads }, by);
+  }
+
+  /** A service instance whose data is on the node. */
+  addService(service: ServiceView): void {
+    const { volume } = service;
+    const workload = workloadOf(service);
+    const volumes = new Map(this.#view.volumes);
+    if (volume !== undefined) volumes.set(volume.id, volume);
+    const services = new Map(this.#view.services).set(service.id, service);
+    this.change({
+      ...this.#view,
+      volumes,
+      services,
+      workloads: new Map(this.#view.workloads).set(workload.id, workload),
+    });
   }
 
   post(name: string, event: Event): void {
@@ -291,6 +330,7 @@ export class LittleCluster {
         restartCount: spec.restartCount,
         memoryBytes: spec.memoryBytes,
         port: 1,
+        ...(spec.volumes === undefined ? {} : { volumes: spec.volumes }),
       }),
     );
     this.#post(node, { type: 'instancesAdopted', instances: adopted });
@@ -415,6 +455,12 @@ export class LittleCluster {
       case 'recordEvent':
         this.events.push({ atMs: this.nowMs, by: node, event: effect.event });
         break;
+      case 'leaveVolume': {
+        this.left.push({ atMs: this.nowMs, node, volume: effect.volume });
+        const { movedFrom: _, ...left } = this.#view.volumes.get(effect.volume)!;
+        this.#in(5, () => this.changeVolumes([left]));
+        break;
+      }
       case 'fetchDroplet':
       case 'setRoutes':
       case 'syncDesired':

@@ -19,8 +19,8 @@ const candidate = (name: string, options: Partial<PinCandidate> & { services?: s
 };
 const owner = asAppId('db');
 const on = (node: string, of: string = 'other') => ({ owner: asAppId(of), node: asNodeId(node) });
-const database = { owner, key: 'db', memoryBytes: 256 * MIB, needs: { engine: 'postgres 15' } };
-const app = { owner: asAppId('shop'), key: 'shop/web/0', memoryBytes: 64 * MIB, needs: { release: release(1) } };
+const database = { owner, key: 'db', memoryBytes: 256 * MIB, needs: { service: { kind: 'postgres', version: '15' } } };
+const app = { owner: asAppId('shop'), key: 'shop/web/0', memoryBytes: 64 * MIB, needs: release(1) };
 
 describe('new data', () => {
   it('goes to a node that has the engine and the memory', () => {

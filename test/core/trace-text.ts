@@ -70,6 +70,8 @@ export class DecisionWriter {
         return `sync the desired state with ${effect.node}`;
       case 'failRelease':
         return `fail ${effect.release} of ${effect.app}: ${effect.reason}`;
+      case 'leaveVolume':
+        return `leave ${effect.volume}`;
       case 'recordEvent':
         return `event ${effect.event.name}: ${effect.event.message}`;
     }

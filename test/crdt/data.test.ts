@@ -74,7 +74,7 @@ describe('a volume', () => {
       { change: 'moveVolume', volume: volume(1), node: node(2) },
     );
     expect(view.volumes.get(volume(1))).toMatchObject({
-      ...{ sizeBytes: 2 * MIB, snapshotEveryMs: 60_000, onLoss: 'restore', node: node(2) },
+      ...{ sizeBytes: 2 * MIB, snapshotEveryMs: 60_000, onLoss: 'restore', node: node(2), movedFrom: node(1) },
       lineage: newVolume(1).lineage,
     });
   });
@@ -90,6 +90,23 @@ describe('a volume', () => {
       [node(1), 'one'],
       [node(2), 'two'],
     ]).toContainEqual([pin, lineage]);
+  });
+
+  it('that was moved is left by the node before, once for each move, and moved again only then', () => {
+    const move = (to: number): NamedChange => ({ change: 'moveVolume', volume: volume(1), node: node(to) });
+    const leave = (from: number): NamedChange => ({ change: 'leaveVolume', volume: volume(1), node: node(from) });
+    const movedFrom = (...changes: NamedChange[]) => {
+      let document = writeAll(start, [createVolumes(newVolume(1))]);
+      for (const [index, change] of changes.entries()) document = writeAll(document, [change], at(2_000_000 + index));
+      return document.view().volumes.get(volume(1))!.movedFrom;
+    };
+    expect(movedFrom(move(2))).toBe(node(1));
+    expect(movedFrom(move(2), leave(2))).toBe(node(1));
+    expect(movedFrom(move(2), leave(1))).toBeUndefined();
+    expect(movedFrom(move(2), leave(1), move(1), leave(2), move(2))).toBe(node(1));
+    expect(codeOf(createVolumes(newVolume(1)), move(2), move(1))).toBe('volume_moving');
+    const recovered = { ...move(1), lineage: asLineageId('new') } as NamedChange;
+    expect(movedFrom(move(2), recovered)).toBeUndefined();
   });
 
   it('moved on one side and recovered on the other has node and lineage of one of them', () => {

@@ -175,9 +175,10 @@ const FIELDS = {
     'snapshotEveryMs',
     'snapshotsKept',
     'onLoss',
+    'left',
     'createdAtMs',
   ],
-  home: ['node', 'lineage'],
+  home: ['node', 'lineage', 'from', 'movedAtMs'],
   service: [
     'name',
     'kind',
@@ -275,6 +276,7 @@ function nearly(prng: Prng, name: string): unknown {
     case 'home':
       return fieldsOf(prng, 'home');
     case 'node':
+    case 'from':
     case 'lineage':
       return stored(prng.pick(['12D3KooWnode1', '12D3KooWnode2', '12D3KooWnode9', text(prng)]));
     case 'owner':

@@ -19,6 +19,8 @@ export type Mutant = {
 
 const CORE = new URL('../../node/core/', import.meta.url);
 const CONNECTIONS = '../../test/sim/connections.ts';
+/** Volumes and services. */
+const DATA: ShapeOptions = { nodes: 4, apps: 2, instances: 3, minutes: 1, data: true };
 /** Many nodes on one slow machine, which is at times far slower still. */
 const CROWD: ShapeOptions = {
   nodes: 14,
@@ -34,12 +36,73 @@ const OVERLOADED: ShapeOptions = { ...CROWD, work: 11 };
 
 export const MUTANTS: Mutant[] = [
   {
+    name: 'two-users',
+    fault: 'the next instance of a slot is started while the one before still uses its data',
+    changes: [
+      {
+        file: 'pinned.ts',
+        find: '  if (!isFree(state, slot)) return Number.POSITIVE_INFINITY;\n',
+        replace: '',
+      },
+    ],
+    provoke: DATA,
+  },
+  {
+    name: 'pin-ignored',
+    fault: 'a slot is started on another node when the one that has its data is silent',
+    changes: [
+      {
+        file: 'feasibility.ts',
+        find: "node === pin.node ? undefined : { kind: 'pinned', node: pin.node }",
+        replace: 'undefined',
+      },
+      {
+        file: 'pinned.ts',
+        find: "pin.kind === 'pinned' && pin.node === state.self.node",
+        replace: "pin.kind === 'pinned'",
+      },
+    ],
+    provoke: DATA,
+  },
+  {
+    name: 'moved-at-once',
+    fault: 'data that was moved is used before the node before has left it',
+    changes: [{ file: 'pins.ts', find: 'return from === undefined ?', replace: 'return true as boolean ?' }],
+    provoke: DATA,
+  },
+  {
+    name: 'left-early',
+    fault: 'a node says that it has left data that an instance still uses',
+    changes: [{ file: 'pinned.ts', find: '    if (!isFree(state, slotOf(volume))) continue;\n', replace: '' }],
+    provoke: DATA,
+  },
+  {
+    name: 'left-once',
+    fault: 'that a volume was left is said once, though the write can fail',
+    changes: [{ file: 'pinned.ts', find: 'nowMs + state.config.verdictRepeatMs', replace: 'Infinity' }],
+    provoke: { ...DATA, faults: ['disk', 'daemon'] },
+  },
+  {
+    name: 'old-lineage',
+    fault: 'an instance goes on with data that was recovered from elsewhere meanwhile',
+    changes: [{ file: 'pins.ts', find: 'one.id === id && one.lineage === lineage', replace: 'one.id === id' }],
+    provoke: { ...DATA, nodes: 2 },
+  },
+  {
+    name: 'data-rebalanced',
+    fault: 'a slot with data is moved to even out what nodes run',
+    changes: [
+      { file: 'placement.ts', find: ' || this.#pins?.has(key) || !mayMove(key)', replace: ' || !mayMove(key)' },
+    ],
+    provoke: { ...DATA, instances: 5 },
+  },
+  {
     name: 'no-incumbents',
     fault: 'placement forgets who runs a slot already',
     changes: [
       {
         file: 'placement.ts',
-        find: '          mayKeep(candidate) &&\n',
+        find: '          mayKeep(candidate, this.#pins?.get(key)) &&\n',
         replace: '          candidate === undefined &&\n',
       },
     ],
@@ -94,7 +157,7 @@ export const MUTANTS: Mutant[] = [
     fault: 'a node starts what it has no memory for',
     changes: [
       {
-        file: 'reconcile.ts',
+        file: 'launching.ts',
         find: 'return usedBytes + memoryBytes <= state.self.memoryBytes',
         replace: 'return usedBytes >= 0',
       },
@@ -105,7 +168,7 @@ export const MUTANTS: Mutant[] = [
     fault: 'instances that are still stopping are not counted against the memory',
     changes: [
       {
-        file: 'reconcile.ts',
+        file: 'launching.ts',
         find: "if (instance.state !== 'crashed') usedBytes +=",
         replace: "if (instance.state !== 'crashed' && instance.state !== 'stopping') usedBytes +=",
       },
@@ -324,7 +387,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'waits-unseen',
     fault: 'a slot that waits out its crashes does not say so when another release ran there in between',
-    changes: [{ file: 'reconcile.ts', find: 'recordCrash(state, own, history);', replace: '{}' }],
+    changes: [{ file: 'launching.ts', find: 'recordCrash(state, own, history);', replace: '{}' }],
   },
   {
     name: 'crashers-move',

@@ -422,6 +422,12 @@ export class SimNode implements Endpoint {
         );
         return;
       }
+      case 'leaveVolume': {
+        const author = { by: `node ${this.self.name}`, atMs: this.wallMs() };
+        const change = { change: 'leaveVolume', volume: effect.volume, node: this.self.node } as const;
+        this.replicator?.write([change], author, (result) => this.world.written(this, result));
+        return;
+      }
       case 'recordEvent':
         return;
     }

@@ -4,13 +4,15 @@
 import { slotKey } from '../../node/core/slots.ts';
 import type { Violation } from './checkers/checker.ts';
 import { isRequired, unsettled } from './checkers/convergence.ts';
+import { actOnData, type DataAction, dataSchedule } from './data-users.ts';
 import { type FaultAction, faultSchedule, healEverything, overloadSchedule, strike } from './faults.ts';
+import { PINNED } from './pinned.ts';
 import { Prng } from './prng.ts';
 import { type Shape, type ShapeOptions, shapeOf } from './shape.ts';
 import { act, type UserAction, userSchedule } from './users.ts';
 import { World } from './world.ts';
 
-export type Action = UserAction | FaultAction;
+export type Action = UserAction | DataAction | FaultAction;
 
 export type Scenario = { seed: number; shape: Shape; actions: Action[] };
 
@@ -42,10 +44,19 @@ const STEPS_MAX = 2_000_000;
 
 export function scenarioOf(seed: number, options: ShapeOptions = {}): Scenario {
   const rng = new Prng(`seed/${seed}`);
-  const shape = shapeOf(rng.fork('shape'), options);
+  // Seeds that taught something before there was data go on without it.
+  const pinned = PINNED.find((one) => one.seed === seed);
+  const shape = shapeOf(rng.fork('shape'), pinned === undefined ? options : { data: pinned.data ?? false, ...options });
   const actions: Action[] = [...userSchedule(shape, rng.fork('users')), ...faultSchedule(shape, rng.fork('faults'))];
+  if (shape.data) actions.push(...dataSchedule(shape, rng.fork('data')));
   actions.push(...overloadSchedule(shape, rng.fork('overload')));
   return { seed, shape, actions: actions.sort((a, b) => a.atMs - b.atMs) };
+}
+
+function actOrStrike(world: World, action: Action): void {
+  if (action.by === 'user') act(world, action);
+  else if (action.by === 'data') actOnData(world, action);
+  else strike(world, action);
 }
 
 /** `calmMs`: how long loads are shaken at the end, while nothing may move. */
@@ -57,7 +68,7 @@ export function run(scenario: Scenario, print?: (line: string) => void, calmMs =
     return world.violation !== undefined;
   };
   for (const action of scenario.actions) {
-    world.clock.at(action.atMs, () => (action.by === 'user' ? act(world, action) : strike(world, action)));
+    world.clock.at(action.atMs, () => actOrStrike(world, action));
   }
   world.clock.runTo(scenario.shape.activeMs, isOver);
   let restedAfterMs = 0;
@@ -127,7 +138,7 @@ function lastBackoffMs(world: World): number {
     const faultMs = (node.core?.startFault?.untilMs ?? 0) - node.localMs();
     if (faultMs > 0) lastMs = Math.max(lastMs, world.clock.nowMs + faultMs);
     for (const history of node.core?.history.values() ?? []) {
-      const app = node.core?.desired?.apps.get(history.slot.app);
+      const app = node.core?.desired?.workloads.get(history.slot.app);
       const quality = app?.release && world.qualityOf(app.release.droplet.digest);
       if (quality === 'flap' || history.nextStartAtMs < node.localMs()) continue;
       lastMs = Math.max(lastMs, world.clock.nowMs + history.nextStartAtMs - node.localMs());
@@ -142,7 +153,7 @@ function lastForgottenMs(world: World): number {
   for (const node of world.nodes) {
     for (const instance of node.core?.local.values() ?? []) {
       if (instance.state !== 'ready' || !node.core!.history.has(slotKey(instance))) continue;
-      const app = node.core!.desired?.apps.get(instance.app);
+      const app = node.core!.desired?.workloads.get(instance.app);
       if (app === undefined || !isRequired(world, app)) continue;
       const atMs = instance.stateSinceMs + node.core!.config.stableAfterMs;
       lastMs = Math.max(lastMs, world.clock.nowMs + atMs - node.localMs() + FORGOTTEN_LATER_MS);

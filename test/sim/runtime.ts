@@ -167,6 +167,7 @@ export class SimRuntime {
         restartCount: spec.restartCount,
         memoryBytes: spec.memoryBytes,
         port,
+        ...(spec.volumes === undefined ? {} : { volumes: spec.volumes }),
       });
     }
     return adopted;

@@ -58,6 +58,8 @@ export type Shape = {
   workScale: number;
   /** Processors that all nodes share, as where many run on one host; undefined: each has its own. */
   processors?: number;
+  /** Apps with volumes, service instances, moves and recoveries. */
+  data: boolean;
   /** What users do besides their first pushes, each as often; undefined: all that they can, in a natural mix. */
   users?: UserKind[];
   /** The run goes on until crashes are forgotten: five minutes that are seldom worth their time. */
@@ -76,6 +78,7 @@ export type ShapeOptions = {
   work?: number;
   processors?: number;
   forgets?: boolean;
+  data?: boolean;
 };
 
 export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
@@ -116,6 +119,8 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
     faults,
     workScale: options.work ?? scale,
     ...(processors === undefined ? {} : { processors }),
+    // Drawn apart, as it came later too.
+    data: options.data ?? rng.fork('data').chance(0.35),
     forgets: options.forgets ?? rng.fork('forgets').chance(0.15),
     ...(options.users === undefined ? {} : { users: options.users }),
   };

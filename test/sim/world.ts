@@ -9,6 +9,7 @@ import type { Effect, Event } from '../../node/core/types.ts';
 import type { Violation } from './checkers/checker.ts';
 import { Checkers } from './checkers/checkers.ts';
 import { Clock } from './clock.ts';
+import { ENGINE } from './data-users.ts';
 import { Network } from './network.ts';
 import { SimNode } from './node.ts';
 import { hexOf, Prng } from './prng.ts';
@@ -73,6 +74,7 @@ export class World {
         arch: 'x64',
         stacks: ['debian12-x64'],
         runtimes: ['process'],
+        ...(shape.data ? { services: [ENGINE] } : {}),
         labels: (shape.zones > 0 ? { zone: `z${index % shape.zones}` } : {}) as Record<string, string>,
         memoryBytes: shape.nodeMemoryMib * MIB,
       };

@@ -13,10 +13,18 @@
 // that node (for its own: its runtime's last word) says so, for at most NEWS_MAX_MS.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
+import { pinsOf } from '../../../node/core/pins.ts';
 import { isCurrent, slotKey, slotsOf } from '../../../node/core/slots.ts';
 import type { Checker } from './checker.ts';
 import type { ClusterFacts, NodeFacts, RunningFacts } from './facts.ts';
 
+/** The user moved, recovered, split or deleted its data. */
+const DATA_REASONS = [
+  'its data is on another node',
+  'its data is another now',
+  'its volumes are on several nodes',
+  'it has no volume',
+];
 /** Within this every death is known: probes of a round, a suspicion at a node whose own loop was late. */
 const NEWS_MAX_MS = 60_000;
 
@@ -43,7 +51,7 @@ export class Availability implements Checker {
     if (this.#asked.has(id)) return;
     this.#asked.add(id);
     const { spec } = victim;
-    const app = view.apps.get(spec.app.id);
+    const app = view.workloads.get(spec.app.id);
     const slots = app === undefined ? [] : slotsOf(app);
     const key = slotKey({ app: spec.app.id, process: spec.process, index: spec.index });
     const userSaidSo =
@@ -53,7 +61,8 @@ export class Availability implements Checker {
       node.handling?.type === 'leave' ||
       (app.strategy === 'recreate' &&
         !isCurrent({ release: spec.release.id, restartCount: spec.restartCount }, app, app.release)) ||
-      (app.partition === 'fence' && reason.includes('majority'));
+      (app.partition === 'fence' && reason.includes('majority')) ||
+      DATA_REASONS.some((one) => reason === one);
     if (app === undefined || userSaidSo) {
       this.#taken.set(id, this.#world.clock.nowMs);
       return;
@@ -63,7 +72,9 @@ export class Availability implements Checker {
     const ready = slots.filter((slot) => filled.has(slotKey(slot))).length;
     const placed = node.slotsPlacedBeforeStops();
     const fillable = slots.map(slotKey).filter((one) => one === key || filled.has(one) || placed.has(one)).length;
-    const needed = Math.max(1, fillable - app.maxUnavailable);
+    // The only one that can be filled has to go before another uses its data.
+    const isOnly = fillable <= 1 && pinsOf(app)?.has(key) === true;
+    const needed = isOnly ? 0 : Math.max(1, fillable - app.maxUnavailable);
     if (ready >= needed) return;
     this.#world.fail(
       this.name,

@@ -40,7 +40,7 @@ export class Calm implements Checker {
   }
 
   #counts(node: NodeFacts, spec: SpecFacts): boolean {
-    const app = node.core?.desired?.apps.get(spec.app.id);
+    const app = node.core?.desired?.workloads.get(spec.app.id);
     return app === undefined || isRequired(this.#world, app);
   }
 }

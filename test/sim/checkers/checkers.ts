@@ -8,6 +8,7 @@ import { Availability } from './availability.ts';
 import { Blame } from './blame.ts';
 import { Calm } from './calm.ts';
 import type { Checker } from './checker.ts';
+import { Data } from './data.ts';
 import { Durability } from './durability.ts';
 import type { NodeFacts, RunningFacts, SpecFacts } from './facts.ts';
 import { Fencing } from './fencing.ts';
@@ -20,7 +21,7 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
   readonly #all: readonly Checker[];
 
   constructor(world: World) {
-    this.#all = [Durability, Calm, Anew, Availability, Memory, Rest, Routing, Fencing, Order, Blame].map(
+    this.#all = [Durability, Calm, Anew, Availability, Memory, Rest, Routing, Fencing, Order, Blame, Data].map(
       (Kind) => new Kind(world),
     );
   }

@@ -9,6 +9,7 @@
 
 import type { AppView, DesiredView, ReleaseView } from '../../../crdt/view.ts';
 import { candidatesOf } from '../../../node/core/candidates.ts';
+import { isMountedAs, type Pin, pinsOf } from '../../../node/core/pins.ts';
 import { place } from '../../../node/core/placement.ts';
 import { isCurrent, slotKey, slotsOf } from '../../../node/core/slots.ts';
 import type { SimNode } from '../node.ts';
@@ -39,6 +40,7 @@ export function restlessness(world: ClusterFacts): string | undefined {
 export function isRequired(world: ClusterFacts, app: AppView): boolean {
   const { release } = app;
   if (release === undefined || slotsOf(app).length === 0) return false;
+  if (release.service !== undefined) return true;
   const quality = world.qualityOf(release.droplet.digest);
   if (quality !== 'good' && quality !== 'slow') return false;
   return world.nodes.some((node) => !node.gone && node.blobs.has(release.droplet.digest));
@@ -70,7 +72,7 @@ function instancesProblem(live: readonly NodeFacts[], view: DesiredView, world: 
     }
   }
   const wanted = new Set<string>();
-  for (const app of view.apps.values()) {
+  for (const app of view.workloads.values()) {
     const { release } = app;
     for (const slot of slotsOf(app)) wanted.add(slotKey(slot));
     if (release === undefined || slotsOf(app).length === 0) continue;
@@ -79,7 +81,12 @@ function instancesProblem(live: readonly NodeFacts[], view: DesiredView, world: 
     if (!isRequired(world, app)) continue;
     for (const slot of slotsOf(app)) {
       const key = slotKey(slot);
-      const found = slotProblem(live, view, app, release, bySlot.get(key) ?? []);
+      const pin = pinsOf(app)?.get(key);
+      const held = bySlot.get(key) ?? [];
+      const found =
+        pin === undefined
+          ? slotProblem(live, view, app, release, held)
+          : pinnedProblem(live, view, app, release, { pin, held });
       if (found !== undefined) return `slot ${app.name}/${slot.process}/${slot.index} ${found}`;
     }
   }
@@ -128,6 +135,32 @@ function slotProblem(
   return `runs an old release on ${node.self.name}`;
 }
 
+/** A slot with data runs where that is, if that node has room, and nowhere else; whether it drains does not count. */
+function pinnedProblem(
+  live: readonly NodeFacts[],
+  view: DesiredView,
+  app: AppView,
+  release: ReleaseView,
+  { pin, held }: { pin: Pin; held: readonly { node: NodeFacts; one: RunningFacts }[] },
+): string | undefined {
+  const [only, second] = held;
+  if (second !== undefined) return `is filled ${held.length} times, and has data`;
+  if (pin.kind === 'moving' && live.some((node) => node.id === pin.from && view.nodes.has(node.id))) {
+    return `has data that ${pin.from.slice(-4)} has not left`;
+  }
+  const home = pin.kind === 'pinned' ? live.find((node) => node.id === pin.node) : undefined;
+  if (only === undefined) {
+    const mayRun = home !== undefined && view.nodes.has(home.id) && freeBytesOf(home) >= app.memoryBytes;
+    return mayRun ? `is empty, and ${home.self.name} has its data` : undefined;
+  }
+  const { node, one } = only;
+  if (pin.kind !== 'pinned' || node !== home) return `runs on ${node.self.name}, where its data is not`;
+  if (one.state !== 'ready') return `has an instance that is ${one.state}`;
+  if (!isMountedAs(pin, one.spec.volumes ?? [])) return `runs on ${node.self.name} with other data than it has now`;
+  const { id, restartCount } = { ...one.spec.release, restartCount: one.spec.restartCount };
+  return isCurrent({ release: id, restartCount }, app, release) ? undefined : `runs an old release`;
+}
+
 /**
  * Whether an old copy may be stopped to make room for its replacement. At rest, slots that are not ready are those
  * without room.
@@ -141,10 +174,13 @@ const isEligible = (node: NodeFacts, view: DesiredView): boolean => view.nodes.g
 
 /** Memory is kept for the slots of instances that crashed and wait there to be started again. */
 function hasRoom(node: NodeFacts, view: DesiredView, app: AppView): boolean {
-  if (!isEligible(node, view)) return false;
+  return isEligible(node, view) && freeBytesOf(node) >= app.memoryBytes;
+}
+
+function freeBytesOf(node: NodeFacts): number {
   let keptBytes = 0;
   for (const one of node.core?.local.values() ?? []) if (one.state === 'crashed') keptBytes += one.memoryBytes;
-  return node.memoryBytes - node.runtime.memoryBytes() - keptBytes >= app.memoryBytes;
+  return node.memoryBytes - node.runtime.memoryBytes() - keptBytes;
 }
 
 /** At rest all nodes believe the same, so they must place alike. */

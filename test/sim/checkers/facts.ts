@@ -10,7 +10,7 @@ import type { Violation } from './checker.ts';
 
 export type SpecFacts = Pick<
   InstanceSpec,
-  'id' | 'app' | 'process' | 'index' | 'release' | 'restartCount' | 'memoryBytes'
+  'id' | 'app' | 'process' | 'index' | 'release' | 'restartCount' | 'memoryBytes' | 'volumes'
 >;
 
 /** An instance as its machine runs it. */

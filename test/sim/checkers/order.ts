@@ -46,7 +46,7 @@ export class Order implements Checker {
       ...candidate,
       report: { ...candidate.report, instances: this.#rng.shuffle(candidate.report.instances) },
     }));
-    const apps: DesiredView = { ...view, apps: new Map(this.#rng.shuffle([...view.apps])) };
+    const apps: DesiredView = { ...view, workloads: new Map(this.#rng.shuffle([...view.workloads])) };
     const assigned = place(view, candidates).assigned;
     const again = place(apps, other).assigned;
     const isSame = assigned.size === again.size && [...assigned].every(([slot, owner]) => again.get(slot) === owner);

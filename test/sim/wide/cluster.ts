@@ -293,6 +293,7 @@ export class WideCluster {
       case 'syncDesired':
       case 'persistStart':
       case 'failRelease':
+      case 'leaveVolume':
         throw new Error(`nothing calls for ${effect.type} here`);
     }
   }
