@@ -4,8 +4,8 @@ import type { InstanceState } from '../core/types.ts';
 import type { InstanceShape } from './shapes.ts';
 
 /**
- * Of the instance, where there is one. `waiting`: its node is there, and starts none. `node …`: what became of the node
- * that has its data. `provided`: it runs elsewhere, and its credentials were given.
+ * Of the instance, where there is one. `waiting`: its node is there, and starts none. `node …`: what became of the
+ * node that has its data. `provided`: it runs elsewhere, and its credentials were given.
  */
 export type ServiceState =
   | InstanceState

@@ -2,6 +2,7 @@
 
 import type { NodeId } from '../../crdt/ids.ts';
 import type { BindingView, DesiredView, ServiceView, VolumeView } from '../../crdt/view.ts';
+import { serviceHost } from '../core/service-address.ts';
 import { compareText } from '../core/text.ts';
 import type { NodeService, ObservedView } from '../ports/node-service.ts';
 import type { KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
@@ -84,7 +85,7 @@ export function serviceShape(
     ...serviceSummaryShape(service, known),
     bindings: bindingsOf(service, view).map((one) => bindingShape(one, view, isProvided, status)),
     address: isProvided ? null : service.address,
-    host: isProvided ? null : hostOf(service),
+    host: isProvided ? null : serviceHost(service.name),
     memoryBytes: service.memoryBytes,
     storageBytes: service.storageBytes,
     usedBytes: status?.usedBytes ?? null,
@@ -99,9 +100,6 @@ export function serviceShape(
     reason: reasonOf(service, known, found),
   };
 }
-
-/** The name that bound apps reach it by. */
-export const hostOf = ({ name }: Pick<ServiceView, 'name'>): string => `${name}.service.internal`;
 
 function bindingShape(
   binding: BindingView,

@@ -166,7 +166,7 @@ function placeOf(
     try {
       const node = pinFor(
         question,
-        { owner, key: wish.id, memoryBytes: wish.memoryBytes, needs: { engine } },
+        { owner, key: wish.id, memoryBytes: wish.memoryBytes, needs: { service: { kind: kind.name, version } } },
         engine,
         only,
       );

@@ -26,8 +26,8 @@ const SIZE_BYTES_DEFAULT = 1024 ** 3;
 const SETTINGS_DEFAULT = { snapshotEveryMs: 0, snapshotsKept: 0, onLoss: 'wait' } as const;
 
 /**
- * Empty when every slot has what it is to have. All volumes of one slot are on one node; the slots of an app are spread
- * over nodes. Fails with `no_node_for_data` when one can be had nowhere.
+ * Empty when every slot has what it is to have. All volumes of one slot are on one node; the slots of an app are
+ * spread over nodes. Fails with `no_node_for_data` when one can be had nowhere.
  */
 export function newVolumes(service: Pick<NodeService, 'view' | 'observed'>, asked: SlotsAsked): NewVolume[] {
   const { app, process, volumes } = asked;
@@ -47,7 +47,7 @@ export function newVolumes(service: Pick<NodeService, 'view' | 'observed'>, aske
           owner: app.id,
           key: `${app.id}/${process}/${index}`,
           memoryBytes: app.memoryBytes,
-          needs: { release: asked.release },
+          needs: asked.release,
         },
         `the data of ${app.name}/${process === 'web' ? '' : `${process}/`}${index}`,
       );

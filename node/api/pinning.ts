@@ -3,7 +3,8 @@
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
-import { type PinCandidate, type PinRefusal, type PinWish, pin } from '../core/pin.ts';
+import type { Infeasible } from '../core/feasibility.ts';
+import { type PinCandidate, type PinWish, pin } from '../core/pin.ts';
 import { slotKey } from '../core/slots.ts';
 import type { Slot } from '../core/types.ts';
 import type { MemberView, ObservedView } from '../ports/node-service.ts';
@@ -47,7 +48,7 @@ export function pinFor(question: PinQuestion, wish: PinWish, what: string, node?
   );
 }
 
-const refusalText = (reasons: readonly PinRefusal[]): string =>
+const refusalText = (reasons: readonly Infeasible[]): string =>
   reasonText(
     reasons.find(({ kind }) => kind === 'notAlive' || kind === 'exhausted' || kind === 'noEngine') ?? reasons[0]!,
   );

@@ -1,5 +1,5 @@
-// One push, from an uploaded folder to a released app: stage, replicate, bind, write, follow. Nothing is written before the
-// droplet is staged and held by enough nodes, so a push that fails early leaves no half-created app behind.
+// One push, from an uploaded folder to a released app: stage, replicate, bind, write, follow. Nothing is written
+// before the droplet is staged and held by enough nodes, so a push that fails early leaves no half-created app behind.
 
 import { randomUUID } from 'node:crypto';
 import type { AppSettings, NamedChange } from '../../crdt/change.ts';

@@ -43,7 +43,7 @@ export function reconfigured(
         pending: [],
         replaced: [{ app: owner, process: volume.process, index: volume.index }],
       },
-      { owner, key: asked.id, memoryBytes, needs: { engine } },
+      { owner, key: asked.id, memoryBytes, needs: { service: asked } },
       `more memory for ${asked.name}, whose data is on one`,
       volume.node,
     );

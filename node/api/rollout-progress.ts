@@ -3,8 +3,8 @@
 
 import type { InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
-import { infeasibleReasons } from '../core/feasibility.ts';
-import type { PinRefusal } from '../core/pin.ts';
+import { type Infeasible, infeasibleReasons } from '../core/feasibility.ts';
+import { type Pin, pinsOf } from '../core/pins.ts';
 import { fullOf } from '../core/pressure.ts';
 import { slotsOf } from '../core/slots.ts';
 import type { MemberView, ObservedView } from '../ports/node-service.ts';
@@ -87,17 +87,26 @@ export function rolloutProgress(
   // A copy that is to be replaced makes room for the next, but neither disk nor descriptors.
   const waiting = [...present].filter((slot) => !underWay.has(slot));
   const stuck = missing.length > 0 ? missing : waiting.length > 0 && isNowhereRoom(app, observed) ? waiting : [];
-  const refusals = stuck.length === 0 ? undefined : refusalsOf(app, view, observed);
   return {
     ready: ready.size,
     total: wanted.size,
     settled: ready.size === wanted.size && unwanted === 0,
-    unplaceable:
-      refusals === undefined
-        ? []
-        : stuck.map((slot) => `insufficient resources: no node can take ${slot}: ${refusals}`),
+    unplaceable: unplaceableSlots(stuck, app, view, observed),
     crashed,
   };
+}
+
+/** Those of the slots that no node can take, with why, one line each. */
+function unplaceableSlots(slots: readonly string[], app: AppView, view: DesiredView, observed: ObservedView): string[] {
+  const pins = slots.length === 0 ? undefined : pinsOf(app);
+  /** Of slots that may run anywhere: the same for all of them. */
+  let anywhere: { refusals: string | undefined } | undefined;
+  return slots.flatMap((slot) => {
+    const pin = pins?.get(`${app.id}/${slot}`);
+    if (pin === undefined) anywhere ??= { refusals: refusalsOf(app, view, observed) };
+    const refusals = pin === undefined ? anywhere?.refusals : refusalsOf(app, view, observed, pin);
+    return refusals === undefined ? [] : [`insufficient resources: no node can take ${slot}: ${refusals}`];
+  });
 }
 
 /** Whether every node that lives has run out of something that the copies which run do not hold. */
@@ -106,15 +115,22 @@ function isNowhereRoom(app: AppView, observed: ObservedView): boolean {
   return app.release !== undefined && living.length > 0 && living.every(({ report }) => fullOf(report!).length > 0);
 }
 
-/** Why each node refuses the app, in one line; undefined when at least one could take it. */
-function refusalsOf(app: AppView, view: DesiredView, observed: ObservedView): string | undefined {
+/**
+ * Why each node refuses the app, in one line; undefined when at least one could take it. Of a slot whose data is on one
+ * node, what is wrong with that.
+ */
+function refusalsOf(app: AppView, view: DesiredView, observed: ObservedView, pin?: Pin): string | undefined {
   const release = app.release;
   if (release === undefined) return undefined;
+  const only = pin !== undefined && 'node' in pin ? pin.node : undefined;
+  if (only !== undefined && !view.nodes.has(only)) return 'the node that has its data was removed from the cluster';
+  const before = only === undefined ? (name: string) => name : (name: string) => `its data is on ${name}, which`;
   const lines: string[] = [];
   for (const node of view.nodes.values()) {
+    if (only !== undefined && node.id !== only) continue;
     const member = observed.members.find((candidate) => candidate.id === node.id);
     if (member?.report === undefined) {
-      lines.push(`${node.name} has not been heard of`);
+      lines.push(`${before(node.name)} has not been heard of`);
       continue;
     }
     const reasons = infeasibleReasons(
@@ -123,14 +139,14 @@ function refusalsOf(app: AppView, view: DesiredView, observed: ObservedView): st
         status: member.status,
         draining: node.draining,
         report: member.report,
-        labels: { ...member.report.labels, ...node.labels },
         freeBytes: freeBytesOf(member),
       },
       app,
       release,
+      pin,
     );
     if (reasons.length === 0) return undefined;
-    lines.push(`${node.name} ${reasonText(reasons.find(({ kind }) => kind === 'exhausted') ?? reasons[0]!)}`);
+    lines.push(`${before(node.name)} ${reasonText(reasons.find(({ kind }) => kind === 'exhausted') ?? reasons[0]!)}`);
   }
   const shown = lines.slice(0, REFUSALS_SHOWN_MAX);
   if (lines.length > shown.length) shown.push(`${lines.length - shown.length} more nodes refuse too`);
@@ -148,7 +164,7 @@ function freeBytesOf(member: MemberView): number {
 }
 
 /** In words, to follow the node's name. */
-export function reasonText(reason: PinRefusal): string {
+export function reasonText(reason: Infeasible): string {
   switch (reason.kind) {
     case 'notAlive':
       return `is ${reason.status}`;

@@ -1,5 +1,5 @@
-// Follows an app, or a service, until everything that was asked for runs, has failed, or takes too long. Only watches: the nodes do
-// the rolling out, and go on with it when nobody follows.
+// Follows an app, or a service, until everything that was asked for runs, has failed, or takes too long. Only watches:
+// the nodes do the rolling out, and go on with it when nobody follows.
 
 import type { AppId, InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { AppView } from '../../crdt/view.ts';

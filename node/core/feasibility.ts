@@ -30,20 +30,25 @@ export type Infeasible =
   /** Other slots of its process type have volumes, and it has none. */
   | { kind: 'noVolume' };
 
-/** What these reasons read of a node. */
-type Asked = Pick<Candidate, 'node' | 'status' | 'draining' | 'freeBytes'> & {
-  labels?: Candidate['labels'];
-  report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure'> & { services?: readonly string[] };
+/** What a node must have for a release: all that these reasons read of it. */
+export type Needs = {
+  readonly droplet?: Pick<ReleaseView['droplet'], 'stack'>;
+  readonly image?: ReleaseView['image'];
+  readonly service?: Pick<ServiceView, 'kind' | 'version'>;
+};
+
+/** What they read of a node. */
+export type Asked = Pick<Candidate, 'node' | 'status' | 'draining' | 'freeBytes'> & {
+  report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure' | 'services'>;
 };
 
 /**
  * Why the node may not take a new instance of the app's release; empty when it may. All reasons, not only the first.
- * Without a release: of anything that takes so much memory.
  */
 export function infeasibleReasons(
   candidate: Asked,
   app: Pick<AppView, 'memoryBytes'>,
-  release: Pick<ReleaseView, 'droplet' | 'image' | 'service'> | undefined,
+  release: Needs,
   pin?: Pin,
 ): Infeasible[] {
   const reasons: Infeasible[] = [];
@@ -56,13 +61,13 @@ export function infeasibleReasons(
   if (candidate.report.status === 'leaving') reasons.push({ kind: 'leaving' });
   if (candidate.report.runtimes.length === 0) reasons.push({ kind: 'noRuntime' });
   const { runtimes } = candidate.report;
-  if (release?.service !== undefined) {
+  if (release.service !== undefined) {
     if (!hasEngine(candidate, release)) {
       reasons.push({ kind: 'noEngine', wanted: engineOf(release.service), has: candidate.report.services ?? [] });
     }
-  } else if (release?.image !== undefined && !runtimes.includes('docker'))
+  } else if (release.image !== undefined && !runtimes.includes('docker'))
     reasons.push({ kind: 'noContainers', has: runtimes });
-  else if (release !== undefined && !candidate.report.stacks.includes(release.droplet.stack)) {
+  else if (release.droplet !== undefined && !candidate.report.stacks.includes(release.droplet.stack)) {
     reasons.push({ kind: 'stack', wanted: release.droplet.stack, has: candidate.report.stacks });
   }
   if (candidate.freeBytes < app.memoryBytes) {
@@ -93,9 +98,9 @@ export function isFeasible(candidate: Candidate, app: AppView, release: ReleaseV
 }
 
 /** As nodes report the engines that they have. */
-const engineOf = ({ kind, version }: ServiceView): string => `${kind} ${version}`;
+const engineOf = ({ kind, version }: Pick<ServiceView, 'kind' | 'version'>): string => `${kind} ${version}`;
 
-const hasEngine = ({ report }: Pick<Asked, 'report'>, { service }: Pick<ReleaseView, 'service'>): boolean =>
+const hasEngine = ({ report }: Pick<Asked, 'report'>, { service }: Needs): boolean =>
   service === undefined || (report.services ?? []).includes(engineOf(service));
 
 function pinReason({ node }: Pick<Candidate, 'node'>, pin: Pin): Infeasible | undefined {

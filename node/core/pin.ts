@@ -2,9 +2,8 @@
 // by whoever writes the record: placement never does.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
-import type { ReleaseView, VolumeView } from '../../crdt/view.ts';
-import type { Candidate } from './candidates.ts';
-import { type Infeasible, infeasibleReasons } from './feasibility.ts';
+import type { VolumeView } from '../../crdt/view.ts';
+import { type Asked, type Infeasible, infeasibleReasons, type Needs } from './feasibility.ts';
 import { rendezvousWeights } from './hash.ts';
 import { compareText } from './text.ts';
 
@@ -14,19 +13,14 @@ export type PinWish = {
   /** Tells the slots of one owner apart: equal nodes are drawn for each anew. */
   key: string;
   memoryBytes: number;
-  /** Of a service: its kind and version, as nodes report them. Of an app: what its release needs. */
-  needs: { engine: string } | { release: Pick<ReleaseView, 'droplet' | 'image'> };
+  needs: Needs;
 };
 
 /** `freeBytes`: what nothing that runs there, or is to run there, has been promised. */
-export type PinCandidate = Pick<Candidate, 'node' | 'status' | 'draining' | 'freeBytes'> & {
-  report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure'> & { services?: readonly string[] };
-};
-
-export type PinRefusal = Infeasible | { kind: 'noEngine'; wanted: string; has: readonly string[] };
+export type PinCandidate = Asked;
 
 /** `refusals`: why each node cannot, sorted by id, when none can. */
-export type Pin = { node: NodeId } | { refusals: { node: NodeId; reasons: PinRefusal[] }[] };
+export type PinAnswer = { node: NodeId } | { refusals: { node: NodeId; reasons: Infeasible[] }[] };
 
 type PinnedVolume = Pick<VolumeView, 'owner' | 'node'>;
 
@@ -34,9 +28,9 @@ type PinnedVolume = Pick<VolumeView, 'owner' | 'node'>;
  * Among those that can: the fewest volumes of the same owner, so that one loss takes the data of one slot; the fewest
  * of all; the most free memory; the highest weight.
  */
-export function pin(candidates: readonly PinCandidate[], volumes: Iterable<PinnedVolume>, wish: PinWish): Pin {
+export function pin(candidates: readonly PinCandidate[], volumes: Iterable<PinnedVolume>, wish: PinWish): PinAnswer {
   const refusals = candidates
-    .map((candidate) => ({ node: candidate.node, reasons: refusalsOf(candidate, wish) }))
+    .map((candidate) => ({ node: candidate.node, reasons: infeasibleReasons(candidate, wish, wish.needs) }))
     .filter(({ reasons }) => reasons.length > 0)
     .sort((a, b) => compareText(a.node, b.node));
   const refusing = new Set(refusals.map(({ node }) => node));
@@ -60,15 +54,6 @@ export function pin(candidates: readonly PinCandidate[], volumes: Iterable<Pinne
         compareText(a.node, b.node),
     );
   return best === undefined ? { refusals } : { node: best.node };
-}
-
-function refusalsOf(candidate: PinCandidate, { memoryBytes, needs }: PinWish): PinRefusal[] {
-  if ('release' in needs) return infeasibleReasons(candidate, { memoryBytes }, needs.release);
-  const { services = [] } = candidate.report;
-  const reasons: PinRefusal[] = infeasibleReasons(candidate, { memoryBytes }, undefined);
-  return services.includes(needs.engine)
-    ? reasons
-    : [...reasons, { kind: 'noEngine', wanted: needs.engine, has: services }];
 }
 
 function countsOf(volumes: Iterable<PinnedVolume>, owner: AppId) {

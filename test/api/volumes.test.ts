@@ -1,6 +1,7 @@
 // Volumes as the API has them: one for each slot, on a node each, kept until somebody deletes them.
 
 import { describe, expect, it } from 'vitest';
+import { rolloutProgress } from '../../node/api/rollout-progress.ts';
 import { testApi } from './client.ts';
 import type { MemoryNode } from './memory-node.ts';
 
@@ -171,6 +172,21 @@ describe('a volume', () => {
     await node.write([{ change: 'removeNode', node: onBeta.node }], 'tests');
     const shown = (await viewer.get('/v1/volumes')).body.find(({ id }: { id: string }) => id === onBeta.id);
     expect(shown).toMatchObject({ node: '12D3KooWbeta', nodeStatus: 'removed', mounted: true });
+  });
+});
+
+describe('a slot whose node is gone', () => {
+  it('waits for it, and the roll-out says so', async () => {
+    const { node } = await withVolumes();
+    const app = [...node.view().apps.values()][0]!;
+    const unplaceable = () =>
+      rolloutProgress(app, node.view(), node.observed(), { release: undefined, replaced: undefined }).unplaceable;
+    const pinned = volumesIn(node).find((one) => one.node === '12D3KooWbeta')!;
+    expect(unplaceable()).toEqual([]);
+    node.setStatus('beta', 'dead');
+    expect(unplaceable()).toEqual([
+      `insufficient resources: no node can take web/${pinned.index}: its data is on beta, which is dead`,
+    ]);
   });
 });
 

@@ -1,10 +1,9 @@
-// Where new data goes, and the addresses of services.
+// Where new data goes.
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { asAppId, asNodeId } from '../../crdt/ids.ts';
 import { type PinCandidate, pin } from '../../node/core/pin.ts';
-import { serviceAddress } from '../../node/core/service-address.ts';
 import { MIB, release } from './little-cluster.ts';
 
 const candidate = (name: string, options: Partial<PinCandidate> & { services?: string[]; stacks?: string[] } = {}) => {
@@ -20,8 +19,8 @@ const candidate = (name: string, options: Partial<PinCandidate> & { services?: s
 };
 const owner = asAppId('db');
 const on = (node: string, of: string = 'other') => ({ owner: asAppId(of), node: asNodeId(node) });
-const database = { owner, key: 'db', memoryBytes: 256 * MIB, needs: { engine: 'postgres 15' } };
-const app = { owner: asAppId('shop'), key: 'shop/web/0', memoryBytes: 64 * MIB, needs: { release: release(1) } };
+const database = { owner, key: 'db', memoryBytes: 256 * MIB, needs: { service: { kind: 'postgres', version: '15' } } };
+const app = { owner: asAppId('shop'), key: 'shop/web/0', memoryBytes: 64 * MIB, needs: release(1) };
 
 describe('new data', () => {
   it('goes to a node that has the engine and the memory', () => {
@@ -65,30 +64,5 @@ describe('new data', () => {
         expect(pin(shuffled, [], database)).toEqual(chosen);
       }),
     );
-  });
-});
-
-describe('the address of a service', () => {
-  const octetsOf = (address: string) => address.split('.').map(Number);
-
-  it('is one of 198.18.0.0/15, none that looks like a network or a broadcast', () => {
-    fc.assert(
-      fc.property(fc.string(), (seed) => {
-        const [first, second, third, last] = octetsOf(serviceAddress(new Set(), seed));
-        expect(first).toBe(198);
-        expect([18, 19]).toContain(second);
-        expect(third! >= 0 && third! <= 255 && last! >= 1 && last! <= 254).toBe(true);
-      }),
-    );
-  });
-
-  it('is another one than those that are taken, and the same for the same seed', () => {
-    const taken = new Set<string>();
-    for (let count = 0; count < 1_000; count++) {
-      const address = serviceAddress(taken, 'one seed');
-      expect(taken.has(address)).toBe(false);
-      taken.add(address);
-    }
-    expect(serviceAddress(new Set(), 'one seed')).toBe([...taken][0]);
   });
 });

@@ -6,13 +6,11 @@ import type { AppView } from '../../../crdt/view.ts';
 import { appFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
-import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
-import { eventStream } from '../event-stream.ts';
+import { ApiError } from '../errors.ts';
 import { rolloutTarget } from '../lookup.ts';
 import { volumeChanges } from '../push-data.ts';
-import { followRollout } from '../rollout.ts';
+import { rolloutStream } from '../rollout-stream.ts';
 import { instancesOf } from '../shaping.ts';
-import type { ProgressEvent } from '../stream-events.ts';
 import { jsonBody, queryOf, restartSlotBody, rolloutQuery, type ScaleBody, scaleBody } from '../validate.ts';
 import { appWrites } from './apps.ts';
 
@@ -72,15 +70,7 @@ export function appRunsRoutes({ service, log }: ApiContext) {
       .get('/v1/apps/:name/rollout', requires('viewer'), queryOf(rolloutQuery), (c) => {
         const app = appFor(c, service.view(), 'read');
         const target = rolloutTarget(c.req.valid('query'));
-        return eventStream<ProgressEvent>(c.req.raw.signal, async (sink) => {
-          try {
-            await followRollout(service, app.id, target, sink);
-          } catch (error) {
-            const failure = failureOf(error);
-            const message = failure?.message ?? reportUnexpected(log, error, 'rollout');
-            sink.send({ type: 'failed', code: failure?.code ?? 'internal', message });
-          }
-        });
+        return rolloutStream({ service, log }, app.id, target, c.req.raw.signal);
       })
   );
 }

@@ -1,4 +1,5 @@
-// Logs of an app or a service and events of the cluster, as streams of lines: the last ones, and with `follow` those to come.
+// Logs of an app or a service and events of the cluster, as streams of lines: the last ones, and with `follow` those
+// to come.
 
 import { Hono } from 'hono';
 import type { AppId, NodeId } from '../../../crdt/ids.ts';

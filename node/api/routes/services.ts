@@ -11,13 +11,11 @@ import type { ApiContext } from '../context.ts';
 import type { CreatedServiceShape } from '../data-shapes.ts';
 import { boundApps, kindShapes, nodeName, serviceShape, serviceSummaryShape } from '../data-shaping.ts';
 import { configureServiceBody, confirmQuery, createServiceBody, provideBody } from '../data-validate.ts';
-import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
-import { eventStream } from '../event-stream.ts';
+import { ApiError } from '../errors.ts';
 import { findService } from '../lookup.ts';
 import { newService, providedService, sealedCredentials } from '../new-service.ts';
 import { reconfigured } from '../reconfigure-service.ts';
-import { followRollout } from '../rollout.ts';
-import type { ProgressEvent } from '../stream-events.ts';
+import { rolloutStream } from '../rollout-stream.ts';
 import { jsonBody, queryOf } from '../validate.ts';
 
 export function servicesRoutes({ service, log }: ApiContext) {
@@ -71,7 +69,7 @@ export function servicesRoutes({ service, log }: ApiContext) {
         }
         return c.json(await write([{ change: 'deleteService', service: asked.id }], c.get('user').name));
       })
-      /** Makes one of that name, or gives it other credentials. `apps`: those that have to be restarted to get them. */
+      /** Makes one of that name, or gives it other credentials. `apps`: those that are to be restarted to get them. */
       .put('/v1/services/:name', requires('developer'), jsonBody(provideBody), async (c) => {
         const { credentials } = c.req.valid('json');
         const by = c.get('user').name;
@@ -108,17 +106,9 @@ export function servicesRoutes({ service, log }: ApiContext) {
       /** As an app's roll-out: until it runs as it was asked to. */
       .get('/v1/services/:name/rollout', requires('viewer'), (c) => {
         const asked = running(serviceFor(c, service.view(), 'read'));
-        return eventStream<ProgressEvent>(c.req.raw.signal, async (sink) => {
-          try {
-            const release = service.view().workloads.get(asAppId(asked))?.release?.id;
-            // Of what it is to run, a crash from before somebody looked counts too.
-            await followRollout(service, asAppId(asked), { release, replaced: undefined }, sink);
-          } catch (error) {
-            const failure = failureOf(error);
-            const message = failure?.message ?? reportUnexpected(log, error, 'service rollout');
-            sink.send({ type: 'failed', code: failure?.code ?? 'internal', message });
-          }
-        });
+        const release = service.view().workloads.get(asAppId(asked))?.release?.id;
+        // Of what it is to run, a crash from before somebody looked counts too.
+        return rolloutStream({ service, log }, asAppId(asked), { release, replaced: undefined }, c.req.raw.signal);
       })
   );
 }
