@@ -63,7 +63,7 @@ describeKind({
   connect,
   spareConnections: 8,
   adminFromOutside: true,
-  firstRun: 'db.new',
+  firstRun: 'kind.json',
   refused: {
     'to see the configuration': refused('CONFIG', 'GET', '*'),
     'to change the configuration': refused('CONFIG', 'SET', 'dir', '/data'),
