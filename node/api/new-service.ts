@@ -130,9 +130,10 @@ function expectFreeName(view: DesiredView, name: string, pending: readonly Creat
 export function kindNamed(kinds: readonly KindInfo[], name: string): KindInfo {
   const kind = kinds.find((one) => one.name === name);
   if (kind !== undefined) return kind;
-  const known = kinds.map((one) => one.name).join(', ');
+  const names = kinds.map((one) => one.name).join(', ');
+  const known = names === '' ? 'this node knows none' : `it is one of ${names}`;
   const provided = name === USER_PROVIDED ? 'peer service provide NAME takes credentials of your own' : undefined;
-  throw new ApiError('kind_unknown', `there is no kind of service ${name}: ${provided ?? `it is one of ${known}`}`);
+  throw new ApiError('kind_unknown', `there is no kind of service ${name}: ${provided ?? known}`);
 }
 
 export function planNamed(kind: KindInfo, name: string): { plan: string; limits: ServicePlan } {

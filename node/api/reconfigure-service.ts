@@ -35,7 +35,6 @@ export function reconfigured(
   const restarts = memoryBytes !== asked.memoryBytes || (plan !== undefined && plan.plan !== asked.plan);
   if (memoryBytes > asked.memoryBytes) {
     const owner = asAppId(asked.id);
-    const engine = `${asked.kind} ${asked.version}`;
     pinFor(
       {
         view: service.view(),

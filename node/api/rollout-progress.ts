@@ -116,8 +116,8 @@ function isNowhereRoom(app: AppView, observed: ObservedView): boolean {
 }
 
 /**
- * Why each node refuses the app, in one line; undefined when at least one could take it. Of a slot whose data is on one
- * node, what is wrong with that.
+ * Why each node refuses the app, in one line; undefined when at least one could take it. Of a slot whose data is on
+ * one node, what is wrong with that.
  */
 function refusalsOf(app: AppView, view: DesiredView, observed: ObservedView, pin?: Pin): string | undefined {
   const release = app.release;

@@ -8,7 +8,7 @@ import { Replicator } from '../cluster/replicator.ts';
 import type { Log } from '../lib/log.ts';
 import type { Agent } from './agent.ts';
 import { withDisk } from './data-dir.ts';
-import { withoutServices } from './data-parts.ts';
+import { makeDataParts } from './data-parts.ts';
 import { actorsOf, makeAgent, OwnReport } from './deciding.ts';
 import { Departure } from './departure.ts';
 import { goLive } from './going-live.ts';
@@ -78,7 +78,7 @@ async function makeParts(made: { ground: Ground; lines: Lines; works: Works }, s
     shutdown,
     log,
   });
-  const data = withoutServices();
+  const data = makeDataParts({ volumes: made.works.volumes, view });
   const parts = { ...made, agent, ownReport, known, events, meter, storage, replicator, departure, data };
   return { ...parts, service: makeService(parts) };
 }
