@@ -1,7 +1,7 @@
 // The agent: a mailbox around the core. Events go in one at a time, step() decides, effects go out to the edges
 // (effects.ts). Decides nothing itself.
 
-import type { AppId, NodeId, ReleaseId } from '../../crdt/ids.ts';
+import type { AppId, InstanceId, NodeId, ReleaseId, ServiceId } from '../../crdt/ids.ts';
 import { candidatesOf, type ReportedCandidate } from '../core/candidates.ts';
 import type { CoreState } from '../core/state.ts';
 import { isCaughtUp, type StepResult, step } from '../core/step.ts';
@@ -51,6 +51,9 @@ const BEAT_MS = 250;
 const BEAT_LATE_MS = 50;
 
 const ageOf = (nowMs: number, atMs: number | undefined) => (atMs === undefined ? undefined : nowMs - atMs);
+
+/** `host`: as in LocalUpstream. */
+export type ServiceHere = { id: InstanceId; host: string | undefined; port: number; isReady: boolean };
 
 export class Agent {
   #state: CoreState;
@@ -106,6 +109,15 @@ export class Agent {
       if (instance.state !== 'crashed' && (app === undefined || instance.app === app)) return true;
     }
     return false;
+  }
+
+  /** The instance of the service that runs on this node and is reached; `ready`: it answers. */
+  serviceHere(service: ServiceId): ServiceHere | undefined {
+    for (const { id, app, state, host, port } of this.#state.local.values()) {
+      if ((app as string) !== service || port === undefined || (state !== 'ready' && state !== 'unhealthy')) continue;
+      return { id, host, port, isReady: state === 'ready' };
+    }
+    return undefined;
   }
 
   /** Apps and releases of the instances of this node, in any state. */

@@ -1,39 +1,134 @@
-// What this node answers of its services and volumes when it, or another, is asked (port ServicesDesk), and the kinds
-// of services that it knows.
+// Makes what looks after the data of this node: the steward of its services, their backups, the way of apps to
+// services here and elsewhere; and what others may ask of them.
 
-import type { DesiredView } from '../../crdt/view.ts';
+import { freemem } from 'node:os';
+import type { InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
+import type { EventLog } from '../cluster/event-log.ts';
+import type { KnownCluster } from '../cluster/known-cluster.ts';
+import type { ClusterEvent } from '../core/types.ts';
+import type { RuntimeEvent } from '../ports/runtime.ts';
 import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
-import { VolumeError } from '../volumes/errors.ts';
-import type { VolumeStore } from '../volumes/store.ts';
+import { BackupIndex } from '../services/backup-index.ts';
+import { ServiceBackups } from '../services/backups.ts';
+import { KINDS } from '../services/catalogue.ts';
+import { isProof } from '../services/proof.ts';
+import { Steward } from '../services/steward.ts';
+import type { Agent } from './agent.ts';
+import { Environments } from './environments.ts';
+import type { Ground } from './ground.ts';
+import type { Lines } from './lines.ts';
+import { ServiceWays } from './service-ways.ts';
+import { ServicesHere } from './services-here.ts';
+import type { Shutdown } from './shutdown.ts';
+import type { Storage } from './storage-parts.ts';
+import type { Works } from './works.ts';
 
-export type DataParts = { desk: ServicesDesk; kinds: readonly KindInfo[] };
+type Parts = {
+  ground: Ground;
+  lines: Lines;
+  works: Works;
+  agent: Agent;
+  known: KnownCluster;
+  events: EventLog;
+  storage: Storage;
+};
 
-class NoServicesError extends Error {
-  readonly code = 'no_services';
-  constructor() {
-    super('this node runs no services: ask another one');
-  }
-}
+export type DataParts = {
+  desk: ServicesDesk;
+  kinds: readonly KindInfo[];
+  backups: ServiceBackups;
+  environments: Environments;
+  /** Call once it is known what is asked for, and what an earlier daemon left running. */
+  begin(): void;
+  /** Call whenever the desired state has changed, or what runs somewhere. */
+  look(): void;
+};
 
-/** Of a node that knows no kind of service yet: it says so to whoever asks for one. */
-export function makeDataParts(parts: {
-  volumes: Pick<VolumeStore, 'placeOf' | 'list'>;
-  view: () => DesiredView;
-}): DataParts {
-  const { volumes, view } = parts;
+export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataParts> {
+  const { ground, works, agent } = parts;
+  const { view, log, nowMs } = ground;
+  const steward = new Steward({
+    view,
+    instanceOf: (service) => readyInstance(agent, service),
+    contexts: works.contexts,
+    open: (...sealed) => ground.keyring.open(...sealed),
+    runner: works.runtime,
+    record: (event) => record(parts, event),
+    log,
+    nowMs,
+  });
+  shutdown.add('steward', () => steward.close());
+  const backups = await makeBackups(parts, shutdown);
+  const ways = new ServiceWays(parts);
   return {
-    kinds: [],
-    desk: {
-      status: async () => {
-        throw new NoServicesError();
-      },
-      volume: async (id) => {
-        const lineage = view().volumes.get(id)?.lineage;
-        if (lineage === undefined) throw new VolumeError('volume_missing', `there is no volume ${id}`);
-        const { data } = volumes.placeOf({ id, lineage });
-        const usedBytes = volumes.list().find((one) => one.id === id && one.lineage === lineage)?.usedBytes;
-        return { path: data, ...(usedBytes === undefined ? {} : { usedBytes }) };
-      },
+    desk: new ServicesHere({ view, self: ground.self, steward, index: backups.index, volumes: works.volumes }),
+    kinds: KINDS.map(({ name, tags, plans, debianPackage }) => ({ name, tags, plans, debianPackage })),
+    backups: backups.backups,
+    environments: new Environments({ view, secrets: ground.keyring }),
+    begin: () => ways.begin(),
+    look: () => {
+      steward.look();
+      ways.look();
     },
   };
+}
+
+/** Those that a person reads are in the daemon's log too. */
+function record({ events, ground }: Parts, event: ClusterEvent): void {
+  events.record(event);
+  ground.log.info(event.name, { message: event.message });
+}
+
+const readyInstance = (agent: Agent, service: ServiceId): InstanceId | undefined => {
+  const here = agent.serviceHere(service);
+  return here?.isReady ? here.id : undefined;
+};
+
+async function makeBackups(parts: Parts, shutdown: Shutdown) {
+  const { ground, lines, works, agent, known, storage } = parts;
+  const { log, view, self, dataDir } = ground;
+  const index = new BackupIndex(dataDir.file('backups.json'), log);
+  await index.open();
+  storage.keepAlso.is(() => index.digests());
+  const proofs = new Set<(event: RuntimeEvent) => void>();
+  works.runtime.onEvent((event) => {
+    if (isProof(event.id)) for (const listener of [...proofs]) listener(event);
+  });
+  const backups = new ServiceBackups({
+    self,
+    view,
+    contexts: works.contexts,
+    nodeOf: (service) => nodeOf(parts, service),
+    instanceOf: (service) => readyInstance(agent, service),
+    index,
+    blobs: works.blobs,
+    exchange: storage.exchange,
+    room: () => storage.budget.room(),
+    gossip: lines.gossip,
+    aliveOthers: known.aliveOthers,
+    nameOf: known.nameOf,
+    proof: {
+      runtime: works.runtime,
+      onEvent: (listener) => {
+        proofs.add(listener);
+        return () => proofs.delete(listener);
+      },
+      removeVolume: (volume) => works.volumes.remove(volume),
+    },
+    freeMemoryBytes: freemem,
+    record: (name, service, message) => record(parts, { name, app: service.id as never, message }),
+    log,
+    nowMs: () => Date.now(),
+  });
+  shutdown.add('backups', () => backups.close());
+  return { backups, index };
+}
+
+/** Where it runs, ready, as far as this node knows. */
+function nodeOf({ agent, ground, known }: Parts, service: ServiceId): NodeId | undefined {
+  if (readyInstance(agent, service) !== undefined) return ground.self;
+  return known
+    .aliveOtherMembers()
+    .find(({ report }) => report?.instances.some(({ app, state }) => (app as string) === service && state === 'ready'))
+    ?.id;
 }

@@ -9,8 +9,10 @@ import type { Replicator } from '../cluster/replicator.ts';
 import { initialState, SALTS } from '../core/state.ts';
 import type { Report } from '../core/types.ts';
 import { VERSION } from '../lib/version.ts';
+import { engineNames } from '../services/catalogue.ts';
 import type { DropletFetches } from '../storage/droplet-fetches.ts';
 import { type Actors, Agent } from './agent.ts';
+import type { Environments } from './environments.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -41,6 +43,7 @@ export function makeAgent(ground: Ground, works: Works, shutdown: Shutdown): Age
       arch: arch(),
       stacks: [...runtime.stacks],
       runtimes: [runtime.kind],
+      services: engineNames(works.engines),
       labels: options.labels,
       memoryBytes: options.memoryBytes ?? Math.floor(totalmem() * MEMORY_SHARE),
     },
@@ -63,16 +66,17 @@ type ActorParts = {
   dropletFetches: DropletFetches;
   replicator: Replicator;
   events: EventLog;
+  environments: Environments;
 };
 
 /** Each decision of the core, and the part that carries it out. */
 export function actorsOf(parts: ActorParts): Actors {
-  const { ground, lines, works, agent, ownReport, dropletFetches, replicator, events } = parts;
+  const { ground, lines, works, agent, ownReport, dropletFetches, replicator, events, environments } = parts;
   const { log, dataDir, nowMs, name } = ground;
   const { gossip, router } = lines;
   const { runtime } = works;
   return {
-    startInstance: (spec) => runtime.start({ ...spec, env: ground.keyring.openEnv(spec.app.id, spec.env) }),
+    startInstance: (spec) => runtime.start({ ...spec, ...environments.of(spec.app.id, spec.env) }),
     stopInstance: (id, reason) => runtime.stop(id, reason),
     fetchDroplet: (wanted) => dropletFetches.fetch(wanted),
     probe: (node, timeoutMs) => {

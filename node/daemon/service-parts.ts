@@ -70,7 +70,7 @@ export function makeService(parts: Parts): Service {
   return service;
 }
 
-function makeSessions({ ground, lines, works, agent, events, storage }: Parts): Sessions {
+function makeSessions({ ground, lines, works, agent, events, storage, data }: Parts): Sessions {
   return new Sessions({
     self: { id: ground.self, name: ground.name },
     runner: works.runtime,
@@ -78,7 +78,7 @@ function makeSessions({ ground, lines, works, agent, events, storage }: Parts): 
     logs: works.logs,
     log: ground.log,
     view: ground.view,
-    secrets: ground.keyring,
+    environmentOf: (...asks) => data.environments.of(...asks),
     candidates: () => agent.candidates(),
     holds: (digest) => works.blobs.has(digest),
     fetchBlob: (digest, options) => storage.exchange.fetch(digest, options),

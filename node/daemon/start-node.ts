@@ -8,7 +8,7 @@ import { Replicator } from '../cluster/replicator.ts';
 import type { Log } from '../lib/log.ts';
 import type { Agent } from './agent.ts';
 import { withDisk } from './data-dir.ts';
-import { makeDataParts } from './data-parts.ts';
+import { makeData } from './data-parts.ts';
 import { actorsOf, makeAgent, OwnReport } from './deciding.ts';
 import { Departure } from './departure.ts';
 import { goLive } from './going-live.ts';
@@ -78,7 +78,7 @@ async function makeParts(made: { ground: Ground; lines: Lines; works: Works }, s
     shutdown,
     log,
   });
-  const data = makeDataParts({ volumes: made.works.volumes, view });
+  const data = await makeData({ ...made, agent, known, events, storage }, shutdown);
   const parts = { ...made, agent, ownReport, known, events, meter, storage, replicator, departure, data };
   return { ...parts, service: makeService(parts) };
 }
@@ -95,7 +95,7 @@ function makeMeter(ground: Ground, agent: Agent, shutdown: Shutdown): ResourceMe
 }
 
 async function start(parts: Parts, shutdown: Shutdown): Promise<void> {
-  const { ground, lines, agent, storage, service } = parts;
+  const { ground, lines, agent, storage, service, data } = parts;
   await lines.gossip.start();
   agent.post({ type: 'selfMoved', to: lines.reach() });
   hearBlobs(parts);
@@ -105,10 +105,11 @@ async function start(parts: Parts, shutdown: Shutdown): Promise<void> {
   const upkeep = keepSecrets(parts, shutdown);
   // What it heard until now has waited: the desired state comes before anything that others say.
   agent.begin({
-    actors: actorsOf({ ...parts, dropletFetches: storage.dropletFetches }),
+    actors: actorsOf({ ...parts, dropletFetches: storage.dropletFetches, environments: data.environments }),
     onStep: () => {
       storage.dropletFetches.look();
       service.notifyChanged();
+      data.look();
       upkeep.look();
     },
   });
@@ -116,4 +117,6 @@ async function start(parts: Parts, shutdown: Shutdown): Promise<void> {
   const caughtUp = catchUp(parts);
   answerJoins(parts, caughtUp);
   await goLive(parts, caughtUp, shutdown);
+  // Until then what an earlier daemon had said holds.
+  void caughtUp.then(() => data.begin());
 }

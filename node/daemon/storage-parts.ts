@@ -1,6 +1,7 @@
 // Makes what looks after this node's disk: the budget of blobs, downloads, build caches, the sources of pushes,
 // housekeeping.
 
+import type { Digest } from '../../crdt/ids.ts';
 import { createBlobExchange } from '../blobs/exchange.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
@@ -38,7 +39,9 @@ export async function makeStorage(parts: Parts, shutdown: Shutdown) {
   const { blobs, stack, stager } = works;
   const { gossip } = lines;
   const exchange = makeExchange(parts);
-  const { budget, housekeeping } = await makeBudget(parts, shutdown);
+  /** What is kept beside the droplets of releases: asked of parts that are made of these. */
+  const keepAlso = new Late<() => ReadonlySet<Digest>>('the index of backups');
+  const { budget, housekeeping } = await makeBudget({ ...parts, keepAlso: () => keepAlso.it() }, shutdown);
   works.room.is(() => budget.room());
   const dropletFetches = new DropletFetches({
     exchange,
@@ -60,7 +63,7 @@ export async function makeStorage(parts: Parts, shutdown: Shutdown) {
   const local = { stack, cacheVersion: stager.cacheVersion, packCache: stager.packCache };
   works.cachePeers.is(new BuildCaches({ gossip, exchange: exchangeAhead, local, log, aliveOthers }));
   const sources = createPushSources({ store: blobs.sources, exchange: exchangeAhead, gossip, aliveOthers, nowMs, log });
-  return { exchange, budget, housekeeping, dropletFetches, sources };
+  return { exchange, budget, housekeeping, keepAlso, dropletFetches, sources };
 }
 
 function makeExchange({ ground, works, known, events }: Parts): BlobExchange {
@@ -77,7 +80,10 @@ function makeExchange({ ground, works, known, events }: Parts): BlobExchange {
 }
 
 /** The budget asks since when droplets are unused, and housekeeping says when caches have gone. */
-async function makeBudget({ ground, lines, works, agent, known }: Parts, shutdown: Shutdown) {
+async function makeBudget(
+  { ground, lines, works, agent, known, keepAlso }: Parts & { keepAlso: () => ReadonlySet<Digest> },
+  shutdown: Shutdown,
+) {
   const { options, log, nowMs, self, view, dataDir } = ground;
   const { blobs, logs, stager } = works;
   const budget = new Late<BlobBudget>('the budget of blobs');
@@ -87,6 +93,7 @@ async function makeBudget({ ground, lines, works, agent, known }: Parts, shutdow
     nowMs,
     log,
     daemonLog: dataDir.file('daemon.log'),
+    keepAlso,
     isRunning: (app) => agent.hasLiveInstances(app),
     appsLogged: () => logs.apps(),
     appGone: async (app) => {

@@ -11,6 +11,10 @@ import { closeIsolation, prepareIsolation } from '../runtime/sandbox/isolation.t
 import { createSandbox } from '../runtime/sandbox/staging-sandbox.ts';
 import { volumeUids } from '../runtime/sandbox/users.ts';
 import { createVolumeTools } from '../runtime/sandbox/volume-tools.ts';
+import { engineFor, findEngines, kindOf } from '../services/catalogue.ts';
+import { Contexts } from '../services/contexts.ts';
+import { Launching } from '../services/launching.ts';
+import { machine } from '../services/machine.ts';
 import { hostStack } from '../staging/stack.ts';
 import { createStager } from '../staging/stager.ts';
 import { Snapshots } from '../volumes/snapshot.ts';
@@ -60,6 +64,12 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
     log,
   });
   shutdown.add('volumes', () => volumes.close());
+  const engines = isolation.bwrap === undefined ? new Map() : await findEngines(machine);
+  const contexts = new Contexts({
+    kindOf,
+    engineOf: (kind, version) => engineFor(engines, kind, version),
+    open: (...sealed) => ground.keyring.open(...sealed),
+  });
   const policy = { allowed: options.allowNetworks };
   const runtime = await chooseRuntime({
     wanted: options.runtime,
@@ -69,6 +79,7 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
     blobs,
     policy,
     volumes,
+    services: new Launching({ view, contexts }),
     logs,
     log,
   });
@@ -80,5 +91,5 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
     freeze: (instance) => runtime.freeze(instance),
   });
   shutdown.add('stager', () => stager.close());
-  return { stack, logs, blobs, isolation, stager, volumes, snapshots, runtime, room, cachePeers };
+  return { stack, logs, blobs, isolation, stager, volumes, snapshots, engines, contexts, runtime, room, cachePeers };
 }

@@ -2,9 +2,12 @@
 // variables by which client libraries look for them. Pure but for `open`, which opens what is sealed.
 
 import type { AppId } from '../../crdt/ids.ts';
+import { bindingContext, serviceContext } from '../../crdt/sealed.ts';
 import type { BindingView, DesiredView, ServiceView } from '../../crdt/view.ts';
+import { serviceHost } from '../core/service-address.ts';
 import type { Access, ServiceKind } from '../ports/services.ts';
-import { databaseOf, hostNameOf, userOf } from './naming.ts';
+import { databaseName } from './names.ts';
+import { userOf } from './naming.ts';
 
 export const USER_PROVIDED = 'user-provided';
 
@@ -50,7 +53,7 @@ export function servicesEnvironment({ view, app, kindOf, open }: Options): Servi
     if (found === undefined) continue;
     vcap[service.kind] = [...(vcap[service.kind] ?? []), vcapEntry(service, binding, found)];
     for (const [name, value] of Object.entries(prefixed(found, binding.prefix))) env[name] ??= value;
-    if (service.kind !== USER_PROVIDED) hosts.set(hostNameOf(service), service.address);
+    if (service.kind !== USER_PROVIDED) hosts.set(serviceHost(service.name), service.address);
   }
   env.VCAP_SERVICES = JSON.stringify(vcap);
   return { env, hosts: [...hosts].map(([name, address]) => ({ name, address })) };
@@ -72,13 +75,13 @@ function boundService(
   { kindOf, open }: Pick<Options, 'kindOf' | 'open'>,
 ): Found | undefined {
   if (service.kind === USER_PROVIDED) {
-    const credentials = JSON.parse(open(serviceContext(service), service.secret)) as Record<string, unknown>;
+    const credentials = JSON.parse(open(serviceContext(service.id), service.secret)) as Record<string, unknown>;
     return { tags: [], credentials, variables: variablesOfUri(credentials.uri) };
   }
   const kind = kindOf(service.kind);
   if (kind === undefined) return undefined;
   const access = accessOf(service, binding, open);
-  const endpoint = { host: hostNameOf(service), port: kind.port };
+  const endpoint = { host: serviceHost(service.name), port: kind.port };
   return {
     tags: kind.tags,
     credentials: kind.credentials(access, endpoint),
@@ -86,14 +89,10 @@ function boundService(
   };
 }
 
-/** Under which each secret is sealed. */
-export const serviceContext = ({ id }: Pick<ServiceView, 'id'>): string => `service/${id}`;
-export const bindingContext = ({ id }: Pick<BindingView, 'id'>): string => `binding/${id}`;
-
 export const accessOf = (service: ServiceView, binding: BindingView, open: Options['open']): Access => ({
   user: userOf(binding),
-  password: open(bindingContext(binding), binding.secret),
-  database: databaseOf(service),
+  password: open(bindingContext(binding.id), binding.secret),
+  database: databaseName(service.name),
 });
 
 function variablesOfUri(uri: unknown): Record<string, string> {

@@ -1,9 +1,9 @@
 // What a kind needs to make files and commands for a service on this machine: its plan, the engine, and the password
 // of the engine's own administrator.
 
+import { serviceContext } from '../../crdt/sealed.ts';
 import type { ServiceView } from '../../crdt/view.ts';
 import type { Engine, PlanName, ServiceContext, ServiceKind } from '../ports/services.ts';
-import { serviceContext } from './binding-environment.ts';
 import { CommandFailed } from './run-command.ts';
 
 export type ContextsParts = {
@@ -30,6 +30,9 @@ export class Contexts {
       throw new CommandFailed(`this node has no ${service.kind} ${service.version}`);
     }
     const plan = Object.hasOwn(kind.plans, service.plan) ? kind.plans[service.plan as PlanName] : kind.plans.small;
-    return { kind, context: { service, plan, engine, adminPassword: open(serviceContext(service), service.secret) } };
+    return {
+      kind,
+      context: { service, plan, engine, adminPassword: open(serviceContext(service.id), service.secret) },
+    };
   }
 }

@@ -1,6 +1,6 @@
 // Names that follow from the desired state, the same on every node. Pure.
 
-import type { BindingView, ServiceView } from '../../crdt/view.ts';
+import type { BindingView } from '../../crdt/view.ts';
 
 const HEX_DIGITS = 16;
 
@@ -14,12 +14,3 @@ export const userOf = ({ id }: Pick<BindingView, 'id'>): string =>
 
 /** Whether the engine's name is one that userOf gave: others are not Peer's to take away. */
 export const isUserOfBinding = (name: string): boolean => /^b[0-9a-f]{16}$/.test(name);
-
-/** Of the service's database or virtual host, in what every engine takes unquoted. */
-export const databaseOf = ({ name }: Pick<ServiceView, 'name'>): string => {
-  const plain = name.replaceAll('-', '_');
-  return /^[a-z]/.test(plain) ? plain : `db_${plain}`;
-};
-
-/** By which clients reach the service, on every node. */
-export const hostNameOf = ({ name }: Pick<ServiceView, 'name'>): string => `${name}.service.internal`;

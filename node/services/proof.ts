@@ -4,7 +4,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { asInstanceId, asLineageId, asVolumeId, type InstanceId } from '../../crdt/ids.ts';
 import type { ServiceView } from '../../crdt/view.ts';
-import type { InstanceSpec } from '../core/types.ts';
+import type { InstanceSpec, VolumeMount } from '../core/types.ts';
 import type { Backup } from '../ports/backups.ts';
 import type { CommandRunner } from '../ports/commands.ts';
 import type { Runtime, RuntimeEvent } from '../ports/runtime.ts';
@@ -25,7 +25,7 @@ export type ProofParts = {
   runtime: Pick<Runtime, 'start' | 'stop'> & Pick<CommandRunner, 'exec'>;
   /** Events of instances that are no slot's. */
   onEvent: (listener: (event: RuntimeEvent) => void) => () => void;
-  removeVolume: (volume: { id: string; lineage: string }) => Promise<void>;
+  removeVolume: (volume: Pick<VolumeMount, 'id' | 'lineage'>) => Promise<void>;
 };
 
 /** Answers what was looked at, one line. Fails with the engine's own words. */

@@ -7,7 +7,7 @@ import { type AppId, asInstanceId, type Digest, type InstanceId, type NodeId } f
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { Candidate } from '../core/candidates.ts';
 import { isFeasible } from '../core/feasibility.ts';
-import type { ClusterEvent } from '../core/types.ts';
+import type { ClusterEvent, HostEntry } from '../core/types.ts';
 import { LineSplitter } from '../lib/lines.ts';
 import type { Log } from '../lib/log.ts';
 import { encodeJsonFrame } from '../lib/session-frames.ts';
@@ -16,7 +16,6 @@ import type { DuplexRequests } from '../ports/gossip.ts';
 import type { LogStore } from '../ports/logs.ts';
 import { OPEN_SESSION, type SessionOrder } from '../ports/methods.ts';
 import type { SessionRequest } from '../ports/node-service.ts';
-import type { SecretKeeper } from '../ports/secrets.ts';
 import { attend } from './attend.ts';
 
 /**
@@ -46,7 +45,11 @@ export type SessionsParts = {
   logs: Pick<LogStore, 'append'>;
   log: Log;
   view(): DesiredView;
-  secrets: Pick<SecretKeeper, 'openEnv'>;
+  /** What a task of the app has of variables, and can look up. Fails with `secret_unreadable`. */
+  environmentOf(
+    app: AppId,
+    own: Readonly<Record<string, string>>,
+  ): { env: Record<string, string>; hosts: readonly HostEntry[] };
   candidates(): Candidate[];
   holds(digest: Digest): boolean;
   fetchBlob(digest: Digest, options: { sizeBytesMax: number; holders: NodeId[]; signal: AbortSignal }): Promise<void>;
@@ -204,10 +207,20 @@ export class Sessions {
     try {
       await this.#fetchDroplet(app, signal);
       const { droplet, image } = app.release;
-      const env = this.#parts.secrets.openEnv(id, app.release.env);
+      const { env, hosts } = this.#parts.environmentOf(id, app.release.env);
       const release = { id: app.release.id, version: app.release.version };
       const { memoryBytes, diskBytes } = app;
-      const spec = { id: task, app: { id, name: app.name }, name, release, droplet, env, memoryBytes, diskBytes };
+      const spec = {
+        id: task,
+        app: { id, name: app.name },
+        name,
+        release,
+        droplet,
+        env,
+        hosts,
+        memoryBytes,
+        diskBytes,
+      };
       const runs = { ...spec, ...(image === undefined ? {} : { image }), uris: [...app.routes] };
       const attended = await runner.runTask(runs, command);
       say(`Task ${name} of release v${release.version} was started by ${by}`, 'out', 'CELL');

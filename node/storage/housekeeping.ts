@@ -25,6 +25,7 @@ export class Housekeeping {
   readonly #blobs: BlobStore;
   readonly #nowMs: () => number;
   readonly #log: Log;
+  readonly #keepAlso: () => ReadonlySet<Digest>;
   readonly #isRunning: (app: AppId) => boolean;
   readonly #appsLogged: () => Promise<AppId[]>;
   readonly #appGone: (app: AppId) => Promise<void>;
@@ -47,6 +48,8 @@ export class Housekeeping {
     blobs: BlobStore;
     nowMs: () => number;
     log: Log;
+    /** Blobs that are kept although no release refers to them: backups. */
+    keepAlso?: () => ReadonlySet<Digest>;
     /** Whether any instance of the app is left on this node. */
     isRunning: (app: AppId) => boolean;
     /** Apps that have logs on this node. */
@@ -60,6 +63,7 @@ export class Housekeeping {
     this.#blobs = options.blobs;
     this.#nowMs = options.nowMs;
     this.#log = options.log;
+    this.#keepAlso = options.keepAlso ?? (() => new Set());
     this.#isRunning = options.isRunning;
     this.#appsLogged = options.appsLogged;
     this.#appGone = options.appGone;
@@ -117,7 +121,7 @@ export class Housekeeping {
   }
 
   #noteUnused(): void {
-    const used = new Set<Digest>();
+    const used = new Set<Digest>(this.#keepAlso());
     for (const app of this.#view().apps.values()) for (const { droplet } of app.releases) used.add(droplet.digest);
     const nowMs = this.#nowMs();
     const held = new Set(this.#blobs.list());

@@ -161,7 +161,7 @@ export class MemoryNode implements NodeService {
       logs: { append: (line) => void this.logged.push({ ...line, node: this.self.id, atMs: 1_700_000_000_000 }) },
       log: memoryLog(),
       view: () => this.#view,
-      secrets: this.secrets,
+      environmentOf: (app, own) => ({ env: this.secrets.openEnv(app, own), hosts: [] }),
       candidates: () => this.#candidates(),
       holds: () => true,
       fetchBlob: async () => {},

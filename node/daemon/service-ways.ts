@@ -1,0 +1,100 @@
+// Keeps the ways of bound apps to services as core/service-reach.ts says: to those of this node in the kernel, to others
+// through doors of the router. Decides nothing.
+
+import type { ServiceId } from '../../crdt/ids.ts';
+import type { KnownCluster } from '../cluster/known-cluster.ts';
+import { type ServiceReachInput, serviceReach } from '../core/service-reach.ts';
+import type { OpenDoor, ServicePlace } from '../ports/router.ts';
+import type { ServiceCall } from '../ports/runtime.ts';
+import { kindOf } from '../services/catalogue.ts';
+import type { Agent } from './agent.ts';
+import type { Ground } from './ground.ts';
+import type { Lines } from './lines.ts';
+import type { Works } from './works.ts';
+
+const LOOPBACK = '127.0.0.1';
+
+type Parts = { ground: Ground; lines: Lines; works: Works; agent: Agent; known: KnownCluster };
+
+export class ServiceWays {
+  readonly #parts: Parts;
+  #doors: readonly OpenDoor[] = [];
+  /** What was said last, and is not said again. */
+  #tableSaid = '';
+  #callsSaid = '';
+  #setting: Promise<void> = Promise.resolve();
+  #begun = false;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    parts.lines.router.onDoors((doors) => {
+      this.#doors = doors;
+      this.look();
+    });
+  }
+
+  /**
+   * Call when what an earlier daemon left running is known, and what is asked for: until then its ways hold as they
+   * are.
+   */
+  begin(): void {
+    this.#begun = true;
+    this.look();
+  }
+
+  /** Call whenever the desired state has changed, or what runs somewhere; costs little where nothing has. */
+  look(): void {
+    const { ground, lines, works } = this.#parts;
+    const { services, bindings } = ground.view();
+    if (!this.#begun || (services.size === 0 && this.#tableSaid === '')) return;
+    const { table, calls } = serviceReach({
+      services,
+      bindings: bindings.values(),
+      places: this.#places(services),
+      portOf: (kind) => kindOf(kind)?.port,
+      gateway: works.isolation.networks?.gateway,
+      doors: this.#doors,
+    });
+    const said = JSON.stringify(table);
+    if (said !== this.#tableSaid) {
+      this.#tableSaid = said;
+      lines.router.setServices(table);
+    }
+    this.#setCalls(calls);
+  }
+
+  #places(services: ServiceReachInput['services']): Map<ServiceId, ServicePlace> {
+    const { agent, known } = this.#parts;
+    const places = new Map<ServiceId, ServicePlace>();
+    for (const { id, report } of known.aliveOtherMembers()) {
+      if (report === undefined) continue;
+      for (const { app, state } of report.instances) {
+        const service = app as string as ServiceId;
+        if (state === 'ready' && services.has(service)) places.set(service, { node: id, link: report.link });
+      }
+    }
+    for (const service of services.keys()) {
+      const here = agent.serviceHere(service);
+      if (here !== undefined) places.set(service, { host: here.host ?? LOOPBACK, port: here.port });
+    }
+    return places;
+  }
+
+  /** One after the other, and of those that wait only the newest. */
+  #setCalls(calls: readonly ServiceCall[]): void {
+    const { works, ground } = this.#parts;
+    const said = JSON.stringify(calls);
+    if (said === this.#callsSaid) return;
+    this.#callsSaid = said;
+    this.#setting = this.#setting.then(async () => {
+      if (said !== this.#callsSaid) return;
+      try {
+        await works.runtime.setServiceCalls?.(calls);
+      } catch (error) {
+        // The next look tries again.
+        this.#callsSaid = '';
+        ground.log.error('service.ways_not_set', { error });
+      }
+    });
+  }
+}
