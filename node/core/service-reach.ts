@@ -17,6 +17,8 @@ export type ServiceReachInput = {
   places: ReadonlyMap<ServiceId, Place>;
   /** The engine's standard port; undefined of a kind that runs nowhere. */
   portOf(kind: string): number | undefined;
+  /** Whether apps get to what runs on this node by themselves; else the router leads them there, too. */
+  isDirect: boolean;
   /** Where instances reach the machine; undefined: they share its network. */
   gateway: string | undefined;
   /** Doors that the router has open, as it told. */
@@ -48,7 +50,7 @@ export function serviceReach(input: ServiceReachInput): ServiceReach {
       reach.table.doors.push({ service, listen: { host: loopbackAddress(address), port } });
       continue;
     }
-    const isHere = place !== undefined && 'host' in place;
+    const isHere = input.isDirect && place !== undefined && 'host' in place;
     // Also for one that runs nowhere now: where it comes up, its door is open already.
     if (!isHere) reach.table.doors.push({ service, listen: { host: gateway, port: 0 } });
     const to = isHere ? place : openDoors.get(service);

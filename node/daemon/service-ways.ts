@@ -1,5 +1,5 @@
-// Keeps the ways of bound apps to services as core/service-reach.ts says: to those of this node in the kernel, to others
-// through doors of the router. Decides nothing.
+// Keeps the ways of bound apps to services as core/service-reach.ts says: to those of this node in the kernel, to
+// others through doors of the router. Decides nothing.
 
 import type { ServiceId } from '../../crdt/ids.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
@@ -52,6 +52,8 @@ export class ServiceWays {
       bindings: bindings.values(),
       places: this.#places(services),
       portOf: (kind) => kindOf(kind)?.port,
+      // A container's network is another bridge than the one that services are plugged into.
+      isDirect: works.runtime.kind === 'process',
       gateway: works.isolation.networks?.gateway,
       doors: this.#doors,
     });

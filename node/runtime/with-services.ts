@@ -12,6 +12,7 @@ import type {
   MachinePorts,
   Runtime,
   RuntimeEvent,
+  ServiceCall,
   UsageMeter,
 } from '../ports/runtime.ts';
 
@@ -29,6 +30,7 @@ class RuntimeWithServices implements Whole {
   readonly stacks: readonly string[];
   readonly images?: Images;
   readonly setMachinePorts?: (ports: MachinePorts) => Promise<void>;
+  readonly setServiceCalls?: (calls: readonly ServiceCall[]) => Promise<void>;
   readonly #apps: Whole;
   readonly #services: Whole;
   readonly #running: ServiceInstances;
@@ -41,6 +43,7 @@ class RuntimeWithServices implements Whole {
     this.stacks = apps.stacks;
     if (apps.images !== undefined) this.images = apps.images;
     if (apps.setMachinePorts !== undefined) this.setMachinePorts = (ports) => apps.setMachinePorts!(ports);
+    if (apps.setServiceCalls !== undefined) this.setServiceCalls = (calls) => apps.setServiceCalls!(calls);
     services.onEvent((event) => {
       if (event.type === 'instanceExited') running.delete(event.id);
     });

@@ -27,6 +27,7 @@ const input = (over: Partial<ServiceReachInput> = {}): ServiceReachInput => ({
   ]),
   portOf: (kind) => (kind === 'postgres' ? 5432 : undefined),
   gateway: '10.0.0.1',
+  isDirect: true,
   doors: [],
   ...over,
 });
