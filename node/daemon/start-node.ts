@@ -101,7 +101,7 @@ async function start(parts: Parts, shutdown: Shutdown): Promise<void> {
   hearBlobs(parts);
   hearVolumes(parts);
   hearOthers(parts);
-  hearDesired(parts);
+  hearDesired(parts, shutdown);
   const upkeep = keepSecrets(parts, shutdown);
   // What it heard until now has waited: the desired state comes before anything that others say.
   agent.begin({

@@ -13,6 +13,7 @@ import { tokenHashOf } from '../identity/tokens.ts';
 import { until } from '../lib/until.ts';
 import { wrapsFor } from '../secrets/new-key.ts';
 import { Upkeep } from '../secrets/upkeep.ts';
+import { DeletedVolumes } from '../volumes/deleted.ts';
 import type { Agent } from './agent.ts';
 import type { Departure } from './departure.ts';
 import type { Ground } from './ground.ts';
@@ -67,10 +68,15 @@ export function hearVolumes({ works, events }: Pick<Parts, 'works' | 'events'>):
  * Every change of the desired state, and the state as it is now: the core's view comes first, as it ignores nodes
  * that it does not know.
  */
-export function hearDesired({ ground, lines, agent, events, storage, departure }: Parts): void {
+export function hearDesired(
+  { ground, lines, works, agent, events, storage, departure }: Parts,
+  shutdown: Shutdown,
+): void {
   const { log, self, view, store } = ground;
   const admitted = new Admitted({ self, view, gossip: lines.gossip });
   const records = new RecordReporter({ log, record: (event) => events.record(event) });
+  const deleted = new DeletedVolumes({ view, volumes: works.volumes, log });
+  shutdown.add('deleted volumes', () => deleted.stop());
   /** What one part stumbles over is not to keep the news from the others. */
   const tell = (part: string, told: () => void): void => {
     try {
@@ -84,6 +90,7 @@ export function hearDesired({ ground, lines, agent, events, storage, departure }
     tell('gossip', () => admitted.desiredChanged());
     tell('housekeeping', () => storage.housekeeping.desiredChanged());
     tell('records', () => records.look(view()));
+    tell('volumes', () => deleted.desiredChanged());
     tell('departure', () => departure.desiredChanged());
   });
   agent.post({ type: 'desiredChanged', view: view(), heads: store.heads() });
