@@ -12,6 +12,7 @@ const PACKAGES = join(ROOT, 'node_modules');
 /** Clients wait a while before they try again; a service that is down for them is so for a few seconds. */
 export const RECONNECT_DEADLINE_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 40_000;
+const HOLD_TIMEOUT_MS = 120_000;
 
 /** Makes the folder to push. */
 export async function dataAppFolder(into: string): Promise<string> {
@@ -64,13 +65,17 @@ export class DataApp {
     });
   }
 
-  /** Opens a connection and returns when it is open; `ended` settles when it is not any more. */
-  async hold(through: LocalNode, service: string): Promise<{ ended: Promise<string> }> {
-    const ended = this.#ask(through, `/hold/${service}`, 120_000).then(({ status, body }) => `${status} ${body}`);
+  /**
+   * Opens a connection with other credentials and returns when it is open; `ended` settles when it is not any more.
+   */
+  async hold(through: LocalNode, kind: string, uri: string): Promise<{ ended: Promise<string> }> {
+    const path = `/hold/${kind}?uri=${encodeURIComponent(uri)}`;
+    const ended = this.#ask(through, path, HOLD_TIMEOUT_MS).then(({ status, body }) => `${status} ${body}`);
     // Awaited after what ends it.
     ended.catch(() => {});
-    await waitFor(`${this.name} to hold a connection to ${service}`, REQUEST_TIMEOUT_MS, async () => {
-      return (JSON.parse(await this.#expected(through, '/held')) as string[]).includes(service);
+    await waitFor(`${this.name} to hold a connection to ${kind}`, REQUEST_TIMEOUT_MS, async () => {
+      const held: string[] = JSON.parse(await this.#expected(through, '/held'));
+      return held.includes(new URL(uri).username);
     });
     return { ended };
   }
@@ -89,6 +94,15 @@ export class DataApp {
   async uriOf(through: LocalNode, service: string): Promise<string> {
     const script = `for (const all of Object.values(JSON.parse(process.env.VCAP_SERVICES)))
       for (const one of all) if (one.name === '${service}') console.log(one.credentials.uri)`;
+    return (await this.inside(through, script)).trim();
+  }
+
+  /** What becomes of a connection out of the app's first instance: `connected`, or the code of the error. */
+  async reach(through: LocalNode, address: string, port: number): Promise<string> {
+    const script = `const socket = require('node:net').connect(${port}, '${address}');
+      const end = (what) => { console.log(what); process.exit(); };
+      socket.on('connect', () => end('connected')).on('error', (error) => end(error.code));
+      socket.setTimeout(10_000, () => end('no answer'));`;
     return (await this.inside(through, script)).trim();
   }
 

@@ -3,8 +3,8 @@
 //
 //   /notes/SERVICE/KEY            the note; 404 when there is none. ?value=V writes it first. ?by=VARIABLE takes the
 //                                 address from that variable, not from VCAP_SERVICES
-//   /hold/SERVICE                 opens a connection of its own, and answers when it has ended
-//   /held                         names of the services to which such connections are open
+//   /hold/KIND?uri=URI            opens a connection with other credentials, and answers when it has ended
+//   /held                         users of such connections that are open
 //   /try/KIND?uri=URI             connects with other credentials: 200, or 502 with the reason
 //   /names                        names of all variables, and of the services
 
@@ -41,12 +41,13 @@ const routes = {
     const read = await client.read(key);
     return read === undefined ? [404, 'no such note'] : [200, read];
   },
-  async hold(_url, service) {
-    const { kind, uri } = serviceNamed(service);
+  async hold(url, kind) {
+    const uri = url.searchParams.get('uri');
+    const { username } = new URL(uri);
     const connection = await kinds[kind].open(uri);
-    held.add(service);
+    held.add(username);
     await connection.closed;
-    held.delete(service);
+    held.delete(username);
     return [200, 'ended'];
   },
   held: () => [200, JSON.stringify([...held].sort())],
