@@ -5,14 +5,17 @@ import { freemem } from 'node:os';
 import type { InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
+import type { Replicator } from '../cluster/replicator.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import type { RuntimeEvent } from '../ports/runtime.ts';
 import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
+import type { VolumeLife } from '../ports/snapshots.ts';
 import { BackupIndex } from '../services/backup-index.ts';
 import { ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
 import { isProof } from '../services/proof.ts';
 import { Steward } from '../services/steward.ts';
+import type { VolumeMover } from '../volumes/mover.ts';
 import type { Agent } from './agent.ts';
 import { Environments } from './environments.ts';
 import type { Ground } from './ground.ts';
@@ -21,6 +24,7 @@ import { ServiceWays } from './service-ways.ts';
 import { ServicesHere } from './services-here.ts';
 import type { Shutdown } from './shutdown.ts';
 import type { Storage } from './storage-parts.ts';
+import { makeVolumeLife } from './volume-parts.ts';
 import type { Works } from './works.ts';
 
 type Parts = {
@@ -31,12 +35,15 @@ type Parts = {
   known: KnownCluster;
   events: EventLog;
   storage: Storage;
+  replicator: Replicator;
 };
 
 export type DataParts = {
   desk: ServicesDesk;
   kinds: readonly KindInfo[];
   backups: ServiceBackups;
+  volumes: VolumeLife;
+  mover: VolumeMover;
   environments: Environments;
   /** Call once it is known what is asked for, and what an earlier daemon left running. */
   begin(): void;
@@ -45,7 +52,7 @@ export type DataParts = {
 };
 
 export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataParts> {
-  const { ground, works, agent } = parts;
+  const { ground, works, agent, storage } = parts;
   const { view, log, nowMs } = ground;
   const steward = new Steward({
     view,
@@ -59,11 +66,16 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   });
   shutdown.add('steward', () => steward.close());
   const backups = await makeBackups(parts, shutdown);
+  const life = await makeVolumeLife({ ...parts, record: (event) => record(parts, event) }, shutdown);
+  // Both are asked at each look for garbage.
+  storage.keepAlso.is(() => new Set([...backups.index.digests(), ...life.index.digests()]));
   const ways = new ServiceWays(parts);
   return {
     desk: new ServicesHere({ view, self: ground.self, steward, index: backups.index, volumes: works.volumes }),
     kinds: KINDS.map(({ name, tags, plans, debianPackage }) => ({ name, tags, plans, debianPackage })),
     backups: backups.backups,
+    volumes: life.volumes,
+    mover: life.mover,
     environments: new Environments({ view, secrets: ground.keyring }),
     begin: () => ways.begin(),
     look: () => {
@@ -89,7 +101,6 @@ async function makeBackups(parts: Parts, shutdown: Shutdown) {
   const { log, view, self, dataDir } = ground;
   const index = new BackupIndex(dataDir.file('backups.json'), log);
   await index.open();
-  storage.keepAlso.is(() => index.digests());
   const proofs = new Set<(event: RuntimeEvent) => void>();
   works.runtime.onEvent((event) => {
     if (isProof(event.id)) for (const listener of [...proofs]) listener(event);
