@@ -30,5 +30,8 @@ export type AccessEvent =
   /** `warning`: why it has not yet, and what to do; one line. */
   { type: 'done'; granted: boolean; warning: string | null } | FailedEvent;
 
+/** A snapshot, a restore, a move: what happens, then exactly one `done` or `failed`. */
+export type LifeEvent<T> = { type: 'line'; text: string } | ({ type: 'done' } & T) | FailedEvent;
+
 /** Lines of logs or events; with `follow` it goes on until the client leaves. `end`: nothing more will come. */
 export type LinesEvent<T> = ({ type: 'line' } & T) | { type: 'end' } | FailedEvent;

@@ -18,6 +18,7 @@ import { HOLD_BLOB, RESTART_SLOT } from '../ports/methods.ts';
 import type { DropletCopies, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
 import type { SecretKeeper } from '../ports/secrets.ts';
 import type { KindInfo } from '../ports/services-desk.ts';
+import type { VolumeLife } from '../ports/snapshots.ts';
 import type { Stager } from '../ports/staging.ts';
 import type { ClusterReader } from './cluster-reader.ts';
 import type { DataReader } from './data-reader.ts';
@@ -79,6 +80,7 @@ export type ServiceParts = {
   createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
   data: Pick<DataReader, 'serviceStatus' | 'volumeStatus'>;
+  volumes: VolumeLife;
   kinds: readonly KindInfo[];
   known: KnownCluster;
   candidates(): ReportedCandidate[];
@@ -91,6 +93,7 @@ export class Service implements NodeService {
   readonly cluster: ClusterId;
   readonly sources: PushSources;
   readonly secrets: SecretKeeper;
+  readonly volumes: VolumeLife;
   readonly #parts: ServiceParts;
   readonly #listeners = new Set<() => void>();
   #notifying: NodeJS.Timeout | undefined;
@@ -99,6 +102,7 @@ export class Service implements NodeService {
     this.#parts = parts;
     this.self = parts.self;
     this.secrets = parts.secrets;
+    this.volumes = parts.volumes;
     this.sources = this.#guarded(parts.sources);
     this.cluster = asClusterId(parts.cluster);
     parts.gossip.handle(HOLD_BLOB, (...asked) => this.#holdBlob(...asked));

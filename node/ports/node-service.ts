@@ -11,6 +11,7 @@ import type { LogLine } from './logs.ts';
 import type { InstanceUsage } from './runtime.ts';
 import type { SecretKeeper } from './secrets.ts';
 import type { KindInfo, ServiceStatus, VolumeStatus } from './services-desk.ts';
+import type { VolumeLife } from './snapshots.ts';
 import type { StagedDroplet, StageRequest, Stager } from './staging.ts';
 
 export type MemberView = {
@@ -79,6 +80,8 @@ export interface NodeService {
   serviceStatus(service: ServiceId): Promise<ServiceStatus | undefined>;
   /** The same of a volume. */
   volumeStatus(volume: VolumeId): Promise<VolumeStatus | undefined>;
+  /** Snapshots of volumes, and their moves. */
+  readonly volumes: VolumeLife;
   /** Why the slot is where it is, as this node's core sees the cluster now. Also of a slot that nobody asks for. */
   explain(slot: Slot): SlotExplanation;
   /** Where slots would go at once without the nodes, in the same view. Nothing changes. */
