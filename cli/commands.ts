@@ -39,6 +39,10 @@ const volume: OptionSpec = {
   summary: 'Folder that outlives instances, one for each (1G)',
   many: true,
 };
+const schedule: readonly OptionSpec[] = [
+  { flags: '--snapshot <TIME>', summary: 'Take a snapshot of the volume so often, such as 1h; or never' },
+  { flags: '--keep <N>', summary: 'How many snapshots of it are kept' },
+];
 
 export const COMMANDS: readonly CommandSpec[] = [
   {
@@ -122,6 +126,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       settingOption('maxUnavailable'),
       settingOption('maxSurge'),
       volume,
+      ...schedule,
       { flags: '--create-services', summary: 'Make services of the manifest that are named like their kind' },
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],
@@ -248,10 +253,16 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   { usage: 'volumes', summary: 'List volumes, those that nothing mounts too', options: [] },
   {
-    usage: 'volume <action> [volume]',
-    summary: 'path|delete APP/INDEX[:PATH]: where its files are on its node; delete it with all that is in it',
-    options: [{ flags: '--yes', summary: 'Do not ask before deleting' }],
-    actions: ['path', 'delete'],
+    usage: 'volume <action> [volume] [snapshot]',
+    summary:
+      'snapshot, snapshots, restore, move, recover, configure, path or delete APP/INDEX[:PATH]; restore names a SNAPSHOT',
+    options: [
+      { flags: '--to <NODE>', summary: 'move, restore, recover: the node it is to be on' },
+      { flags: '--size <SIZE>', summary: 'configure: how large it may be' },
+      ...schedule,
+      { flags: '--yes', summary: 'delete, restore, recover: do not ask before' },
+    ],
+    actions: ['snapshot', 'snapshots', 'restore', 'move', 'recover', 'configure', 'path', 'delete'],
   },
   {
     usage: 'why <slot>',

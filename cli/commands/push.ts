@@ -31,6 +31,7 @@ import {
   parseWhole,
 } from '../values.ts';
 import { readVariables } from '../variables.ts';
+import { scheduleIn } from '../volumes/manage.ts';
 
 const UPDATE_INTERVAL_MS = 200;
 
@@ -184,7 +185,12 @@ export async function pushOptions(options: Options): Promise<PushOptions> {
   if (timeout !== undefined) push.healthTimeoutMs = parseDuration(timeout, '--timeout', HEALTH_TIMEOUT);
   if (options.start === false) push.start = false;
   const volumes = textsOption(options, 'volume');
-  if (volumes !== undefined) push.volumes = parseVolumes(volumes, '--volume');
+  const schedule = scheduleIn(options);
+  if (volumes !== undefined) {
+    push.volumes = parseVolumes(volumes, '--volume').map((one) => ({ ...one, ...schedule }));
+  } else if (Object.keys(schedule).length > 0) {
+    throw new UsageError('--snapshot and --keep are of the volumes that --volume makes: see peer volume configure');
+  }
   if (flagOption(options, 'createServices')) push.createServices = true;
   // Last, as somebody may be asked for them.
   const env = textsOption(options, 'env');

@@ -1,56 +1,53 @@
-// peer volume: one volume, by the slot that it belongs to or by its id.
+// peer volume: one volume and what can be done to it. Which options belong to which action is said here.
 
-import type { VolumeShape } from '../../node/api/data-shapes.ts';
-import { answer, type Client } from '../client.ts';
-import { confirmed } from '../confirm.ts';
-import { type Context, flagOption } from '../context.ts';
-import { CliError, UsageError } from '../errors.ts';
-import { slotText } from '../services/text.ts';
+import type { Context } from '../context.ts';
+import { UsageError } from '../errors.ts';
+import { kebabCase } from '../parse.ts';
+import { closest } from '../suggest.ts';
+import { move, recover, restore, snapshot, snapshots } from '../volumes/life.ts';
+import { configure, pathOf, remove } from '../volumes/manage.ts';
 
-export async function run({ args, options, client, output }: Context): Promise<void> {
-  const [action, given] = args;
-  if (action !== 'delete' && action !== 'path') {
-    throw new UsageError(`peer volume has no action ${action}: it is delete or path; all of them: peer volumes`);
-  }
-  if (given === undefined) {
-    throw new UsageError(`APP/INDEX[:PATH] is missing: peer volume ${action} APP/INDEX[:PATH]`);
-  }
-  const yes = flagOption(options, 'yes');
-  if (action === 'path' && yes) throw new UsageError('--yes is of peer volume delete alone');
-  const connected = await client();
-  const volume = await volumeNamed(connected, given);
-  const route = connected.v1.volumes[':id'];
-  const param = { id: volume.id };
-  if (action === 'path') {
-    const found = await answer(route.$get({ param }));
-    if (found.hostPath === null) {
-      throw new CliError('no_answer', `${found.node}, which has the volume, did not say where: peer nodes`);
-    }
-    output.result(found, () => found.hostPath!);
-    if (!output.json) output.note(`on ${found.node}`);
-    return;
-  }
-  const name = slotText(volume);
-  await confirmed(`this deletes ${volume.path} of ${name} with all that is in it on ${volume.node}`, name, yes);
-  const done = await answer(route.$delete({ param }));
-  output.result({ ...done, deleted: true }, () => `${volume.path} of ${name} is deleted`);
-}
+type Action = {
+  /** As people write it. */
+  usage: readonly string[];
+  /** How many of those must be there. */
+  needed: number;
+  options: readonly string[];
+  run: (args: readonly string[], context: Context) => Promise<void>;
+};
 
-/** `hello/0`, `hello/worker/1`, each with `:/data` where the slot has several; or the id, of what nothing mounts. */
-async function volumeNamed(client: Client, text: string): Promise<VolumeShape> {
-  const volumes = await answer(client.v1.volumes.$get());
-  const byId = volumes.find(({ id }) => id === text);
-  if (byId !== undefined) return byId;
-  const colon = text.indexOf(':');
-  const slot = (colon < 0 ? text : text.slice(0, colon)).replace(/^([^/]+)\/web\/(\d+)$/, '$1/$2');
-  const path = colon < 0 ? undefined : text.slice(colon + 1);
-  const found = volumes.filter((one) => slotText(one) === slot && (path === undefined || one.path === path));
-  const mounted = found.filter((one) => one.mounted);
-  const [only, another] = mounted.length > 0 ? mounted : found;
-  if (only === undefined) throw new CliError('not_found', `there is no volume ${text}: see peer volumes`);
-  if (another === undefined) return only;
-  const choices = (mounted.length > 0 ? mounted : found).map((one) =>
-    mounted.length > 0 ? `${slot}:${one.path}` : one.id,
-  );
-  throw new CliError('name_ambiguous', `${text} has several volumes: say one of ${choices.join(', ')}`);
+const SLOT = 'APP/INDEX[:PATH]';
+/** Options of every command. */
+const GLOBAL: readonly string[] = ['json', 'api', 'token', 'help', 'h'];
+
+const ACTIONS: Readonly<Record<string, Action>> = {
+  path: { usage: [SLOT], needed: 1, options: [], run: pathOf },
+  configure: { usage: [SLOT], needed: 1, options: ['size', 'snapshot', 'keep'], run: configure },
+  snapshot: { usage: [SLOT], needed: 1, options: [], run: snapshot },
+  snapshots: { usage: [SLOT], needed: 0, options: [], run: snapshots },
+  restore: { usage: [SLOT, 'SNAPSHOT'], needed: 2, options: ['to', 'yes'], run: restore },
+  move: { usage: [SLOT], needed: 1, options: ['to'], run: move },
+  recover: { usage: [SLOT], needed: 1, options: ['to', 'yes'], run: recover },
+  delete: { usage: [SLOT], needed: 1, options: ['yes'], run: remove },
+};
+
+export async function run(context: Context): Promise<void> {
+  const [name = '', ...args] = context.args;
+  const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
+  if (action === undefined) {
+    const known = Object.keys(ACTIONS);
+    const meant = closest(name, known);
+    const hint = meant === undefined ? `it is one of ${known.join(', ')}` : `did you mean ${meant}?`;
+    throw new UsageError(`peer volume has no action ${name}: ${hint}; all of them: peer volumes`);
+  }
+  const usage = `peer volume ${name} ${action.usage.join(' ')}`;
+  if (args.length < action.needed) throw new UsageError(`${action.usage[args.length]} is missing: ${usage}`);
+  if (args.length > action.usage.length) {
+    throw new UsageError(`${JSON.stringify(args[action.usage.length])} is one argument too many: ${usage}`);
+  }
+  const stray = Object.keys(context.options).find((one) => !GLOBAL.includes(one) && !action.options.includes(one));
+  if (stray !== undefined) {
+    throw new UsageError(`--${kebabCase(stray)} is no option of ${usage}: see peer volume --help`);
+  }
+  await action.run(args, context);
 }

@@ -24,6 +24,7 @@ import { servicesRoutes } from './routes/services.ts';
 import { SESSION_PATH, sessionsRoutes } from './routes/sessions.ts';
 import { sourceRoutes } from './routes/source.ts';
 import { statusRoutes } from './routes/status.ts';
+import { volumeLifeRoutes } from './routes/volume-life.ts';
 import { volumesRoutes } from './routes/volumes.ts';
 import { onlyWanted } from './wanted.ts';
 
@@ -70,6 +71,7 @@ export function createApi(context: ApiContext) {
     .route('/', bindingsRoutes(context))
     .route('/', backupsRoutes(context))
     .route('/', volumesRoutes(context))
+    .route('/', volumeLifeRoutes(context))
     .route('/', sourceRoutes(context))
     .route('/', pushRoutes(context))
     .route('/', buildpacksRoutes(context))

@@ -122,8 +122,39 @@ export type VolumeShape = {
   wanted: boolean;
   /** False when nothing mounts it: its owner is gone, or another volume has its place. */
   mounted: boolean;
+  /** 0: never. */
+  snapshotEveryMs: number;
+  snapshotsKept: number;
   createdAtMs: number;
 };
 
 /** With what its node says; null when it does not. */
 export type VolumeDetailShape = VolumeShape & { hostPath: string | null; usedBytes: number | null };
+
+/** A snapshot of a volume, and the names of the nodes that hold it. */
+export type SnapshotShape = {
+  id: string;
+  /** The id of the volume, which may be gone; its app's name, slot and path when it was taken. */
+  volume: string;
+  owner: string;
+  process: string;
+  index: number;
+  path: string;
+  sizeBytes: number;
+  takenAtMs: number;
+  takenOn: string;
+  /** For how long the instance was held still. */
+  frozenMs: number;
+  holders: string[];
+};
+
+/** What came of a restore, a move or a recovery. */
+export type LifeResultShape = {
+  /** Where the volume is now. */
+  node: string;
+  /** Whether its slot runs there; false also when nobody asks for it to. */
+  ready: boolean;
+  /** What it was made of, and how old that is; null of a move, which loses nothing. */
+  snapshot: string | null;
+  ageMs: number | null;
+};

@@ -7,6 +7,7 @@ import { compareText } from '../core/text.ts';
 import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService, ObservedView } from '../ports/node-service.ts';
 import type { KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
+import type { HeldSnapshot } from '../ports/snapshots.ts';
 import type {
   BackupShape,
   BindingShape,
@@ -14,6 +15,7 @@ import type {
   ServiceShape,
   ServiceState,
   ServiceSummaryShape,
+  SnapshotShape,
   VolumeDetailShape,
   VolumeShape,
 } from './data-shapes.ts';
@@ -187,6 +189,8 @@ export function volumeShape(volume: VolumeView, known: Known): VolumeShape {
     nodeStatus: statusOf(volume.node, known),
     wanted: isWanted(volume, view),
     mounted: volume.mounted,
+    snapshotEveryMs: volume.snapshotEveryMs,
+    snapshotsKept: volume.snapshotsKept,
     createdAtMs: volume.createdAtMs,
   };
 }
@@ -200,6 +204,15 @@ export const volumeDetailShape = (
   hostPath: status?.path ?? null,
   usedBytes: status?.usedBytes ?? null,
 });
+
+export const snapshotShape = (snapshot: HeldSnapshot, view: DesiredView): SnapshotShape => {
+  const { id, volume, owner, process, index, path, sizeBytes, takenAtMs, takenOn, frozenMs, holders } = snapshot;
+  return {
+    ...{ id, volume, owner, process, index, path, sizeBytes, takenAtMs, frozenMs },
+    takenOn: nodeName(view, takenOn),
+    holders: holders.map((node) => nodeName(view, node)).sort(compareText),
+  };
+};
 
 /** Every volume, by the name of its owner, then its slot and path. */
 export function volumeShapes(known: Known): VolumeShape[] {

@@ -60,12 +60,28 @@ export const bindBody = object({
 export const unbindBody = object({ app: v.string('should be text') });
 export const accessQuery = object({ binding: ruled(limits.idProblem) });
 
-export const volumeEntries = { path: ruled(data.volumePathProblem), sizeBytes: v.optional(sizeBytes) };
+const snapshotEveryMs = backupEveryMs;
+const snapshotsKept = whole(0, data.COPIES_KEPT_MAX);
+export const volumeEntries = {
+  path: ruled(data.volumePathProblem),
+  sizeBytes: v.optional(sizeBytes),
+  snapshotEveryMs: v.optional(snapshotEveryMs),
+  snapshotsKept: v.optional(snapshotsKept),
+};
 /** Of a push or a scaling. */
 export const volumeWishes = v.pipe(
   v.array(object(volumeEntries), 'should be a list'),
   v.maxLength(data.VOLUMES_PER_SLOT_MAX, `should be at most ${data.VOLUMES_PER_SLOT_MAX}`),
 );
+export const configureVolumeBody = object({
+  sizeBytes: v.optional(sizeBytes),
+  snapshotEveryMs: v.optional(snapshotEveryMs),
+  snapshotsKept: v.optional(snapshotsKept),
+});
+const node = v.string('should be text');
+export const restoreVolumeBody = object({ snapshot: v.string('should be text'), node: v.optional(node) });
+export const moveVolumeBody = object({ node });
+export const recoverVolumeBody = object({ node: v.optional(node) });
 export const addVolumeBody = object({ ...volumeEntries, process: v.optional(ruled(limits.processTypeProblem)) });
 /** `kind`: makes it, where there is none of the name. */
 export const serviceWishes = v.pipe(

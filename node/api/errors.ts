@@ -30,6 +30,7 @@ export type ApiErrorCode = Extract<
   | 'not_bound'
   | 'volume_in_use'
   | 'backup_unknown'
+  | 'unavailable'
   | 'internal'
 >;
 

@@ -8,7 +8,12 @@ import type { ReleaseView, VolumeView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import { pinFor } from './pinning.ts';
 
-export type VolumeWish = { path: string; sizeBytes?: number | undefined };
+export type VolumeWish = {
+  path: string;
+  sizeBytes?: number | undefined;
+  snapshotEveryMs?: number | undefined;
+  snapshotsKept?: number | undefined;
+};
 
 export type SlotsAsked = {
   app: { id: AppId; name: string; memoryBytes: number };
@@ -23,7 +28,6 @@ export type SlotsAsked = {
 type VolumeSettings = Pick<NewVolume, 'path' | 'sizeBytes' | 'snapshotEveryMs' | 'snapshotsKept' | 'onLoss'>;
 
 const SIZE_BYTES_DEFAULT = 1024 ** 3;
-const SETTINGS_DEFAULT = { snapshotEveryMs: 0, snapshotsKept: 0, onLoss: 'wait' } as const;
 
 /**
  * Empty when every slot has what it is to have. All volumes of one slot are on one node; the slots of an app are
@@ -71,6 +75,9 @@ function settingsOf({ volumes, process, wishes }: SlotsAsked): VolumeSettings[] 
       snapshotsKept,
       onLoss,
     })),
-    ...asked.map(({ path, sizeBytes = SIZE_BYTES_DEFAULT }) => ({ path, sizeBytes, ...SETTINGS_DEFAULT })),
+    ...asked.map(({ path, sizeBytes = SIZE_BYTES_DEFAULT, snapshotEveryMs = 0, snapshotsKept = 0 }) => ({
+      ...{ path, sizeBytes, snapshotEveryMs, snapshotsKept },
+      onLoss: 'wait' as const,
+    })),
   ];
 }

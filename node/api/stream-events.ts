@@ -34,5 +34,8 @@ export type AccessEvent =
 /** A backup that is taken, put back or taken in: what happens, then exactly one `done` or `failed`. */
 export type BackupEvent = { type: 'line'; text: string } | ({ type: 'done' } & BackupShape) | FailedEvent;
 
+/** A snapshot, a restore, a move: what happens, then exactly one `done` or `failed`. */
+export type LifeEvent<T> = { type: 'line'; text: string } | ({ type: 'done' } & T) | FailedEvent;
+
 /** Lines of logs or events; with `follow` it goes on until the client leaves. `end`: nothing more will come. */
 export type LinesEvent<T> = ({ type: 'line' } & T) | { type: 'end' } | FailedEvent;

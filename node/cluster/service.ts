@@ -19,6 +19,7 @@ import { HOLD_BLOB, RESTART_SLOT } from '../ports/methods.ts';
 import type { DropletCopies, NodeService, ObservedView, RecordedEvent } from '../ports/node-service.ts';
 import type { SecretKeeper } from '../ports/secrets.ts';
 import type { KindInfo } from '../ports/services-desk.ts';
+import type { VolumeLife } from '../ports/snapshots.ts';
 import type { Stager } from '../ports/staging.ts';
 import type { ClusterReader } from './cluster-reader.ts';
 import type { DataReader } from './data-reader.ts';
@@ -81,6 +82,7 @@ export type ServiceParts = {
   usage: Pick<UsageReader, 'usage'>;
   data: Pick<DataReader, 'serviceStatus' | 'volumeStatus'>;
   backups: Backups;
+  volumes: VolumeLife;
   kinds: readonly KindInfo[];
   known: KnownCluster;
   candidates(): ReportedCandidate[];
@@ -94,6 +96,7 @@ export class Service implements NodeService {
   readonly sources: PushSources;
   readonly secrets: SecretKeeper;
   readonly backups: Backups;
+  readonly volumes: VolumeLife;
   readonly #parts: ServiceParts;
   readonly #listeners = new Set<() => void>();
   #notifying: NodeJS.Timeout | undefined;
@@ -103,6 +106,7 @@ export class Service implements NodeService {
     this.self = parts.self;
     this.secrets = parts.secrets;
     this.backups = parts.backups;
+    this.volumes = parts.volumes;
     this.sources = this.#guarded(parts.sources);
     this.cluster = asClusterId(parts.cluster);
     parts.gossip.handle(HOLD_BLOB, (...asked) => this.#holdBlob(...asked));

@@ -5,12 +5,15 @@ import { freemem } from 'node:os';
 import type { InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
+import type { Replicator } from '../cluster/replicator.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
+import type { VolumeLife } from '../ports/snapshots.ts';
 import { BackupIndex } from '../services/backup-index.ts';
 import { ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
 import { Steward } from '../services/steward.ts';
+import type { VolumeMover } from '../volumes/mover.ts';
 import type { Agent } from './agent.ts';
 import { Environments } from './environments.ts';
 import type { Ground } from './ground.ts';
@@ -20,6 +23,7 @@ import { ServiceWays } from './service-ways.ts';
 import { ServicesHere } from './services-here.ts';
 import type { Shutdown } from './shutdown.ts';
 import type { Storage } from './storage-parts.ts';
+import { makeVolumeLife } from './volume-parts.ts';
 import type { Works } from './works.ts';
 
 type Parts = {
@@ -30,6 +34,7 @@ type Parts = {
   known: KnownCluster;
   events: EventLog;
   storage: Storage;
+  replicator: Replicator;
 };
 
 export type DataParts = {
@@ -38,6 +43,8 @@ export type DataParts = {
   backups: ServiceBackups;
   /** Ends what proved a backup when an earlier daemon ended. Call when the runtime has adopted. */
   endProofs(): void;
+  volumes: VolumeLife;
+  mover: VolumeMover;
   environments: Environments;
   /** Call once it is known what is asked for, and what an earlier daemon left running. */
   begin(): void;
@@ -46,7 +53,7 @@ export type DataParts = {
 };
 
 export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataParts> {
-  const { ground, works, agent } = parts;
+  const { ground, works, agent, storage } = parts;
   const { view, log, nowMs } = ground;
   const steward = new Steward({
     view,
@@ -60,12 +67,17 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   });
   shutdown.add('steward', () => steward.close());
   const proofs = new Proofs(works, log);
-  const backups = await makeBackups(parts, { proofs, steward }, shutdown);
+  const { backups, index } = await makeBackups(parts, { proofs, steward }, shutdown);
+  const life = await makeVolumeLife({ ...parts, record: (event) => record(parts, event) }, shutdown);
+  // Both are asked at each look for garbage.
+  storage.keepAlso.is(() => new Set([...index.digests(), ...life.index.digests()]));
   const ways = new ServiceWays(parts);
   return {
     desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
     kinds: KINDS.map(({ name, tags, plans, debianPackage }) => ({ name, tags, plans, debianPackage })),
     backups,
+    volumes: life.volumes,
+    mover: life.mover,
     endProofs: () => proofs.endAll(),
     environments: new Environments({ view, secrets: ground.keyring }),
     begin: () => ways.begin(),
@@ -91,12 +103,11 @@ async function makeBackups(
   parts: Parts,
   { proofs, steward }: { proofs: Proofs; steward: Steward },
   shutdown: Shutdown,
-): Promise<ServiceBackups> {
+) {
   const { ground, lines, works, agent, known, storage } = parts;
   const { log, view, self, dataDir } = ground;
   const index = new BackupIndex(dataDir.file('backups.json'), log);
   await index.open();
-  storage.keepAlso.is(() => index.digests());
   const backups = new ServiceBackups({
     self,
     view,
@@ -122,7 +133,7 @@ async function makeBackups(
     nowMs: () => Date.now(),
   });
   shutdown.add('backups', () => backups.close());
-  return backups;
+  return { backups, index };
 }
 
 /** Where it runs, ready, as far as this node knows. */

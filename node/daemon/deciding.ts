@@ -4,7 +4,6 @@ import { randomInt } from 'node:crypto';
 import { arch, totalmem } from 'node:os';
 import type { EventLog } from '../cluster/event-log.ts';
 import { writeFailedRelease } from '../cluster/failed-release.ts';
-import { writeLeftVolume } from '../cluster/left-volume.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import { initialState, SALTS } from '../core/state.ts';
 import type { Report } from '../core/types.ts';
@@ -12,7 +11,7 @@ import { VERSION } from '../lib/version.ts';
 import { engineNames } from '../services/catalogue.ts';
 import type { DropletFetches } from '../storage/droplet-fetches.ts';
 import { type Actors, Agent } from './agent.ts';
-import type { Environments } from './environments.ts';
+import type { DataParts } from './data-parts.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -66,17 +65,17 @@ type ActorParts = {
   dropletFetches: DropletFetches;
   replicator: Replicator;
   events: EventLog;
-  environments: Environments;
+  data: Pick<DataParts, 'environments' | 'mover'>;
 };
 
 /** Each decision of the core, and the part that carries it out. */
 export function actorsOf(parts: ActorParts): Actors {
-  const { ground, lines, works, agent, ownReport, dropletFetches, replicator, events, environments } = parts;
+  const { ground, lines, works, agent, ownReport, dropletFetches, replicator, events, data } = parts;
   const { log, dataDir, nowMs, name } = ground;
   const { gossip, router } = lines;
   const { runtime } = works;
   return {
-    startInstance: (spec) => runtime.start({ ...spec, ...environments.of(spec.app.id, spec.env) }),
+    startInstance: (spec) => runtime.start({ ...spec, ...data.environments.of(spec.app.id, spec.env) }),
     stopInstance: (id, reason) => runtime.stop(id, reason),
     fetchDroplet: (wanted) => dropletFetches.fetch(wanted),
     probe: (node, timeoutMs) => {
@@ -99,7 +98,7 @@ export function actorsOf(parts: ActorParts): Actors {
       gossip.syncDesired(node).catch((error) => log.debug('desired.sync_failed', { node, error }));
     },
     failRelease: (failure) => void writeFailedRelease(failure, { replicator, nodeName: name, log }),
-    leaveVolume: ({ volume }) => void writeLeftVolume(volume, { replicator, node: ground.self, nodeName: name, log }),
+    leaveVolume: ({ volume }) => data.mover.handOver(volume),
     recordEvent: (event) => {
       events.record(event);
       const { message, instance } = event;

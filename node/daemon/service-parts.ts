@@ -61,6 +61,7 @@ export function makeService(parts: Parts): Service {
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
     data: new DataReader({ self, gossip, desk: data.desk, view: ground.view, isThere: known.isAlive, log }),
     backups: data.backups,
+    volumes: data.volumes,
     kinds: data.kinds,
     createInvite: inviting({ self, cluster, psk, observed, write: (changes, by) => service.write(changes, by) }),
     known,

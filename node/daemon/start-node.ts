@@ -78,7 +78,7 @@ async function makeParts(made: { ground: Ground; lines: Lines; works: Works }, s
     shutdown,
     log,
   });
-  const data = await makeData({ ...made, agent, known, events, storage }, shutdown);
+  const data = await makeData({ ...made, agent, known, events, storage, replicator }, shutdown);
   const parts = { ...made, agent, ownReport, known, events, meter, storage, replicator, departure, data };
   return { ...parts, service: makeService(parts) };
 }
@@ -105,7 +105,7 @@ async function start(parts: Parts, shutdown: Shutdown): Promise<void> {
   const upkeep = keepSecrets(parts, shutdown);
   // What it heard until now has waited: the desired state comes before anything that others say.
   agent.begin({
-    actors: actorsOf({ ...parts, dropletFetches: storage.dropletFetches, environments: data.environments }),
+    actors: actorsOf({ ...parts, dropletFetches: storage.dropletFetches }),
     onStep: () => {
       storage.dropletFetches.look();
       service.notifyChanged();

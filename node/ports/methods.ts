@@ -3,7 +3,7 @@
 // shape. What the control plane asks for itself is in node/gossip/methods.ts, in the same form.
 
 import * as v from 'valibot';
-import type { AppId, BindingId, Digest, InstanceId, NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
+import type { AppId, BindingId, Digest, InstanceId, LineageId, NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import { DIGEST_PATTERN, idProblem, processTypeProblem } from '../../crdt/limits.ts';
 import type { Slot } from '../core/types.ts';
 import type { Backup } from './backups.ts';
@@ -12,6 +12,7 @@ import type { LogLine } from './logs.ts';
 import type { RecordedEvent } from './node-service.ts';
 import type { InstanceUsage } from './runtime.ts';
 import type { ServiceStatus, VolumeStatus } from './services-desk.ts';
+import type { VolumeOrder, VolumeSnapshot } from './snapshots.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -171,6 +172,30 @@ const volumeStatus = v.object({ path: text(PATH_CHARS_MAX), usedBytes: measured 
   VolumeStatus
 >;
 
+const SNAPSHOTS_LISTED_MAX = 10_000;
+const lineageId = v.custom<LineageId>((value) => idProblem(value) === undefined, 'should be the id of a lineage');
+/** Also as a node keeps it on disk. */
+export const volumeSnapshot: v.GenericSchema<unknown, VolumeSnapshot> = v.object({
+  id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a snapshot'),
+  volume: volumeId,
+  lineage: lineageId,
+  owner: text(256),
+  process: processType,
+  index: count,
+  path: text(PATH_CHARS_MAX),
+  volumeBytes: count,
+  digest,
+  sizeBytes: count,
+  takenAtMs: count,
+  takenOn: nodeId,
+  frozenMs: size,
+});
+const volumeOrder: v.GenericSchema<unknown, VolumeOrder> = v.object({
+  volume: volumeId,
+  lineage: lineageId,
+  snapshot: volumeSnapshot,
+});
+
 const slot: v.GenericSchema<unknown, Slot> = v.object({ app: appId, process: processType, index: count });
 
 /** What one node asks another, or itself, to run for a person. */
@@ -312,6 +337,52 @@ export const RESTORE_SERVICE: StreamMethod<{ service: ServiceId; backup: Backup 
   item: serviceStep,
   itemBytesMax: 8 * KIB,
 };
+
+/** Bringing, packing or unpacking a large volume takes as long. */
+const VOLUME_WORK: Bounds = { timeoutMs: 6 * 60 * 60_000, requestBytesMax: 16 * KIB, whileWanted: true };
+
+/** Snapshots that the node holds: of one volume, or all. */
+export const SNAPSHOTS_HELD = method(
+  'snapshot.list',
+  v.object({ volume: v.optional(volumeId) }),
+  someOf(volumeSnapshot, SNAPSHOTS_LISTED_MAX),
+  { timeoutMs: 2_000, replyBytesMax: 8 * MIB },
+);
+
+/** Takes a copy of a snapshot from whoever asks. */
+export const HOLD_SNAPSHOT = method('snapshot.hold', volumeSnapshot, v.object({ held: v.literal(true) }), VOLUME_WORK);
+
+/** Takes one of a volume that the node has. */
+export const TAKE_SNAPSHOT = method(
+  'snapshot.take',
+  v.object({ volume: volumeId }),
+  v.object({ snapshot: volumeSnapshot, holders: v.array(nodeId) }),
+  { ...VOLUME_WORK, replyBytesMax: 16 * KIB },
+);
+
+/** Makes a new lineage of a snapshot. */
+export const RECEIVE_VOLUME = method(
+  'volume.receive',
+  volumeOrder,
+  v.object({ received: v.literal(true) }),
+  VOLUME_WORK,
+);
+
+/** Makes the lineage that was moved there from whoever asks; what it has of it already is older, and goes. */
+export const TAKE_OVER_VOLUME = method(
+  'volume.take-over',
+  volumeOrder,
+  v.object({ received: v.literal(true) }),
+  VOLUME_WORK,
+);
+
+/** Moves the volumes of a slot, which the node has, to another; answered when that is written. */
+export const MOVE_VOLUME = method(
+  'volume.move',
+  v.object({ volume: volumeId, to: nodeId, by: text(256) }),
+  v.object({ moved: v.literal(true) }),
+  VOLUME_WORK,
+);
 
 const follow = { request: tailRequest, requestBytesMax: 4 * KIB, itemBytesMax: MIB };
 export const FOLLOW_LOGS: StreamMethod<TailRequest, LogLine | undefined> = {

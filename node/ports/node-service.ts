@@ -12,6 +12,7 @@ import type { LogLine } from './logs.ts';
 import type { InstanceUsage } from './runtime.ts';
 import type { SecretKeeper } from './secrets.ts';
 import type { KindInfo, ServiceStatus, VolumeStatus } from './services-desk.ts';
+import type { VolumeLife } from './snapshots.ts';
 import type { StagedDroplet, StageRequest, Stager } from './staging.ts';
 
 export type MemberView = {
@@ -82,6 +83,8 @@ export interface NodeService {
   volumeStatus(volume: VolumeId): Promise<VolumeStatus | undefined>;
   /** Backups of services, wherever they run and are held. */
   readonly backups: Backups;
+  /** Snapshots of volumes, and their moves. */
+  readonly volumes: VolumeLife;
   /** Why the slot is where it is, as this node's core sees the cluster now. Also of a slot that nobody asks for. */
   explain(slot: Slot): SlotExplanation;
   /** Where slots would go at once without the nodes, in the same view. Nothing changes. */

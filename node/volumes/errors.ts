@@ -9,6 +9,8 @@
  * - `snapshot_failed`: the volume could not be read or packed; the message has what the tool said.
  * - `disk_full`: nothing was made; a retry is of use once there is room.
  * - `not_frozen`: an instance could not be held still; the snapshot was not taken.
+ * - `unavailable`: no node that answers has what is asked for; nothing was touched.
+ * - `volume_moving`: the desired state has it elsewhere, or this node has not heard of it yet; a retry may succeed.
  * - `aborted`: whoever asked gave up; nothing is held.
  * - `invalid_name`: a bug or a hostile name; nothing was touched.
  */
@@ -21,6 +23,8 @@ export type VolumeErrorCode =
   | 'snapshot_failed'
   | 'disk_full'
   | 'not_frozen'
+  | 'unavailable'
+  | 'volume_moving'
   | 'aborted'
   | 'invalid_name';
 

@@ -49,6 +49,7 @@ import { sealChanges } from '../../node/secrets/seal-changes.ts';
 import { Sessions } from '../../node/sessions/sessions.ts';
 import { ENGINES, KINDS } from './data-fixtures.ts';
 import { MemoryBackups } from './memory-backups.ts';
+import { MemoryVolumes } from './memory-volumes.ts';
 import { PlainRunner } from './plain-runner.ts';
 
 export const tokenOf = (role: Role): string =>
@@ -108,6 +109,9 @@ export class MemoryNode implements NodeService {
   #counter = 0;
   readonly runner = new PlainRunner();
   readonly #sessions: Sessions;
+  readonly volumes = new MemoryVolumes(this);
+  /** Lineages that each instance mounts. */
+  readonly #mounted = new Map<string, string>();
   /** The real one: what is written is sealed. */
   readonly secrets: Keyring;
   readonly backups: MemoryBackups;
@@ -267,6 +271,7 @@ export class MemoryNode implements NodeService {
         const app = wanted.get(`${instance.app}/${instance.process}/${instance.index}`)?.app;
         const pin = app === undefined ? undefined : pinOf(app, instance);
         const isHere = pin === undefined || pin === node.id;
+        if (app !== undefined && this.#mounted.get(instance.id) !== lineagesOf(app, instance)) return false;
         return isHere && instance.release === app?.release?.id && instance.restartCount >= (app?.restartCount ?? 0);
       });
     }
@@ -287,8 +292,10 @@ export class MemoryNode implements NodeService {
     if (node === undefined || app.memoryBytes > NODE_MEMORY_BYTES) return;
     const fate = this.fate(slot, app.release!.version);
     this.#counter++;
+    const id = asInstanceId(`${node.name}-1-${this.#counter}`);
+    this.#mounted.set(id, lineagesOf(app, slot));
     node.instances.push({
-      id: asInstanceId(`${node.name}-1-${this.#counter}`),
+      id,
       app: app.id,
       process: slot.process,
       index: slot.index,
@@ -504,6 +511,12 @@ export class MemoryNode implements NodeService {
     this.onShutdown();
   }
 }
+
+const lineagesOf = (app: AppView, { process, index }: Slot | InstanceReport): string =>
+  app.volumes
+    .filter((one) => one.process === process && one.index === index)
+    .map(({ lineage }) => lineage)
+    .join();
 
 /** Where the slot's data is, if it has any. */
 const pinOf = (app: AppView, slot: Pick<Slot, 'process' | 'index'>): NodeId | undefined =>

@@ -1,4 +1,4 @@
-// /v1/volumes, and the volumes of an app: list, look, make, delete. Their data goes only by a word of its own.
+// /v1/volumes, and the volumes of an app: list, look, make, configure, delete. Their data goes only by a word of its own.
 
 import { Hono } from 'hono';
 import type { DesiredView, UserView, VolumeView } from '../../../crdt/view.ts';
@@ -6,7 +6,7 @@ import { type AppAccess, appFor, readsAll, requireAccess, requireServiceAccess }
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { isWanted, volumeDetailShape, volumeShape, volumeShapes } from '../data-shaping.ts';
-import { addVolumeBody } from '../data-validate.ts';
+import { addVolumeBody, configureVolumeBody } from '../data-validate.ts';
 import { ApiError } from '../errors.ts';
 import { volumeOf } from '../lookup.ts';
 import { newVolumes } from '../new-volumes.ts';
@@ -47,6 +47,14 @@ export function volumesRoutes({ service }: ApiContext) {
         const made = volumes.flatMap(({ id }) => view.volumes.get(id) ?? []);
         return c.json({ volumes: made.map((volume) => volumeShape(volume, known())), heldBy });
       })
+      /** What is missing stays as it is. */
+      .patch('/v1/volumes/:id', requires('developer'), jsonBody(configureVolumeBody), async (c) => {
+        const { id } = volumeFor(service.view(), c.get('user'), c.req.param('id'), 'change');
+        const change = { change: 'configureVolume' as const, volume: id, ...given(c.req.valid('json')) };
+        const { heldBy } = await service.write([change], c.get('user').name);
+        const volume = volumeOf(service.view(), id);
+        return c.json({ ...volumeShape(volume, known()), heldBy: heldBy.length });
+      })
       .delete('/v1/volumes/:id', requires('developer'), async (c) => {
         const view = service.view();
         const volume = volumeFor(view, c.get('user'), c.req.param('id'), 'change');
@@ -57,8 +65,12 @@ export function volumesRoutes({ service }: ApiContext) {
   );
 }
 
+type Settings = { sizeBytes?: number; snapshotEveryMs?: number; snapshotsKept?: number };
+const given = (settings: { [K in keyof Settings]: Settings[K] | undefined }): Settings =>
+  Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+
 /** By the access to what owns it; what is left of something deleted is everyone's who may read everything. */
-function volumeFor(view: DesiredView, user: UserView, id: string, needed: AppAccess): VolumeView {
+export function volumeFor(view: DesiredView, user: UserView, id: string, needed: AppAccess): VolumeView {
   const volume = volumeOf(view, id);
   const app = view.apps.get(volume.owner);
   const service = [...view.services.values()].find((one) => (one.id as string) === volume.owner);

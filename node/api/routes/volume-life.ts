@@ -1,0 +1,83 @@
+// /v1/snapshots, and what is done with a volume's data: taken, put back, moved, recovered. Each answers with a stream of
+// what happens, as it may take long.
+
+import { Hono } from 'hono';
+import type { UserView } from '../../../crdt/view.ts';
+import { readsAll } from '../access.ts';
+import { type ApiEnv, requires } from '../auth.ts';
+import type { ApiContext } from '../context.ts';
+import type { LifeResultShape, SnapshotShape } from '../data-shapes.ts';
+import { snapshotShape } from '../data-shaping.ts';
+import { moveVolumeBody, recoverVolumeBody, restoreVolumeBody } from '../data-validate.ts';
+import { failureOf, reportUnexpected } from '../errors.ts';
+import { eventStream } from '../event-stream.ts';
+import type { LifeEvent } from '../stream-events.ts';
+import { jsonBody } from '../validate.ts';
+import { type LifeWork, moveVolume, recoverVolume, restoreVolume } from '../volume-life.ts';
+import { volumeFor } from './volumes.ts';
+
+type Work<T> = (onLine: (text: string) => void, signal: AbortSignal) => Promise<T>;
+
+export function volumeLifeRoutes({ service, log }: ApiContext) {
+  const follow = <T extends object>(requestSignal: AbortSignal, work: Work<T>): Response =>
+    eventStream<LifeEvent<T>>(requestSignal, async (sink) => {
+      try {
+        const done = await work((text) => sink.send({ type: 'line', text }), sink.signal);
+        sink.send({ type: 'done', ...done });
+      } catch (error) {
+        const failure = failureOf(error);
+        const message = failure?.message ?? reportUnexpected(log, error, 'volume');
+        sink.send({ type: 'failed', code: failure?.code ?? 'internal', message });
+      }
+    });
+  const workOn = (
+    c: { get(key: 'user'): UserView; req: { param(key: 'id'): string; raw: Request } },
+    work: (on: LifeWork) => Promise<LifeResultShape>,
+  ): Response => {
+    const volume = volumeFor(service.view(), c.get('user'), c.req.param('id'), 'change');
+    return follow(c.req.raw.signal, (onLine, signal) =>
+      work({ service, volume, by: c.get('user').name, onLine, signal }),
+    );
+  };
+  return (
+    new Hono<ApiEnv>()
+      /** Those of volumes that are gone, too. */
+      .get('/v1/snapshots', requires('viewer'), async (c) => {
+        const snapshots = await service.volumes.list(undefined);
+        const view = service.view();
+        const mayRead = (id: string): boolean => {
+          try {
+            volumeFor(view, c.get('user'), id, 'read');
+            return true;
+          } catch {
+            return readsAll(view, c.get('user'));
+          }
+        };
+        return c.json(snapshots.filter(({ volume }) => mayRead(volume)).map((one) => snapshotShape(one, view)));
+      })
+      .get('/v1/volumes/:id/snapshots', requires('viewer'), async (c) => {
+        const { id } = volumeFor(service.view(), c.get('user'), c.req.param('id'), 'read');
+        const snapshots = await service.volumes.list(id);
+        return c.json(snapshots.map((one) => snapshotShape(one, service.view())));
+      })
+      .post('/v1/volumes/:id/snapshots', requires('developer'), (c) => {
+        const { id, path } = volumeFor(service.view(), c.get('user'), c.req.param('id'), 'change');
+        return follow<SnapshotShape>(c.req.raw.signal, async (onLine, signal) => {
+          onLine(`taking a snapshot of ${path}`);
+          return snapshotShape(await service.volumes.take(id, signal), service.view());
+        });
+      })
+      /** `snapshot`: its id, or `newest`. */
+      .post('/v1/volumes/:id/restore', requires('developer'), jsonBody(restoreVolumeBody), (c) => {
+        const { snapshot, node } = c.req.valid('json');
+        return workOn(c, (work) => restoreVolume(work, snapshot, node));
+      })
+      .post('/v1/volumes/:id/move', requires('developer'), jsonBody(moveVolumeBody), (c) =>
+        workOn(c, (work) => moveVolume(work, c.req.valid('json').node)),
+      )
+      /** Refused while the node that has it is alive. */
+      .post('/v1/volumes/:id/recover', requires('developer'), jsonBody(recoverVolumeBody), (c) =>
+        workOn(c, (work) => recoverVolume(work, c.req.valid('json').node)),
+      )
+  );
+}

@@ -1,0 +1,72 @@
+// Makes what looks after the life of volumes: their snapshots, and their moves.
+
+import type { EventLog } from '../cluster/event-log.ts';
+import type { KnownCluster } from '../cluster/known-cluster.ts';
+import { writeLeftVolume } from '../cluster/left-volume.ts';
+import type { Replicator } from '../cluster/replicator.ts';
+import { slotKey } from '../core/slots.ts';
+import type { ClusterEvent } from '../core/types.ts';
+import type { VolumeLife } from '../ports/snapshots.ts';
+import { SnapshotKeeper } from '../volumes/keeper.ts';
+import { VolumeMover } from '../volumes/mover.ts';
+import { SnapshotIndex } from '../volumes/snapshot-index.ts';
+import type { Ground } from './ground.ts';
+import type { Lines } from './lines.ts';
+import type { Shutdown } from './shutdown.ts';
+import type { Storage } from './storage-parts.ts';
+import type { Works } from './works.ts';
+
+type Parts = {
+  ground: Ground;
+  lines: Lines;
+  works: Works;
+  known: KnownCluster;
+  events: EventLog;
+  storage: Storage;
+  replicator: Replicator;
+  record: (event: ClusterEvent) => void;
+};
+
+export type VolumeParts = { volumes: VolumeLife; mover: VolumeMover; index: SnapshotIndex };
+
+export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<VolumeParts> {
+  const { ground, lines, works, known, storage, replicator } = parts;
+  const { self, view, log, dataDir, name: nodeName } = ground;
+  const { gossip } = lines;
+  const { blobs, snapshots, volumes: store } = works;
+  const { nameOf, aliveOthers } = known;
+  const index = new SnapshotIndex(dataDir.file('snapshots.json'), log);
+  await index.open();
+  const record: ConstructorParameters<typeof SnapshotKeeper>[0]['record'] = (name, volume, message) =>
+    parts.record({ name, app: volume.owner, message });
+  const shared = { self, view, index, gossip, nameOf, record, log };
+  const keeper = new SnapshotKeeper({
+    ...shared,
+    ...{ snapshots, blobs, exchange: storage.exchange, room: () => storage.budget.room(), aliveOthers },
+    nowMs: () => Date.now(),
+  });
+  shutdown.add('snapshots', () => keeper.close());
+  const mover = new VolumeMover({
+    ...shared,
+    ...{ keeper, store, snapshots, blobs },
+    runsAt: ({ node, owner: app, process, index: number }) => {
+      const key = slotKey({ app, process, index: number });
+      const member = known.aliveOtherMembers().find(({ id }) => id === node);
+      return member?.report?.instances.some((one) => one.state === 'ready' && slotKey(one) === key) ?? false;
+    },
+    writeMoved: async (volumes, to, by) => {
+      const changes = volumes.map((volume) => ({ change: 'moveVolume' as const, volume, node: to }));
+      await replicator.write(changes, { by, atMs: Date.now() });
+    },
+    writeLeft: (volume) => writeLeftVolume(volume, { replicator, node: self, nodeName, log }),
+    log,
+  });
+  shutdown.add('moves', () => mover.close());
+  const volumes: VolumeLife = {
+    list: (volume) => keeper.list(volume),
+    take: (...asks) => keeper.take(...asks),
+    receive: (...asks) => mover.receive(...asks),
+    move: (...asks) => mover.move(...asks),
+  };
+  return { volumes, mover, index };
+}

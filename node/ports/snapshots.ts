@@ -1,0 +1,52 @@
+// Port of the life of volumes: their snapshots, and how their data comes to other nodes. Types only; each says what it
+// guarantees and how it fails.
+
+import type { Digest, LineageId, NodeId, VolumeId } from '../../crdt/ids.ts';
+
+/**
+ * A volume as it was at one moment: a blob, and this beside it on every node that holds it. Nothing of it is in the
+ * desired state.
+ */
+export type VolumeSnapshot = {
+  /** Digits of the time it was taken and of its digest: for people to name it by. */
+  id: string;
+  volume: VolumeId;
+  lineage: LineageId;
+  /** As they were when it was taken; the app may be gone since. */
+  owner: string;
+  process: string;
+  index: number;
+  path: string;
+  /** What the volume might take. */
+  volumeBytes: number;
+  digest: Digest;
+  /** Of the tar. */
+  sizeBytes: number;
+  /** By the clock of the node that took it. */
+  takenAtMs: number;
+  /** The node that the volume was on. */
+  takenOn: NodeId;
+  /** For how long the instance was held still; 0 when none had it mounted. */
+  frozenMs: number;
+};
+
+/** A snapshot, and who holds it. */
+export type HeldSnapshot = VolumeSnapshot & { holders: NodeId[] };
+
+/** What a node is to make of a snapshot: a lineage of the volume, which is there whole or not at all. */
+export type VolumeOrder = { volume: VolumeId; lineage: LineageId; snapshot: VolumeSnapshot };
+
+/** From any node. All fail with an error with a `code`, and one line for people. */
+export interface VolumeLife {
+  /** Of the volume, also of one that was deleted, or of all; newest first, from every node that answers. */
+  list(volume: VolumeId | undefined): Promise<HeldSnapshot[]>;
+  /** Takes one on the node that has the volume, and brings it to two more nodes. */
+  take(volume: VolumeId, signal: AbortSignal): Promise<HeldSnapshot>;
+  /** Makes a new lineage on that node, which nothing mounts until the desired state has it. */
+  receive(node: NodeId, order: VolumeOrder, signal: AbortSignal): Promise<void>;
+  /**
+   * Brings what the slot's volumes hold now to that node while the slot runs, then writes that they are there: the slot
+   * is stopped, what has changed since is brought, and it starts again there. Resolves when that is written.
+   */
+  move(volume: VolumeId, to: NodeId, by: string, signal: AbortSignal): Promise<void>;
+}

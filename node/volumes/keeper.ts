@@ -1,0 +1,234 @@
+// Snapshots of volumes, from any node: taken where the volume is, held by two more nodes, taken anew on a schedule, and
+// no more of them than the volume asks for. Which are held is in the index of each node; nothing of it is desired
+// state.
+
+import { createHash } from 'node:crypto';
+import type { NodeId, VolumeId } from '../../crdt/ids.ts';
+import { oneLine } from '../../crdt/limits.ts';
+import { SERVICE_PROCESS } from '../../crdt/limits-data.ts';
+import type { DesiredView, VolumeView } from '../../crdt/view.ts';
+import { rendezvousWeight } from '../core/hash.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlobExchange, BlobStore, Room } from '../ports/blobs.ts';
+import type { Gossip } from '../ports/gossip.ts';
+import { HOLD_SNAPSHOT, SNAPSHOTS_HELD, TAKE_SNAPSHOT } from '../ports/methods.ts';
+import type { HeldSnapshot, VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
+import { VolumeError } from './errors.ts';
+import type { Snapshots } from './snapshot.ts';
+import type { SnapshotIndex } from './snapshot-index.ts';
+
+/** Copies of each snapshot, that of the node which took it included; all that have room where those are fewer. */
+const HOLDERS_WANTED = 3;
+/** How often is looked whether one is due. */
+const DUE_LOOK_MS = 15_000;
+/** One that failed is tried again after this. */
+const FAILED_AGAIN_MS = 5 * 60_000;
+/** Taken on demand, of a volume that says nothing of how many it keeps. */
+const KEPT_DEFAULT = 10;
+/** Of a volume that was deleted, the snapshots stay so long. */
+const DELETED_KEPT_MS = 14 * 24 * 60 * 60_000;
+const REASON_LENGTH_MAX = 250;
+
+export type KeeperParts = {
+  self: NodeId;
+  view: () => DesiredView;
+  snapshots: Pick<Snapshots, 'take'>;
+  index: SnapshotIndex;
+  blobs: Pick<BlobStore, 'has'>;
+  exchange: BlobExchange;
+  room: () => Room;
+  gossip: Pick<Gossip, 'handle' | 'request'>;
+  aliveOthers: () => NodeId[];
+  nameOf: (node: NodeId) => string;
+  record: (name: string, volume: VolumeView, message: string) => void;
+  log: Log;
+  /** Unix ms. */
+  nowMs: () => number;
+};
+
+export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
+  readonly #parts: KeeperParts;
+  readonly #timer: NodeJS.Timeout;
+  readonly #failedAtMs = new Map<VolumeId, number>();
+  readonly #ending = new AbortController();
+  readonly #running = new Map<VolumeId, Promise<unknown>>();
+
+  constructor(parts: KeeperParts) {
+    this.#parts = parts;
+    const { gossip, index } = parts;
+    gossip.handle(SNAPSHOTS_HELD, async ({ volume }) => index.list(volume));
+    gossip.handle(HOLD_SNAPSHOT, async (snapshot, from, signal) => {
+      await this.bring(snapshot, [from], signal);
+      await index.keep(snapshot);
+      return { held: true };
+    });
+    gossip.handle(TAKE_SNAPSHOT, async ({ volume }, _from, signal) => {
+      const { holders, ...snapshot } = await this.take(volume, signal);
+      return { snapshot, holders };
+    });
+    this.#timer = setInterval(() => this.lookForDue(), DUE_LOOK_MS);
+    this.#timer.unref();
+  }
+
+  async list(volume: VolumeId | undefined): Promise<HeldSnapshot[]> {
+    const { self, index, aliveOthers, gossip } = this.#parts;
+    const asked = volume === undefined ? {} : { volume };
+    const answers = await Promise.all([
+      { node: self, snapshots: index.list(volume) },
+      ...aliveOthers().map(async (node) => ({
+        node,
+        snapshots: await gossip.request(node, SNAPSHOTS_HELD, asked).catch((): VolumeSnapshot[] => []),
+      })),
+    ]);
+    const found = new Map<string, HeldSnapshot>();
+    for (const { node, snapshots } of answers) {
+      for (const snapshot of snapshots) {
+        const known = found.get(snapshot.id);
+        if (known === undefined) found.set(snapshot.id, { ...snapshot, holders: [node] });
+        else known.holders.push(node);
+      }
+    }
+    return [...found.values()].sort((a, b) => b.takenAtMs - a.takenAtMs);
+  }
+
+  async take(id: VolumeId, signal: AbortSignal): Promise<HeldSnapshot> {
+    const { self, gossip, aliveOthers, nameOf } = this.#parts;
+    const volume = this.expectVolume(id);
+    if (volume.node === self) return this.#takeAndShare(volume, signal);
+    if (!aliveOthers().includes(volume.node)) {
+      const node = nameOf(volume.node);
+      throw new VolumeError('unavailable', `${node}, which has the volume, does not answer: see peer nodes`);
+    }
+    const { snapshot, holders } = await gossip.request(volume.node, TAKE_SNAPSHOT, { volume: id }, { signal });
+    return { ...snapshot, holders };
+  }
+
+  /** Of a lineage that is here, kept here alone. */
+  async takeHere(volume: VolumeView, signal: AbortSignal): Promise<VolumeSnapshot> {
+    const { snapshots, index } = this.#parts;
+    const { id, lineage } = volume;
+    const snapshot = this.#describe(volume, await snapshots.take({ id, lineage }, { signal }));
+    await index.keep(snapshot);
+    return snapshot;
+  }
+
+  /** Makes sure that the content is here. */
+  async bring(snapshot: VolumeSnapshot, holders: readonly NodeId[], signal: AbortSignal): Promise<void> {
+    const { blobs, exchange, self, room } = this.#parts;
+    if (blobs.has(snapshot.digest)) return;
+    const others = holders.filter((node) => node !== self);
+    if (others.length === 0) {
+      const hint = 'see peer volume snapshots';
+      throw new VolumeError('unavailable', `no node that answers holds the snapshot ${snapshot.id}: ${hint}`);
+    }
+    const limits = { sizeBytesMax: snapshot.sizeBytes, holders: others, room: room(), signal };
+    await exchange.fetch(snapshot.digest, limits);
+  }
+
+  expectVolume(id: VolumeId): VolumeView {
+    const volume = this.#parts.view().volumes.get(id);
+    if (volume === undefined) throw new VolumeError('volume_missing', 'the volume was deleted: see peer volumes');
+    return volume;
+  }
+
+  /** `/data of shop/0`, for people. */
+  nameOf({ owner, process, index, path }: VolumeView): string {
+    const name = this.#parts.view().workloads.get(owner)?.name ?? owner;
+    return process === SERVICE_PROCESS
+      ? `the data of ${name}`
+      : `${path} of ${name}/${process === 'web' ? '' : `${process}/`}${index}`;
+  }
+
+  /** Those that are due by their volumes' schedules, of volumes that are here. */
+  lookForDue(): void {
+    const { view, self, index, nowMs } = this.#parts;
+    for (const volume of view().volumes.values()) {
+      const { id, node, mounted, movedFrom, snapshotEveryMs, createdAtMs } = volume;
+      if (snapshotEveryMs === 0 || node !== self || !mounted || movedFrom !== undefined) continue;
+      if (this.#running.has(id)) continue;
+      const newestMs = index.list(id)[0]?.takenAtMs ?? createdAtMs;
+      const failedMs = this.#failedAtMs.get(id);
+      if (nowMs() - newestMs < snapshotEveryMs) continue;
+      if (failedMs !== undefined && nowMs() - failedMs < FAILED_AGAIN_MS) continue;
+      const taking = this.#takeAndShare(volume, this.#ending.signal)
+        .then(
+          () => this.#failedAtMs.delete(id),
+          () => this.#failedAtMs.set(id, nowMs()),
+        )
+        .finally(() => this.#running.delete(id));
+      this.#running.set(id, taking);
+    }
+    void this.#prune();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#ending.abort();
+    await Promise.all(this.#running.values());
+  }
+
+  async #takeAndShare(volume: VolumeView, signal: AbortSignal): Promise<HeldSnapshot> {
+    const { record } = this.#parts;
+    try {
+      const snapshot = await this.takeHere(volume, signal);
+      const holders = await this.#share(snapshot, signal);
+      record('volume.snapshot_taken', volume, `snapshot ${snapshot.id} of ${this.nameOf(volume)}`);
+      await this.#prune();
+      return { ...snapshot, holders };
+    } catch (error) {
+      const reason = oneLine((error as Error).message, REASON_LENGTH_MAX);
+      record('volume.snapshot_failed', volume, `no snapshot of ${this.nameOf(volume)}: ${reason}`);
+      throw error;
+    }
+  }
+
+  /** Asks other nodes to hold it, too; answers who holds it. */
+  async #share(snapshot: VolumeSnapshot, signal: AbortSignal): Promise<NodeId[]> {
+    const { gossip, aliveOthers, self, log } = this.#parts;
+    const holders = [self];
+    // The same nodes each time: they have most of the chunks already.
+    const weight = (node: NodeId): number => rendezvousWeight(snapshot.volume, node);
+    for (const node of aliveOthers().sort((a, b) => weight(b) - weight(a))) {
+      if (holders.length >= HOLDERS_WANTED) break;
+      try {
+        await gossip.request(node, HOLD_SNAPSHOT, snapshot, { signal });
+        holders.push(node);
+      } catch (error) {
+        log.warn('snapshots.not_held', { node, snapshot: snapshot.id, error });
+      }
+    }
+    return holders;
+  }
+
+  /** Forgets what is beyond its volume's number, or of one that has been gone for long. The blobs go as garbage. */
+  async #prune(): Promise<void> {
+    const { index, view, nowMs, log } = this.#parts;
+    const { volumes } = view();
+    const surplus: string[] = [];
+    for (const [id, snapshots] of Map.groupBy(index.list(), ({ volume }) => volume)) {
+      const volume = volumes.get(id);
+      const kept =
+        volume === undefined
+          ? snapshots.filter(({ takenAtMs }) => nowMs() - takenAtMs < DELETED_KEPT_MS)
+          : snapshots.slice(0, volume.snapshotsKept === 0 ? KEPT_DEFAULT : volume.snapshotsKept);
+      surplus.push(...snapshots.filter((one) => !kept.includes(one)).map((one) => one.id));
+    }
+    await index.forget(surplus).catch((error: unknown) => log.warn('snapshots.not_pruned', { error }));
+  }
+
+  #describe(volume: VolumeView, stored: Awaited<ReturnType<Snapshots['take']>>): VolumeSnapshot {
+    const { self, nowMs, view } = this.#parts;
+    const { id, lineage, process, index, path, sizeBytes: volumeBytes } = volume;
+    const takenAtMs = nowMs();
+    const time = new Date(takenAtMs).toISOString().replace(/\D/g, '').slice(0, 14);
+    const mark = createHash('sha256').update(`${id} ${takenAtMs} ${stored.digest}`).digest('hex').slice(0, 6);
+    const owner = view().workloads.get(volume.owner)?.name ?? volume.owner;
+    return {
+      id: `${time}-${mark}`,
+      ...{ volume: id, lineage, owner, process, index, path, volumeBytes },
+      ...stored,
+      takenAtMs,
+      takenOn: self,
+    };
+  }
+}

@@ -1,0 +1,52 @@
+// The life of volumes as MemoryNode has it: snapshots are in a list, what a node is to receive in another. It writes
+// what the real one writes.
+
+import type { NodeId, VolumeId } from '../../crdt/ids.ts';
+import { asDigest } from '../../crdt/ids.ts';
+import type { NodeService } from '../../node/ports/node-service.ts';
+import type { HeldSnapshot, VolumeLife, VolumeOrder } from '../../node/ports/snapshots.ts';
+
+export class MemoryVolumes implements VolumeLife {
+  readonly snapshots: HeldSnapshot[] = [];
+  readonly received: (VolumeOrder & { node: NodeId })[] = [];
+  /** Set to make the next restores fail with it. */
+  failReceive: Error | undefined;
+  readonly #node: Pick<NodeService, 'view' | 'write' | 'self'>;
+
+  constructor(node: Pick<NodeService, 'view' | 'write' | 'self'>) {
+    this.#node = node;
+  }
+
+  async list(volume: VolumeId | undefined): Promise<HeldSnapshot[]> {
+    return this.snapshots.filter((one) => volume === undefined || one.volume === volume);
+  }
+
+  async take(id: VolumeId): Promise<HeldSnapshot> {
+    const view = this.#node.view();
+    const { node, lineage, owner, process, index, path, sizeBytes } = view.volumes.get(id)!;
+    const number = this.snapshots.length + 1;
+    const snapshot: HeldSnapshot = {
+      ...{ id: `snapshot-${number}`, volume: id, lineage, process, index, path, volumeBytes: sizeBytes },
+      owner: view.workloads.get(owner)?.name ?? owner,
+      digest: asDigest(`sha256:${String(number).padStart(64, '0')}`),
+      sizeBytes: 10_240,
+      takenAtMs: Date.now(),
+      takenOn: node,
+      frozenMs: 4,
+      holders: [node],
+    };
+    this.snapshots.unshift(snapshot);
+    return snapshot;
+  }
+
+  async receive(node: NodeId, order: VolumeOrder): Promise<void> {
+    if (this.failReceive !== undefined) throw this.failReceive;
+    this.received.push({ ...order, node });
+  }
+
+  async move(id: VolumeId, to: NodeId, by: string): Promise<void> {
+    const { node } = this.#node.view().volumes.get(id)!;
+    await this.#node.write([{ change: 'moveVolume', volume: id, node: to }], by);
+    await this.#node.write([{ change: 'leaveVolume', volume: id, node }], 'node');
+  }
+}
