@@ -218,8 +218,7 @@ describe('what was written', () => {
     'is there when the daemon and the router of its node were killed, and the engine was not',
     async () => {
       const before = await each(FAR, instanceOf);
-      const routers = (await processTable()).filter(({ parent }) => parent === a.pid).map(({ pid }) => pid);
-      cluster.kill([a.pid, ...routers]);
+      cluster.kill([a.pid, await routerOf(a.pid)]);
       await cluster.restartNode(a);
       refresh();
       await expectAllBack(FAR);
