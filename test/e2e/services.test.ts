@@ -32,7 +32,7 @@ const REFUSES: Readonly<Record<string, RegExp>> = {
 const PORTS: Readonly<Record<string, number>> = { postgres: 5432, mysql: 3306, redis: 6379, rabbitmq: 5672 };
 const MEMORY = { a: '992M', b: '2G' };
 const APP_MEMORY = '128M';
-const STARTS_MS = 100_000;
+const STARTS_MS = 240_000;
 
 let lan: Lan;
 let cluster: LocalCluster;
