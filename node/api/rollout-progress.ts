@@ -61,7 +61,11 @@ export function rolloutProgress(
   let unwanted = 0;
   for (const { member, instance } of instances) {
     const slot = slotName(instance);
-    if (instance.state === 'stopping') continue;
+    if (instance.state === 'stopping') {
+      // An app's is out of the way by then; a service has its data until its engine has written it all.
+      if (app.release?.service !== undefined) unwanted++;
+      continue;
+    }
     const current = instance.release === release && instance.restartCount >= app.restartCount;
     const ended = instance.state === 'crashed';
     if (current && wanted.has(slot) && (ended || instance.crashes > 0)) {

@@ -2,6 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { asAppId } from '../../crdt/ids.ts';
+import { rolloutProgress } from '../../node/api/rollout-progress.ts';
+import type { ObservedView } from '../../node/ports/node-service.ts';
 import { eventsOf, testApi } from './client.ts';
 import { MemoryNode } from './memory-node.ts';
 
@@ -18,6 +20,22 @@ async function withDatabase() {
   expect(await known.developer.post('/v1/services', { kind: 'postgres', name: 'db' })).toMatchObject({ status: 201 });
   return known;
 }
+
+/** The same, with every instance on its way out. */
+const stopping = (observed: ObservedView): ObservedView => ({
+  ...observed,
+  members: observed.members.map((member) => ({
+    ...member,
+    ...(member.report === undefined
+      ? {}
+      : {
+          report: {
+            ...member.report,
+            instances: member.report.instances.map((one) => ({ ...one, state: 'stopping' as const })),
+          },
+        }),
+  })),
+});
 
 describe('kinds of services', () => {
   it('say what each plan has, and which nodes have the engine, newest version first', async () => {
@@ -113,6 +131,22 @@ describe('a new service', () => {
     await developer.post('/v1/services', { kind: 'redis', name: 'broken' });
     const failed = await viewer.events('/v1/services/broken/rollout');
     expect(failed.at(-1)).toMatchObject({ type: 'failed', message: expect.stringContaining('of another version') });
+  });
+
+  it('has stopped when its engine has ended, not while it still writes', async () => {
+    const { developer, node } = testApi();
+    await developer.post('/v1/services', { kind: 'redis', name: 'cache' });
+    const isSettled = () => {
+      const app = node.view().workloads.get(asAppId(serviceOf(node, 'cache').id))!;
+      return rolloutProgress(app, node.view(), node.observed(), { release: undefined, replaced: undefined }).settled;
+    };
+    expect(isSettled()).toBe(true);
+    const running = node.observed();
+    await developer.post('/v1/services/cache/stop');
+    const app = node.view().workloads.get(asAppId(serviceOf(node, 'cache').id))!;
+    const ending = stopping(running);
+    expect(rolloutProgress(app, node.view(), ending, { release: undefined, replaced: undefined }).settled).toBe(false);
+    expect(isSettled()).toBe(true);
   });
 
   const refused: [what: string, wish: object, status: number, code: string, message: string][] = [
