@@ -52,6 +52,8 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   readonly #failedAtMs = new Map<VolumeId, number>();
   readonly #ending = new AbortController();
   readonly #running = new Map<VolumeId, Promise<unknown>>();
+  /** One after the other. */
+  #pruning: Promise<void> = Promise.resolve();
 
   constructor(parts: KeeperParts) {
     this.#parts = parts;
@@ -165,6 +167,7 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
     clearInterval(this.#timer);
     this.#ending.abort();
     await Promise.all(this.#running.values());
+    await this.#pruning;
   }
 
   async #takeAndShare(volume: VolumeView, signal: AbortSignal): Promise<HeldSnapshot> {
@@ -201,7 +204,12 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   }
 
   /** Forgets what is beyond its volume's number, or of one that has been gone for long. The blobs go as garbage. */
-  async #prune(): Promise<void> {
+  #prune(): Promise<void> {
+    this.#pruning = this.#pruning.then(() => this.#forgetSurplus());
+    return this.#pruning;
+  }
+
+  async #forgetSurplus(): Promise<void> {
     const { index, view, nowMs, log } = this.#parts;
     const { volumes } = view();
     const surplus: string[] = [];

@@ -246,7 +246,10 @@ describe('volumes', () => {
     [['push', '--volume', '/data:big'], '--volume /data big: should be a size'],
     [['push', '--volume', '/data', '--volume', '/data:2G'], '--volume /data was given twice'],
     [['scale', 'shop', '--volume', '/data'], 'N is missing: peer scale APP [web=]N --volume /PATH[:SIZE]'],
-    [['volume', 'move', 'shop/0'], 'peer volume has no action move: it is delete or path'],
+    [['volume', 'mov', 'shop/0'], 'peer volume has no action mov: did you mean move?'],
+    [['volume', 'move', 'shop/0'], '--to NODE is missing: peer volume move APP/INDEX --to NODE'],
+    [['volume', 'path', 'shop/0', '--keep', '2'], '--keep is no option of peer volume path'],
+    [['push', '--snapshot', '1h'], '--snapshot and --keep are of the volumes that --volume makes'],
     [['volume', 'delete'], 'APP/INDEX[:PATH] is missing'],
   ])('%j is wrong usage', async (args, message) => {
     expect(await cli.run(args)).toMatchObject({ status: 2, stderr: expect.stringContaining(message) });
