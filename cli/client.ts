@@ -15,6 +15,8 @@ export type Client = {
   readonly v1: ReturnType<typeof hc<Api>>['v1'];
   /** An event stream, as it comes. */
   stream<E extends StreamEvent>(path: string, options?: StreamOptions): AsyncIterable<E>;
+  /** The bytes of an answer, as they come, with what its head says. Fails when fewer come than it promised. */
+  download(path: string): Promise<Response>;
   /** Sends bytes as they come; the JSON of the answer. */
   upload<T>(path: string, body: Readable | Buffer): Promise<T>;
   /** Bytes both ways at once: resolves when the answer begins. */
@@ -48,6 +50,11 @@ export function createClient({ url, token, fingerprint }: Connection): Client {
       const response = await send(url + path, { ...options, headers, streams: true }, fingerprint);
       if (!response.ok) throw await failureIn(response);
       yield* readEvents<E>(response.body!);
+    },
+    async download(path) {
+      const response = await send(url + path, { headers: authorization, streams: true }, fingerprint);
+      if (!response.ok) throw await failureIn(response);
+      return response;
     },
     upload<T>(path: string, body: Readable | Buffer) {
       const type = Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/gzip';

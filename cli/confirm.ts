@@ -12,5 +12,5 @@ export async function confirmed(question: string, word: string, yes: boolean): P
   const prompt = createInterface({ input: process.stdin, output: process.stderr });
   const said = await prompt.question(`${question}. Write ${word} to go on: `);
   prompt.close();
-  if (said.trim() !== word) throw new CliError('not_confirmed', 'nothing was deleted');
+  if (said.trim() !== word) throw new CliError('not_confirmed', 'nothing was done');
 }

@@ -3,12 +3,13 @@
 import type { Context } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { kebabCase } from '../parse.ts';
+import { backup, backups, download, restore, upload } from '../services/backups.ts';
 import { bind, unbind } from '../services/bind.ts';
 import { configure, create, provide, remove, status, switched } from '../services/manage.ts';
 import { closest } from '../suggest.ts';
 
 type Action = {
-  /** As people write it. */
+  /** As people write it; `[…]` may be left out. */
   usage: readonly string[];
   options: readonly string[];
   run: (args: readonly string[], context: Context) => Promise<void>;
@@ -27,6 +28,11 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   stop: { usage: ['NAME'], options: ['wait'], run: switched('stop') },
   start: { usage: ['NAME'], options: ['wait'], run: switched('start') },
   restart: { usage: ['NAME'], options: ['wait'], run: switched('restart') },
+  backup: { usage: ['NAME'], options: [], run: backup },
+  backups: { usage: ['[NAME]'], options: [], run: backups },
+  restore: { usage: ['NAME', 'BACKUP|newest'], options: ['as', 'yes'], run: restore },
+  download: { usage: ['NAME', 'BACKUP|newest', 'FILE|-'], options: [], run: download },
+  upload: { usage: ['NAME', 'FILE|-'], options: [], run: upload },
   bind: {
     usage: ['NAME', 'APP'],
     options: ['as', 'rotate', 'wait'],
@@ -50,7 +56,7 @@ export async function run(context: Context): Promise<void> {
   }
   const usage = `peer service ${name} ${action.usage.join(' ')}`;
   const missing = action.usage[args.length];
-  if (missing !== undefined) throw new UsageError(`${missing} is missing: ${usage}`);
+  if (missing !== undefined && !missing.startsWith('[')) throw new UsageError(`${missing} is missing: ${usage}`);
   if (args.length > action.usage.length) {
     throw new UsageError(`${JSON.stringify(args[action.usage.length])} is one argument too many: ${usage}`);
   }

@@ -64,9 +64,12 @@ export async function remove([given]: Args, { options, client, output }: Context
   const service = await statusOf(connected, name);
   const what = service.node === null ? 'its credentials' : `all its data on ${service.node}`;
   await confirmed(`this deletes ${service.name} and ${what}, for good`, service.name, flagOption(options, 'yes'));
+  const held = await answer(connected.v1.services[':name'].backups.$get({ param: { name } }));
   const query = { confirm: service.name };
   const done = await answer(connected.v1.services[':name'].$delete({ param: { name }, query }));
-  output.result({ name: service.name, deleted: true, ...done }, () => `${service.name} is deleted`);
+  const kept = held.length === 0 ? '' : `; its backups are kept for 14 days: peer service backups ${service.name}`;
+  const result = { name: service.name, deleted: true, backupsKept: held.length, ...done };
+  output.result(result, () => `${service.name} is deleted${kept}`);
 }
 
 export async function configure([given]: Args, { options, client, output }: Context): Promise<void> {
@@ -94,11 +97,11 @@ export function switched(action: 'stop' | 'start' | 'restart') {
   };
 }
 
-const statusOf = (client: Client, name: string): Promise<ServiceShape> =>
+export const statusOf = (client: Client, name: string): Promise<ServiceShape> =>
   answer(client.v1.services[':name'].$get({ param: { name } }));
 
 /** Until it runs, or has stopped, as it was asked to. Fails with why not. */
-async function untilReady(client: Client, output: Output, name: string): Promise<void> {
+export async function untilReady(client: Client, output: Output, name: string): Promise<void> {
   const progress = await createProgress(output);
   const path = `/v1/services/${encodeURIComponent(name)}/rollout`;
   await showEvents(client.stream<PushEvent>(path), progress, name);

@@ -1,6 +1,12 @@
 // Services, kinds and volumes as people read them. Pure.
 
-import type { KindShape, ServiceShape, ServiceSummaryShape, VolumeShape } from '../../node/api/data-shapes.ts';
+import type {
+  BackupShape,
+  KindShape,
+  ServiceShape,
+  ServiceSummaryShape,
+  VolumeShape,
+} from '../../node/api/data-shapes.ts';
 import { formatAge, formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { type Column, renderTable } from '../table.ts';
@@ -27,6 +33,39 @@ export function servicesTable(services: readonly ServiceSummaryShape[], { colour
       { title: 'BOUND TO', cell: (one) => one.bindings.join(', ') },
     ],
     services,
+    width,
+  );
+}
+
+const PROOF_PAINTS = { proven: 'green', skipped: 'yellow', failed: 'red' } as const;
+
+/** `named`: they are of several services. */
+export function backupsTable(
+  backups: readonly BackupShape[],
+  { colours, width, named }: Shown & { named: boolean },
+): string {
+  const names: Column<BackupShape>[] = named
+    ? [
+        { title: 'SERVICE', cell: (one) => one.name },
+        { title: 'SERVICE ID', cell: (one) => one.service, importance: 0 },
+      ]
+    : [];
+  return renderTable<BackupShape>(
+    [
+      { title: 'BACKUP', cell: (one) => one.id },
+      ...names,
+      { title: 'KIND', cell: (one) => `${one.kind} ${one.version}`, importance: 1 },
+      { title: 'AGE', cell: (one) => formatAge(one.ageMs), align: 'right' },
+      { title: 'SIZE', cell: (one) => formatBytes(one.sizeBytes), align: 'right' },
+      {
+        title: 'PROVEN',
+        cell: ({ proof }) =>
+          proof === null ? 'not tried' : proof.state === 'proven' ? `yes: ${proof.text}` : proof.text,
+        paint: (text, { proof }) => (proof === null ? text : colours[PROOF_PAINTS[proof.state]](text)),
+      },
+      { title: 'HELD BY', cell: (one) => one.heldBy.join(', '), importance: 2 },
+    ],
+    backups,
     width,
   );
 }

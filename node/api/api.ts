@@ -9,6 +9,7 @@ import type { ApiContext } from './context.ts';
 import { ApiError, type ErrorBody, failureOf, reportUnexpected, retryOf } from './errors.ts';
 import { appRunsRoutes } from './routes/app-runs.ts';
 import { appsRoutes } from './routes/apps.ts';
+import { backupsRoutes } from './routes/backups.ts';
 import { bindingsRoutes } from './routes/bindings.ts';
 import { buildpacksRoutes } from './routes/buildpacks.ts';
 import { envRoutes } from './routes/env.ts';
@@ -27,7 +28,8 @@ import { volumesRoutes } from './routes/volumes.ts';
 import { onlyWanted } from './wanted.ts';
 
 const JSON_BODY_BYTES_MAX = 1024 * 1024;
-const UPLOAD_PATH = /^\/v1\/(apps\/[^/]+\/(push|source\/(missing|chunks))|buildpacks\/[^/]+)$/;
+const UPLOAD_PATH =
+  /^\/v1\/(apps\/[^/]+\/(push|source\/(missing|chunks))|buildpacks\/[^/]+|services\/[^/]+\/backups\/content)$/;
 
 /** Pure of any listener: `api.fetch` answers, `api.request` is enough for a test. */
 export function createApi(context: ApiContext) {
@@ -66,6 +68,7 @@ export function createApi(context: ApiContext) {
     .route('/', appRoutesRoutes(context))
     .route('/', servicesRoutes(context))
     .route('/', bindingsRoutes(context))
+    .route('/', backupsRoutes(context))
     .route('/', volumesRoutes(context))
     .route('/', sourceRoutes(context))
     .route('/', pushRoutes(context))

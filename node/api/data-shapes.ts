@@ -76,6 +76,25 @@ export type KindShape = {
   debianPackage: string;
 };
 
+export type BackupShape = {
+  id: string;
+  /** Id of the service, which may be gone, and its name when the backup was taken. */
+  service: string;
+  name: string;
+  kind: string;
+  version: string;
+  digest: string;
+  sizeBytes: number;
+  takenAtMs: number;
+  ageMs: number;
+  /** Name of the node that the data was on. */
+  takenOn: string;
+  /** Of a restore of it into an instance of its own, or why there was none; null of one that was not tried. */
+  proof: { state: 'proven' | 'skipped' | 'failed'; ageMs: number; text: string } | null;
+  /** Names of the nodes that hold it, of those that answer. */
+  heldBy: string[];
+};
+
 /** A service that was asked for; it starts from here on. */
 export type CreatedServiceShape = {
   name: string;

@@ -4,9 +4,11 @@ import type { NodeId } from '../../crdt/ids.ts';
 import type { BindingView, DesiredView, ServiceView, VolumeView } from '../../crdt/view.ts';
 import { serviceHost } from '../core/service-address.ts';
 import { compareText } from '../core/text.ts';
+import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService, ObservedView } from '../ports/node-service.ts';
 import type { KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
 import type {
+  BackupShape,
   BindingShape,
   KindShape,
   ServiceShape,
@@ -76,6 +78,7 @@ export function serviceShape(
   service: ServiceView,
   known: Known & Pick<NodeService, 'explain' | 'kinds'>,
   status: ServiceStatus | undefined,
+  backups: readonly HeldBackup[],
 ): ServiceShape {
   const { view } = known;
   const isProvided = service.volume === undefined;
@@ -93,11 +96,29 @@ export function serviceShape(
     connectionsMax: connectionsMax(service, known.kinds()),
     backupEveryMs: service.backupEveryMs,
     backupsKept: service.backupsKept,
-    provenBackupAgeMs: status?.provenBackupAgeMs ?? null,
+    provenBackupAgeMs: provenAgeMs(backups),
     createdAtMs: service.createdAtMs,
     createdBy: service.createdBy,
     instance: found === undefined || workload === undefined ? null : instanceShape(found, workload),
     reason: reasonOf(service, known, found),
+  };
+}
+
+/** Of the newest that was restored for a test; the clock of another node may be ahead. */
+function provenAgeMs(backups: readonly HeldBackup[]): number | null {
+  const ages = backups.filter(({ proof }) => proof?.state === 'proven').map(({ takenAtMs }) => ageOf(takenAtMs));
+  return ages.length === 0 ? null : Math.min(...ages);
+}
+
+const ageOf = (atMs: number): number => Math.max(0, Date.now() - atMs);
+
+export function backupShape({ holders, proof, takenOn, ...backup }: HeldBackup, view: DesiredView): BackupShape {
+  return {
+    ...backup,
+    ageMs: ageOf(backup.takenAtMs),
+    takenOn: nodeName(view, takenOn),
+    proof: proof === undefined ? null : { state: proof.state, ageMs: ageOf(proof.atMs), text: proof.text },
+    heldBy: holders.map((node) => nodeName(view, node)).sort(compareText),
   };
 }
 

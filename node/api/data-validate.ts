@@ -46,6 +46,12 @@ export const provideBody = object({
   ),
 });
 export const confirmQuery = object({ confirm: v.optional(v.string()) });
+/** `backup`: its id, or `newest`, of the service itself. */
+export const restoreBody = object({
+  backup: ruled((text) =>
+    limits.idProblem(text) === undefined ? undefined : 'should be the id of a backup, or newest',
+  ),
+});
 export const bindBody = object({
   app: v.string('should be text'),
   prefix: v.optional(prefix),

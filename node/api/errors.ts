@@ -29,6 +29,7 @@ export type ApiErrorCode = Extract<
   | 'already_bound'
   | 'not_bound'
   | 'volume_in_use'
+  | 'backup_unknown'
   | 'internal'
 >;
 

@@ -1,5 +1,6 @@
 // What the API's event streams say; the CLI reads these types. No behaviour.
 
+import type { BackupShape } from './data-shapes.ts';
 import type { LogShape } from './log-lines.ts';
 import type { RolloutShape } from './shapes.ts';
 
@@ -29,6 +30,9 @@ export type PushEvent =
 export type AccessEvent =
   /** `warning`: why it has not yet, and what to do; one line. */
   { type: 'done'; granted: boolean; warning: string | null } | FailedEvent;
+
+/** A backup that is taken, put back or taken in: what happens, then exactly one `done` or `failed`. */
+export type BackupEvent = { type: 'line'; text: string } | ({ type: 'done' } & BackupShape) | FailedEvent;
 
 /** Lines of logs or events; with `follow` it goes on until the client leaves. `end`: nothing more will come. */
 export type LinesEvent<T> = ({ type: 'line' } & T) | { type: 'end' } | FailedEvent;

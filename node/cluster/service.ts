@@ -11,6 +11,7 @@ import { fullOf, hasDiskRoom, type Pressure, pressureAdvice, pressureText } from
 import { slotKey } from '../core/slots.ts';
 import type { Slot } from '../core/types.ts';
 import type { Log } from '../lib/log.ts';
+import type { Backups } from '../ports/backups.ts';
 import type { BlobExchange, BlobStore, BlobUsage, PushSources, Room } from '../ports/blobs.ts';
 import type { Gossip } from '../ports/gossip.ts';
 import type { LogLine } from '../ports/logs.ts';
@@ -79,6 +80,7 @@ export type ServiceParts = {
   createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
   data: Pick<DataReader, 'serviceStatus' | 'volumeStatus'>;
+  backups: Backups;
   kinds: readonly KindInfo[];
   known: KnownCluster;
   candidates(): ReportedCandidate[];
@@ -91,6 +93,7 @@ export class Service implements NodeService {
   readonly cluster: ClusterId;
   readonly sources: PushSources;
   readonly secrets: SecretKeeper;
+  readonly backups: Backups;
   readonly #parts: ServiceParts;
   readonly #listeners = new Set<() => void>();
   #notifying: NodeJS.Timeout | undefined;
@@ -99,6 +102,7 @@ export class Service implements NodeService {
     this.#parts = parts;
     this.self = parts.self;
     this.secrets = parts.secrets;
+    this.backups = parts.backups;
     this.sources = this.#guarded(parts.sources);
     this.cluster = asClusterId(parts.cluster);
     parts.gossip.handle(HOLD_BLOB, (...asked) => this.#holdBlob(...asked));

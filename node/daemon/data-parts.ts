@@ -6,17 +6,16 @@ import type { InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import type { ClusterEvent } from '../core/types.ts';
-import type { RuntimeEvent } from '../ports/runtime.ts';
 import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
 import { BackupIndex } from '../services/backup-index.ts';
 import { ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
-import { isProof } from '../services/proof.ts';
 import { Steward } from '../services/steward.ts';
 import type { Agent } from './agent.ts';
 import { Environments } from './environments.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
+import { Proofs } from './proofs.ts';
 import { ServiceWays } from './service-ways.ts';
 import { ServicesHere } from './services-here.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -37,6 +36,8 @@ export type DataParts = {
   desk: ServicesDesk;
   kinds: readonly KindInfo[];
   backups: ServiceBackups;
+  /** Ends what proved a backup when an earlier daemon ended. Call when the runtime has adopted. */
+  endProofs(): void;
   environments: Environments;
   /** Call once it is known what is asked for, and what an earlier daemon left running. */
   begin(): void;
@@ -58,12 +59,14 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
     nowMs,
   });
   shutdown.add('steward', () => steward.close());
-  const backups = await makeBackups(parts, shutdown);
+  const proofs = new Proofs(works, log);
+  const backups = await makeBackups(parts, { proofs, steward }, shutdown);
   const ways = new ServiceWays(parts);
   return {
-    desk: new ServicesHere({ view, self: ground.self, steward, index: backups.index, volumes: works.volumes }),
+    desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
     kinds: KINDS.map(({ name, tags, plans, debianPackage }) => ({ name, tags, plans, debianPackage })),
-    backups: backups.backups,
+    backups,
+    endProofs: () => proofs.endAll(),
     environments: new Environments({ view, secrets: ground.keyring }),
     begin: () => ways.begin(),
     look: () => {
@@ -84,16 +87,16 @@ const readyInstance = (agent: Agent, service: ServiceId): InstanceId | undefined
   return here?.isReady ? here.id : undefined;
 };
 
-async function makeBackups(parts: Parts, shutdown: Shutdown) {
+async function makeBackups(
+  parts: Parts,
+  { proofs, steward }: { proofs: Proofs; steward: Steward },
+  shutdown: Shutdown,
+): Promise<ServiceBackups> {
   const { ground, lines, works, agent, known, storage } = parts;
   const { log, view, self, dataDir } = ground;
   const index = new BackupIndex(dataDir.file('backups.json'), log);
   await index.open();
   storage.keepAlso.is(() => index.digests());
-  const proofs = new Set<(event: RuntimeEvent) => void>();
-  works.runtime.onEvent((event) => {
-    if (isProof(event.id)) for (const listener of [...proofs]) listener(event);
-  });
   const backups = new ServiceBackups({
     self,
     view,
@@ -109,19 +112,17 @@ async function makeBackups(parts: Parts, shutdown: Shutdown) {
     nameOf: known.nameOf,
     proof: {
       runtime: works.runtime,
-      onEvent: (listener) => {
-        proofs.add(listener);
-        return () => proofs.delete(listener);
-      },
-      removeVolume: (volume) => works.volumes.remove(volume),
+      onEvent: (listener) => proofs.onEvent(listener),
+      removeVolume: (volume) => proofs.removeVolume(volume),
     },
     freeMemoryBytes: freemem,
+    restored: (service) => steward.lookAgain(service),
     record: (name, service, message) => record(parts, { name, app: service.id as never, message }),
     log,
     nowMs: () => Date.now(),
   });
   shutdown.add('backups', () => backups.close());
-  return { backups, index };
+  return backups;
 }
 
 /** Where it runs, ready, as far as this node knows. */

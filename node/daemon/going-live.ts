@@ -11,6 +11,7 @@ import { parseHostPort } from '../lib/host-port.ts';
 import { until } from '../lib/until.ts';
 import { unsealedWarnings } from '../secrets/warnings.ts';
 import type { Agent } from './agent.ts';
+import type { DataParts } from './data-parts.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
 import { rememberOptions } from './remembered-options.ts';
@@ -29,13 +30,14 @@ type Parts = {
   known: KnownCluster;
   events: EventLog;
   meter: ResourceMeter;
+  data: DataParts;
   service: Service;
 };
 type Bound = { api: string; http: string; link: string; listen: string };
 
 /** Fails with ApiListenError. */
 export async function goLive(parts: Parts, caughtUp: Promise<void>, shutdown: Shutdown): Promise<void> {
-  const { ground, lines, works, agent, meter } = parts;
+  const { ground, lines, works, agent, meter, data } = parts;
   const { options, log, dataDir, self, name } = ground;
   const bound = await listen(parts, caughtUp, shutdown);
   agent.post({ type: 'selfMoved', to: { api: bound.api } });
@@ -46,6 +48,7 @@ export async function goLive(parts: Parts, caughtUp: Promise<void>, shutdown: Sh
     if (event.type === 'instanceExited' && event.lacks !== undefined) void meter.look();
     agent.post(event);
   });
+  data.endProofs();
   watch(parts, bound, shutdown);
   await rememberOptions(options, bound);
   await dataDir.writeNodeFile({ id: self, name, pid: process.pid, ...bound, token: ground.operatorToken });

@@ -3,8 +3,12 @@
 
 import type { Event } from '../core/types.ts';
 import type { Runtime, RuntimeEvent } from '../ports/runtime.ts';
+import { isProof } from '../services/proof.ts';
 
-/** Passes on what the runtime adopts, and from then on its events. Called once, before anything is started. */
+/**
+ * Passes on what the runtime adopts, but for what proved a backup (proofs.ts), and from then on its events. Called once, before
+ * anything is started.
+ */
 export async function adoptInstances(
   runtime: Pick<Runtime, 'adopt' | 'onEvent'>,
   post: (event: Event) => void,
@@ -15,7 +19,8 @@ export async function adoptInstances(
     if (early === undefined) post(event);
     else early.push(event);
   });
-  post({ type: 'instancesAdopted', instances: await runtime.adopt() });
+  const adopted = await runtime.adopt();
+  post({ type: 'instancesAdopted', instances: adopted.filter(({ id }) => !isProof(id)) });
   const held = early;
   early = undefined;
   for (const event of held) post(event);

@@ -3,7 +3,6 @@
 import type { NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { ServiceStatus, ServicesDesk, VolumeStatus } from '../ports/services-desk.ts';
-import type { BackupIndex } from '../services/backup-index.ts';
 import type { Steward } from '../services/steward.ts';
 import type { VolumeStore } from '../volumes/store.ts';
 
@@ -19,7 +18,6 @@ export type ServicesHereParts = {
   view: () => DesiredView;
   self: NodeId;
   steward: Steward;
-  index: BackupIndex;
   volumes: Pick<VolumeStore, 'placeOf' | 'usedBytes'>;
 };
 
@@ -31,7 +29,7 @@ export class ServicesHere implements ServicesDesk {
   }
 
   async status(id: ServiceId): Promise<ServiceStatus> {
-    const { view, steward, volumes, index } = this.#parts;
+    const { view, steward, volumes } = this.#parts;
     const service = view().services.get(id);
     const bindings = steward.granted(id);
     if (service?.volume === undefined || bindings === undefined) {
@@ -39,12 +37,10 @@ export class ServicesHere implements ServicesDesk {
     }
     const usage = await steward.usage(id);
     const usedBytes = volumes.usedBytes(service.volume) ?? usage?.dataBytes;
-    const proven = index.list(id).find(({ proof }) => proof?.state === 'proven');
     return {
       bindings,
       ...(usage === undefined ? {} : { connections: usage.connections }),
       ...(usedBytes === undefined ? {} : { usedBytes }),
-      ...(proven === undefined ? {} : { provenBackupAgeMs: Math.max(0, Date.now() - proven.takenAtMs) }),
     };
   }
 

@@ -110,6 +110,14 @@ export const ERRORS = {
   volume_in_use: nothing(409, 'no', 'an instance mounts the volume, or is to, or it is here already'),
   volume_moving: nothing(409, 'later', 'the volume is being moved'),
 
+  // Backups
+  backup_unknown: nothing(404, 'no', 'no node that answers holds such a backup'),
+  backup_unusable: nothing(422, 'no', 'it is no backup of such a service, or is damaged, or could not be restored'),
+  nothing_to_back_up: nothing(409, 'no', 'the kind of service keeps nothing'),
+  service_not_ready: nothing(409, 'later', 'the service does not run now'),
+  service_busy: nothing(409, 'later', 'a backup of the service is being taken or put back'),
+  service_command_failed: nothing(502, 'later', "the engine's own tool failed; the message has what it said"),
+
   // Staging
   no_buildpack: nothing(422, 'no', 'no buildpack recognises the app'),
   empty_folder: nothing(422, 'no', 'the upload holds no file'),

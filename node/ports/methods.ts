@@ -165,7 +165,6 @@ const serviceStatus = v.object({
   bindings: someOf(bindingId, BINDINGS_MAX),
   connections: measured,
   usedBytes: measured,
-  provenBackupAgeMs: measured,
 }) as unknown as v.GenericSchema<unknown, ServiceStatus>;
 const volumeStatus = v.object({ path: text(PATH_CHARS_MAX), usedBytes: measured }) as unknown as v.GenericSchema<
   unknown,

@@ -5,6 +5,7 @@ import type { AppId, ClusterId, Digest, NodeId, ServiceId, VolumeId } from '../.
 import type { DesiredView } from '../../crdt/view.ts';
 import type { SlotExplanation, WhatIf } from '../core/explain.ts';
 import type { ClusterEvent, MemberStatus, Report, Slot } from '../core/types.ts';
+import type { Backups } from './backups.ts';
 import type { BlobUsage, PushSources } from './blobs.ts';
 import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
@@ -79,6 +80,8 @@ export interface NodeService {
   serviceStatus(service: ServiceId): Promise<ServiceStatus | undefined>;
   /** The same of a volume. */
   volumeStatus(volume: VolumeId): Promise<VolumeStatus | undefined>;
+  /** Backups of services, wherever they run and are held. */
+  readonly backups: Backups;
   /** Why the slot is where it is, as this node's core sees the cluster now. Also of a slot that nobody asks for. */
   explain(slot: Slot): SlotExplanation;
   /** Where slots would go at once without the nodes, in the same view. Nothing changes. */

@@ -15,8 +15,6 @@ export type ServiceStatus = {
   connections?: number;
   /** What its data takes. */
   usedBytes?: number;
-  /** How old the newest backup is that was restored for a test, ms. */
-  provenBackupAgeMs?: number;
 };
 
 /** What the node that holds a volume knows of it alone. */

@@ -16,7 +16,7 @@ import { begins } from './backup-content.ts';
 import { BackupError } from './backup-error.ts';
 import { type BackupIndex, worthKeeping } from './backup-index.ts';
 import type { Contexts } from './contexts.ts';
-import { type ProofParts, prove } from './proof.ts';
+import { NotTried, type ProofParts, prove } from './proof.ts';
 import { CommandFailed, runInService } from './run-command.ts';
 import { lastOf, steps } from './steps.ts';
 
@@ -51,6 +51,8 @@ export type BackupsParts = {
   nameOf: (node: NodeId) => string;
   proof: ProofParts;
   freeMemoryBytes: () => number;
+  /** Called when other data is in the place of the service's, which runs here. */
+  restored: (service: ServiceId) => void;
   record: (name: string, service: ServiceView, message: string) => void;
   log: Log;
   /** Unix ms. */
@@ -152,10 +154,7 @@ export class ServiceBackups implements Backups {
       const failedMs = this.#failedAtMs.get(service.id);
       const due = nowMs() - newestMs >= service.backupEveryMs;
       if (!due || (failedMs !== undefined && nowMs() - failedMs < FAILED_AGAIN_MS)) continue;
-      const taking = this.#takeHere(service.id, () => {}, this.#ending.signal)
-        .catch(() => {})
-        .finally(() => this.#running.delete(taking));
-      this.#running.add(taking);
+      void this.#takeHere(service.id, () => {}, this.#ending.signal).catch(() => {});
     }
     void this.#prune();
   }
@@ -163,15 +162,19 @@ export class ServiceBackups implements Backups {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#ending.abort();
-    await Promise.all(this.#running);
+    await Promise.allSettled(this.#running);
   }
 
   #takeHere(service: ServiceId, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
+    const { index } = this.#parts;
     return this.#alone(service, 'a backup of it is being taken', async () => {
       const view = this.#expectService(service);
+      const until = AbortSignal.any([signal, this.#ending.signal]);
       try {
-        const backup = await this.#dump(view, onLine, signal);
-        const proven = await this.#prove(view, backup, onLine, signal);
+        const backup = await this.#dump(view, onLine, until);
+        // From here on its content is no garbage, however long the rest takes.
+        await index.keep(backup);
+        const proven = await this.#prove(view, backup, onLine, until);
         const holders = await this.#keepEverywhere(proven);
         onLine(`held by ${holders.map((node) => this.#parts.nameOf(node)).join(', ')}`);
         this.#failedAtMs.delete(service);
@@ -238,6 +241,7 @@ export class ServiceBackups implements Backups {
     try {
       return done('proven', await prove(proof, { kind, context, service, backup, content, signal }));
     } catch (error) {
+      if (error instanceof NotTried) return done('skipped', `not tried: ${error.message}`);
       const failed = done('failed', `it could not be restored: ${(error as Error).message}`);
       await this.#parts.index.keep(failed);
       throw new BackupError('backup_unusable', failed.proof?.text ?? '');
@@ -246,7 +250,7 @@ export class ServiceBackups implements Backups {
 
   #restoreHere(service: ServiceId, backup: Backup, onLine: (text: string) => void, signal: AbortSignal): Promise<void> {
     return this.#alone(service, 'it is being restored', async () => {
-      const { contexts, blobs, proof, record } = this.#parts;
+      const { contexts, blobs, proof, record, restored } = this.#parts;
       const view = this.#expectService(service);
       const { kind, context } = contexts.of(view);
       if (backup.kind !== view.kind) {
@@ -260,17 +264,20 @@ export class ServiceBackups implements Backups {
       onLine(`bringing backup ${backup.id} here`);
       const held = (await this.list(backup.service)).find(({ id }) => id === backup.id);
       await this.#bring(backup, held?.holders ?? [], signal);
+      signal.throwIfAborted();
       onLine('restoring it');
       const input = blobs.read(backup.digest);
       try {
+        // Once it has begun, it goes on without whoever asked: half of it would be worse than either.
         await runInService(proof.runtime, instance, kind.restore(context), {
           timeoutMs: COMMAND_TIMEOUT_MS,
           input,
-          signal,
+          signal: this.#ending.signal,
         });
       } catch (error) {
         throw new BackupError('backup_unusable', `${view.name} is as it was: ${(error as Error).message}`);
       }
+      restored(service);
       record('service.restored', view, `${view.name} was restored from backup ${backup.id}`);
     });
   }
@@ -331,9 +338,12 @@ export class ServiceBackups implements Backups {
     const busy = this.#busy.get(service);
     if (busy !== undefined) throw new BackupError('service_busy', `${busy}: wait for it to end`);
     this.#busy.set(service, doing);
+    const working = work();
+    this.#running.add(working);
     try {
-      return await work();
+      return await working;
     } finally {
+      this.#running.delete(working);
       this.#busy.delete(service);
     }
   }

@@ -2,7 +2,7 @@
 // engine check what came of it. Nothing of it is left afterwards, whatever happens.
 
 import { randomBytes, randomUUID } from 'node:crypto';
-import { asInstanceId, asLineageId, asVolumeId, type InstanceId } from '../../crdt/ids.ts';
+import { asInstanceId, asLineageId, asVolumeId, type InstanceId, type VolumeId } from '../../crdt/ids.ts';
 import type { ServiceView } from '../../crdt/view.ts';
 import type { InstanceSpec, VolumeMount } from '../core/types.ts';
 import type { Backup } from '../ports/backups.ts';
@@ -18,8 +18,13 @@ const CHECK_TIMEOUT_MS = 10 * 60_000;
 /** Process type of such an instance: no app's, and not the service's own. */
 export const PROOF_PROCESS = 'proof';
 
-/** Marks instances that are no slot's: the core leaves what it does not know to whoever started it. */
-export const isProof = (instance: InstanceId): boolean => instance.startsWith('proof-');
+/**
+ * Marks instances that are no slot's, and their volumes: the core leaves what it does not know to whoever started it.
+ */
+export const isProof = (id: InstanceId | VolumeId): boolean => id.startsWith('proof-');
+
+/** Nothing is known of the backup: its instance did not come up, or whoever asked wants it no more. */
+export class NotTried extends Error {}
 
 export type ProofParts = {
   runtime: Pick<Runtime, 'start' | 'stop'> & Pick<CommandRunner, 'exec'>;
@@ -28,7 +33,7 @@ export type ProofParts = {
   removeVolume: (volume: Pick<VolumeMount, 'id' | 'lineage'>) => Promise<void>;
 };
 
-/** Answers what was looked at, one line. Fails with the engine's own words. */
+/** Answers what was looked at, one line. Fails with NotTried, or with the engine's own words. */
 export async function prove(
   { runtime, onEvent, removeVolume }: ProofParts,
   asked: {
@@ -44,7 +49,7 @@ export async function prove(
   const { restore, check } = kind;
   if (restore === undefined || check === undefined) return 'a kind that keeps nothing';
   const id = asInstanceId(`proof-${randomBytes(8).toString('hex')}`);
-  const volume = { id: asVolumeId(randomUUID()), lineage: asLineageId(randomUUID()) };
+  const volume = { id: asVolumeId(id), lineage: asLineageId(randomUUID()) };
   const states = follow(id, onEvent);
   runtime.start(specOf(asked.service, id, { ...volume, path: '/data', sizeBytes: asked.service.storageBytes }));
   try {
@@ -52,6 +57,8 @@ export async function prove(
     await runInService(runtime, id, restore(context), { timeoutMs: RESTORE_TIMEOUT_MS, input: asked.content, signal });
     const found = await runInService(runtime, id, check(context), { timeoutMs: CHECK_TIMEOUT_MS, signal });
     return found.trim().split('\n').at(-1) ?? '';
+  } catch (error) {
+    throw signal.aborted ? new NotTried('it was called off') : error;
   } finally {
     runtime.stop(id, 'the backup has been tried');
     await states.ended;
@@ -68,12 +75,12 @@ function follow(id: InstanceId, onEvent: ProofParts['onEvent']) {
     if (event.id !== id) return;
     if (event.type === 'instanceReady') ready.resolve();
     if (event.type !== 'instanceExited') return;
-    ready.reject(new Error(event.reason));
+    ready.reject(new NotTried(`its instance did not start: ${event.reason}`));
     ended.resolve();
   });
   return {
     ready: (signal: AbortSignal): Promise<void> => {
-      const abort = (): void => ready.reject(new Error('was called off'));
+      const abort = (): void => ready.reject(new NotTried('it was called off'));
       signal.addEventListener('abort', abort, { once: true });
       if (signal.aborted) abort();
       return ready.promise.finally(() => signal.removeEventListener('abort', abort));

@@ -47,6 +47,8 @@ type Charge = {
   /** What the last look was made for: nothing is done anew for the same. */
   doneFor: string | undefined;
   working: Promise<void> | undefined;
+  /** What is being done is for data that has been replaced meanwhile. */
+  stale: boolean;
   failures: number;
   retry: NodeJS.Timeout | undefined;
   usage: { atMs: number; asked: Promise<ServiceUsage | undefined> } | undefined;
@@ -98,6 +100,16 @@ export class Steward {
     return charge.usage.asked;
   }
 
+  /** Call when the data of a service here was replaced: some engines keep in it whom they let in. */
+  lookAgain(service: ServiceId): void {
+    const charge = this.#charges.get(service);
+    if (charge === undefined) return;
+    charge.doneFor = undefined;
+    charge.granted = new Set();
+    charge.stale = charge.working !== undefined;
+    this.look();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     for (const { retry } of this.#charges.values()) clearTimeout(retry);
@@ -112,6 +124,7 @@ export class Steward {
         granted: new Set(),
         doneFor: undefined,
         working: undefined,
+        stale: false,
         failures: 0,
         retry: undefined,
         usage: undefined,
@@ -127,7 +140,8 @@ export class Steward {
     mine.working = this.#reconcile(service, mine, bindings)
       .then(
         () => {
-          mine.doneFor = wanted;
+          mine.doneFor = mine.stale ? undefined : wanted;
+          mine.stale = false;
           mine.failures = 0;
         },
         (error: unknown) => this.#failed(service, mine, error),

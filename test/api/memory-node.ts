@@ -8,6 +8,7 @@ import { applyChange } from '../../crdt/changes.ts';
 import { plainCopy } from '../../crdt/draft.ts';
 import {
   type AppId,
+  asAppId,
   asClusterId,
   asDigest,
   asInstanceId,
@@ -47,6 +48,7 @@ import { newKeyFor } from '../../node/secrets/new-key.ts';
 import { sealChanges } from '../../node/secrets/seal-changes.ts';
 import { Sessions } from '../../node/sessions/sessions.ts';
 import { ENGINES, KINDS } from './data-fixtures.ts';
+import { MemoryBackups } from './memory-backups.ts';
 import { PlainRunner } from './plain-runner.ts';
 
 export const tokenOf = (role: Role): string =>
@@ -108,6 +110,7 @@ export class MemoryNode implements NodeService {
   readonly #sessions: Sessions;
   /** The real one: what is written is sealed. */
   readonly secrets: Keyring;
+  readonly backups: MemoryBackups;
 
   constructor(options: { nodes?: string[]; pid?: number; dataDir?: string } = {}) {
     const names = options.nodes ?? ['alpha', 'beta'];
@@ -148,6 +151,11 @@ export class MemoryNode implements NodeService {
       pid: options.pid ?? process.pid,
       dataDir: options.dataDir ?? '/nowhere',
     };
+    this.backups = new MemoryBackups({
+      serviceOf: (id) => this.#view.services.get(id),
+      isReady: (id) => this.instances(asAppId(id)).some((one) => one.state === 'ready'),
+      holders: this.#nodes.map((node) => node.id),
+    });
     // Every node of this cluster is this one.
     const local = new Map<string, DuplexHandler<never>>();
     this.#sessions = new Sessions({

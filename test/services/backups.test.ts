@@ -128,6 +128,7 @@ async function member(node: BlobNode, number: number, requests: Requests): Promi
       removeVolume: () => rm(join(root, 'proof', 'content')),
     },
     freeMemoryBytes: () => freeBytes,
+    restored: () => events.push('restored'),
     record: (name) => events.push(name),
     log: silentLog,
     nowMs: () => nowMs,

@@ -47,8 +47,8 @@ export function servicesRoutes({ service, log }: ApiContext) {
       })
       .get('/v1/services/:name', requires('viewer'), async (c) => {
         const asked = serviceFor(c, service.view(), 'status');
-        const status = await service.serviceStatus(asked.id);
-        return c.json(serviceShape(asked, serviceKnown(service), status));
+        const [status, backups] = await Promise.all([service.serviceStatus(asked.id), service.backups.list(asked.id)]);
+        return c.json(serviceShape(asked, serviceKnown(service), status, backups));
       })
       .patch('/v1/services/:name', requires('developer'), jsonBody(configureServiceBody), async (c) => {
         const asked = serviceFor(c, service.view(), 'change');

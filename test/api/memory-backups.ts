@@ -1,0 +1,91 @@
+// Backups in memory: those of services that run, held by two nodes, and what each service holds, as text.
+
+import { createHash } from 'node:crypto';
+import { buffer } from 'node:stream/consumers';
+import { asDigest, type NodeId, type ServiceId } from '../../crdt/ids.ts';
+import type { ServiceView } from '../../crdt/view.ts';
+import type { Backup, Backups, HeldBackup } from '../../node/ports/backups.ts';
+import { BackupError } from '../../node/services/backup-error.ts';
+
+const MAGIC = 'BACKUP ';
+
+export class MemoryBackups implements Backups {
+  /** What a service holds, by its id. */
+  readonly data = new Map<ServiceId, string>();
+  /** How the next ones are proven. */
+  proof: Backup['proof'] = { state: 'proven', atMs: Date.now(), text: '3 tables' };
+  /** Set to make the next calls fail with it, after a line. */
+  fails: Error | undefined;
+  readonly #held: { backup: HeldBackup; content: Buffer }[] = [];
+  readonly #serviceOf: (id: ServiceId) => ServiceView | undefined;
+  readonly #isReady: (id: ServiceId) => boolean;
+  readonly #holders: NodeId[];
+
+  constructor(parts: {
+    serviceOf: (id: ServiceId) => ServiceView | undefined;
+    isReady: (id: ServiceId) => boolean;
+    holders: NodeId[];
+  }) {
+    this.#serviceOf = parts.serviceOf;
+    this.#isReady = parts.isReady;
+    this.#holders = parts.holders;
+  }
+
+  async list(service: ServiceId | undefined): Promise<HeldBackup[]> {
+    const found = this.#held.filter(({ backup }) => service === undefined || backup.service === service);
+    return found.map(({ backup }) => backup).reverse();
+  }
+
+  async take(service: ServiceId, onLine: (text: string) => void): Promise<Backup> {
+    const view = this.#expectReady(service);
+    onLine(`taking a backup of ${view.name}`);
+    if (this.fails !== undefined) throw this.fails;
+    return this.#keep(view, Buffer.from(MAGIC + (this.data.get(service) ?? '')), this.proof);
+  }
+
+  async restore(service: ServiceId, { kind, digest }: Backup, onLine: (text: string) => void): Promise<void> {
+    const view = this.#expectReady(service);
+    if (kind !== view.kind)
+      throw new BackupError('backup_unusable', `it is of ${kind}, and ${view.name} is ${view.kind}`);
+    onLine('restoring it');
+    const { content } = this.#held.find(({ backup }) => backup.digest === digest)!;
+    this.data.set(service, content.toString().slice(MAGIC.length));
+  }
+
+  async *download({ id }: HeldBackup): AsyncIterable<Uint8Array> {
+    if (this.fails !== undefined) throw this.fails;
+    const { content } = this.#held.find(({ backup }) => backup.id === id)!;
+    for (const byte of content) yield Buffer.from([byte]);
+  }
+
+  async upload(service: ServiceId, content: AsyncIterable<Uint8Array>): Promise<Backup> {
+    const bytes = await buffer(content);
+    if (!bytes.toString().startsWith(MAGIC))
+      throw new BackupError('backup_unusable', 'this is no backup, or it is empty');
+    return this.#keep(this.#serviceOf(service)!, bytes, undefined);
+  }
+
+  #keep({ id, name, kind, version }: ServiceView, content: Buffer, proof: Backup['proof']): Backup {
+    const digest = createHash('sha256').update(content).digest('hex');
+    const backup: Backup = {
+      id: `backup-${this.#held.length + 1}`,
+      service: id,
+      name,
+      kind,
+      version,
+      digest: asDigest(`sha256:${digest}`),
+      sizeBytes: content.length,
+      takenAtMs: Date.now(),
+      takenOn: this.#holders[0]!,
+      proof,
+    };
+    this.#held.push({ backup: { ...backup, holders: this.#holders }, content });
+    return backup;
+  }
+
+  #expectReady(id: ServiceId): ServiceView {
+    const view = this.#serviceOf(id)!;
+    if (this.#isReady(id)) return view;
+    throw new BackupError('service_not_ready', `${view.name} does not run: see peer service status ${view.name}`);
+  }
+}
