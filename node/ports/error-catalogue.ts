@@ -97,7 +97,6 @@ export const ERRORS = {
   plan_unknown: nothing(404, 'no', 'the kind of service has no plan of the name'),
   version_unknown: nothing(404, 'no', 'no living node has the engine in the version'),
   no_node_for_data: nothing(503, 'later', 'no node can take the data; the message says why each cannot'),
-  no_services: nothing(503, 'elsewhere', 'this node runs no services'),
   service_exists: nothing(409, 'no', 'the name is taken by another service'),
   service_unknown: nothing(404, 'no', 'there is no such service'),
   service_bound: nothing(409, 'no', 'apps are bound to the service: unbind them first'),
