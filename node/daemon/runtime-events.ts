@@ -6,8 +6,8 @@ import type { Runtime, RuntimeEvent } from '../ports/runtime.ts';
 import { isProof } from '../services/proof.ts';
 
 /**
- * Passes on what the runtime adopts, but for what proved a backup (proofs.ts), and from then on its events. Called once, before
- * anything is started.
+ * Passes on what the runtime adopts, but for what proved a backup (proofs.ts), and from then on its events. Called
+ * once, before anything is started.
  */
 export async function adoptInstances(
   runtime: Pick<Runtime, 'adopt' | 'onEvent'>,

@@ -70,12 +70,14 @@ let members: Member[];
 let events: string[];
 let nowMs: number;
 let freeBytes: number;
+/** What becomes of an instance that is to prove a backup; undefined: it never answers. */
+let proofStarts: boolean | undefined;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peer-backups-'));
   files = service('files', { backupEveryMs: HOUR_MS, backupsKept: 2 });
   view = viewOf([files], []);
-  [events, nowMs, freeBytes] = [[], 1_800_000_000_000, Number.POSITIVE_INFINITY];
+  [events, nowMs, freeBytes, proofStarts] = [[], 1_800_000_000_000, Number.POSITIVE_INFINITY, true];
   const requests = new Requests();
   members = await Promise.all(nodes.map((node, number) => member(node, number, requests)));
   await writeFile(join(members[0]!.root, 'content'), 'first');
@@ -114,7 +116,10 @@ async function member(node: BlobNode, number: number, requests: Requests): Promi
     nameOf: (id) => `node-${nodes.findIndex((one) => one.id === id)}`,
     proof: {
       runtime: {
-        start: ({ id }) => tell({ type: 'instanceReady', id }),
+        start: ({ id }) => {
+          if (proofStarts === true) tell({ type: 'instanceReady', id });
+          if (proofStarts === false) tell({ type: 'instanceExited', id, reason: 'no port is free' });
+        },
         stop: (id, reason) => tell({ type: 'instanceExited', id, reason }),
         exec: (id, command) => {
           const PEER_ROOT = id === INSTANCE ? root : join(root, 'proof');
@@ -125,7 +130,7 @@ async function member(node: BlobNode, number: number, requests: Requests): Promi
         listeners.add(listener);
         return () => listeners.delete(listener);
       },
-      removeVolume: () => rm(join(root, 'proof', 'content')),
+      removeVolume: () => rm(join(root, 'proof', 'content'), { force: true }),
     },
     freeMemoryBytes: () => freeBytes,
     restored: () => events.push('restored'),
@@ -161,6 +166,7 @@ describe('a backup', () => {
     await writeFile(join(members[0]!.root, 'content'), 'second');
     await members[2]!.backups.restore(files.id, backup, () => {}, NOBODY);
     expect(await contentOfService()).toBe('first');
+    expect(events).toEqual(['service.backed_up', 'restored', 'service.restored']);
   });
 
   it('is put back when the node that took it has lost it', async () => {
@@ -188,6 +194,55 @@ describe('a backup', () => {
     freeBytes = 0;
     const { backup } = await take();
     expect(backup.proof).toMatchObject({ state: 'skipped', text: expect.stringContaining('not free on node-0') });
+  });
+
+  it('is not taken for bad when the instance that should prove it does not start', async () => {
+    proofStarts = false;
+    const { backup } = await take();
+    expect(backup.proof).toMatchObject({ state: 'skipped', text: expect.stringContaining('no port is free') });
+    expect(await members[3]!.backups.list(files.id)).toMatchObject([{ id: backup.id, proof: { state: 'skipped' } }]);
+  });
+
+  it('is kept when whoever asked leaves while it is proven, and no longer tried', async () => {
+    proofStarts = undefined;
+    const leaving = new AbortController();
+    const onLine = (line: string): void => {
+      if (line.startsWith('restoring')) leaving.abort();
+    };
+    const backup = await members[0]!.backups.take(files.id, onLine, leaving.signal);
+    expect(backup.proof).toMatchObject({ state: 'skipped', text: 'not tried: it was called off' });
+    expect(await members[1]!.backups.list(files.id)).toHaveLength(1);
+  });
+
+  it('ends its proof when the node stops', async () => {
+    proofStarts = undefined;
+    const proving = Promise.withResolvers<void>();
+    const taking = members[0]!.backups.take(
+      files.id,
+      (line) => {
+        if (line.startsWith('restoring')) proving.resolve();
+      },
+      NOBODY,
+    );
+    await proving.promise;
+    await members[0]!.backups.close();
+    expect(await taking).toMatchObject({ proof: { state: 'skipped' } });
+  });
+
+  it('waits for no other of the same service', async () => {
+    const proving = Promise.withResolvers<void>();
+    proofStarts = undefined;
+    const taking = members[1]!.backups.take(
+      files.id,
+      (line) => {
+        if (line.startsWith('restoring')) proving.resolve();
+      },
+      NOBODY,
+    );
+    await proving.promise;
+    await expect(take(2)).rejects.toMatchObject({ code: 'service_busy' });
+    await members[0]!.backups.close();
+    await taking;
   });
 
   it('fails, and is not kept as one, when the engine gives nothing', async () => {

@@ -87,6 +87,21 @@ describe('the steward', () => {
     await untilUsersAre('b0000000100004000');
   });
 
+  it('looks again at an engine whose data was replaced, also when that happened while it was busy', async () => {
+    bind(binding(1, files));
+    await untilUsersAre('b0000000100004000');
+    await vi.waitFor(() => expect(steward.granted(files.id)).toHaveLength(1), 10_000);
+    for (let round = 0; round < 2; round++) {
+      await rm(join(root, 'users/b0000000100004000'));
+      await writeFile(join(root, 'users/b00000009abcdef00'), 'from a restored backup');
+      // The second time it is at work.
+      steward.lookAgain(files.id);
+      expect(steward.granted(files.id)).toEqual([]);
+      if (round === 1) steward.lookAgain(files.id);
+      await untilUsersAre('b0000000100004000');
+    }
+  });
+
   it('does nothing when nothing has changed', async () => {
     bind(binding(1, files));
     await vi.waitFor(() => expect(steward.granted(files.id)).toHaveLength(1), 10_000);

@@ -1,18 +1,17 @@
-// /v1/services/:name/backups: list, take, put back, and bring out and in as bytes. Backups of services that are gone are
-// found by the service's id, or the name that it had.
+// /v1/services/:name/backups: list, take, put back, and bring out and in as bytes.
 
 import { type Context, Hono } from 'hono';
 import type { ServiceView } from '../../../crdt/view.ts';
 import type { Backup, HeldBackup } from '../../ports/backups.ts';
-import { type AppAccess, readsAll, requireServiceAccess, serviceFor } from '../access.ts';
+import { serviceFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
+import { backupFor, backupsFor, chosen, mayOf } from '../backup-lookup.ts';
 import type { ApiContext } from '../context.ts';
 import type { BackupShape } from '../data-shapes.ts';
 import { backupShape } from '../data-shaping.ts';
 import { confirmQuery, restoreBody } from '../data-validate.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
-import { findService, serviceNamed } from '../lookup.ts';
 import type { BackupEvent } from '../stream-events.ts';
 import { uploadOf } from '../upload.ts';
 import { jsonBody, queryOf } from '../validate.ts';
@@ -25,43 +24,9 @@ const WORDS = {
   tooLarge: 'and can only be brought in with the tools of its engine',
   again: 'upload it again',
 };
-const NEWEST = 'newest';
 
 export function backupsRoutes({ service, log }: ApiContext) {
   const shape = (backup: HeldBackup): BackupShape => backupShape(backup, service.view());
-  const mayOf = (c: Context<ApiEnv>, { service: id }: Backup, needed: AppAccess): boolean => {
-    const view = service.view();
-    const owner = view.services.get(id);
-    if (owner === undefined) return readsAll(view, c.get('user'));
-    try {
-      requireServiceAccess(view, c.get('user'), owner, needed);
-      return true;
-    } catch {
-      return false;
-    }
-  };
-  /** Of the service that the path names, also one that is gone; only what the user may see. */
-  const backupsFor = async (c: Context<ApiEnv>, needed: AppAccess): Promise<HeldBackup[]> => {
-    const name = c.req.param('name') ?? '';
-    const view = service.view();
-    const there = findService(view, name);
-    if (there !== undefined) {
-      requireServiceAccess(view, c.get('user'), there, needed);
-      return service.backups.list(there.id);
-    }
-    const found = (await service.backups.list(undefined)).filter(
-      (one) => (one.service === name || one.name === name) && !view.services.has(one.service),
-    );
-    if (found.length === 0) serviceNamed(view, name);
-    return found.filter((one) => mayOf(c, one, needed));
-  };
-  /** The one that the id names, whichever service it is of; `newest`: of this one, the newest that is not known bad. */
-  const backupFor = async (c: Context<ApiEnv>, { id: own, name }: ServiceView, id: string): Promise<HeldBackup> => {
-    const all = await service.backups.list(id === NEWEST ? own : undefined);
-    const found = id === NEWEST ? newestOf(all) : all.find((one) => one.id === id);
-    if (found === undefined || !mayOf(c, found, 'change')) throw unknown(name, id);
-    return found;
-  };
   const followed = (c: Context<ApiEnv>, work: Work): Response =>
     eventStream<BackupEvent>(c.req.raw.signal, async (sink) => {
       try {
@@ -78,10 +43,10 @@ export function backupsRoutes({ service, log }: ApiContext) {
     new Hono<ApiEnv>()
       .get('/v1/backups', requires('viewer'), async (c) => {
         const all = await service.backups.list(undefined);
-        return c.json(all.filter((one) => mayOf(c, one, 'status')).map(shape));
+        return c.json(all.filter((one) => mayOf(c, service.view(), one, 'status')).map(shape));
       })
       .get('/v1/services/:name/backups', requires('viewer'), async (c) =>
-        c.json((await backupsFor(c, 'status')).map(shape)),
+        c.json((await backupsFor(c, service, 'status')).map(shape)),
       )
       .post('/v1/services/:name/backups', requires('developer'), (c) => {
         const asked = managed(serviceFor(c, service.view(), 'change'));
@@ -102,7 +67,7 @@ export function backupsRoutes({ service, log }: ApiContext) {
               `confirm: should be ${asked.name}: the backup takes the place of its data`,
             );
           }
-          const { holders: _, ...backup } = await backupFor(c, asked, c.req.valid('json').backup);
+          const { holders: _, ...backup } = await backupFor(c, service, asked, c.req.valid('json').backup);
           return followed(c, async (onLine, signal) => {
             await service.backups.restore(asked.id, backup, onLine, signal);
             return backup;
@@ -110,10 +75,8 @@ export function backupsRoutes({ service, log }: ApiContext) {
         },
       )
       .get('/v1/services/:name/backups/:id/content', requires('developer'), async (c) => {
-        const backups = await backupsFor(c, 'change');
-        const id = c.req.param('id');
-        const backup = id === NEWEST ? newestOf(backups) : backups.find((one) => one.id === id);
-        if (backup === undefined) throw unknown(c.req.param('name'), id);
+        const backups = await backupsFor(c, service, 'change');
+        const backup = chosen(backups, c.req.param('name'), c.req.param('id'));
         const { signal } = c.req.raw;
         const chunks = service.backups.download(backup, signal)[Symbol.asyncIterator]();
         // What cannot be brought here is said before the answer has begun.
@@ -154,17 +117,6 @@ function bytesOf(
     { highWaterMark: 0 },
   );
 }
-
-const newestOf = (backups: readonly HeldBackup[]): HeldBackup | undefined =>
-  backups.find(({ proof }) => proof?.state !== 'failed');
-
-const unknown = (name: string, id: string): ApiError =>
-  new ApiError(
-    'backup_unknown',
-    id === NEWEST
-      ? `no node that answers holds a backup of ${name}: peer service backup ${name} takes one`
-      : `no node that answers holds a backup ${id}: see peer service backups`,
-  );
 
 /** Fails when its data is elsewhere. */
 function managed(asked: ServiceView): ServiceView {
