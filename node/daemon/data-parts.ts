@@ -133,7 +133,7 @@ async function makeBackups(
     nowMs: () => Date.now(),
   });
   shutdown.add('backups', () => backups.close());
-  return backups;
+  return { backups, index };
 }
 
 /** Where it runs, ready, as far as this node knows. */
