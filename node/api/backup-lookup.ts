@@ -1,5 +1,5 @@
-// From what people write of backups to those that there are and that they may have, or a clear "there is no such thing".
-// Those of services that are gone are found by the service's id, or the name that it had.
+// From what people write of backups to those that there are and that they may have, or a clear "there is no such
+// thing". Those of services that are gone are found by the service's id, or the name that it had.
 
 import type { Context } from 'hono';
 import type { DesiredView, ServiceView } from '../../crdt/view.ts';

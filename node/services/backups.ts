@@ -27,6 +27,8 @@ const BACKUP_BYTES_MAX = 64 * 1024 ** 3;
 const COMMAND_TIMEOUT_MS = 60 * 60_000;
 /** How often is looked whether one is due. */
 const DUE_LOOK_MS = 60_000;
+/** How often is looked whether each is held by enough nodes: one may have died, or the first other one joined. */
+const SPREAD_LOOK_MS = 60 * 60_000;
 /** A backup that failed is tried again after this. */
 const FAILED_AGAIN_MS = 15 * 60_000;
 /** Of a service that was deleted, the backups stay so long. */
@@ -64,6 +66,8 @@ export class ServiceBackups implements Backups {
   readonly #timer: NodeJS.Timeout;
   /** One at a time of each service. */
   readonly #busy = new Map<ServiceId, string>();
+  #spreadAtMs = Number.NEGATIVE_INFINITY;
+  #spreading = false;
   readonly #failedAtMs = new Map<ServiceId, number>();
   readonly #ending = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
@@ -149,7 +153,7 @@ export class ServiceBackups implements Backups {
     const { services } = view();
     for (const service of services.values()) {
       if (service.backupEveryMs === 0 || service.stopped || instanceOf(service.id) === undefined) continue;
-      if (this.#busy.has(service.id)) continue;
+      if (this.#busy.has(service.id) || this.#keepsNothing(service)) continue;
       const newestMs = index.list(service.id)[0]?.takenAtMs ?? service.createdAtMs;
       const failedMs = this.#failedAtMs.get(service.id);
       const due = nowMs() - newestMs >= service.backupEveryMs;
@@ -157,6 +161,14 @@ export class ServiceBackups implements Backups {
       void this.#takeHere(service.id, () => {}, this.#ending.signal).catch(() => {});
     }
     void this.#prune();
+    if (nowMs() - this.#spreadAtMs < SPREAD_LOOK_MS || this.#spreading) return;
+    this.#spreadAtMs = nowMs();
+    this.#spreading = true;
+    const spreading = this.#spread().finally(() => {
+      this.#spreading = false;
+      this.#running.delete(spreading);
+    });
+    this.#running.add(spreading);
   }
 
   async close(): Promise<void> {
@@ -169,6 +181,7 @@ export class ServiceBackups implements Backups {
     const { index } = this.#parts;
     return this.#alone(service, 'a backup of it is being taken', async () => {
       const view = this.#expectService(service);
+      if (this.#keepsNothing(view)) throw new BackupError('nothing_to_back_up', `${view.kind} keeps nothing`);
       const until = AbortSignal.any([signal, this.#ending.signal]);
       try {
         const backup = await this.#dump(view, onLine, until);
@@ -195,9 +208,10 @@ export class ServiceBackups implements Backups {
   }
 
   async #dump(service: ServiceView, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
-    const { contexts, blobs, proof } = this.#parts;
+    const { contexts, blobs, index, proof } = this.#parts;
     const { kind, context } = contexts.of(service);
-    if (kind.backup === undefined) throw new BackupError('nothing_to_back_up', `${service.kind} keeps nothing`);
+    const { backup } = kind;
+    if (backup === undefined) throw new CommandFailed(`${service.kind} keeps nothing`);
     const instance = this.#expectInstance(service);
     onLine(`taking a backup of ${service.name}`);
     let stored: Awaited<ReturnType<BlobStore['put']>> | undefined;
@@ -206,10 +220,11 @@ export class ServiceBackups implements Backups {
     };
     const limits = { timeoutMs: COMMAND_TIMEOUT_MS, output, signal };
     try {
-      await runInService(proof.runtime, instance, kind.backup(context), limits);
+      await runInService(proof.runtime, instance, backup(context), limits);
     } catch (error) {
-      // What came until then is of no use.
-      if (stored !== undefined) await blobs.remove(stored.digest).catch(() => {});
+      // What came until then is of no use, unless it is the content of an earlier one.
+      if (stored !== undefined && !index.digests().has(stored.digest))
+        await blobs.remove(stored.digest).catch(() => {});
       throw error;
     }
     if (stored === undefined || stored.sizeBytes === 0) throw new CommandFailed('the engine gave nothing');
@@ -294,12 +309,34 @@ export class ServiceBackups implements Backups {
     await exchange.fetch(backup.digest, limits);
   }
 
-  /** Keeps it here, and asks other nodes to; answers who holds it. */
-  async #keepEverywhere(backup: Backup): Promise<NodeId[]> {
+  /** Of services that run here, brings those that too few nodes hold to others. */
+  async #spread(): Promise<void> {
+    const { view, instanceOf, aliveOthers, log } = this.#parts;
+    const wanted = Math.min(HOLDERS_WANTED, aliveOthers().length + 1);
+    for (const { id, backupsKept } of view().services.values()) {
+      if (instanceOf(id) === undefined) continue;
+      const held = await this.list(id);
+      const kept = worthKeeping(held, Math.max(1, backupsKept)).map(({ id }) => id);
+      for (const { holders, ...backup } of held) {
+        if (this.#ending.signal.aborted) return;
+        if (holders.length >= wanted || !kept.includes(backup.id)) continue;
+        try {
+          await this.#bring(backup, holders, this.#ending.signal);
+          await this.#keepEverywhere(backup, holders);
+        } catch (error) {
+          log.warn('backups.not_spread', { backup: backup.id, error });
+        }
+      }
+    }
+  }
+
+  /** Keeps it here, and asks other nodes to, beside those that hold it; answers who holds it. */
+  async #keepEverywhere(backup: Backup, held: readonly NodeId[] = []): Promise<NodeId[]> {
     const { index, gossip, aliveOthers, self, log } = this.#parts;
     await index.keep(backup);
-    const holders = [self];
-    const inOrder = aliveOthers().sort((a, b) => rendezvousWeight(backup.id, b) - rendezvousWeight(backup.id, a));
+    const holders = [self, ...held.filter((node) => node !== self)];
+    const others = aliveOthers().filter((node) => !holders.includes(node));
+    const inOrder = others.sort((a, b) => rendezvousWeight(backup.id, b) - rendezvousWeight(backup.id, a));
     for (const node of inOrder) {
       if (holders.length >= HOLDERS_WANTED) break;
       try {
@@ -345,6 +382,15 @@ export class ServiceBackups implements Backups {
     } finally {
       this.#running.delete(working);
       this.#busy.delete(service);
+    }
+  }
+
+  /** Also of one whose engine is not here, which says so when it is tried. */
+  #keepsNothing(service: ServiceView): boolean {
+    try {
+      return this.#parts.contexts.of(service).kind.backup === undefined;
+    } catch {
+      return false;
     }
   }
 

@@ -70,6 +70,8 @@ let members: Member[];
 let events: string[];
 let nowMs: number;
 let freeBytes: number;
+/** How many of the nodes are there. */
+let aliveCount: number;
 /** What becomes of an instance that is to prove a backup; undefined: it never answers. */
 let proofStarts: boolean | undefined;
 
@@ -77,6 +79,7 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peer-backups-'));
   files = service('files', { backupEveryMs: HOUR_MS, backupsKept: 2 });
   view = viewOf([files], []);
+  aliveCount = nodes.length;
   [events, nowMs, freeBytes, proofStarts] = [[], 1_800_000_000_000, Number.POSITIVE_INFINITY, true];
   const requests = new Requests();
   members = await Promise.all(nodes.map((node, number) => member(node, number, requests)));
@@ -112,7 +115,11 @@ async function member(node: BlobNode, number: number, requests: Requests): Promi
     exchange: node.exchange,
     room: () => ({ bytes: Number.POSITIVE_INFINITY, refusal: '' }),
     gossip: requests.of(node.id),
-    aliveOthers: () => nodes.map(({ id }) => id).filter((id) => id !== node.id),
+    aliveOthers: () =>
+      nodes
+        .slice(0, aliveCount)
+        .map(({ id }) => id)
+        .filter((id) => id !== node.id),
     nameOf: (id) => `node-${nodes.findIndex((one) => one.id === id)}`,
     proof: {
       runtime: {
@@ -301,6 +308,16 @@ describe('the schedule', () => {
     members[0]!.backups.lookForDue();
     await members[0]!.backups.close();
     expect(members[0]!.index.list()).toHaveLength(1);
+  });
+
+  it('brings what one node holds alone to others once there are some', async () => {
+    aliveCount = 1;
+    const { backup } = await take();
+    expect(members[1]!.index.list()).toEqual([]);
+    aliveCount = 2;
+    members[0]!.backups.lookForDue();
+    await expect.poll(() => members[1]!.index.list(), { timeout: 20_000 }).toMatchObject([{ id: backup.id }]);
+    expect(nodes[1]!.store.has(backup.digest)).toBe(true);
   });
 
   it('keeps as many as were asked for', async () => {
