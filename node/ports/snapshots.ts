@@ -1,5 +1,5 @@
-// Port of the life of volumes: their snapshots, and how their data comes to other nodes. Types only; each says what it
-// guarantees and how it fails.
+// Port of the life of volumes: their snapshots, and how their data comes to other nodes. Types only; each says what
+// it guarantees and how it fails.
 
 import type { Digest, LineageId, NodeId, VolumeId } from '../../crdt/ids.ts';
 
@@ -45,8 +45,8 @@ export interface VolumeLife {
   /** Makes a new lineage on that node, which nothing mounts until the desired state has it. */
   receive(node: NodeId, order: VolumeOrder, signal: AbortSignal): Promise<void>;
   /**
-   * Brings what the slot's volumes hold now to that node while the slot runs, then writes that they are there: the slot
-   * is stopped, what has changed since is brought, and it starts again there. Resolves when that is written.
+   * Brings what the slot's volumes hold now to that node while the slot runs, then writes that they are there: the
+   * slot is stopped, what has changed since is brought, and it starts again there. Resolves when that is written.
    */
   move(volume: VolumeId, to: NodeId, by: string, signal: AbortSignal): Promise<void>;
 }

@@ -1,6 +1,6 @@
-// Snapshots of volumes, from any node: taken where the volume is, held by two more nodes, taken anew on a schedule, and
-// no more of them than the volume asks for. Which are held is in the index of each node; nothing of it is desired
-// state.
+// Snapshots of volumes, from any node: taken where the volume is, held by two more nodes, taken anew on a schedule,
+// and no more of them than the volume asks for. Which are held is in the index of each node; nothing of it is
+// desired state.
 
 import { createHash } from 'node:crypto';
 import type { NodeId, VolumeId } from '../../crdt/ids.ts';

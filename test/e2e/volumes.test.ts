@@ -1,5 +1,5 @@
-// Volumes on three real daemons: what an app wrote stays over restarts, roll-outs and scaling, goes to another node when
-// it is moved, and comes back from a snapshot when its node is lost for good.
+// Volumes on three real daemons: what an app wrote stays over restarts, roll-outs and scaling, goes to another node
+// when it is moved, and comes back from a snapshot when its node is lost for good.
 
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

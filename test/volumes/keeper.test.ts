@@ -1,5 +1,5 @@
-// Snapshots on four nodes, with real stores and links between them: who holds them, when one is due, what is forgotten.
-// What is in a volume is a line of text here; how a real one is packed is in snapshot.test.ts.
+// Snapshots on four nodes, with real stores and links between them: who holds them, when one is due, what is
+// forgotten. What is in a volume is a line of text here; how a real one is packed is in snapshot.test.ts.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

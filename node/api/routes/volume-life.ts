@@ -1,5 +1,5 @@
-// /v1/snapshots, and what is done with a volume's data: taken, put back, moved, recovered. Each answers with a stream of
-// what happens, as it may take long.
+// /v1/snapshots, and what is done with a volume's data: taken, put back, moved, recovered. Each answers with a
+// stream of what happens, as it may take long.
 
 import { Hono } from 'hono';
 import type { UserView } from '../../../crdt/view.ts';

@@ -1,4 +1,5 @@
-// /v1/volumes, and the volumes of an app: list, look, make, configure, delete. Their data goes only by a word of its own.
+// /v1/volumes, and the volumes of an app: list, look, make, configure, delete. Their data goes only by a word of its
+// own.
 
 import { Hono } from 'hono';
 import type { DesiredView, UserView, VolumeView } from '../../../crdt/view.ts';
