@@ -94,6 +94,8 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
   }
   for (const instance of state.local.values()) {
     if (!vacating.has(instance)) stopVacating(state, instance);
+    // One that ran out and was not made anew counts no more: left standing, it would call for another look at once.
+    if (instance.state === 'ready' && offerEndsAtMs(state, instance) <= nowMs) withdraw(state, instance);
     // What is told to stop, or has crashed, makes no offer anew.
     if (instance.state === 'ready') wakeAtMs = Math.min(wakeAtMs, offerEndsAtMs(state, instance));
   }
