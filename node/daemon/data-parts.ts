@@ -7,9 +7,10 @@ import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import type { ClusterEvent } from '../core/types.ts';
+import type { Backup } from '../ports/backups.ts';
+import { BACKUP_COPIES, BACKUPS_MAX } from '../ports/methods.ts';
 import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
 import type { VolumeLife } from '../ports/snapshots.ts';
-import { BackupIndex } from '../services/backup-index.ts';
 import { ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
 import { Steward } from '../services/steward.ts';
@@ -53,7 +54,7 @@ export type DataParts = {
 };
 
 export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataParts> {
-  const { ground, works, agent, storage } = parts;
+  const { ground, works, agent } = parts;
   const { view, log, nowMs } = ground;
   const steward = new Steward({
     view,
@@ -67,10 +68,8 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   });
   shutdown.add('steward', () => steward.close());
   const proofs = new Proofs(works, log);
-  const { backups, index } = await makeBackups(parts, { proofs, steward }, shutdown);
+  const backups = await makeBackups(parts, { proofs, steward }, shutdown);
   const life = await makeVolumeLife({ ...parts, record: (event) => record(parts, event) }, shutdown);
-  // Both are asked at each look for garbage.
-  storage.keepAlso.is(() => new Set([...index.digests(), ...life.index.digests()]));
   const ways = new ServiceWays(parts);
   return {
     desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
@@ -106,20 +105,23 @@ async function makeBackups(
 ) {
   const { ground, lines, works, agent, known, storage } = parts;
   const { log, view, self, dataDir } = ground;
-  const index = new BackupIndex(dataDir.file('backups.json'), log);
-  await index.open();
+  const copies = await storage.openCopies<Backup, ServiceId>({
+    path: dataDir.file('backups.json'),
+    max: BACKUPS_MAX,
+    methods: BACKUP_COPIES,
+    ownerOf: ({ service }) => service,
+    // Only the node that took it proves it.
+    merge: (heard, known) => ({ ...heard, proof: heard.proof ?? known.proof }),
+  });
   const backups = new ServiceBackups({
     self,
     view,
     contexts: works.contexts,
     nodeOf: (service) => nodeOf(parts, service),
     instanceOf: (service) => readyInstance(agent, service),
-    index,
+    copies,
     blobs: works.blobs,
-    exchange: storage.exchange,
-    room: () => storage.budget.room(),
     gossip: lines.gossip,
-    aliveOthers: known.aliveOthers,
     nameOf: known.nameOf,
     proof: {
       runtime: works.runtime,
@@ -133,7 +135,7 @@ async function makeBackups(
     nowMs: () => Date.now(),
   });
   shutdown.add('backups', () => backups.close());
-  return { backups, index };
+  return backups;
 }
 
 /** Where it runs, ready, as far as this node knows. */

@@ -8,7 +8,7 @@ import type { SecretKeeper } from '../ports/secrets.ts';
 import { servicesEnvironment } from '../services/binding-environment.ts';
 import { kindOf } from '../services/catalogue.ts';
 
-export type Environment = { env: Record<string, string>; hosts: HostEntry[] };
+export type Environment = { env: Record<string, string>; hosts: readonly HostEntry[] };
 
 export class Environments {
   readonly #parts: EnvironmentsParts;

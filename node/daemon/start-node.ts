@@ -109,10 +109,11 @@ async function start(parts: Parts, shutdown: Shutdown): Promise<void> {
     onStep: () => {
       storage.dropletFetches.look();
       service.notifyChanged();
-      data.look();
       upkeep.look();
     },
   });
+  // Several steps in a row are one look: what runs everywhere is gone through.
+  service.onChange(() => data.look());
   for (const [node, list] of ground.addresses) lines.gossip.learnAddresses(node, list);
   const caughtUp = catchUp(parts);
   answerJoins(parts, caughtUp);

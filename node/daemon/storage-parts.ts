@@ -8,8 +8,10 @@ import type { KnownCluster } from '../cluster/known-cluster.ts';
 import { resourceBehind } from '../core/pressure.ts';
 import { Late } from '../lib/late.ts';
 import type { BlobExchange } from '../ports/blobs.ts';
+import type { Copies, CopyEntry } from '../ports/copies.ts';
 import { BlobBudget, defaultBudgetBytes } from '../storage/blob-budget.ts';
 import { BuildCaches } from '../storage/build-caches.ts';
+import { type CopyKind, openCopies } from '../storage/copies.ts';
 import { DropletFetches } from '../storage/droplet-fetches.ts';
 import { Housekeeping } from '../storage/housekeeping.ts';
 import { Keeping } from '../storage/keep-promises.ts';
@@ -39,9 +41,10 @@ export async function makeStorage(parts: Parts, shutdown: Shutdown) {
   const { blobs, stack, stager } = works;
   const { gossip } = lines;
   const exchange = makeExchange(parts);
-  /** What is kept beside the droplets of releases: asked of parts that are made of these. */
-  const keepAlso = new Late<() => ReadonlySet<Digest>>('the index of backups');
-  const { budget, housekeeping } = await makeBudget({ ...parts, keepAlso: () => keepAlso.it() }, shutdown);
+  /** What is kept beside the droplets of releases. */
+  const kept: (() => ReadonlySet<Digest>)[] = [];
+  const keepAlso = (): ReadonlySet<Digest> => new Set(kept.flatMap((digests) => [...digests()]));
+  const { budget, housekeeping } = await makeBudget({ ...parts, keepAlso }, shutdown);
   works.room.is(() => budget.room());
   const dropletFetches = new DropletFetches({
     exchange,
@@ -63,7 +66,24 @@ export async function makeStorage(parts: Parts, shutdown: Shutdown) {
   const local = { stack, cacheVersion: stager.cacheVersion, packCache: stager.packCache };
   works.cachePeers.is(new BuildCaches({ gossip, exchange: exchangeAhead, local, log, aliveOthers }));
   const sources = createPushSources({ store: blobs.sources, exchange: exchangeAhead, gossip, aliveOthers, nowMs, log });
-  return { exchange, budget, housekeeping, keepAlso, dropletFetches, sources };
+  /** Content of one kind that several nodes hold; this node's own is no garbage from then on. */
+  const openCopiesHere = async <Entry extends CopyEntry, Owner extends string>(
+    kind: CopyKind<Entry, Owner>,
+  ): Promise<Copies<Entry, Owner>> => {
+    const { self } = ground;
+    const copies = await openCopies(kind, {
+      self,
+      blobs,
+      exchange,
+      room: () => budget.room(),
+      gossip,
+      aliveOthers,
+      log,
+    });
+    kept.push(() => copies.digests());
+    return copies;
+  };
+  return { exchange, budget, housekeeping, openCopies: openCopiesHere, dropletFetches, sources };
 }
 
 function makeExchange({ ground, works, known, events }: Parts): BlobExchange {

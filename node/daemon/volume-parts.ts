@@ -1,15 +1,16 @@
 // Makes what looks after the life of volumes: their snapshots, and their moves.
 
+import type { VolumeId } from '../../crdt/ids.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import { writeLeftVolume } from '../cluster/left-volume.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import { slotKey } from '../core/slots.ts';
 import type { ClusterEvent } from '../core/types.ts';
-import type { VolumeLife } from '../ports/snapshots.ts';
+import { SNAPSHOT_COPIES, SNAPSHOTS_MAX } from '../ports/methods.ts';
+import type { VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
 import { SnapshotKeeper } from '../volumes/keeper.ts';
 import { VolumeMover } from '../volumes/mover.ts';
-import { SnapshotIndex } from '../volumes/snapshot-index.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -27,7 +28,7 @@ type Parts = {
   record: (event: ClusterEvent) => void;
 };
 
-export type VolumeParts = { volumes: VolumeLife; mover: VolumeMover; index: SnapshotIndex };
+export type VolumeParts = { volumes: VolumeLife; mover: VolumeMover };
 
 export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<VolumeParts> {
   const { ground, lines, works, known, storage, replicator } = parts;
@@ -35,14 +36,18 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
   const { gossip } = lines;
   const { blobs, snapshots, volumes: store } = works;
   const { nameOf, aliveOthers } = known;
-  const index = new SnapshotIndex(dataDir.file('snapshots.json'), log);
-  await index.open();
+  const copies = await storage.openCopies<VolumeSnapshot, VolumeId>({
+    path: dataDir.file('snapshots.json'),
+    max: SNAPSHOTS_MAX,
+    methods: SNAPSHOT_COPIES,
+    ownerOf: ({ volume }) => volume,
+  });
   const record: ConstructorParameters<typeof SnapshotKeeper>[0]['record'] = (name, volume, message) =>
     parts.record({ name, app: volume.owner, message });
-  const shared = { self, view, index, gossip, nameOf, record, log };
+  const shared = { self, view, copies, gossip, nameOf, record, log };
   const keeper = new SnapshotKeeper({
     ...shared,
-    ...{ snapshots, blobs, exchange: storage.exchange, room: () => storage.budget.room(), aliveOthers },
+    ...{ snapshots, aliveOthers },
     nowMs: () => Date.now(),
   });
   shutdown.add('snapshots', () => keeper.close());
@@ -68,5 +73,5 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
     receive: (...asks) => mover.receive(...asks),
     move: (...asks) => mover.move(...asks),
   };
-  return { volumes, mover, index };
+  return { volumes, mover };
 }

@@ -104,10 +104,11 @@ const texts = (itemsMax: number, charsMax: number) =>
   v.pipe(v.array(text(charsMax), 'should be a list'), v.maxLength(itemsMax, 'is too long'));
 const digests = v.pipe(v.array(digest, 'should be a list'), v.maxLength(KEEP_DIGESTS_MAX, 'is too long'));
 
-const BACKUPS_LISTED_MAX = 2_000;
+/** That a node holds, of all services together. */
+export const BACKUPS_MAX = 2_000;
 const PROOFS = ['proven', 'skipped', 'failed'] as const;
 /** Also as a node keeps it on disk. */
-export const backup: v.GenericSchema<unknown, Backup> = v.object({
+const backup: v.GenericSchema<unknown, Backup> = v.object({
   id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a backup'),
   service: serviceId,
   name: text(64),
@@ -172,10 +173,11 @@ const volumeStatus = v.object({ path: text(PATH_CHARS_MAX), usedBytes: measured 
   VolumeStatus
 >;
 
-const SNAPSHOTS_LISTED_MAX = 10_000;
+/** Of all volumes together. */
+export const SNAPSHOTS_MAX = 10_000;
 const lineageId = v.custom<LineageId>((value) => idProblem(value) === undefined, 'should be the id of a lineage');
 /** Also as a node keeps it on disk. */
-export const volumeSnapshot: v.GenericSchema<unknown, VolumeSnapshot> = v.object({
+const volumeSnapshot: v.GenericSchema<unknown, VolumeSnapshot> = v.object({
   id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a snapshot'),
   volume: volumeId,
   lineage: lineageId,
@@ -302,18 +304,39 @@ export const PACK_CACHE = method(
 export const TAIL_LOGS = method('logs.tail', tailRequest, someOf(logLine, LINES_MAX), TAIL);
 export const TAIL_EVENTS = method('events.tail', tailRequest, someOf(recordedEvent, LINES_MAX), TAIL);
 
-/** Backups that the node holds: of one service, or all. */
-export const BACKUPS_HELD = method(
-  'backup.list',
-  v.object({ service: v.optional(serviceId) }),
-  someOf(backup, BACKUPS_LISTED_MAX),
-  { timeoutMs: 2_000, replyBytesMax: 2 * MIB },
-);
+/** Content of one kind that several nodes hold (storage/copies.ts). */
+export type CopyMethods<Entry, Owner extends string> = {
+  entry: v.GenericSchema<unknown, Entry>;
+  /** What the node holds: of one owner, or all. */
+  held: Method<{ owner?: Owner | undefined }, Entry[]>;
+  /** Takes a copy from whoever asks. */
+  hold: Method<Entry, { held: true }>;
+};
 
-/** Takes a copy of a backup from whoever asks. */
-export const HOLD_BACKUP = method('backup.hold', backup, v.object({ held: v.literal(true) }), {
-  timeoutMs: 60 * 60_000,
-  whileWanted: true,
+const copyMethods = <Entry, Owner extends string>(
+  name: string,
+  entry: v.GenericSchema<unknown, Entry>,
+  owner: v.GenericSchema<unknown, Owner>,
+  { listedMax, hold }: { listedMax: number; hold: Bounds },
+): CopyMethods<Entry, Owner> => ({
+  entry,
+  held: method(`${name}.list`, v.object({ owner: v.optional(owner) }), someOf(entry, listedMax), {
+    timeoutMs: 2_000,
+    replyBytesMax: 8 * MIB,
+  }),
+  hold: method(`${name}.hold`, entry, v.object({ held: v.literal(true) }), hold),
+});
+
+/** Bringing, packing or unpacking a large volume takes as long. */
+const VOLUME_WORK: Bounds = { timeoutMs: 6 * 60 * 60_000, requestBytesMax: 16 * KIB, whileWanted: true };
+
+export const BACKUP_COPIES = copyMethods('backup', backup, serviceId, {
+  listedMax: BACKUPS_MAX,
+  hold: { timeoutMs: 60 * 60_000, whileWanted: true },
+});
+export const SNAPSHOT_COPIES = copyMethods('snapshot', volumeSnapshot, volumeId, {
+  listedMax: SNAPSHOTS_MAX,
+  hold: VOLUME_WORK,
 });
 
 /** What happens while a backup is taken or put back, then how it ended. */
@@ -337,20 +360,6 @@ export const RESTORE_SERVICE: StreamMethod<{ service: ServiceId; backup: Backup 
   item: serviceStep,
   itemBytesMax: 8 * KIB,
 };
-
-/** Bringing, packing or unpacking a large volume takes as long. */
-const VOLUME_WORK: Bounds = { timeoutMs: 6 * 60 * 60_000, requestBytesMax: 16 * KIB, whileWanted: true };
-
-/** Snapshots that the node holds: of one volume, or all. */
-export const SNAPSHOTS_HELD = method(
-  'snapshot.list',
-  v.object({ volume: v.optional(volumeId) }),
-  someOf(volumeSnapshot, SNAPSHOTS_LISTED_MAX),
-  { timeoutMs: 2_000, replyBytesMax: 8 * MIB },
-);
-
-/** Takes a copy of a snapshot from whoever asks. */
-export const HOLD_SNAPSHOT = method('snapshot.hold', volumeSnapshot, v.object({ held: v.literal(true) }), VOLUME_WORK);
 
 /** Takes one of a volume that the node has. */
 export const TAKE_SNAPSHOT = method(

@@ -2,26 +2,24 @@
 // when a person asks. Runs those that are due. What is held is in the index of each node; nothing of it is desired
 // state.
 
-import { createHash } from 'node:crypto';
 import type { InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
 import { oneLine } from '../../crdt/limits.ts';
 import type { DesiredView, ServiceView } from '../../crdt/view.ts';
-import { rendezvousWeight } from '../core/hash.ts';
 import type { Log } from '../lib/log.ts';
+import { stampedId } from '../lib/stamped-id.ts';
 import type { Backup, Backups, HeldBackup } from '../ports/backups.ts';
-import type { BlobExchange, BlobStore, Room } from '../ports/blobs.ts';
+import type { BlobStore } from '../ports/blobs.ts';
+import type { Copies } from '../ports/copies.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { BACKUP_SERVICE, BACKUPS_HELD, HOLD_BACKUP, RESTORE_SERVICE } from '../ports/methods.ts';
+import { BACKUP_SERVICE, RESTORE_SERVICE } from '../ports/methods.ts';
 import { begins } from './backup-content.ts';
 import { BackupError } from './backup-error.ts';
-import { type BackupIndex, worthKeeping } from './backup-index.ts';
 import type { Contexts } from './contexts.ts';
 import { NotTried, type ProofParts, prove } from './proof.ts';
 import { CommandFailed, runInService } from './run-command.ts';
 import { lastOf, steps } from './steps.ts';
+import { worthKeeping } from './worth-keeping.ts';
 
-/** Copies of each backup, the one of the node that took it included; all that have room where those are fewer. */
-const HOLDERS_WANTED = 3;
 /** Of one service; larger data is moved by other means. */
 const BACKUP_BYTES_MAX = 64 * 1024 ** 3;
 const COMMAND_TIMEOUT_MS = 60 * 60_000;
@@ -44,12 +42,9 @@ export type BackupsParts = {
   /** The node that runs the service, ready. */
   nodeOf: (service: ServiceId) => NodeId | undefined;
   instanceOf: (service: ServiceId) => InstanceId | undefined;
-  index: BackupIndex;
-  blobs: Pick<BlobStore, 'put' | 'read' | 'has' | 'remove'>;
-  exchange: BlobExchange;
-  room: () => Room;
-  gossip: Pick<Gossip, 'handle' | 'handleStream' | 'request' | 'requestStream'>;
-  aliveOthers: () => NodeId[];
+  copies: Copies<Backup, ServiceId>;
+  blobs: Pick<BlobStore, 'put' | 'read' | 'remove'>;
+  gossip: Pick<Gossip, 'handleStream' | 'requestStream'>;
   nameOf: (node: NodeId) => string;
   proof: ProofParts;
   freeMemoryBytes: () => number;
@@ -74,9 +69,7 @@ export class ServiceBackups implements Backups {
 
   constructor(parts: BackupsParts) {
     this.#parts = parts;
-    const { gossip, index } = parts;
-    gossip.handle(BACKUPS_HELD, async ({ service }) => index.list(service));
-    gossip.handle(HOLD_BACKUP, (backup, from, signal) => this.#hold(backup, from, signal));
+    const { gossip } = parts;
     gossip.handleStream(BACKUP_SERVICE, ({ service }, _from, signal) =>
       steps((onLine) => this.#takeHere(service, onLine, signal)),
     );
@@ -90,28 +83,8 @@ export class ServiceBackups implements Backups {
     this.#timer.unref();
   }
 
-  async list(service: ServiceId | undefined): Promise<HeldBackup[]> {
-    const { self, index, aliveOthers, gossip } = this.#parts;
-    const asked = service === undefined ? {} : { service };
-    const answers = await Promise.all([
-      { node: self, backups: index.list(service) },
-      ...aliveOthers().map(async (node) => ({
-        node,
-        backups: await gossip.request(node, BACKUPS_HELD, asked).catch((): Backup[] => []),
-      })),
-    ]);
-    const found = new Map<string, HeldBackup>();
-    for (const { node, backups } of answers) {
-      for (const backup of backups) {
-        const known = found.get(backup.id);
-        if (known === undefined) found.set(backup.id, { ...backup, holders: [node] });
-        else {
-          known.holders.push(node);
-          known.proof ??= backup.proof;
-        }
-      }
-    }
-    return [...found.values()].sort((a, b) => b.takenAtMs - a.takenAtMs);
+  list(service: ServiceId | undefined): Promise<HeldBackup[]> {
+    return this.#parts.copies.list(service);
   }
 
   async take(service: ServiceId, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
@@ -132,29 +105,29 @@ export class ServiceBackups implements Backups {
   }
 
   async *download(backup: HeldBackup, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    await this.#bring(backup, backup.holders, signal);
+    await this.#parts.copies.bring(backup, backup.holders, signal);
     yield* this.#parts.blobs.read(backup.digest);
   }
 
   async upload(service: ServiceId, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<Backup> {
     const view = this.#expectService(service);
     const { kind } = this.#parts.contexts.of(view);
-    const { blobs } = this.#parts;
+    const { blobs, copies } = this.#parts;
     const stored = await blobs.put(begins(content, kind.backupMagic, view.kind), { sizeBytesMax: BACKUP_BYTES_MAX });
     signal.throwIfAborted();
     const backup = this.#describe(view, stored);
-    await this.#keepEverywhere(backup);
+    await copies.share(backup);
     return backup;
   }
 
   /** Those that are due by their services' schedules, of services that run here. */
   lookForDue(): void {
-    const { view, instanceOf, index, nowMs } = this.#parts;
+    const { view, instanceOf, copies, nowMs } = this.#parts;
     const { services } = view();
     for (const service of services.values()) {
       if (service.backupEveryMs === 0 || service.stopped || instanceOf(service.id) === undefined) continue;
       if (this.#busy.has(service.id) || this.#keepsNothing(service)) continue;
-      const newestMs = index.list(service.id)[0]?.takenAtMs ?? service.createdAtMs;
+      const newestMs = copies.here(service.id)[0]?.takenAtMs ?? service.createdAtMs;
       const failedMs = this.#failedAtMs.get(service.id);
       const due = nowMs() - newestMs >= service.backupEveryMs;
       if (!due || (failedMs !== undefined && nowMs() - failedMs < FAILED_AGAIN_MS)) continue;
@@ -178,7 +151,7 @@ export class ServiceBackups implements Backups {
   }
 
   #takeHere(service: ServiceId, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
-    const { index } = this.#parts;
+    const { copies } = this.#parts;
     return this.#alone(service, 'a backup of it is being taken', async () => {
       const view = this.#expectService(service);
       if (this.#keepsNothing(view)) throw new BackupError('nothing_to_back_up', `${view.kind} keeps nothing`);
@@ -186,9 +159,9 @@ export class ServiceBackups implements Backups {
       try {
         const backup = await this.#dump(view, onLine, until);
         // From here on its content is no garbage, however long the rest takes.
-        await index.keep(backup);
+        await copies.keep(backup);
         const proven = await this.#prove(view, backup, onLine, until);
-        const holders = await this.#keepEverywhere(proven);
+        const holders = await copies.share(proven);
         onLine(`held by ${holders.map((node) => this.#parts.nameOf(node)).join(', ')}`);
         this.#failedAtMs.delete(service);
         this.#parts.record(
@@ -208,7 +181,7 @@ export class ServiceBackups implements Backups {
   }
 
   async #dump(service: ServiceView, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
-    const { contexts, blobs, index, proof } = this.#parts;
+    const { contexts, blobs, copies, proof } = this.#parts;
     const { kind, context } = contexts.of(service);
     const { backup } = kind;
     if (backup === undefined) throw new CommandFailed(`${service.kind} keeps nothing`);
@@ -223,7 +196,7 @@ export class ServiceBackups implements Backups {
       await runInService(proof.runtime, instance, backup(context), limits);
     } catch (error) {
       // What came until then is of no use, unless it is the content of an earlier one.
-      if (stored !== undefined && !index.digests().has(stored.digest))
+      if (stored !== undefined && !copies.digests().has(stored.digest))
         await blobs.remove(stored.digest).catch(() => {});
       throw error;
     }
@@ -258,14 +231,14 @@ export class ServiceBackups implements Backups {
     } catch (error) {
       if (error instanceof NotTried) return done('skipped', `not tried: ${error.message}`);
       const failed = done('failed', `it could not be restored: ${(error as Error).message}`);
-      await this.#parts.index.keep(failed);
+      await this.#parts.copies.keep(failed);
       throw new BackupError('backup_unusable', failed.proof?.text ?? '');
     }
   }
 
   #restoreHere(service: ServiceId, backup: Backup, onLine: (text: string) => void, signal: AbortSignal): Promise<void> {
     return this.#alone(service, 'it is being restored', async () => {
-      const { contexts, blobs, proof, record, restored } = this.#parts;
+      const { contexts, blobs, copies, proof, record, restored } = this.#parts;
       const view = this.#expectService(service);
       const { kind, context } = contexts.of(view);
       if (backup.kind !== view.kind) {
@@ -278,7 +251,7 @@ export class ServiceBackups implements Backups {
       const instance = this.#expectInstance(view);
       onLine(`bringing backup ${backup.id} here`);
       const held = (await this.list(backup.service)).find(({ id }) => id === backup.id);
-      await this.#bring(backup, held?.holders ?? [], signal);
+      await copies.bring(backup, held?.holders ?? [], signal);
       signal.throwIfAborted();
       onLine('restoring it');
       const input = blobs.read(backup.digest);
@@ -297,32 +270,19 @@ export class ServiceBackups implements Backups {
     });
   }
 
-  /** Makes sure that the content is here. */
-  async #bring(backup: Backup, holders: readonly NodeId[], signal: AbortSignal): Promise<void> {
-    const { blobs, exchange, self, room } = this.#parts;
-    if (blobs.has(backup.digest)) return;
-    const others = holders.filter((node) => node !== self);
-    if (others.length === 0) {
-      throw new BackupError('unavailable', `no node that answers holds backup ${backup.id}; see peer service backups`);
-    }
-    const limits = { sizeBytesMax: backup.sizeBytes, holders: others, room: room(), signal };
-    await exchange.fetch(backup.digest, limits);
-  }
-
   /** Of services that run here, brings those that too few nodes hold to others. */
   async #spread(): Promise<void> {
-    const { view, instanceOf, aliveOthers, log } = this.#parts;
-    const wanted = Math.min(HOLDERS_WANTED, aliveOthers().length + 1);
+    const { view, instanceOf, copies, log } = this.#parts;
     for (const { id, backupsKept } of view().services.values()) {
       if (instanceOf(id) === undefined) continue;
       const held = await this.list(id);
       const kept = worthKeeping(held, Math.max(1, backupsKept)).map(({ id }) => id);
       for (const { holders, ...backup } of held) {
         if (this.#ending.signal.aborted) return;
-        if (holders.length >= wanted || !kept.includes(backup.id)) continue;
+        if (!kept.includes(backup.id) || copies.isSpread(holders)) continue;
         try {
-          await this.#bring(backup, holders, this.#ending.signal);
-          await this.#keepEverywhere(backup, holders);
+          await copies.bring(backup, holders, this.#ending.signal);
+          await copies.share(backup, { held: holders });
         } catch (error) {
           log.warn('backups.not_spread', { backup: backup.id, error });
         }
@@ -330,37 +290,12 @@ export class ServiceBackups implements Backups {
     }
   }
 
-  /** Keeps it here, and asks other nodes to, beside those that hold it; answers who holds it. */
-  async #keepEverywhere(backup: Backup, held: readonly NodeId[] = []): Promise<NodeId[]> {
-    const { index, gossip, aliveOthers, self, log } = this.#parts;
-    await index.keep(backup);
-    const holders = [self, ...held.filter((node) => node !== self)];
-    const others = aliveOthers().filter((node) => !holders.includes(node));
-    const inOrder = others.sort((a, b) => rendezvousWeight(backup.id, b) - rendezvousWeight(backup.id, a));
-    for (const node of inOrder) {
-      if (holders.length >= HOLDERS_WANTED) break;
-      try {
-        await gossip.request(node, HOLD_BACKUP, backup);
-        holders.push(node);
-      } catch (error) {
-        log.warn('backups.not_held', { node, backup: backup.id, error });
-      }
-    }
-    return holders;
-  }
-
-  async #hold(backup: Backup, from: NodeId, signal: AbortSignal): Promise<{ held: true }> {
-    await this.#bring(backup, [from], signal);
-    await this.#parts.index.keep(backup);
-    return { held: true };
-  }
-
   /** Forgets what is beyond its service's number, or of one that has been gone for long. The blobs go as garbage. */
   async #prune(): Promise<void> {
-    const { index, view, nowMs, log } = this.#parts;
+    const { copies, view, nowMs, log } = this.#parts;
     const { services } = view();
     const surplus: string[] = [];
-    for (const [id, backups] of Map.groupBy(index.list(), ({ service }) => service)) {
+    for (const [id, backups] of Map.groupBy(copies.here(), ({ service }) => service)) {
       const service = services.get(id);
       const kept =
         service === undefined
@@ -368,7 +303,7 @@ export class ServiceBackups implements Backups {
           : worthKeeping(backups, Math.max(1, service.backupsKept));
       surplus.push(...backups.filter((one) => !kept.includes(one)).map((one) => one.id));
     }
-    await index.forget(surplus).catch((error: unknown) => log.warn('backups.not_pruned', { error }));
+    await copies.forget(surplus).catch((error: unknown) => log.warn('backups.not_pruned', { error }));
   }
 
   async #alone<T>(service: ServiceId, doing: string, work: () => Promise<T>): Promise<T> {
@@ -397,10 +332,8 @@ export class ServiceBackups implements Backups {
   #describe(service: ServiceView, stored: { digest: Backup['digest']; sizeBytes: number }): Backup {
     const { self, nowMs } = this.#parts;
     const takenAtMs = nowMs();
-    const time = new Date(takenAtMs).toISOString().replace(/\D/g, '').slice(0, 14);
-    const mark = createHash('sha256').update(`${service.id} ${takenAtMs} ${stored.digest}`).digest('hex').slice(0, 6);
     return {
-      id: `${time}-${mark}`,
+      id: stampedId(takenAtMs, service.id, stored.digest),
       service: service.id,
       name: service.name,
       kind: service.kind,

@@ -5,16 +5,17 @@ import type { AppId } from '../../crdt/ids.ts';
 import { bindingContext, serviceContext } from '../../crdt/sealed.ts';
 import type { BindingView, DesiredView, ServiceView } from '../../crdt/view.ts';
 import { serviceHost } from '../core/service-address.ts';
+import { serviceHosts } from '../core/service-reach.ts';
+import type { HostEntry } from '../core/types.ts';
 import type { Access, ServiceKind } from '../ports/services.ts';
-import { databaseName } from './names.ts';
-import { userOf } from './naming.ts';
+import { databaseName, userOf } from './names.ts';
 
 export const USER_PROVIDED = 'user-provided';
 
 export type ServicesEnvironment = {
   env: Record<string, string>;
   /** What the names of its services mean, for its hosts file. */
-  hosts: { name: string; address: string }[];
+  hosts: readonly HostEntry[];
 };
 
 type Options = {
@@ -44,7 +45,6 @@ const VARIABLE_OF_SCHEME: Readonly<Record<string, string>> = {
  */
 export function servicesEnvironment({ view, app, kindOf, open }: Options): ServicesEnvironment {
   const env: Record<string, string> = {};
-  const hosts = new Map<string, string>();
   const vcap: Record<string, object[]> = {};
   for (const binding of bindingsOf(view, app)) {
     const service = view.services.get(binding.service);
@@ -53,10 +53,11 @@ export function servicesEnvironment({ view, app, kindOf, open }: Options): Servi
     if (found === undefined) continue;
     vcap[service.kind] = [...(vcap[service.kind] ?? []), vcapEntry(service, binding, found)];
     for (const [name, value] of Object.entries(prefixed(found, binding.prefix))) env[name] ??= value;
-    if (service.kind !== USER_PROVIDED) hosts.set(serviceHost(service.name), service.address);
   }
   env.VCAP_SERVICES = JSON.stringify(vcap);
-  return { env, hosts: [...hosts].map(([name, address]) => ({ name, address })) };
+  // What a user provided is at an address of its own.
+  const services = new Map([...view.services].filter(([, { kind }]) => kind !== USER_PROVIDED));
+  return { env, hosts: serviceHosts(app, { services, bindings: view.bindings.values() }) };
 }
 
 /** Oldest first. */

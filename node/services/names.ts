@@ -1,5 +1,7 @@
 // Names and words that go into commands and configurations of engines. Pure.
 
+import type { BindingView } from '../../crdt/view.ts';
+
 /** Longest name of a database that PostgreSQL and MariaDB both take. */
 const DATABASE_NAME_LENGTH_MAX = 63;
 const WORD = /^[A-Za-z0-9]{1,256}$/;
@@ -20,3 +22,16 @@ export function word(text: string): string {
 export function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
+
+const HEX_DIGITS = 16;
+
+/** By which the engine knows the binding; two bindings never share one. */
+export const userOf = ({ id }: Pick<BindingView, 'id'>): string =>
+  `b${id
+    .toLowerCase()
+    .replace(/[^0-9a-f]/g, '')
+    .slice(0, HEX_DIGITS)
+    .padStart(HEX_DIGITS, '0')}`;
+
+/** Whether the engine's name is one that userOf gave: others are not Peer's to take away. */
+export const isUserOfBinding = (name: string): boolean => /^b[0-9a-f]{16}$/.test(name);

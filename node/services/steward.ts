@@ -13,7 +13,7 @@ import type { CommandRunner } from '../ports/commands.ts';
 import type { ServiceCommand } from '../ports/services.ts';
 import { accessOf } from './binding-environment.ts';
 import type { Contexts } from './contexts.ts';
-import { isUserOfBinding, userOf } from './naming.ts';
+import { isUserOfBinding, userOf } from './names.ts';
 import { runInService } from './run-command.ts';
 
 /** One call of an engine's tool; RabbitMQ's takes seconds on a busy machine. */

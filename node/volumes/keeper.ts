@@ -2,23 +2,19 @@
 // and no more of them than the volume asks for. Which are held is in the index of each node; nothing of it is
 // desired state.
 
-import { createHash } from 'node:crypto';
 import type { NodeId, VolumeId } from '../../crdt/ids.ts';
 import { oneLine } from '../../crdt/limits.ts';
 import { SERVICE_PROCESS } from '../../crdt/limits-data.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';
-import { rendezvousWeight } from '../core/hash.ts';
 import type { Log } from '../lib/log.ts';
-import type { BlobExchange, BlobStore, Room } from '../ports/blobs.ts';
+import { stampedId } from '../lib/stamped-id.ts';
+import type { Copies } from '../ports/copies.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { HOLD_SNAPSHOT, SNAPSHOTS_HELD, TAKE_SNAPSHOT } from '../ports/methods.ts';
+import { TAKE_SNAPSHOT } from '../ports/methods.ts';
 import type { HeldSnapshot, VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
 import { VolumeError } from './errors.ts';
 import type { Snapshots } from './snapshot.ts';
-import type { SnapshotIndex } from './snapshot-index.ts';
 
-/** Copies of each snapshot, that of the node which took it included; all that have room where those are fewer. */
-const HOLDERS_WANTED = 3;
 /** How often is looked whether one is due. */
 const DUE_LOOK_MS = 15_000;
 /** One that failed is tried again after this. */
@@ -33,10 +29,7 @@ export type KeeperParts = {
   self: NodeId;
   view: () => DesiredView;
   snapshots: Pick<Snapshots, 'take'>;
-  index: SnapshotIndex;
-  blobs: Pick<BlobStore, 'has'>;
-  exchange: BlobExchange;
-  room: () => Room;
+  copies: Copies<VolumeSnapshot, VolumeId>;
   gossip: Pick<Gossip, 'handle' | 'request'>;
   aliveOthers: () => NodeId[];
   nameOf: (node: NodeId) => string;
@@ -57,13 +50,7 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
 
   constructor(parts: KeeperParts) {
     this.#parts = parts;
-    const { gossip, index } = parts;
-    gossip.handle(SNAPSHOTS_HELD, async ({ volume }) => index.list(volume));
-    gossip.handle(HOLD_SNAPSHOT, async (snapshot, from, signal) => {
-      await this.bring(snapshot, [from], signal);
-      await index.keep(snapshot);
-      return { held: true };
-    });
+    const { gossip } = parts;
     gossip.handle(TAKE_SNAPSHOT, async ({ volume }, _from, signal) => {
       const { holders, ...snapshot } = await this.take(volume, signal);
       return { snapshot, holders };
@@ -72,25 +59,8 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
     this.#timer.unref();
   }
 
-  async list(volume: VolumeId | undefined): Promise<HeldSnapshot[]> {
-    const { self, index, aliveOthers, gossip } = this.#parts;
-    const asked = volume === undefined ? {} : { volume };
-    const answers = await Promise.all([
-      { node: self, snapshots: index.list(volume) },
-      ...aliveOthers().map(async (node) => ({
-        node,
-        snapshots: await gossip.request(node, SNAPSHOTS_HELD, asked).catch((): VolumeSnapshot[] => []),
-      })),
-    ]);
-    const found = new Map<string, HeldSnapshot>();
-    for (const { node, snapshots } of answers) {
-      for (const snapshot of snapshots) {
-        const known = found.get(snapshot.id);
-        if (known === undefined) found.set(snapshot.id, { ...snapshot, holders: [node] });
-        else known.holders.push(node);
-      }
-    }
-    return [...found.values()].sort((a, b) => b.takenAtMs - a.takenAtMs);
+  list(volume: VolumeId | undefined): Promise<HeldSnapshot[]> {
+    return this.#parts.copies.list(volume);
   }
 
   async take(id: VolumeId, signal: AbortSignal): Promise<HeldSnapshot> {
@@ -107,24 +77,11 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
 
   /** Of a lineage that is here, kept here alone. */
   async takeHere(volume: VolumeView, signal: AbortSignal): Promise<VolumeSnapshot> {
-    const { snapshots, index } = this.#parts;
+    const { snapshots, copies } = this.#parts;
     const { id, lineage } = volume;
     const snapshot = this.#describe(volume, await snapshots.take({ id, lineage }, { signal }));
-    await index.keep(snapshot);
+    await copies.keep(snapshot);
     return snapshot;
-  }
-
-  /** Makes sure that the content is here. */
-  async bring(snapshot: VolumeSnapshot, holders: readonly NodeId[], signal: AbortSignal): Promise<void> {
-    const { blobs, exchange, self, room } = this.#parts;
-    if (blobs.has(snapshot.digest)) return;
-    const others = holders.filter((node) => node !== self);
-    if (others.length === 0) {
-      const hint = 'see peer volume snapshots';
-      throw new VolumeError('unavailable', `no node that answers holds the snapshot ${snapshot.id}: ${hint}`);
-    }
-    const limits = { sizeBytesMax: snapshot.sizeBytes, holders: others, room: room(), signal };
-    await exchange.fetch(snapshot.digest, limits);
   }
 
   expectVolume(id: VolumeId): VolumeView {
@@ -143,12 +100,12 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
 
   /** Those that are due by their volumes' schedules, of volumes that are here. */
   lookForDue(): void {
-    const { view, self, index, nowMs } = this.#parts;
+    const { view, self, copies, nowMs } = this.#parts;
     for (const volume of view().volumes.values()) {
       const { id, node, mounted, movedFrom, snapshotEveryMs, createdAtMs } = volume;
       if (snapshotEveryMs === 0 || node !== self || !mounted || movedFrom !== undefined) continue;
       if (this.#running.has(id)) continue;
-      const newestMs = index.list(id)[0]?.takenAtMs ?? createdAtMs;
+      const newestMs = copies.here(id)[0]?.takenAtMs ?? createdAtMs;
       const failedMs = this.#failedAtMs.get(id);
       if (nowMs() - newestMs < snapshotEveryMs) continue;
       if (failedMs !== undefined && nowMs() - failedMs < FAILED_AGAIN_MS) continue;
@@ -171,10 +128,10 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   }
 
   async #takeAndShare(volume: VolumeView, signal: AbortSignal): Promise<HeldSnapshot> {
-    const { record } = this.#parts;
+    const { record, copies } = this.#parts;
     try {
       const snapshot = await this.takeHere(volume, signal);
-      const holders = await this.#share(snapshot, signal);
+      const holders = await copies.share(snapshot, { signal });
       record('volume.snapshot_taken', volume, `snapshot ${snapshot.id} of ${this.nameOf(volume)}`);
       await this.#prune();
       return { ...snapshot, holders };
@@ -185,24 +142,6 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
     }
   }
 
-  /** Asks other nodes to hold it, too; answers who holds it. */
-  async #share(snapshot: VolumeSnapshot, signal: AbortSignal): Promise<NodeId[]> {
-    const { gossip, aliveOthers, self, log } = this.#parts;
-    const holders = [self];
-    // The same nodes each time: they have most of the chunks already.
-    const weight = (node: NodeId): number => rendezvousWeight(snapshot.volume, node);
-    for (const node of aliveOthers().sort((a, b) => weight(b) - weight(a))) {
-      if (holders.length >= HOLDERS_WANTED) break;
-      try {
-        await gossip.request(node, HOLD_SNAPSHOT, snapshot, { signal });
-        holders.push(node);
-      } catch (error) {
-        log.warn('snapshots.not_held', { node, snapshot: snapshot.id, error });
-      }
-    }
-    return holders;
-  }
-
   /** Forgets what is beyond its volume's number, or of one that has been gone for long. The blobs go as garbage. */
   #prune(): Promise<void> {
     this.#pruning = this.#pruning.then(() => this.#forgetSurplus());
@@ -210,10 +149,10 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   }
 
   async #forgetSurplus(): Promise<void> {
-    const { index, view, nowMs, log } = this.#parts;
+    const { copies, view, nowMs, log } = this.#parts;
     const { volumes } = view();
     const surplus: string[] = [];
-    for (const [id, snapshots] of Map.groupBy(index.list(), ({ volume }) => volume)) {
+    for (const [id, snapshots] of Map.groupBy(copies.here(), ({ volume }) => volume)) {
       const volume = volumes.get(id);
       const kept =
         volume === undefined
@@ -221,18 +160,16 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
           : snapshots.slice(0, volume.snapshotsKept === 0 ? KEPT_DEFAULT : volume.snapshotsKept);
       surplus.push(...snapshots.filter((one) => !kept.includes(one)).map((one) => one.id));
     }
-    await index.forget(surplus).catch((error: unknown) => log.warn('snapshots.not_pruned', { error }));
+    await copies.forget(surplus).catch((error: unknown) => log.warn('snapshots.not_pruned', { error }));
   }
 
   #describe(volume: VolumeView, stored: Awaited<ReturnType<Snapshots['take']>>): VolumeSnapshot {
     const { self, nowMs, view } = this.#parts;
     const { id, lineage, process, index, path, sizeBytes: volumeBytes } = volume;
     const takenAtMs = nowMs();
-    const time = new Date(takenAtMs).toISOString().replace(/\D/g, '').slice(0, 14);
-    const mark = createHash('sha256').update(`${id} ${takenAtMs} ${stored.digest}`).digest('hex').slice(0, 6);
     const owner = view().workloads.get(volume.owner)?.name ?? volume.owner;
     return {
-      id: `${time}-${mark}`,
+      id: stampedId(takenAtMs, id, stored.digest),
       ...{ volume: id, lineage, owner, process, index, path, volumeBytes },
       ...stored,
       takenAtMs,

@@ -6,13 +6,13 @@ import { oneLine } from '../../crdt/limits.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlobStore } from '../ports/blobs.ts';
+import type { Copies } from '../ports/copies.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { HOLD_SNAPSHOT, MOVE_VOLUME, RECEIVE_VOLUME, TAKE_OVER_VOLUME } from '../ports/methods.ts';
-import type { VolumeLife, VolumeOrder } from '../ports/snapshots.ts';
+import { MOVE_VOLUME, RECEIVE_VOLUME, TAKE_OVER_VOLUME } from '../ports/methods.ts';
+import type { VolumeLife, VolumeOrder, VolumeSnapshot } from '../ports/snapshots.ts';
 import { VolumeError } from './errors.ts';
 import type { SnapshotKeeper } from './keeper.ts';
 import type { Snapshots } from './snapshot.ts';
-import type { SnapshotIndex } from './snapshot-index.ts';
 import type { VolumeStore } from './store.ts';
 
 /** How often is looked whether a copy that was moved away is of no use any more. */
@@ -25,7 +25,7 @@ export type MoverParts = {
   keeper: SnapshotKeeper;
   store: Pick<VolumeStore, 'list' | 'holderOf' | 'remove'>;
   snapshots: Pick<Snapshots, 'restore'>;
-  index: SnapshotIndex;
+  copies: Copies<VolumeSnapshot, VolumeId>;
   blobs: Pick<BlobStore, 'read'>;
   gossip: Pick<Gossip, 'handle' | 'request'>;
   /** Whether that node says that it runs the volume's slot, ready. */
@@ -123,14 +123,14 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
   }
 
   async #restore({ volume, lineage, snapshot }: VolumeOrder, from: NodeId | undefined, signal: AbortSignal) {
-    const { keeper, snapshots, blobs, index } = this.#parts;
+    const { keeper, snapshots, blobs, copies } = this.#parts;
     const holders = from === undefined ? ((await this.#held(snapshot.id, volume))?.holders ?? []) : [from];
-    await keeper.bring(snapshot, holders, signal);
+    await copies.bring(snapshot, holders, signal);
     signal.throwIfAborted();
     const { sizeBytes, path } = keeper.expectVolume(volume);
     const meta = { owner: snapshot.owner, path, sizeBytes: Math.max(sizeBytes, snapshot.volumeBytes) };
     await snapshots.restore(blobs.read(snapshot.digest), { id: volume, lineage }, meta);
-    await index.keep(snapshot);
+    await copies.keep(snapshot);
   }
 
   async #held(snapshot: string, volume: VolumeId) {
@@ -138,7 +138,7 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
   }
 
   async #moveFromHere(id: VolumeId, how: { to: NodeId; by: string; signal: AbortSignal }): Promise<void> {
-    const { keeper, self, gossip, writeMoved, record, nameOf } = this.#parts;
+    const { keeper, self, copies, writeMoved, record, nameOf } = this.#parts;
     const { to, by, signal } = how;
     const volume = keeper.expectVolume(id);
     if (volume.node !== self || volume.movedFrom !== undefined) {
@@ -148,7 +148,7 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
     // Most of it travels while the slot runs; what it has written since is little.
     for (const one of together.filter((each) => this.#isHere(each))) {
       const snapshot = await keeper.takeHere(one, signal);
-      await gossip.request(to, HOLD_SNAPSHOT, snapshot, { signal });
+      await copies.give(snapshot, to, signal);
     }
     signal.throwIfAborted();
     await writeMoved(

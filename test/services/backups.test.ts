@@ -4,49 +4,26 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import * as v from 'valibot';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { NodeId, ServiceId } from '../../crdt/ids.ts';
+import type { ServiceId } from '../../crdt/ids.ts';
 import type { DesiredView, ServiceView } from '../../crdt/view.ts';
-import type { Gossip, RpcHandler, RpcStreamHandler } from '../../node/ports/gossip.ts';
-import type { Method, StreamMethod } from '../../node/ports/methods.ts';
+import type { Backup } from '../../node/ports/backups.ts';
+import type { Copies } from '../../node/ports/copies.ts';
+import { BACKUP_COPIES } from '../../node/ports/methods.ts';
 import type { RuntimeEvent } from '../../node/ports/runtime.ts';
-import { BackupIndex } from '../../node/services/backup-index.ts';
 import { ServiceBackups } from '../../node/services/backups.ts';
 import { Contexts } from '../../node/services/contexts.ts';
+import { openCopies } from '../../node/storage/copies.ts';
 import { PlainRunner } from '../api/plain-runner.ts';
 import { BlobCluster, type BlobNode } from '../blobs/nodes.ts';
+import { InProcessRequests } from '../gossip/in-process.ts';
 import { silentLog } from '../router/cluster.ts';
 import { folderKind, INSTANCE, open, service, viewOf } from './fixtures.ts';
 
 const HOUR_MS = 60 * 60_000;
 const NOBODY = new AbortController().signal;
 
-/** Requests between nodes of one process, checked as the control plane checks them, and carried as JSON. */
-class Requests {
-  readonly #handlers = new Map<string, RpcHandler<unknown, unknown>>();
-  readonly #streams = new Map<string, RpcStreamHandler<unknown, unknown>>();
-
-  of(self: NodeId): Pick<Gossip, 'handle' | 'handleStream' | 'request' | 'requestStream'> {
-    const key = (node: NodeId, { name }: { name: string }): string => `${node} ${name}`;
-    const over = <T>(schema: v.GenericSchema<unknown, T>, value: unknown): T =>
-      v.parse(schema, JSON.parse(JSON.stringify(value)));
-    const streams = this.#streams;
-    return {
-      handle: (method, handler) => void this.#handlers.set(key(self, method), handler as RpcHandler<unknown, unknown>),
-      handleStream: (method, handler) =>
-        void this.#streams.set(key(self, method), handler as RpcStreamHandler<unknown, unknown>),
-      request: async <Request, Reply>(node: NodeId, method: Method<Request, Reply>, payload: Request) =>
-        over(method.reply, await this.#handlers.get(key(node, method))!(over(method.request, payload), self, NOBODY)),
-      async *requestStream<Request, Item>(node: NodeId, method: StreamMethod<Request, Item>, payload: Request) {
-        const items = streams.get(key(node, method))!(over(method.request, payload), self, NOBODY);
-        for await (const item of items) yield over(method.item, item);
-      },
-    };
-  }
-}
-
-type Member = { node: BlobNode; index: BackupIndex; backups: ServiceBackups; root: string };
+type Member = { node: BlobNode; copies: Copies<Backup, ServiceId>; backups: ServiceBackups; root: string };
 
 let blobs: BlobCluster;
 let nodes: BlobNode[];
@@ -81,7 +58,7 @@ beforeEach(async () => {
   view = viewOf([files], []);
   aliveCount = nodes.length;
   [events, nowMs, freeBytes, proofStarts] = [[], 1_800_000_000_000, Number.POSITIVE_INFINITY, true];
-  const requests = new Requests();
+  const requests = new InProcessRequests();
   members = await Promise.all(nodes.map((node, number) => member(node, number, requests)));
   await writeFile(join(members[0]!.root, 'content'), 'first');
 });
@@ -91,11 +68,26 @@ afterEach(async () => {
 });
 
 /** The service runs on the first; proofs run in a folder of their own. */
-async function member(node: BlobNode, number: number, requests: Requests): Promise<Member> {
+async function member(node: BlobNode, number: number, requests: InProcessRequests): Promise<Member> {
   const root = join(folder, `node-${number}`);
   await mkdir(join(root, 'proof'), { recursive: true });
   await mkdir(join(root, 'users'));
-  const index = new BackupIndex(join(root, 'backups.json'), silentLog);
+  const gossip = requests.of(node.id);
+  const copies = await openCopies<Backup, ServiceId>(
+    {
+      ...{ path: join(root, 'backups.json'), max: 100, methods: BACKUP_COPIES, ownerOf: (one) => one.service },
+      merge: (heard, known) => ({ ...heard, proof: heard.proof ?? known.proof }),
+    },
+    {
+      ...{ self: node.id, blobs: node.store, exchange: node.exchange, gossip, log: silentLog },
+      room: () => ({ bytes: Number.POSITIVE_INFINITY, refusal: '' }),
+      aliveOthers: () =>
+        nodes
+          .slice(0, aliveCount)
+          .map(({ id }) => id)
+          .filter((id) => id !== node.id),
+    },
+  );
   const runner = new PlainRunner();
   const listeners = new Set<(event: RuntimeEvent) => void>();
   const tell = (event: RuntimeEvent): void =>
@@ -110,16 +102,9 @@ async function member(node: BlobNode, number: number, requests: Requests): Promi
     contexts: new Contexts({ kindOf: () => kind, engineOf: () => ({ version: '1', programs: {} }), open }),
     nodeOf: () => nodes[0]!.id,
     instanceOf: (id: ServiceId) => (number === 0 && id === files.id ? INSTANCE : undefined),
-    index,
+    copies,
     blobs: node.store,
-    exchange: node.exchange,
-    room: () => ({ bytes: Number.POSITIVE_INFINITY, refusal: '' }),
-    gossip: requests.of(node.id),
-    aliveOthers: () =>
-      nodes
-        .slice(0, aliveCount)
-        .map(({ id }) => id)
-        .filter((id) => id !== node.id),
+    gossip,
     nameOf: (id) => `node-${nodes.findIndex((one) => one.id === id)}`,
     proof: {
       runtime: {
@@ -145,7 +130,7 @@ async function member(node: BlobNode, number: number, requests: Requests): Promi
     log: silentLog,
     nowMs: () => nowMs,
   });
-  return { node, index, backups, root };
+  return { node, copies, backups, root };
 }
 
 const contentOfService = (): Promise<string> => readFile(join(members[0]!.root, 'content'), 'utf8');
@@ -295,6 +280,19 @@ describe('a backup', () => {
   });
 });
 
+describe('what a node knows of backups', () => {
+  it('is told by service, and no proof is forgotten when a node without one tells of the backup again', async () => {
+    const { copies } = members[0]!;
+    const { backup } = await take();
+    const foreign = { ...backup, id: 'another', service: 'another' as ServiceId };
+    await copies.keep(foreign);
+    expect(copies.here(foreign.service)).toEqual([foreign]);
+    expect(copies.here(files.id)).toEqual([backup]);
+    await copies.keep({ ...backup, proof: undefined });
+    expect(copies.here(files.id)[0]?.proof).toEqual(backup.proof);
+  });
+});
+
 describe('the schedule', () => {
   const due = async (): Promise<void> => {
     members[0]!.backups.lookForDue();
@@ -307,16 +305,16 @@ describe('the schedule', () => {
     expect(events).toEqual(['service.backed_up']);
     members[0]!.backups.lookForDue();
     await members[0]!.backups.close();
-    expect(members[0]!.index.list()).toHaveLength(1);
+    expect(members[0]!.copies.here()).toHaveLength(1);
   });
 
   it('brings what one node holds alone to others once there are some', async () => {
     aliveCount = 1;
     const { backup } = await take();
-    expect(members[1]!.index.list()).toEqual([]);
+    expect(members[1]!.copies.here()).toEqual([]);
     aliveCount = 2;
     members[0]!.backups.lookForDue();
-    await expect.poll(() => members[1]!.index.list(), { timeout: 20_000 }).toMatchObject([{ id: backup.id }]);
+    await expect.poll(() => members[1]!.copies.here(), { timeout: 20_000 }).toMatchObject([{ id: backup.id }]);
     expect(nodes[1]!.store.has(backup.digest)).toBe(true);
   });
 
@@ -326,6 +324,6 @@ describe('the schedule', () => {
       await writeFile(join(members[0]!.root, 'content'), `content ${number}`);
       await take();
     }
-    expect(members[0]!.index.list()).toHaveLength(2);
+    expect(members[0]!.copies.here()).toHaveLength(2);
   });
 });

@@ -67,7 +67,7 @@ describe('the steward', () => {
     await untilUsersAre('administrator', 'b0000000100004000', 'b0000000200004000');
     bind(binding(2, files));
     await untilUsersAre('administrator', 'b0000000200004000');
-    expect(events.map(({ name }) => name)).toContain('service.revoked');
+    await vi.waitFor(() => expect(events.map(({ name }) => name)).toContain('service.revoked'), 10_000);
   });
 
   it('takes up what changed while it was busy', async () => {

@@ -5,23 +5,24 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import * as v from 'valibot';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asAppId, asLineageId, asVolumeId, type NodeId } from '../../crdt/ids.ts';
+import { asAppId, asLineageId, asVolumeId, type NodeId, type VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';
-import type { Gossip, RpcHandler } from '../../node/ports/gossip.ts';
-import type { Method } from '../../node/ports/methods.ts';
+import type { Copies } from '../../node/ports/copies.ts';
+import { SNAPSHOT_COPIES } from '../../node/ports/methods.ts';
+import type { VolumeSnapshot } from '../../node/ports/snapshots.ts';
+import { openCopies } from '../../node/storage/copies.ts';
 import { SnapshotKeeper } from '../../node/volumes/keeper.ts';
-import { SnapshotIndex } from '../../node/volumes/snapshot-index.ts';
 import { BlobCluster, type BlobNode } from '../blobs/nodes.ts';
 import { desired } from '../core/little-cluster.ts';
+import { InProcessRequests } from '../gossip/in-process.ts';
 import { silent } from '../runtime/harness.ts';
 
 const HOUR_MS = 60 * 60_000;
 const DAY_MS = 24 * HOUR_MS;
 const NOBODY = new AbortController().signal;
 
-type Member = { node: BlobNode; index: SnapshotIndex; keeper: SnapshotKeeper };
+type Member = { node: BlobNode; copies: Copies<VolumeSnapshot, VolumeId>; keeper: SnapshotKeeper };
 
 let blobs: BlobCluster;
 let nodes: BlobNode[];
@@ -46,20 +47,6 @@ beforeAll(async () => {
 });
 afterAll(() => blobs.close());
 
-/** Requests between nodes of one process, checked as the control plane checks them, and carried as JSON. */
-function requestsOf(self: NodeId, handlers: Map<string, RpcHandler<unknown, unknown>>) {
-  const over = <T>(schema: v.GenericSchema<unknown, T>, value: unknown): T =>
-    v.parse(schema, JSON.parse(JSON.stringify(value)));
-  const gossip: Pick<Gossip, 'handle' | 'request'> = {
-    handle: (method, handler) => void handlers.set(`${self} ${method.name}`, handler as RpcHandler<unknown, unknown>),
-    request: async <Request, Reply>(node: NodeId, method: Method<Request, Reply>, payload: Request) => {
-      const handler = handlers.get(`${node} ${method.name}`)!;
-      return over(method.reply, await handler(over(method.request, payload), self, NOBODY));
-    },
-  };
-  return gossip;
-}
-
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peer-keeper-'));
   [nowMs, content, events, takes] = [1_800_000_000_000, 'first', [], 0];
@@ -69,10 +56,18 @@ beforeEach(async () => {
     ...{ snapshotEveryMs: HOUR_MS, snapshotsKept: 2 },
   };
   view = { ...desired([], []), volumes: new Map([[volume.id, volume]]) };
-  const handlers = new Map<string, RpcHandler<unknown, unknown>>();
+  const requests = new InProcessRequests();
   members = await Promise.all(
     nodes.map(async (node, number): Promise<Member> => {
-      const index = new SnapshotIndex(join(folder, `${number}.json`), silent);
+      const gossip = requests.of(node.id);
+      const aliveOthers = () => nodes.map(({ id }) => id).filter((id) => id !== node.id);
+      const copies = await openCopies<VolumeSnapshot, VolumeId>(
+        { path: join(folder, `${number}.json`), max: 100, methods: SNAPSHOT_COPIES, ownerOf: (one) => one.volume },
+        {
+          ...{ self: node.id, blobs: node.store, exchange: node.exchange, gossip, aliveOthers, log: silent },
+          room: () => ({ bytes: Number.POSITIVE_INFINITY, refusal: '' }),
+        },
+      );
       const keeper = new SnapshotKeeper({
         self: node.id,
         view: () => view,
@@ -88,18 +83,15 @@ beforeEach(async () => {
             return { ...stored, frozenMs: 3 };
           },
         },
-        index,
-        blobs: node.store,
-        exchange: node.exchange,
-        room: () => ({ bytes: Number.POSITIVE_INFINITY, refusal: '' }),
-        gossip: requestsOf(node.id, handlers),
-        aliveOthers: () => nodes.map(({ id }) => id).filter((id) => id !== node.id),
+        copies,
+        gossip,
+        aliveOthers,
         nameOf: (id) => `node-${nodes.findIndex((one) => one.id === id)}`,
         record: (name) => events.push(name),
         log: silent,
         nowMs: () => nowMs,
       });
-      return { node, index, keeper };
+      return { node, copies, keeper };
     }),
   );
 });
@@ -118,9 +110,9 @@ describe('a snapshot', () => {
     const taken = await members[3]!.keeper.take(volume.id, NOBODY);
     expect(taken).toMatchObject({ takenOn: nodes[0]!.id, path: '/data', frozenMs: 3 });
     expect(taken.holders).toHaveLength(3);
-    for (const { node, index } of members) {
+    for (const { node, copies } of members) {
       const isHolder = taken.holders.includes(node.id);
-      expect(index.list().length).toBe(isHolder ? 1 : 0);
+      expect(copies.here().length).toBe(isHolder ? 1 : 0);
       if (isHolder) expect((await buffer(node.store.read(taken.digest))).toString()).toBe('first');
     }
     for (const { keeper } of members) {
@@ -139,7 +131,7 @@ describe('a snapshot', () => {
 });
 
 describe('the schedule', () => {
-  const listed = () => members[0]!.index.list(volume.id);
+  const listed = () => members[0]!.copies.here(volume.id);
 
   it('takes one when it is due, on the node that has the volume alone, and keeps as many as it is told to', async () => {
     for (const count of [1, 2, 3]) {
