@@ -1,5 +1,5 @@
-// Port of copies: content that several nodes hold, and what is known of each piece beside it. Backups and snapshots are
-// kept so; nothing of it is desired state. Types only; each says what it guarantees and how it fails.
+// Port of copies: content that several nodes hold, and what is known of each piece beside it. Backups and snapshots
+// are kept so; nothing of it is desired state. Types only; each says what it guarantees and how it fails.
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 

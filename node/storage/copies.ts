@@ -1,5 +1,5 @@
-// Content of one kind that several nodes hold: this node's own, what others have, and how it comes from one to another.
-// What is in it, when it is made and how much of it is kept is for whoever asks (node/services, node/volumes).
+// Content of one kind that several nodes hold: this node's own, what others have, and how it comes from one to
+// another. What is in it, when it is made and how much of it is kept is for whoever asks (services, volumes).
 
 import type { Digest, NodeId } from '../../crdt/ids.ts';
 import { rendezvousWeights } from '../core/hash.ts';

@@ -1,5 +1,5 @@
-// Which pieces of one kind (backups, snapshots) this node holds, in one file. Their content is in the blob store, which
-// is asked to keep what is named here.
+// Which pieces of one kind (backups, snapshots) this node holds, in one file. Their content is in the blob store,
+// which is asked to keep what is named here.
 
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
