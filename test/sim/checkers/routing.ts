@@ -5,7 +5,8 @@
 // route, on the node the table names; each local entry names the port its instance really has, so that the link never
 // reaches another app. And after every step: the node's table names no upstream on a machine that has been without
 // power for longer than the time in which this node must find out (a round of probes, then the longest suspicion;
-// longer when its own loop was late, or when others were, as far as it has noticed).
+// longer when its own loop was late, or when others were, as far as it has noticed). That time begins anew with a report
+// that it had not seen before: one that a partition held back comes when its author has long been gone.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import type { Effect, Event, RouteTable } from '../../../node/core/types.ts';
@@ -24,6 +25,8 @@ export class Routing implements Checker {
   readonly #started = new Map<InstanceId, { app: string; node: string }>();
   /** By node: the nodes its table leads to. */
   readonly #leadsTo = new Map<number, number[]>();
+  /** The newest report that a node has heard of another, and when, by `node/other`. */
+  readonly #news = new Map<string, { incarnation: number; sequence: number; atMs: number }>();
 
   constructor(world: ClusterFacts) {
     this.#world = world;
@@ -38,8 +41,9 @@ export class Routing implements Checker {
     this.#leadsTo.delete(node.index);
   }
 
-  stepped(node: NodeFacts, _event: Event, effects: readonly Effect[]): void {
+  stepped(node: NodeFacts, event: Event, effects: readonly Effect[]): void {
     for (const effect of effects) if (effect.type === 'setRoutes') this.#checkTable(node, effect.table);
+    this.#noteNews(node, event);
     for (const index of this.#leadsTo.get(node.index) ?? []) {
       const other = this.#world.nodes[index]!;
       if (other.machineUp) continue;
@@ -47,10 +51,24 @@ export class Routing implements Checker {
       const doubts = (node.core?.latenessScore ?? 0) > 0 || (node.core?.falseAlarms ?? 0) > 0;
       const wasLate = doubts || this.#world.clock.nowMs - node.thawedAtMs < LATE_FOR_MS;
       const boundMs = DEATH_KNOWN_MS + PER_NODE_MS * this.#world.nodes.length + (wasLate ? LATE_MS : 0);
-      const sinceMs = Math.max(other.downSinceMs, node.bootedAtMs, node.thawedAtMs);
+      const newsAtMs = this.#news.get(`${node.index}/${index}`)?.atMs ?? 0;
+      const sinceMs = Math.max(other.downSinceMs, node.bootedAtMs, node.thawedAtMs, newsAtMs);
       if (this.#world.clock.nowMs - sinceMs <= boundMs) continue;
       this.#world.fail(this.name, `${node.self.name} still routes to ${other.self.name}, down for ${boundMs} ms`);
     }
+  }
+
+  /** A report that it knows, or that is older than one that it knows, is none, whatever the node makes of it. */
+  #noteNews(node: NodeFacts, event: Event): void {
+    if (event.type !== 'reportReceived') return;
+    const { incarnation, sequence, node: author } = event.report;
+    const key = `${node.index}/${this.#world.indexOf(author)}`;
+    const known = this.#news.get(key);
+    const isNews =
+      known === undefined ||
+      incarnation > known.incarnation ||
+      (incarnation === known.incarnation && sequence > known.sequence);
+    if (isNews) this.#news.set(key, { incarnation, sequence, atMs: this.#world.clock.nowMs });
   }
 
   #checkTable(node: NodeFacts, table: RouteTable): void {
