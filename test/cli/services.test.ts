@@ -210,6 +210,11 @@ describe('a manifest', () => {
 });
 
 describe('volumes', () => {
+  it('are named by the app alone where it has one', async () => {
+    await ok(['push', folder, '--volume', '/data:64M']);
+    expect((await ok(['volume', 'path', 'shop'])).stdout).toBe((await ok(['volume', 'path', 'shop/0'])).stdout);
+  });
+
   it('are made by a push, scaled with the app, kept, and deleted when that is meant', async () => {
     await ok(['push', folder, '--volume', '/data:64M', '--volume', '/cache']);
     expect(
@@ -225,6 +230,8 @@ describe('volumes', () => {
     expect(path.stderr).toMatch(/^on (alpha|beta)$/m);
     const several = await cli.run(['volume', 'path', 'shop/1']);
     expect(several.stderr).toContain('shop/1 has several volumes: say one of shop/1:/cache, shop/1:/data');
+    const ofApp = await cli.run(['volume', 'path', 'shop:/data']);
+    expect(ofApp.stderr).toContain('shop:/data has several volumes: say one of shop/0:/data, shop/1:/data');
     expect((await cli.run(['volume', 'delete', 'shop/1:/data'])).stderr).toContain('--yes');
     await ok(['volume', 'delete', 'shop/1:/data', '--yes']);
     expect((await cli.run(['volume', 'delete', 'shop/0:/data', '--yes'])).stderr).toContain('shop/web/0 mounts it');
