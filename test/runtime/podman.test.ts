@@ -3,7 +3,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import Docker from 'dockerode';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { asAppId, asInstanceId } from '../../crdt/ids.ts';
 import { stackTag } from '../../node/runtime/docker/labels.ts';
 import { hostStack } from '../../node/staging/stack.ts';
@@ -12,6 +13,8 @@ import { dockerHarness } from './docker-harness.ts';
 import { folderOf } from './folder-tar.ts';
 import { type PodmanService, removeImage, startPodman } from './podman-service.ts';
 import { describeRuntime, Opened, specOf } from './runtime.contract.ts';
+
+const WAIT = { timeout: 10_000 };
 
 let podman: PodmanService;
 beforeAll(async () => {
@@ -73,6 +76,17 @@ describe('an image on Podman', () => {
         expect([out, (await command.exited).code]).toEqual(['made\n', 4]);
         expect(err).toMatch(/No space left on device/);
       }
+      // As on a busy machine: it has ended before the engine is asked about it for the first time.
+      const { inspect } = Docker.Exec.prototype;
+      const late = vi.spyOn(Docker.Exec.prototype, 'inspect').mockImplementation(function (this: Docker.Exec) {
+        return vi.waitUntil(async () => {
+          const looked: Docker.ExecInspectInfo = await inspect.call(this);
+          return looked.Running || looked.ExitCode === null ? undefined : looked;
+        }, WAIT);
+      });
+      const short = await runtime.exec(spec.id, { argv: ['sh', '-c', 'echo short; exit 3'] });
+      expect([await text(short.stdout), (await short.exited).code]).toEqual(['short\n', 3]);
+      late.mockRestore();
     } finally {
       await runtime.close({ keepInstances: false });
       await harness.checkNothingLeft();

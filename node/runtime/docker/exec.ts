@@ -27,6 +27,8 @@ const START_TIMEOUT_MS = 10_000;
 /** 128 + KILL. */
 const KILLED = 137;
 const NOT_PERMITTED_STATUS = 126;
+/** What engines give a command that they could not start: not permitted, not found, and for a reason unknown to them. */
+const NEVER_STARTED_STATUSES = [NOT_PERMITTED_STATUS, NOT_FOUND_STATUS, 128];
 const PROBLEM_BYTES_MAX = 1_000;
 const GONE_STATUSES = [404, 409];
 
@@ -50,15 +52,15 @@ export async function startExec(
       ...(options.image ? {} : { WorkingDir: `${SANDBOX_HOME}/app` }),
     });
     const stream: AttachedRun['stream'] = await exec.start({ hijack: true, stdin: true, Tty: terminal });
-    const first = await firstProcess(exec);
-    if (first === undefined) return neverStarted(argv, await problemIn(stream));
+    const { isStarted, first } = await firstLook(exec);
+    if (!isStarted) return neverStarted(argv, await problemIn(stream));
     const resize: AttachedRun['resize'] = ({ columns, rows }) => exec.resize({ w: columns, h: rows });
     if (command.terminal !== undefined) await resize(command.terminal).catch(() => {});
     return {
       stream,
       terminal,
       resize,
-      kill: () => killCommand({ container: container.id, mark, first }),
+      kill: () => killCommand({ container: container.id, mark, ...(first !== undefined && { first }) }),
       wait: () => execEnded(exec, stream),
       // What it left behind has nobody who attends to it.
       cleanUp: () => killCommand({ container: container.id, mark }),
@@ -77,13 +79,16 @@ export function endAllExecs(container: Container): Promise<void> {
   return killCommand({ container: container.id, mark: `${MARK}=` });
 }
 
-/** Its id on this machine; undefined when the engine could not start it. */
-async function firstProcess(exec: Exec): Promise<number | undefined> {
+/**
+ * Whether the engine started it, and its id on this machine. Podman names no process once it has ended, which a short
+ * command may have before the first look: then only the status tells it from one that could not be started.
+ */
+async function firstLook(exec: Exec): Promise<{ isStarted: boolean; first?: number }> {
   const deadlineMs = performance.now() + START_TIMEOUT_MS;
   for (;;) {
     const { Pid: pid, Running: running, ExitCode: code } = await exec.inspect();
-    if (pid > 0) return pid;
-    if (!running && code !== null) return undefined;
+    if (pid > 0) return { isStarted: true, first: pid };
+    if (!running && code !== null) return { isStarted: !NEVER_STARTED_STATUSES.includes(code) };
     if (performance.now() > deadlineMs) {
       throw new RuntimeError('spawn_failed', `the engine did not start it within ${START_TIMEOUT_MS / 1000} s`);
     }
