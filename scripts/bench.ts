@@ -17,6 +17,9 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   calm: () => import('./bench/calm.ts'),
   crowd: () => import('./bench/crowd.ts'),
   start: () => import('./bench/start.ts'),
+  services: () => import('./bench/services.ts'),
+  volumes: () => import('./bench/volumes.ts'),
+  kills: () => import('./bench/kills.ts'),
 };
 
 const [name, ...args] = process.argv.slice(2);

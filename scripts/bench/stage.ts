@@ -8,6 +8,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { LocalCluster } from '../local-cluster.ts';
+import { fetchedBytes } from './data/fetched.ts';
 import { type Bench, figure } from './figure.ts';
 
 const NODES = 3;
@@ -31,7 +32,7 @@ const stage: Bench = async (_args, say) => {
     say(`the app has ${packages} packages`);
     const push = async (): Promise<{ tookMs: number; uploadedBytes: number; replicatedBytes: number }> => {
       const uploadedBefore = meter.bytes();
-      const replicatedBefore = await replicatedBytes(cluster);
+      const replicatedBefore = await fetchedBytes(cluster);
       const startMs = performance.now();
       const args = ['push', folder, '--name', 'staged', '--instances', '1', '--api', meter.url];
       await cluster.json(node!, args, { timeoutMs: PUSH_TIMEOUT_MS });
@@ -39,7 +40,7 @@ const stage: Bench = async (_args, say) => {
       return {
         tookMs,
         uploadedBytes: meter.bytes() - uploadedBefore,
-        replicatedBytes: (await replicatedBytes(cluster)) - replicatedBefore,
+        replicatedBytes: (await fetchedBytes(cluster)) - replicatedBefore,
       };
     };
     const first = await push();
@@ -109,16 +110,6 @@ async function changeOneLine(folder: string): Promise<void> {
   const path = join(folder, 'lib', 'part-50.js');
   const before = await readFile(path, 'utf8');
   await writeFile(path, before.replace("'part 50'", "'another part 50'"));
-}
-
-/** What all nodes have received of blobs from one another, as their logs say. */
-async function replicatedBytes(cluster: LocalCluster): Promise<number> {
-  let bytes = 0;
-  for (const { dataDir } of cluster.nodes) {
-    const log = await readFile(join(dataDir, 'daemon.log'), 'utf8');
-    for (const [, received] of log.matchAll(/ blob\.fetched .*receivedBytes=(\d+)/g)) bytes += Number(received);
-  }
-  return bytes;
 }
 
 /** A way to the API that counts what is sent to it. */

@@ -27,7 +27,7 @@ const START_TIMEOUT_MS = 10_000;
 /** 128 + KILL. */
 const KILLED = 137;
 const NOT_PERMITTED_STATUS = 126;
-/** What engines give a command that they could not start: not permitted, not found, and for a reason unknown to them. */
+/** What engines give a command that they could not start: not permitted, not found, and for a reason of their own. */
 const NEVER_STARTED_STATUSES = [NOT_PERMITTED_STATUS, NOT_FOUND_STATUS, 128];
 const PROBLEM_BYTES_MAX = 1_000;
 const GONE_STATUSES = [404, 409];
