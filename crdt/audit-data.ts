@@ -10,6 +10,7 @@ const DATA_CHANGES: readonly string[] = [
   'createVolumes',
   'configureVolume',
   'moveVolume',
+  'restoreVolume',
   'leaveVolume',
   'deleteVolume',
   'createService',
@@ -43,6 +44,11 @@ function details(change: DataChange, view: DesiredView): Omit<HistoryChange, 'ch
       const recovered = change.lineage === undefined ? {} : { recovered: true };
       return { ...volumeOf(view, change.volume), to: nodeName(view, change.node), ...recovered };
     }
+    case 'restoreVolume':
+      return {
+        ...volumeOf(view, change.volume),
+        ...{ from: nodeName(view, change.lost), to: nodeName(view, change.node), recovered: true },
+      };
     case 'leaveVolume':
       return { ...volumeOf(view, change.volume), from: nodeName(view, change.node) };
     case 'deleteVolume':

@@ -18,6 +18,13 @@ export type NewVolume = {
   onLoss: OnLoss;
 };
 
+/** What a lineage was made of. */
+export type SnapshotBase = {
+  id: string;
+  /** Unix ms, by the clock of the node that took it. */
+  takenAtMs: number;
+};
+
 export type DataChange =
   /** Of apps. Rejected where the slot has a volume at that path. */
   | { change: 'createVolumes'; volumes: NewVolume[] }
@@ -34,7 +41,21 @@ export type DataChange =
    * nothing runs on it any more (`leaveVolume`): so it is for that node to write it, which has the data. With one it
    * is a recovery: whoever holds another lineage keeps that as an orphan, and nobody is waited for.
    */
-  | { change: 'moveVolume'; volume: VolumeId; node: NodeId; lineage?: LineageId }
+  | { change: 'moveVolume'; volume: VolumeId; node: NodeId; lineage?: LineageId; snapshot?: SnapshotBase }
+  /**
+   * By a node, on the word of the volume's `onLoss`: `lost` and `lostLineage` are what it saw when it decided. Rejected
+   * when the volume is elsewhere or another by now, waits for a person, or is a service's. Begins a lineage as a
+   * recovery does.
+   */
+  | {
+      change: 'restoreVolume';
+      volume: VolumeId;
+      lost: NodeId;
+      lostLineage: LineageId;
+      node: NodeId;
+      lineage: LineageId;
+      snapshot: SnapshotBase;
+    }
   /** By the node that it was moved from: nothing runs on it there any more, nor will. */
   | { change: 'leaveVolume'; volume: VolumeId; node: NodeId }
   /** The record alone; that of a service goes with its service. */

@@ -3,7 +3,7 @@
 
 import { Counter } from '@automerge/automerge';
 import type { ChangeAuthor } from './change.ts';
-import type { DataChange, NewVolume } from './change-data.ts';
+import type { DataChange, NewVolume, SnapshotBase } from './change-data.ts';
 import { type Draft, drop, increment, mapIn, put, putMap } from './draft.ts';
 import type { AppId, ServiceId } from './ids.ts';
 import { AUTHOR_LENGTH_MAX, oneLine } from './limits.ts';
@@ -23,6 +23,11 @@ export const dataEffects = {
     putGiven(volume, change, ['sizeBytes', 'snapshotEveryMs', 'snapshotsKept', 'onLoss']);
   },
   moveVolume,
+  restoreVolume: (doc: Draft, change: Of<'restoreVolume'>, { author }: Applied): void => {
+    const { node, lineage, lost } = change;
+    const home = { node, lineage, ...baseOf(change.snapshot), lost, restoredAtMs: author.atMs };
+    putMap(mapIn(doc, 'volumes')[change.volume]!, 'home', home);
+  },
   leaveVolume: (doc: Draft, change: Of<'leaveVolume'>, { view }: Applied): void => {
     const volume = mapIn(doc, 'volumes')[change.volume]!;
     const movedAtMs = volume.home.movedAtMs;
@@ -96,14 +101,17 @@ function createVolume(doc: Draft, { id, ...volume }: NewVolume, author: ChangeAu
 }
 
 function moveVolume(doc: Draft, change: Of<'moveVolume'>, { author, view }: Applied): void {
-  const { node, lineage } = view.volumes.get(change.volume)!;
+  const { node, lineage, base } = view.volumes.get(change.volume)!;
   const begun = change.lineage !== undefined && change.lineage !== lineage;
   if (change.node === node && !begun) return;
   const home = begun
-    ? { node: change.node, lineage: change.lineage }
-    : { node: change.node, lineage, from: node, movedAtMs: author.atMs };
+    ? { node: change.node, lineage: change.lineage, ...baseOf(change.snapshot) }
+    : { node: change.node, lineage, from: node, movedAtMs: author.atMs, ...baseOf(base) };
   putMap(mapIn(doc, 'volumes')[change.volume]!, 'home', home);
 }
+
+const baseOf = (base: SnapshotBase | undefined) =>
+  base === undefined ? {} : { snapshot: base.id, snapshotAtMs: base.takenAtMs };
 
 function createService(doc: Draft, change: Of<'createService'>, { author }: Applied): void {
   const { name, kind, version, plan, memoryBytes, storageBytes, address, secret, backupEveryMs, backupsKept } = change;

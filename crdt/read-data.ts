@@ -113,6 +113,7 @@ const readVolume = (id: VolumeId, doc: unknown, place: Place): VolumeView => ({
   node: asNodeId(anyText(field(field(doc, 'home'), 'node')) ?? ''),
   lineage: asLineageId(anyText(field(field(doc, 'home'), 'lineage')) ?? ''),
   ...readMove(doc),
+  ...readOrigin(doc),
   snapshotEveryMs: integerIn(doc, 'snapshotEveryMs', COPY_INTERVAL, place),
   snapshotsKept: integerIn(doc, 'snapshotsKept', COPIES_KEPT, place),
   onLoss: choice(doc, 'onLoss', { choices: ON_LOSS, default: 'wait' }, place),
@@ -127,6 +128,24 @@ function readMove(doc: unknown): Pick<VolumeView, 'movedFrom'> {
   if (from === undefined || idProblem(from) !== undefined || from === anyText(field(home, 'node'))) return {};
   const movedAtMs = field(home, 'movedAtMs');
   return movedAtMs !== undefined && movedAtMs === field(doc, 'left') ? {} : { movedFrom: asNodeId(from) };
+}
+
+/** For people, and to find what the lineage is newer than: what is odd of it is left out. */
+function readOrigin(doc: unknown): Pick<VolumeView, 'base' | 'restored'> {
+  const home = field(doc, 'home');
+  const timeAt = (key: string): number | undefined => {
+    const value = field(home, key);
+    return integerProblem(value, { min: 0, max: TIME_MS_MAX }) === undefined ? (value as number) + 0 : undefined;
+  };
+  const idAt = (key: string): string | undefined => {
+    const id = anyText(field(home, key));
+    return id === undefined || idProblem(id) !== undefined ? undefined : id;
+  };
+  const [id, takenAtMs, lost, atMs] = [idAt('snapshot'), timeAt('snapshotAtMs'), idAt('lost'), timeAt('restoredAtMs')];
+  return {
+    ...(id === undefined || takenAtMs === undefined ? {} : { base: { id, takenAtMs } }),
+    ...(lost === undefined || atMs === undefined ? {} : { restored: { lost: asNodeId(lost), atMs } }),
+  };
 }
 
 /** The oldest of a slot's path is mounted, the smaller id among equals; and no more than a slot may have. */

@@ -96,6 +96,12 @@ export type VolumeHomeDoc = {
   /** Moved with its history: the node that has to stop what runs on it, and to say so, before it is used. */
   from?: string;
   movedAtMs?: number;
+  /** The snapshot that the lineage was made of, and when that was taken; stays when the data is moved. */
+  snapshot?: string;
+  snapshotAtMs?: number;
+  /** Restored by itself, as `onLoss` says: the node that was lost, and when this was written. */
+  lost?: string;
+  restoredAtMs?: number;
 };
 
 /**

@@ -1,11 +1,11 @@
 // Whether a named change of a volume, a service or a binding is allowed on top of a view. Part of validateChange;
 // changes nothing.
 
-import type { DataChange, NewVolume } from './change-data.ts';
+import type { DataChange, NewVolume, SnapshotBase } from './change-data.ts';
 import { checkBoolean, checkChoice, checkId, checkInteger, checkName, isRecord, quote } from './checks.ts';
 import { ChangeRejected } from './errors.ts';
 import { type AppId, asAppId, type BindingId, type NodeId, type ServiceId, type VolumeId } from './ids.ts';
-import { INSTANCES_MAX, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, processTypeProblem } from './limits.ts';
+import { INSTANCES_MAX, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, processTypeProblem, TIME_MS_MAX } from './limits.ts';
 import {
   addressProblem,
   BINDINGS_MAX,
@@ -36,13 +36,15 @@ type Of<Kind extends DataChange['change']> = Extract<DataChange, { change: Kind 
 export const dataRules = {
   createVolumes: validateNewVolumes,
   configureVolume: (view: DesiredView, change: Of<'configureVolume'>): void => {
-    knownVolume(view, change.volume);
+    const volume = knownVolume(view, change.volume);
     checkVolumeSettings(change);
+    if (change.onLoss === 'restore') checkIsNoService(serviceOf(view, volume));
   },
   moveVolume: (view: DesiredView, change: Of<'moveVolume'>): void => {
     const { movedFrom, lineage } = knownVolume(view, change.volume);
     checkPin(view, change.node);
     if (change.lineage !== undefined) checkId('lineage', change.lineage);
+    if (change.snapshot !== undefined) checkBase(change.snapshot);
     if (movedFrom === undefined || (change.lineage !== undefined && change.lineage !== lineage)) return;
     const from = view.nodes.get(movedFrom)?.name ?? movedFrom;
     throw new ChangeRejected(
@@ -50,6 +52,7 @@ export const dataRules = {
       `The volume is still being moved from ${from}; wait until that is done, or recover it if ${from} is lost.`,
     );
   },
+  restoreVolume: validateRestoration,
   leaveVolume: (view: DesiredView, change: Of<'leaveVolume'>): void => {
     knownVolume(view, change.volume);
     checkId('node', change.node);
@@ -78,6 +81,35 @@ export const dataRules = {
     knownBinding(view, change.binding);
   },
 };
+
+function validateRestoration(view: DesiredView, change: Of<'restoreVolume'>): void {
+  const volume = knownVolume(view, change.volume);
+  checkPin(view, change.node);
+  for (const key of ['lost', 'lostLineage', 'lineage'] as const) checkId(key, change[key]);
+  checkBase(change.snapshot);
+  if (volume.onLoss !== 'restore') {
+    throw new ChangeRejected('volume_in_use', 'The volume waits for its node (on-loss wait): a person may recover it.');
+  }
+  checkIsNoService(serviceOf(view, volume));
+  const isAsSeen = volume.lineage === change.lostLineage && (volume.movedFrom ?? volume.node) === change.lost;
+  if (isAsSeen && change.node !== change.lost && change.lineage !== volume.lineage) return;
+  throw new ChangeRejected('volume_moving', 'The volume is elsewhere, or another, by now; see `peer volumes`.');
+}
+
+/** The newest backup of a service may be older than its engine's own copies: a person says what is to be done. */
+function checkIsNoService(service: ServiceView | undefined): void {
+  if (service === undefined) return;
+  throw new ChangeRejected(
+    'invalid_value',
+    `The data of service ${service.name} waits for its node; only volumes of apps can be restored by themselves.`,
+  );
+}
+
+function checkBase(base: SnapshotBase): void {
+  if (!isRecord(base)) throw new ChangeRejected('invalid_value', 'snapshot: must say its id and when it was taken.');
+  checkId('snapshot', base.id);
+  checkInteger('takenAtMs', base.takenAtMs, { min: 0, max: TIME_MS_MAX });
+}
 
 function check(what: string, value: unknown, problem: string | undefined): void {
   if (problem !== undefined) throw new ChangeRejected('invalid_value', `${what} ${quote(value)}: ${problem}.`);

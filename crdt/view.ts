@@ -130,6 +130,10 @@ export type VolumeView = {
   readonly lineage: LineageId;
   /** It was moved from there, and that node has not yet said that nothing runs on it any more: nobody may use it. */
   readonly movedFrom?: NodeId;
+  /** The snapshot that its lineage was made of; undefined when that began empty, or is older than this field. */
+  readonly base?: { readonly id: string; readonly takenAtMs: number };
+  /** It was restored by itself, as `onLoss` says, when that node was lost. */
+  readonly restored?: { readonly lost: NodeId; readonly atMs: number };
   readonly snapshotEveryMs: number;
   readonly snapshotsKept: number;
   readonly onLoss: OnLoss;

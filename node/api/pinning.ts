@@ -2,10 +2,9 @@
 // as one line that says why each cannot. Pure.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
-import type { AppView, DesiredView } from '../../crdt/view.ts';
+import type { DesiredView } from '../../crdt/view.ts';
 import type { Infeasible } from '../core/feasibility.ts';
-import { type PinCandidate, type PinWish, pin } from '../core/pin.ts';
-import { slotKey } from '../core/slots.ts';
+import { leftBytes, type PinCandidate, type PinWish, pin } from '../core/pin.ts';
 import type { Slot } from '../core/types.ts';
 import type { MemberView, ObservedView } from '../ports/node-service.ts';
 import { ApiError } from './errors.ts';
@@ -58,35 +57,11 @@ function candidateOf(
   report: NonNullable<MemberView['report']>,
   { view, replaced = [] }: PinQuestion,
 ): PinCandidate {
-  const free = new Set(replaced.map(slotKey));
-  const promised = new Map<string, number>();
-  for (const instance of report.instances) {
-    if (instance.state !== 'crashed') promised.set(instance.id, instance.memoryBytes);
-  }
-  const running = new Set(report.instances.map(slotKey));
-  for (const instance of report.instances) if (free.has(slotKey(instance))) promised.delete(instance.id);
-  for (const app of view.workloads.values()) {
-    for (const slot of pinnedSlots(app, id)) {
-      const key = slotKey(slot);
-      if (!running.has(key) && !free.has(key)) promised.set(key, app.memoryBytes);
-    }
-  }
-  const taken = [...promised.values()].reduce((sum, bytes) => sum + bytes, 0);
   return {
     node: id,
     status,
     draining: view.nodes.get(id)?.draining ?? false,
-    freeBytes: report.memoryBytes - taken,
+    freeBytes: leftBytes(view, report, replaced),
     report,
   };
-}
-
-/** Slots that can run on that node alone, also while they are stopped: they come back. */
-function pinnedSlots(app: AppView, node: NodeId): Slot[] {
-  const slots = new Map<string, Slot>();
-  for (const { process, index, node: of } of app.volumes) {
-    const count = app.scale[process] ?? (process === 'web' ? 1 : 0);
-    if (of === node && index < count) slots.set(`${process}/${index}`, { app: app.id, process, index });
-  }
-  return [...slots.values()];
 }

@@ -56,6 +56,10 @@ export const RELATIONS: readonly Relation[] = [
     ...atMost('latenessMs', 'majorityStaleMs', 'a node that stood still doubts its majority and excuses nobody'),
     strictly: true,
   },
+  {
+    ...atMost('fenceDelayMs', 'lossDelayMs', 'data is restored while the side that had it has not stopped yet'),
+    strictly: true,
+  },
 
   // Suspicions.
   atMost('suspicionMinMs', 'suspicionMaxMs', 'a suspicion lasts longer with every witness'),

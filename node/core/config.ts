@@ -147,6 +147,16 @@ export const defaultConfig = {
    * longest) above fenceDelayMs, two may run.
    */
   majorityStaleMs: 5_000,
+  /**
+   * How long a node has to be dead, seen from a majority without a break, before data whose volumes say `onLoss:
+   * restore` is made anew elsewhere of its newest snapshot. Well beyond a failover and a reboot: what was written since
+   * the snapshot is given up then. Lower serves again sooner; higher gives the node longer to come back with all of it.
+   */
+  lossDelayMs: 60_000,
+  /** Before such a restore is tried again while the desired state does not have it. */
+  lossRetryMs: 30_000,
+  /** How often a node that came back looks whether it has heard what became of such data while it was away. */
+  caughtUpLookMs: 500,
   /** Nodes next in rank for an app that hold its droplet ahead of time. */
   successorsCount: 2,
   /**

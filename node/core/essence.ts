@@ -37,6 +37,7 @@ const REPORT_FIELDS = [
   'services',
   'labels',
   'droplets',
+  'lost',
 ] as const satisfies readonly (keyof Report)[];
 
 /** An instance as decisions see it. */

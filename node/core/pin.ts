@@ -2,10 +2,13 @@
 // by whoever writes the record: placement never does.
 
 import type { AppId, NodeId } from '../../crdt/ids.ts';
-import type { VolumeView } from '../../crdt/view.ts';
+import type { AppView, DesiredView, VolumeView } from '../../crdt/view.ts';
+import type { DecisionReport } from './essence.ts';
 import { type Asked, type Infeasible, infeasibleReasons, type Needs } from './feasibility.ts';
 import { rendezvousWeights } from './hash.ts';
+import { slotKey } from './slots.ts';
 import { compareText } from './text.ts';
+import type { Slot } from './types.ts';
 
 export type PinWish = {
   /** The app's id, or the service's. */
@@ -54,6 +57,42 @@ export function pin(candidates: readonly PinCandidate[], volumes: Iterable<Pinne
         compareText(a.node, b.node),
     );
   return best === undefined ? { refusals } : { node: best.node };
+}
+
+/**
+ * What of a node's memory is promised to nobody: neither to what runs there nor to slots whose data is there, which come
+ * back. `replaced`: slots whose instances make room for what is asked about.
+ */
+export function leftBytes(
+  view: DesiredView,
+  report: Pick<DecisionReport, 'node' | 'memoryBytes' | 'instances'>,
+  replaced: readonly Slot[] = [],
+): number {
+  const free = new Set(replaced.map(slotKey));
+  const promised = new Map<string, number>();
+  for (const instance of report.instances) {
+    if (instance.state !== 'crashed') promised.set(instance.id, instance.memoryBytes);
+  }
+  const running = new Set(report.instances.map(slotKey));
+  for (const instance of report.instances) if (free.has(slotKey(instance))) promised.delete(instance.id);
+  for (const app of view.workloads.values()) {
+    for (const slot of pinnedSlots(app, report.node)) {
+      const key = slotKey(slot);
+      if (!running.has(key) && !free.has(key)) promised.set(key, app.memoryBytes);
+    }
+  }
+  const taken = [...promised.values()].reduce((sum, bytes) => sum + bytes, 0);
+  return report.memoryBytes - taken;
+}
+
+/** Slots that can run on that node alone, also while they are stopped: they come back. */
+function pinnedSlots(app: AppView, node: NodeId): Slot[] {
+  const slots = new Map<string, Slot>();
+  for (const { process, index, node: of } of app.volumes) {
+    const count = app.scale[process] ?? (process === 'web' ? 1 : 0);
+    if (of === node && index < count) slots.set(`${process}/${index}`, { app: app.id, process, index });
+  }
+  return [...slots.values()];
 }
 
 function countsOf(volumes: Iterable<PinnedVolume>, owner: AppId) {

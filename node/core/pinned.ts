@@ -2,6 +2,7 @@
 // before has ended before the next one starts, and what was moved away is left, and said to be. Which node that is, is
 // in pins.ts.
 
+import { isCaughtUp } from './caught-up.ts';
 import { askToVacate } from './handover.ts';
 import {
   claim,
@@ -13,7 +14,7 @@ import {
   type ReconcileInput,
   stop,
 } from './launching.ts';
-import { isMountedAs, movesIn, type Pin, slotOf } from './pins.ts';
+import { isMountedAs, isRestorable, movesIn, type Pin, slotOf } from './pins.ts';
 import { isCurrent, slotKey } from './slots.ts';
 import type { CoreState, LocalInstance } from './state.ts';
 import type { Effect, Slot } from './types.ts';
@@ -68,6 +69,8 @@ function fillPinned(input: ReconcileInput, own: OwnSlot, pin: Pin, effects: Effe
   // It comes back when that has gone.
   if (!isFree(state, slot)) return Number.POSITIVE_INFINITY;
   if (app.strategy === 'recreate' && own.rollout.oldInstancesRun()) return Number.POSITIVE_INFINITY;
+  const heardMs = hearsUntilMs(input, pin);
+  if (heardMs !== undefined) return heardMs;
   const heldBackMs = heldBackUntilMs(input, own, running);
   if (heldBackMs !== undefined) return heldBackMs;
   if (state.startFault !== undefined && nowMs < state.startFault.untilMs) return state.startFault.untilMs;
@@ -75,6 +78,16 @@ function fillPinned(input: ReconcileInput, own: OwnSlot, pin: Pin, effects: Effe
   const instance = claim(state, { app, release, slot, nowMs });
   for (const crashed of local) if (crashed.state === 'crashed') forget(state, crashed);
   return launchWhenFetched(input, own, instance, effects);
+}
+
+/**
+ * A node that was away hears first whether its data was restored elsewhere meanwhile, while there is anyone to say so,
+ * and no longer than lossDelayMs. Undefined: it may start.
+ */
+function hearsUntilMs({ state, nowMs }: ReconcileInput, pin: Pin): number | undefined {
+  const untilMs = state.startedAtMs + state.config.lossDelayMs;
+  if (!isRestorable(pin) || state.aliveCount === 0 || nowMs >= untilMs || isCaughtUp(state)) return undefined;
+  return Math.min(untilMs, nowMs + state.config.caughtUpLookMs);
 }
 
 /** One that serves, or was adopted a moment ago and serves for all that is known. */

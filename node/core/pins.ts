@@ -57,6 +57,10 @@ function pinOf(volumes: readonly VolumeView[]): Pin {
 
 export const slotOf = ({ owner, process, index }: VolumeView): Slot => ({ app: owner, process, index });
 
+/** Whether its data is made anew elsewhere when its node is lost: all of it may be, or none is. */
+export const isRestorable = (pin: Pin): boolean =>
+  pin.volumes.length > 0 && pin.volumes.every(({ onLoss }) => onLoss === 'restore');
+
 /** What an instance of the slot mounts. */
 export const mountsOf = (pin: Pin): VolumeMount[] =>
   pin.volumes.map(({ id, lineage, path, sizeBytes }) => ({ id, lineage, path, sizeBytes }));

@@ -20,7 +20,7 @@ import {
 } from './launching.ts';
 import { newestFirst } from './lives.ts';
 import { leaveVolumes, reconcilePinned } from './pinned.ts';
-import { pinsOf } from './pins.ts';
+import { isRestorable, type Pin, pinsOf } from './pins.ts';
 import { Rollout } from './rollout.ts';
 import { isCurrent, keyedSlotsOf, slotKey } from './slots.ts';
 import type { CoreState, LocalInstance } from './state.ts';
@@ -50,8 +50,7 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
     if (fenced) {
       for (const key of keys) wanted.add(key);
       for (const instance of sortedLocal(state)) {
-        // Nobody else can start what is pinned here.
-        if (instance.app === app.id && !pins?.has(slotKey(instance)))
+        if (instance.app === app.id && !isOnlyHere(pins?.get(slotKey(instance))))
           stop(state, instance, 'fenced: this side sees no majority of the nodes', nowMs, effects);
       }
       if (pins === undefined) continue;
@@ -60,7 +59,7 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
     for (const [at, slot] of slots.entries()) {
       const key = keys[at]!;
       const pin = pins?.get(key);
-      if (fenced && pin === undefined) continue;
+      if (fenced && !isOnlyHere(pin)) continue;
       wanted.add(key);
       const local = locals.get(key) ?? NONE;
       if (local.length === 0 && placement.assigned.get(key) !== state.self.node) continue;
@@ -103,6 +102,9 @@ export function reconcile(input: ReconcileInput, effects: Effect[]): number {
   for (const key of [...state.history.keys()]) if (!wanted.has(key)) state.history.delete(key);
   return wakeAtMs;
 }
+
+/** Nobody else can start what is pinned here, but for what a majority may restore. */
+const isOnlyHere = (pin: Pin | undefined): boolean => pin !== undefined && !isRestorable(pin);
 
 /** This node owns the slot: see that the current release runs, then that nothing else does. */
 function fillSlot(input: ReconcileInput, own: OwnSlot, effects: Effect[]): number {

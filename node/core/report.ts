@@ -49,6 +49,7 @@ export function buildReport(state: CoreState, nowMs: number): Report {
     // Also when there are none: what a report leaves out counts as unchanged since its base.
     unreachable: state.unreachable,
     warnings: state.warnings,
+    lost: state.lost,
     lateMs: toldLatenessMs(state),
   };
 }

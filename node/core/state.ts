@@ -205,6 +205,12 @@ export type CoreState = {
   routesGiven: RouteTable | undefined;
   /** Volumes that were moved away and are left, until the desired state says so: when to write it (again). */
   leaves: Map<VolumeId, number>;
+  /** Of the nodes whose data is to be restored when they are lost: since when each is gone (loss.ts). */
+  lostSinceMs: Map<NodeId, number>;
+  /** Those that are lost, as the next report says. */
+  lost: NodeId[];
+  /** Keyed by slot: what this node is to restore, and when it is told to again. */
+  restores: Map<string, number>;
   /** Releases that failed here, until the desired state says so; `sayAtMs`: when to write it again. */
   verdicts: Map<ReleaseId, { app: AppId; reason: string; sayAtMs: number }>;
 };
@@ -287,6 +293,9 @@ export function initialState(options: {
     reconcileAtMs: Number.POSITIVE_INFINITY,
     routesGiven: undefined,
     leaves: new Map(),
+    lostSinceMs: new Map(),
+    lost: [],
+    restores: new Map(),
     verdicts: new Map(),
   };
 }

@@ -2,6 +2,7 @@
 // I/O: the same state, event and time give the same result. The state passed in is consumed.
 
 import { candidatesOf } from './candidates.ts';
+import { isCaughtUp } from './caught-up.ts';
 import { decisionGapMs, heartbeatMs, minorNewsMs, reportGapMs } from './config.ts';
 import { decidesAlike } from './essence.ts';
 import { doubtMajority, regainMajority } from './fencing.ts';
@@ -18,6 +19,7 @@ import {
 import { excuseLateness } from './lateness.ts';
 import { stop } from './launching.ts';
 import { onBelief } from './lives.ts';
+import { noteLosses, restoreLost } from './loss.ts';
 import {
   onConnected,
   onDisconnected,
@@ -168,18 +170,6 @@ function askForSync(
 }
 
 /**
- * Whether the desired state is that of another member too, so that it holds what was written while this node was away.
- * Not while nobody else was heard; with nobody else there is nothing to hear.
- */
-export function isCaughtUp(state: CoreState): boolean {
-  if (state.desired === undefined) return false;
-  if (![...state.desired.nodes.keys()].some((node) => node !== state.self.node)) return true;
-  const heads = state.heads.join();
-  for (const { report } of state.members.values()) if (report?.heads.join() === heads) return true;
-  return false;
-}
-
-/**
  * Nothing is decided on a stale view: after a start every admitted member is heard first, and what they ask for, or
  * some time passes.
  */
@@ -208,11 +198,14 @@ function decide(state: CoreState, nowMs: number, effects: Effect[]): number {
   state.reconcileAtMs = Number.POSITIVE_INFINITY;
   const view = state.desired;
   if (view !== undefined && state.settled && state.adopted && !state.leaving) {
+    const lossAtMs = noteLosses(state, view, nowMs);
     const candidates = candidatesOf(state, nowMs);
     // Itself as it is now; what reconciling changes is looked at when it is told.
     state.decidedOn = candidates.find(({ node }) => node === state.self.node)?.report;
     const placement = place(view, candidates);
-    state.reconcileAtMs = reconcile({ state, view, placement, candidates, nowMs }, effects);
+    const reconcileAtMs = reconcile({ state, view, placement, candidates, nowMs }, effects);
+    const restoreAtMs = restoreLost({ state, view, candidates, nowMs }, effects);
+    state.reconcileAtMs = Math.min(reconcileAtMs, lossAtMs, restoreAtMs);
   }
   giveRoutes(state, effects);
   // Reconciling may have called for another look (a slot freed by a stop that needed no waiting).

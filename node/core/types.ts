@@ -86,6 +86,11 @@ export type Report = {
   /** What is wrong with the node itself, and what to do about it: lines for people. Absent as above. */
   warnings?: string[];
   /**
+   * Nodes with data that is to be restored elsewhere once they are lost, and that it holds for lost (loss.ts), sorted.
+   * Absent as above.
+   */
+  lost?: NodeId[];
+  /**
    * By how much its loop was late at the most of late, ms, coarse: it is given that much more time. Absent as above.
    */
   lateMs?: number;
@@ -206,6 +211,11 @@ export type Effect =
   | { type: 'failRelease'; app: AppId; release: ReleaseId; reason: string }
   /** Write to the desired state that nothing runs here any more on a volume that was moved away. */
   | { type: 'leaveVolume'; volume: VolumeId }
+  /**
+   * Make the slot's data anew here of its newest snapshots, and write that it is here: `lost` had it, and is gone. It
+   * comes again until the desired state says so; `volumes`, by id: as they were when this was decided.
+   */
+  | { type: 'restoreVolumes'; slot: Slot; lost: NodeId; volumes: Pick<VolumeMount, 'id' | 'lineage'>[] }
   | { type: 'recordEvent'; event: ClusterEvent };
 
 export type InstanceSpec = {

@@ -3,8 +3,10 @@
 
 import type { AppId, InstanceId, NodeId, ReleaseId, ServiceId } from '../../crdt/ids.ts';
 import { candidatesOf, type ReportedCandidate } from '../core/candidates.ts';
+import { isCaughtUp } from '../core/caught-up.ts';
+import { mayRestore, type RestoreOrder } from '../core/loss.ts';
 import type { CoreState } from '../core/state.ts';
-import { isCaughtUp, type StepResult, step } from '../core/step.ts';
+import { type StepResult, step } from '../core/step.ts';
 import type {
   Belief,
   ClusterEvent,
@@ -37,6 +39,7 @@ export type Actors = {
   syncDesired(node: NodeId): void;
   failRelease(effect: Extract<Effect, { type: 'failRelease' }>): void;
   leaveVolume(effect: Extract<Effect, { type: 'leaveVolume' }>): void;
+  restoreVolumes(effect: Extract<Effect, { type: 'restoreVolumes' }>): void;
   recordEvent(event: ClusterEvent): void;
 };
 
@@ -123,6 +126,11 @@ export class Agent {
   /** Apps and releases of the instances of this node, in any state. */
   instancesHere(): { app: AppId; release: ReleaseId }[] {
     return [...this.#state.local.values()].map(({ app, release }) => ({ app, release }));
+  }
+
+  /** Whether that data may still be restored here, as this node sees the cluster now. */
+  mayRestore(order: RestoreOrder): boolean {
+    return mayRestore(this.#state, this.candidates(), order);
   }
 
   /** The nodes that placement considers now. */

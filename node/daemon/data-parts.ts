@@ -15,6 +15,7 @@ import { ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
 import { Steward } from '../services/steward.ts';
 import type { VolumeMover } from '../volumes/mover.ts';
+import type { LossRestorer } from '../volumes/restorer.ts';
 import type { Agent } from './agent.ts';
 import { Environments } from './environments.ts';
 import type { Ground } from './ground.ts';
@@ -46,6 +47,7 @@ export type DataParts = {
   endProofs(): void;
   volumes: VolumeLife;
   mover: VolumeMover;
+  restorer: LossRestorer;
   environments: Environments;
   /** Call once it is known what is asked for, and what an earlier daemon left running. */
   begin(): void;
@@ -77,6 +79,7 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
     backups,
     volumes: life.volumes,
     mover: life.mover,
+    restorer: life.restorer,
     endProofs: () => proofs.endAll(),
     environments: new Environments({ view, secrets: ground.keyring }),
     begin: () => ways.begin(),

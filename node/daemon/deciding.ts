@@ -65,7 +65,7 @@ type ActorParts = {
   dropletFetches: DropletFetches;
   replicator: Replicator;
   events: EventLog;
-  data: Pick<DataParts, 'environments' | 'mover'>;
+  data: Pick<DataParts, 'environments' | 'mover' | 'restorer'>;
 };
 
 /** Each decision of the core, and the part that carries it out. */
@@ -99,6 +99,7 @@ export function actorsOf(parts: ActorParts): Actors {
     },
     failRelease: (failure) => void writeFailedRelease(failure, { replicator, nodeName: name, log }),
     leaveVolume: ({ volume }) => data.mover.handOver(volume),
+    restoreVolumes: (order) => data.restorer.restore(order),
     recordEvent: (event) => {
       events.record(event);
       const { message, instance } = event;

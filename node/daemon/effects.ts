@@ -125,6 +125,9 @@ function act(actors: Actors, effect: Effect): void {
     case 'leaveVolume':
       actors.leaveVolume(effect);
       break;
+    case 'restoreVolumes':
+      actors.restoreVolumes(effect);
+      break;
     case 'recordEvent':
       actors.recordEvent(effect.event);
       break;

@@ -11,6 +11,8 @@ import { SNAPSHOT_COPIES, SNAPSHOTS_MAX } from '../ports/methods.ts';
 import type { VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
 import { SnapshotKeeper } from '../volumes/keeper.ts';
 import { VolumeMover } from '../volumes/mover.ts';
+import { LossRestorer } from '../volumes/restorer.ts';
+import type { Agent } from './agent.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -21,6 +23,7 @@ type Parts = {
   ground: Ground;
   lines: Lines;
   works: Works;
+  agent: Agent;
   known: KnownCluster;
   events: EventLog;
   storage: Storage;
@@ -28,7 +31,7 @@ type Parts = {
   record: (event: ClusterEvent) => void;
 };
 
-export type VolumeParts = { volumes: VolumeLife; mover: VolumeMover };
+export type VolumeParts = { volumes: VolumeLife; mover: VolumeMover; restorer: LossRestorer };
 
 export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<VolumeParts> {
   const { ground, lines, works, known, storage, replicator } = parts;
@@ -73,5 +76,16 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
     receive: (...asks) => mover.receive(...asks),
     move: (...asks) => mover.move(...asks),
   };
-  return { volumes, mover };
+  const restorer = new LossRestorer({
+    ...shared,
+    ...{ keeper, store, aliveOthers },
+    receive: (...asks) => mover.receive(...asks),
+    mayRestore: (order) => parts.agent.mayRestore(order),
+    write: async (changes) => {
+      await replicator.write(changes, { by: `node ${nodeName}`, atMs: Date.now() });
+    },
+    nowMs: () => Date.now(),
+  });
+  shutdown.add('restores of lost volumes', () => restorer.close());
+  return { volumes, mover, restorer };
 }

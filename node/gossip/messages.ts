@@ -5,6 +5,7 @@
 import * as v from 'valibot';
 import type { AppId, Digest, InstanceId, NodeId, ReleaseId } from '../../crdt/ids.ts';
 import { idProblem, oneLine, processTypeProblem } from '../../crdt/limits.ts';
+import { LOST_MAX } from '../core/loss.ts';
 import type { PressureLevel, Resource } from '../core/pressure.ts';
 import type { Belief, MembershipMessage, Report } from '../core/types.ts';
 import { parseHostPort } from '../lib/host-port.ts';
@@ -136,6 +137,7 @@ const reportSchema = v.looseObject({
   heads: list(text(ID_CHARS_MAX), 1_024),
   unreachable: v.optional(list(unreachableSchema, UNREACHABLE_MAX)),
   warnings: v.optional(list(text(REASON_CHARS_MAX), WARNINGS_MAX)),
+  lost: v.optional(list(id<NodeId>(), LOST_MAX)),
   lateMs: v.optional(amount),
 });
 

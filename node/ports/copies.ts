@@ -21,6 +21,8 @@ export interface Copies<Entry extends CopyEntry, Owner extends string> {
   here(owner?: Owner): Entry[];
   /** From every node that answers, newest first. */
   list(owner: Owner | undefined): Promise<Held<Entry>[]>;
+  /** The same, and who answered, this node included: what another holds is not known otherwise. */
+  ask(owner: Owner | undefined): Promise<{ held: Held<Entry>[]; answered: NodeId[] }>;
   /** Whether so many hold it as are to, as far as can be now. */
   isSpread(holders: readonly NodeId[]): boolean;
   /** Content that this node is to keep. */

@@ -72,24 +72,31 @@ class SharedCopies<Entry extends CopyEntry, Owner extends string> implements Cop
   }
 
   async list(owner: Owner | undefined): Promise<Held<Entry>[]> {
+    return (await this.ask(owner)).held;
+  }
+
+  async ask(owner: Owner | undefined): Promise<{ held: Held<Entry>[]; answered: NodeId[] }> {
     const { self, aliveOthers, gossip } = this.#parts;
     const { held } = this.#kind.methods;
     const answers = await Promise.all([
       { node: self, entries: this.here(owner) },
       ...aliveOthers().map(async (node) => ({
         node,
-        entries: await gossip.request(node, held, owner === undefined ? {} : { owner }).catch((): Entry[] => []),
+        entries: await gossip.request(node, held, owner === undefined ? {} : { owner }).catch(() => undefined),
       })),
     ]);
     const found = new Map<string, Held<Entry>>();
     for (const { node, entries } of answers) {
-      for (const entry of entries) {
+      for (const entry of entries ?? []) {
         const known = found.get(entry.id);
         const merged = known === undefined ? entry : this.#merge(entry, known);
         found.set(entry.id, { ...merged, holders: [...(known?.holders ?? []), node] });
       }
     }
-    return [...found.values()].sort((a, b) => b.takenAtMs - a.takenAtMs);
+    return {
+      held: [...found.values()].sort((a, b) => b.takenAtMs - a.takenAtMs),
+      answered: answers.filter(({ entries }) => entries !== undefined).map(({ node }) => node),
+    };
   }
 
   isSpread(holders: readonly NodeId[]): boolean {

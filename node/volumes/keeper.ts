@@ -13,16 +13,15 @@ import type { Gossip } from '../ports/gossip.ts';
 import { TAKE_SNAPSHOT } from '../ports/methods.ts';
 import type { HeldSnapshot, VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
 import { VolumeError } from './errors.ts';
+import { surplusOf, thinOf } from './kept.ts';
 import type { Snapshots } from './snapshot.ts';
 
 /** How often is looked whether one is due. */
 const DUE_LOOK_MS = 15_000;
 /** One that failed is tried again after this. */
 const FAILED_AGAIN_MS = 5 * 60_000;
-/** Taken on demand, of a volume that says nothing of how many it keeps. */
-const KEPT_DEFAULT = 10;
-/** Of a volume that was deleted, the snapshots stay so long. */
-const DELETED_KEPT_MS = 14 * 24 * 60 * 60_000;
+/** Who holds what is looked at when other nodes live than before, and again after this while too few do. */
+const THIN_AGAIN_MS = 10 * 60_000;
 const REASON_LENGTH_MAX = 250;
 
 export type KeeperParts = {
@@ -45,6 +44,9 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   readonly #failedAtMs = new Map<VolumeId, number>();
   readonly #ending = new AbortController();
   readonly #running = new Map<VolumeId, Promise<unknown>>();
+  /** The nodes that lived when it was looked last who holds what, and when that is to be looked at in any case. */
+  #spread = { among: '', againAtMs: Number.POSITIVE_INFINITY };
+  #spreading: Promise<void> | undefined;
   /** One after the other. */
   #pruning: Promise<void> = Promise.resolve();
 
@@ -118,6 +120,9 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
       this.#running.set(id, taking);
     }
     void this.#prune();
+    this.#spreading ??= this.#lookForThin().finally(() => {
+      this.#spreading = undefined;
+    });
   }
 
   async close(): Promise<void> {
@@ -125,6 +130,7 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
     this.#ending.abort();
     await Promise.all(this.#running.values());
     await this.#pruning;
+    await this.#spreading;
   }
 
   async #takeAndShare(volume: VolumeView, signal: AbortSignal): Promise<HeldSnapshot> {
@@ -150,17 +156,32 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
 
   async #forgetSurplus(): Promise<void> {
     const { copies, view, nowMs, log } = this.#parts;
-    const { volumes } = view();
-    const surplus: string[] = [];
-    for (const [id, snapshots] of Map.groupBy(copies.here(), ({ volume }) => volume)) {
-      const volume = volumes.get(id);
-      const kept =
-        volume === undefined
-          ? snapshots.filter(({ takenAtMs }) => nowMs() - takenAtMs < DELETED_KEPT_MS)
-          : snapshots.slice(0, volume.snapshotsKept === 0 ? KEPT_DEFAULT : volume.snapshotsKept);
-      surplus.push(...snapshots.filter((one) => !kept.includes(one)).map((one) => one.id));
-    }
+    const surplus = surplusOf(copies.here(), view().volumes, nowMs()).map(({ id }) => id);
     await copies.forget(surplus).catch((error: unknown) => log.warn('snapshots.not_pruned', { error }));
+  }
+
+  /** Nodes that held some of it may have died since. Never fails. */
+  async #lookForThin(): Promise<void> {
+    const { aliveOthers, copies, view, self, nowMs, log } = this.#parts;
+    const among = aliveOthers().sort().join();
+    if (among === this.#spread.among && nowMs() < this.#spread.againAtMs) return;
+    const isHere = (volume: VolumeId): boolean => view().volumes.get(volume)?.node === self;
+    this.#spread = { among, againAtMs: Number.POSITIVE_INFINITY };
+    if (![...view().volumes.values()].some(({ node }) => node === self)) return;
+    const { signal } = this.#ending;
+    try {
+      const held = await copies.list(undefined);
+      const asked = { isHere, isSpread: (holders: NodeId[]) => copies.isSpread(holders), nowMs: nowMs() };
+      for (const { holders, ...snapshot } of thinOf(held, view().volumes, asked)) {
+        if (signal.aborted) return;
+        await copies.bring(snapshot, holders, signal);
+        const now = await copies.share(snapshot, { held: holders, signal });
+        if (!copies.isSpread(now)) this.#spread.againAtMs = nowMs() + THIN_AGAIN_MS;
+      }
+    } catch (error) {
+      this.#spread.againAtMs = nowMs() + THIN_AGAIN_MS;
+      if (!signal.aborted) log.warn('snapshots.not_spread', { error });
+    }
   }
 
   #describe(volume: VolumeView, stored: Awaited<ReturnType<Snapshots['take']>>): VolumeSnapshot {

@@ -15,6 +15,7 @@ const BROKEN: [Partial<CoreConfig>, RegExp][] = [
     { latenessMs: 400, latenessExcusedMaxMs: 400, majorityStaleMs: 400 },
     /latenessMs \(400\) must be less than majorit/,
   ],
+  [{ lossDelayMs: 12_000 }, /fenceDelayMs \(12000\) must be less than lossDelayMs \(12000\)/],
   [{ suspicionMinMs: 4_001 }, /suspicionMinMs \(4001\) must be at most suspicionMaxMs \(4000\)/],
   [{ suspicionRefusedMaxMs: 49 }, /suspicionRefusedMinMs \(50\) must be at most suspicionRefusedMaxMs \(49\)/],
   [{ suspicionMinMs: 49 }, /suspicionRefusedMinMs \(50\) must be at most suspicionMinMs \(49\)/],

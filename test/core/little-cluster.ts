@@ -144,6 +144,7 @@ export class LittleCluster {
   readonly starts: { atMs: number; node: NodeId; spec: InstanceSpec }[] = [];
   readonly stops: { atMs: number; node: NodeId; id: InstanceId; reason: string }[] = [];
   readonly left: { atMs: number; node: NodeId; volume: VolumeId }[] = [];
+  readonly restores: { atMs: number; node: NodeId; effect: Extract<Effect, { type: 'restoreVolumes' }> }[] = [];
   readonly failed: { atMs: number; release: string; reason: string }[] = [];
   behaviour: Behaviour = () => 'ready';
   startMs = 200;
@@ -461,6 +462,9 @@ export class LittleCluster {
         this.#in(5, () => this.changeVolumes([left]));
         break;
       }
+      case 'restoreVolumes':
+        this.restores.push({ atMs: this.nowMs, node, effect });
+        break;
       case 'fetchDroplet':
       case 'setRoutes':
       case 'syncDesired':

@@ -72,6 +72,8 @@ export class DecisionWriter {
         return `fail ${effect.release} of ${effect.app}: ${effect.reason}`;
       case 'leaveVolume':
         return `leave ${effect.volume}`;
+      case 'restoreVolumes':
+        return `restore ${effect.volumes.map(({ id }) => id).join(', ')}, lost with ${effect.lost}`;
       case 'recordEvent':
         return `event ${effect.event.name}: ${effect.event.message}`;
     }

@@ -178,7 +178,7 @@ const FIELDS = {
     'left',
     'createdAtMs',
   ],
-  home: ['node', 'lineage', 'from', 'movedAtMs'],
+  home: ['node', 'lineage', 'from', 'movedAtMs', 'snapshot', 'snapshotAtMs', 'lost', 'restoredAtMs'],
   service: [
     'name',
     'kind',

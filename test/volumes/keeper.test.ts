@@ -34,6 +34,7 @@ let nowMs: number;
 let content: string;
 let events: string[];
 let takes: number;
+let dead: Set<NodeId>;
 
 beforeAll(async () => {
   blobs = new BlobCluster();
@@ -49,7 +50,7 @@ afterAll(() => blobs.close());
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peer-keeper-'));
-  [nowMs, content, events, takes] = [1_800_000_000_000, 'first', [], 0];
+  [nowMs, content, events, takes, dead] = [1_800_000_000_000, 'first', [], 0, new Set()];
   volume = {
     ...{ id: asVolumeId('v1'), lineage: asLineageId('l1'), owner: asAppId('app-shop'), process: 'web', index: 0 },
     ...{ path: '/data', sizeBytes: 1024 ** 2, node: nodes[0]!.id, mounted: true, onLoss: 'wait', createdAtMs: nowMs },
@@ -60,7 +61,7 @@ beforeEach(async () => {
   members = await Promise.all(
     nodes.map(async (node, number): Promise<Member> => {
       const gossip = requests.of(node.id);
-      const aliveOthers = () => nodes.map(({ id }) => id).filter((id) => id !== node.id);
+      const aliveOthers = () => nodes.map(({ id }) => id).filter((id) => id !== node.id && !dead.has(id));
       const copies = await openCopies<VolumeSnapshot, VolumeId>(
         { path: join(folder, `${number}.json`), max: 100, methods: SNAPSHOT_COPIES, ownerOf: (one) => one.volume },
         {
@@ -127,6 +128,18 @@ describe('a snapshot', () => {
     configure({ node: 'gone' as NodeId });
     await expect(members[1]!.keeper.take(volume.id, NOBODY)).rejects.toMatchObject({ code: 'unavailable' });
     await expect(members[1]!.keeper.take(asVolumeId('v9'), NOBODY)).rejects.toMatchObject({ code: 'volume_missing' });
+  });
+});
+
+describe('a node that held some and died', () => {
+  it('is replaced by another, which is asked by the node that has the volume', async () => {
+    const [, , , fourth] = members;
+    const taken = await members[0]!.keeper.take(volume.id, NOBODY);
+    const spare = members.find(({ node }) => !taken.holders.includes(node.id)) ?? fourth!;
+    dead = new Set([taken.holders.find((id) => id !== nodes[0]!.id)!]);
+    for (const { keeper } of members) keeper.lookForDue();
+    await vi.waitFor(() => expect(spare.copies.here(volume.id)).toHaveLength(1), { timeout: 20_000 });
+    expect((await buffer(spare.node.store.read(taken.digest))).toString()).toBe('first');
   });
 });
 

@@ -294,6 +294,7 @@ export class WideCluster {
       case 'persistStart':
       case 'failRelease':
       case 'leaveVolume':
+      case 'restoreVolumes':
         throw new Error(`nothing calls for ${effect.type} here`);
     }
   }
