@@ -96,6 +96,13 @@ export type VolumeHomeDoc = {
   /** Moved with its history: the node that has to stop what runs on it, and to say so, before it is used. */
   from?: string;
   movedAtMs?: number;
+  /**
+   * Of a service's data, the version of the engine that it is in, once it has been upgraded: it goes with the data,
+   * and not with the service, so that of two things done apart no engine gets the data of another.
+   */
+  version?: string;
+  /** What it was before the upgrade, kept until a person says that it may go. */
+  before?: { node: string; lineage: string; version: string };
 };
 
 /**

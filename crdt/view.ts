@@ -130,6 +130,10 @@ export type VolumeView = {
   readonly lineage: LineageId;
   /** It was moved from there, and that node has not yet said that nothing runs on it any more: nobody may use it. */
   readonly movedFrom?: NodeId;
+  /** Of a service's data, the engine's version that it is in, where that is not the service's own word. */
+  readonly version?: string;
+  /** A service's data as it was before its upgrade: an orphan there, which can take its place again. */
+  readonly before?: { readonly node: NodeId; readonly lineage: LineageId; readonly version: string };
   readonly snapshotEveryMs: number;
   readonly snapshotsKept: number;
   readonly onLoss: OnLoss;
