@@ -276,7 +276,9 @@ describe('a service', () => {
       [[upgrade], [recover]],
       [[recover], [upgrade]],
     ] as const) {
-      const { version, volume } = apart([createService(1)], [...left], [...right]).view().services.get(service(1))!;
+      const { version, volume } = apart([createService(1)], [...left], [...right])
+        .view()
+        .services.get(service(1))!;
       expect([`${one} 16`, `${two} 15`]).toContain(`${volume!.lineage} ${version}`);
     }
   });
