@@ -44,6 +44,11 @@ const schedule: readonly OptionSpec[] = [
   { flags: '--keep <N>', summary: 'How many snapshots of it are kept' },
 ];
 
+const withData: readonly OptionSpec[] = [
+  { flags: '--with-data', summary: 'Move the data of services and volumes to other nodes first' },
+  { flags: '--strand', summary: 'Leave it there, out of reach of the others' },
+];
+
 export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'start',
@@ -76,7 +81,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'leave',
     summary: 'Drain the node, then stop it for good',
-    options: [dataDir],
+    options: [dataDir, ...withData],
   },
   {
     usage: 'status',
@@ -93,9 +98,9 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'nodes [action] [node] [...labels]',
-    summary: 'List nodes; drain|undrain|remove NODE, label NODE K=V…',
-    options: [],
-    actions: ['drain', 'undrain', 'remove', 'label'],
+    summary: 'List nodes; drain|undrain|remove|data NODE, label NODE K=V…',
+    options: withData,
+    actions: ['drain', 'undrain', 'remove', 'data', 'label'],
   },
   {
     usage: 'push [dir]',
@@ -208,7 +213,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'service <action> [service] [app] [file]',
     summary:
-      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; backup NAME; backups [NAME]; restore NAME BACKUP|newest; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
+      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; backup NAME; backups [NAME]; restore NAME BACKUP|newest; move NAME --to NODE; recover NAME; upgrade NAME --version V; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
     options: [
       { flags: '--plan <P>', summary: 'small, medium or large (small)' },
       { flags: '--version <V>', summary: 'Version of the engine (the newest that a node has)' },
@@ -220,7 +225,11 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--credentials <FROM>', summary: 'JSON: @FILE, - for stdin; asked for without it' },
       { flags: '--as <NAME>', summary: 'bind: in front of the names of its variables; restore: into a new service' },
       { flags: '--rotate', summary: 'New credentials for an app that is bound' },
-      { flags: '--yes', summary: 'Do not ask before deleting, or restoring' },
+      { flags: '--to <NODE>', summary: 'move, recover, upgrade: the node it is to be on' },
+      { flags: '--backup <ID>', summary: 'recover: from that one (the newest proven)' },
+      { flags: '--confirm', summary: 'upgrade: what was before goes, for good' },
+      { flags: '--revert', summary: 'upgrade: what was before takes its place again' },
+      { flags: '--yes', summary: 'Do not ask before deleting, restoring, recovering or reverting' },
       noWait,
     ],
     actions: [
@@ -237,6 +246,9 @@ export const COMMANDS: readonly CommandSpec[] = [
       'backup',
       'backups',
       'restore',
+      'move',
+      'recover',
+      'upgrade',
       'download',
       'upload',
     ],

@@ -5,6 +5,7 @@ import { apiUrl } from './connection.ts';
 import { type Context, textOption } from './context.ts';
 import { isLocalDaemon, readNodeFile, resolveDataDir, waitUntilGone } from './daemon.ts';
 import { CliError } from './errors.ts';
+import { dataChoice, moveDataOf } from './node-data.ts';
 import { createProgress } from './progress.ts';
 
 const STOP_TIMEOUT_MS = 60_000;
@@ -14,10 +15,12 @@ const LEAVE_TIMEOUT_MS = 15 * 60_000;
 export async function stopNode(context: Context, leave: boolean): Promise<void> {
   const { output } = context;
   const client = await clientOfNode(context);
+  const { withData, strand } = dataChoice(context);
+  if (withData) await moveDataOf(client, output, (await answer(client.v1.status.$get())).node.id);
   const progress = await createProgress(output);
   progress.step(leave ? 'draining and stopping the node' : 'stopping the node');
   try {
-    const stopped = await answer(client.v1.node.stop.$post({ json: { leave } }));
+    const stopped = await answer(client.v1.node.stop.$post({ json: { leave, ...(strand ? { strand } : {}) } }));
     const { pid, dataDir, name } = stopped;
     const local = await isLocalDaemon(pid, dataDir);
     const gone = await waitUntilGone(

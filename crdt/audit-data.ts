@@ -12,9 +12,13 @@ const DATA_CHANGES: readonly string[] = [
   'moveVolume',
   'restoreVolume',
   'leaveVolume',
+  'keepVolume',
   'deleteVolume',
   'createService',
   'configureService',
+  'upgradeService',
+  'revertService',
+  'confirmService',
   'setServiceStopped',
   'restartService',
   'deleteService',
@@ -51,6 +55,8 @@ function details(change: DataChange, view: DesiredView): Omit<HistoryChange, 'ch
       };
     case 'leaveVolume':
       return { ...volumeOf(view, change.volume), from: nodeName(view, change.node) };
+    case 'keepVolume':
+      return { ...volumeOf(view, change.volume), kept: nodeName(view, change.node) };
     case 'deleteVolume':
       return volumeOf(view, change.volume);
     case 'createService': {
@@ -63,6 +69,16 @@ function details(change: DataChange, view: DesiredView): Omit<HistoryChange, 'ch
       const sizes = { plan, memoryBytes, storageBytes, version, backupEveryMs, backupsKept };
       return { ...serviceOf(view, change.service), ...sizes, ...credentials };
     }
+    case 'upgradeService': {
+      const { version, node } = change;
+      return { ...serviceOf(view, change.service), version, to: nodeName(view, node) };
+    }
+    case 'revertService':
+    case 'confirmService':
+      return {
+        ...serviceOf(view, change.service),
+        version: view.services.get(change.service)?.volume?.before?.version,
+      };
     case 'setServiceStopped':
       return { ...serviceOf(view, change.service), stopped: change.stopped };
     case 'restartService':

@@ -58,6 +58,11 @@ export type DataChange =
     }
   /** By the node that it was moved from: nothing runs on it there any more, nor will. */
   | { change: 'leaveVolume'; volume: VolumeId; node: NodeId }
+  /**
+   * By the node that it was moved from, which has not left it: it stays there after all, as what it holds could not be
+   * brought.
+   */
+  | { change: 'keepVolume'; volume: VolumeId; node: NodeId }
   /** The record alone; that of a service goes with its service. */
   | { change: 'deleteVolume'; volume: VolumeId }
   | {
@@ -89,6 +94,18 @@ export type DataChange =
       backupEveryMs?: number;
       backupsKept?: number;
     }
+  /**
+   * Its data, in another version of the engine, is that lineage on that node from now on; what it was before stays
+   * where it is, and is remembered. Rejected while what was before another upgrade is.
+   */
+  | { change: 'upgradeService'; service: ServiceId; version: string; node: NodeId; lineage: LineageId }
+  /**
+   * What was before the upgrade is its data again, under a lineage of its own, as some may still run on the other. What
+   * came since stays on its node as an orphan.
+   */
+  | { change: 'revertService'; service: ServiceId; lineage: LineageId }
+  /** What was before the upgrade is forgotten: nothing refers to it any more. */
+  | { change: 'confirmService'; service: ServiceId }
   | { change: 'setServiceStopped'; service: ServiceId; stopped: boolean }
   | { change: 'restartService'; service: ServiceId }
   /** Rejected while it is bound. Its volume's record goes with it. */

@@ -5,10 +5,11 @@ import { Counter } from '@automerge/automerge';
 import type { ChangeAuthor } from './change.ts';
 import type { DataChange, NewVolume, SnapshotBase } from './change-data.ts';
 import { type Draft, drop, increment, mapIn, put, putMap } from './draft.ts';
-import type { AppId, ServiceId } from './ids.ts';
+import { type AppId, asServiceId, type ServiceId } from './ids.ts';
 import { AUTHOR_LENGTH_MAX, oneLine } from './limits.ts';
 import { anyText, field } from './read-values.ts';
-import type { DesiredView } from './view.ts';
+import type { VolumeHomeDoc } from './schema.ts';
+import type { DesiredView, VolumeView } from './view.ts';
 
 type Of<Kind extends DataChange['change']> = Extract<DataChange, { change: Kind }>;
 type Applied = { author: ChangeAuthor; view: DesiredView };
@@ -34,9 +35,29 @@ export const dataEffects = {
     if (view.volumes.get(change.volume)?.movedFrom !== change.node || typeof movedAtMs !== 'number') return;
     put(volume, 'left', movedAtMs);
   },
+  keepVolume: (doc: Draft, change: Of<'keepVolume'>, { view }: Applied): void => {
+    const volume = view.volumes.get(change.volume)!;
+    putHome(doc, volume, { ...upgradeOf(volume, view), node: change.node, lineage: volume.lineage });
+  },
   deleteVolume: (doc: Draft, { volume }: Of<'deleteVolume'>): void => drop(mapIn(doc, 'volumes'), volume),
   createService,
   configureService,
+  upgradeService: (doc: Draft, { service, version, node, lineage }: Of<'upgradeService'>, { view }: Applied): void => {
+    const { volume, version: old } = view.services.get(service)!;
+    const before = { node: volume!.node, lineage: volume!.lineage, version: old };
+    putHome(doc, volume!, { node, lineage, version, before });
+    put(mapIn(doc, 'services')[service]!, 'version', version);
+  },
+  revertService: (doc: Draft, { service, lineage }: Of<'revertService'>, { view }: Applied): void => {
+    const volume = view.services.get(service)!.volume!;
+    const { node, version } = volume.before!;
+    putHome(doc, volume, { node, lineage, version });
+    put(mapIn(doc, 'services')[service]!, 'version', version);
+  },
+  confirmService: (doc: Draft, { service }: Of<'confirmService'>, { view }: Applied): void => {
+    const { version, volume } = view.services.get(service)!;
+    putHome(doc, volume!, { node: volume!.node, lineage: volume!.lineage, version });
+  },
   setServiceStopped: (doc: Draft, { service, stopped }: Of<'setServiceStopped'>): void =>
     put(mapIn(doc, 'services')[service]!, 'stopped', stopped),
   restartService: (doc: Draft, { service }: Of<'restartService'>): void =>
@@ -100,14 +121,25 @@ function createVolume(doc: Draft, { id, ...volume }: NewVolume, author: ChangeAu
   });
 }
 
+/** Which engine its data is for goes where the data goes; what was before an upgrade stays where it is. */
+function upgradeOf({ owner, before }: VolumeView, view: DesiredView): Pick<VolumeHomeDoc, 'version' | 'before'> {
+  const version = view.services.get(asServiceId(owner))?.version;
+  return { ...(version === undefined ? {} : { version }), ...(before === undefined ? {} : { before: { ...before } }) };
+}
+
+/** One value, replaced as a whole. */
+const putHome = (doc: Draft, { id }: Pick<VolumeView, 'id'>, home: VolumeHomeDoc): void =>
+  putMap(mapIn(doc, 'volumes')[id]!, 'home', { ...home });
+
 function moveVolume(doc: Draft, change: Of<'moveVolume'>, { author, view }: Applied): void {
-  const { node, lineage, base } = view.volumes.get(change.volume)!;
+  const volume = view.volumes.get(change.volume)!;
+  const { node, lineage, base } = volume;
   const begun = change.lineage !== undefined && change.lineage !== lineage;
   if (change.node === node && !begun) return;
   const home = begun
-    ? { node: change.node, lineage: change.lineage, ...baseOf(change.snapshot) }
+    ? { node: change.node, lineage: change.lineage!, ...baseOf(change.snapshot) }
     : { node: change.node, lineage, from: node, movedAtMs: author.atMs, ...baseOf(base) };
-  putMap(mapIn(doc, 'volumes')[change.volume]!, 'home', home);
+  putHome(doc, volume, { ...upgradeOf(volume, view), ...home });
 }
 
 const baseOf = (base: SnapshotBase | undefined) =>

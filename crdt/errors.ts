@@ -36,6 +36,8 @@ export type ChangeRejectedCode =
   | 'volume_unknown'
   | 'volume_in_use'
   | 'volume_moving'
+  | 'no_upgrade'
+  | 'upgrade_unconfirmed'
   | 'service_exists'
   | 'service_unknown'
   | 'service_bound'

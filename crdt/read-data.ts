@@ -18,6 +18,7 @@ import {
   VOLUME_BYTES_MIN,
   VOLUMES_MAX,
   VOLUMES_PER_SLOT_MAX,
+  versionProblem,
   volumePathProblem,
 } from './limits-data.ts';
 import { readServices, workloadOf } from './read-services.ts';
@@ -40,13 +41,20 @@ export function readData(doc: unknown, apps: DesiredView['apps'], { conflicts, a
   const volumes = readVolumes(field(doc, 'volumes'), owners, { conflicts, place: at('volumes') });
   const mounted = mountedByOwner(volumes.values());
   const services = new Map(
-    [...withoutVolumes].map(([id, service]) => [id, { ...service, volume: mounted.get(asAppId(id))?.[0] }] as const),
+    [...withoutVolumes].map(([id, service]) => [id, withData(service, mounted.get(asAppId(id))?.[0])] as const),
   );
   const bindings = readBindings(field(doc, 'bindings'), { apps, services }, at('bindings'));
   const seen =
     mounted.size === 0 ? apps : new Map([...apps].map(([id, app]) => [id, withVolumes(app, mounted.get(id))]));
   return { apps: seen, services, volumes, bindings, workloads: workloadsOf(seen, services) };
 }
+
+/** Its engine is the one that its data is of. */
+const withData = (service: ServiceView, volume: VolumeView | undefined): ServiceView => ({
+  ...service,
+  version: volume?.version ?? service.version,
+  volume,
+});
 
 const withVolumes = (app: AppView, volumes: readonly VolumeView[] | undefined): AppView =>
   volumes === undefined ? app : { ...app, volumes };
@@ -114,6 +122,7 @@ const readVolume = (id: VolumeId, doc: unknown, place: Place): VolumeView => ({
   lineage: asLineageId(anyText(field(field(doc, 'home'), 'lineage')) ?? ''),
   ...readMove(doc),
   ...readOrigin(doc),
+  ...readUpgrade(field(doc, 'home')),
   snapshotEveryMs: integerIn(doc, 'snapshotEveryMs', COPY_INTERVAL, place),
   snapshotsKept: integerIn(doc, 'snapshotsKept', COPIES_KEPT, place),
   onLoss: choice(doc, 'onLoss', { choices: ON_LOSS, default: 'wait' }, place),
@@ -146,6 +155,17 @@ function readOrigin(doc: unknown): Pick<VolumeView, 'base' | 'restored'> {
     ...(id === undefined || takenAtMs === undefined ? {} : { base: { id, takenAtMs } }),
     ...(lost === undefined || atMs === undefined ? {} : { restored: { lost: asNodeId(lost), atMs } }),
   };
+}
+
+/** The version is one that an engine is looked for by: what is none is as if it were not said. */
+function readUpgrade(home: unknown): Pick<VolumeView, 'version' | 'before'> {
+  const version = anyText(field(home, 'version'));
+  if (version === undefined || versionProblem(version) !== undefined) return {};
+  const was = field(home, 'before');
+  const [node, lineage, old] = ['node', 'lineage', 'version'].map((key) => anyText(field(was, key)));
+  const isWhole = idProblem(node) === undefined && idProblem(lineage) === undefined && !versionProblem(old);
+  if (!isWhole || lineage === anyText(field(home, 'lineage'))) return { version };
+  return { version, before: { node: asNodeId(node!), lineage: asLineageId(lineage!), version: old! } };
 }
 
 /** The oldest of a slot's path is mounted, the smaller id among equals; and no more than a slot may have. */

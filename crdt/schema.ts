@@ -102,6 +102,13 @@ export type VolumeHomeDoc = {
   /** Restored by itself, as `onLoss` says: the node that was lost, and when this was written. */
   lost?: string;
   restoredAtMs?: number;
+  /**
+   * Of a service's data, the version of the engine that it is in, once it has been upgraded: it goes with the data,
+   * and not with the service, so that of two things done apart no engine gets the data of another.
+   */
+  version?: string;
+  /** What it was before the upgrade, kept until a person says that it may go. */
+  before?: { node: string; lineage: string; version: string };
 };
 
 /**

@@ -57,6 +57,10 @@ export const dataRules = {
     knownVolume(view, change.volume);
     checkId('node', change.node);
   },
+  keepVolume: (view: DesiredView, change: Of<'keepVolume'>): void => {
+    if (knownVolume(view, change.volume).movedFrom === change.node) return;
+    throw new ChangeRejected('volume_moving', 'The volume is not on its way from that node any more.');
+  },
   deleteVolume: (view: DesiredView, change: Of<'deleteVolume'>): void => {
     const volume = knownVolume(view, change.volume);
     const service = serviceOf(view, volume);
@@ -68,6 +72,14 @@ export const dataRules = {
   },
   createService: validateNewService,
   configureService: validateServiceSettings,
+  upgradeService: validateUpgrade,
+  revertService: (view: DesiredView, change: Of<'revertService'>): void => {
+    upgradedService(view, change.service);
+    checkId('lineage', change.lineage);
+  },
+  confirmService: (view: DesiredView, change: Of<'confirmService'>): void => {
+    upgradedService(view, change.service);
+  },
   setServiceStopped: (view: DesiredView, change: Of<'setServiceStopped'>): void => {
     runningService(view, change.service);
     checkBoolean('stopped', change.stopped);
@@ -140,6 +152,34 @@ function runningService(view: DesiredView, id: ServiceId): ServiceView {
     'service_provided',
     `${service.name} is user-provided: it runs elsewhere, and Peer has its credentials alone.`,
   );
+}
+
+/** With what was before its upgrade. */
+function upgradedService(view: DesiredView, id: ServiceId): void {
+  const { name, volume } = runningService(view, id);
+  if (volume?.movedFrom !== undefined) throw isMoving(name);
+  if (volume?.before !== undefined) return;
+  throw new ChangeRejected('no_upgrade', `${name} has no upgrade that waits to be confirmed or reverted.`);
+}
+
+const isMoving = (name: string): ChangeRejected =>
+  new ChangeRejected('volume_moving', `The data of ${name} is being moved; wait until that is done.`);
+
+function validateUpgrade(view: DesiredView, change: Of<'upgradeService'>): void {
+  const { name, version, volume } = runningService(view, change.service);
+  check('version', change.version, versionProblem(change.version));
+  checkId('lineage', change.lineage);
+  checkPin(view, change.node);
+  if (volume === undefined) throw new ChangeRejected('volume_unknown', `${name} has no data to upgrade.`);
+  if (volume.movedFrom !== undefined) throw isMoving(name);
+  if (volume.before !== undefined) {
+    throw new ChangeRejected(
+      'upgrade_unconfirmed',
+      `${name} was upgraded from ${volume.before.version} before; \`peer service upgrade ${name} --confirm\` or \`--revert\` first.`,
+    );
+  }
+  if (change.version !== version && change.lineage !== volume.lineage) return;
+  throw new ChangeRejected('invalid_value', `${name} is ${version} already.`);
 }
 
 function knownBinding(view: DesiredView, id: BindingId): BindingView {

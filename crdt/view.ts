@@ -134,6 +134,10 @@ export type VolumeView = {
   readonly base?: { readonly id: string; readonly takenAtMs: number };
   /** It was restored by itself, as `onLoss` says, when that node was lost. */
   readonly restored?: { readonly lost: NodeId; readonly atMs: number };
+  /** Of a service's data, the engine's version that it is in, where that is not the service's own word. */
+  readonly version?: string;
+  /** A service's data as it was before its upgrade: an orphan there, which can take its place again. */
+  readonly before?: { readonly node: NodeId; readonly lineage: LineageId; readonly version: string };
   readonly snapshotEveryMs: number;
   readonly snapshotsKept: number;
   readonly onLoss: OnLoss;

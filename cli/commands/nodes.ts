@@ -5,14 +5,20 @@ import { answer } from '../client.ts';
 import type { Context } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { formatAge, formatBytes } from '../format.ts';
+import { dataChoice, moveDataOf, strandedText } from '../node-data.ts';
 import type { Output } from '../output.ts';
 import { closest } from '../suggest.ts';
 import { renderTable } from '../table.ts';
 import { parseNameOrId, parsePairs } from '../values.ts';
 
-const ACTIONS = ['drain', 'undrain', 'remove', 'label'];
+const ACTIONS = ['drain', 'undrain', 'remove', 'data', 'label'];
 
-export async function run({ args, client, output }: Context): Promise<void> {
+export async function run(context: Context): Promise<void> {
+  const { args, client, output } = context;
+  const choice = dataChoice(context);
+  if (args[0] !== 'drain' && (choice.withData || choice.strand)) {
+    throw new UsageError('--with-data and --strand go with peer nodes drain NAME and peer leave alone');
+  }
   const [action, given, ...labels] = args;
   if (action === undefined) {
     const nodes = await answer((await client()).v1.nodes.$get());
@@ -40,12 +46,17 @@ export async function run({ args, client, output }: Context): Promise<void> {
   }
   const node = (await client()).v1.nodes[':name'];
   const param = { name };
-  if (action === 'drain') {
-    const written = await answer(node.drain.$post({ param }));
-    output.result(
-      { node: name, draining: true, ...written },
-      () => `${name} is draining: peer nodes shows how far it is`,
-    );
+  if (action === 'data') {
+    const data = await answer(node.data.$get({ param }));
+    output.result(data, () => strandedText(name, data, output));
+  } else if (action === 'drain') {
+    const moved = choice.withData ? (await moveDataOf(await client(), output, name)).moved : [];
+    const query = choice.strand ? { strand: 'true' as const } : {};
+    const written = await answer(node.drain.$post({ param, query }));
+    output.result({ node: name, draining: true, moved, ...written }, () => {
+      const lines = moved.map((one) => `${one.what} is on ${one.node}${one.ready ? '' : ', and does not run yet'}`);
+      return [...lines, `${name} is draining: peer nodes shows how far it is`].join('\n');
+    });
   } else if (action === 'undrain') {
     const written = await answer(node.undrain.$post({ param }));
     output.result({ node: name, draining: false, ...written }, () => `${name} takes instances again`);

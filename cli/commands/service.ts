@@ -5,6 +5,7 @@ import { UsageError } from '../errors.ts';
 import { kebabCase } from '../parse.ts';
 import { backup, backups, download, restore, upload } from '../services/backups.ts';
 import { bind, unbind } from '../services/bind.ts';
+import { move, recover, upgrade } from '../services/life.ts';
 import { configure, create, provide, remove, status, switched } from '../services/manage.ts';
 import { closest } from '../suggest.ts';
 
@@ -31,6 +32,9 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   backup: { usage: ['NAME'], options: [], run: backup },
   backups: { usage: ['[NAME]'], options: [], run: backups },
   restore: { usage: ['NAME', 'BACKUP|newest'], options: ['as', 'yes'], run: restore },
+  move: { usage: ['NAME'], options: ['to'], run: move },
+  recover: { usage: ['NAME'], options: ['to', 'backup', 'yes'], run: recover },
+  upgrade: { usage: ['NAME'], options: ['version', 'to', 'confirm', 'revert', 'yes'], run: upgrade },
   download: { usage: ['NAME', 'BACKUP|newest', 'FILE|-'], options: [], run: download },
   upload: { usage: ['NAME', 'FILE|-'], options: [], run: upload },
   bind: {

@@ -125,6 +125,10 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
         ? 'none proven yet'
         : `newest proven ${formatAge(service.provenBackupAgeMs)} old`;
     const connectionsMax = service.connectionsMax === null ? '' : ` of ${service.connectionsMax}`;
+    if (service.before != null) {
+      const { version, node } = service.before;
+      lines.push(`upgraded     from ${version}, which is kept on ${node}: peer service upgrade --confirm or --revert`);
+    }
     lines.push(
       `node         ${service.node}`,
       `address      ${service.host} (${service.address}), for bound apps`,

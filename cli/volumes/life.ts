@@ -1,14 +1,13 @@
 // Snapshots of volumes, and what brings their data back or elsewhere: each is followed to its end.
 
 import type { LifeResultShape, SnapshotShape } from '../../node/api/data-shapes.ts';
-import type { LifeEvent } from '../../node/api/stream-events.ts';
 import { answer, type Client } from '../client.ts';
 import { confirmed } from '../confirm.ts';
 import { type Context, flagOption, textOption } from '../context.ts';
-import { CliError, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
+import { followLife } from '../follow-life.ts';
 import { formatAge, formatBytes, formatTook } from '../format.ts';
 import type { Output } from '../output.ts';
-import { createProgress } from '../progress.ts';
 import { slotText } from '../services/text.ts';
 import { renderTable } from '../table.ts';
 import { volumeNamed, volumeText } from './named.ts';
@@ -79,27 +78,8 @@ const ageOf = ({ ageMs }: LifeResultShape): string => formatAge(ageMs ?? 0);
 const whereOf = ({ node, ready }: LifeResultShape): string =>
   ready ? `it runs on ${node}` : `it is on ${node}, and nothing runs on it yet`;
 
-async function followed<T extends object>(client: Client, output: Output, path: string, json: object): Promise<T> {
-  const progress = await createProgress(output);
-  const body = Buffer.from(JSON.stringify(json));
-  const headers = { 'content-type': 'application/json' };
-  try {
-    for await (const event of client.stream<LifeEvent<T>>(`/v1/volumes/${path}`, { method: 'POST', headers, body })) {
-      if (event.type === 'line') progress.step(event.text);
-      else if (event.type === 'failed') throw new CliError(event.code, event.message);
-      else {
-        progress.end('done');
-        const { type: _, ...result } = event;
-        return result as unknown as T;
-      }
-    }
-  } catch (error) {
-    progress.end('failed');
-    throw error;
-  }
-  progress.end('failed');
-  throw new CliError('connection_lost', 'the node ended the connection before it was done: see peer volumes');
-}
+const followed = <T extends object>(client: Client, output: Output, path: string, json: object): Promise<T> =>
+  followLife(client, output, { path: `/v1/volumes/${path}`, json, look: 'peer volumes' });
 
 function snapshotsTable(snapshots: readonly SnapshotShape[], { width }: Output): string {
   return renderTable<SnapshotShape>(

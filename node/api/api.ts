@@ -20,6 +20,7 @@ import { peopleRoutes } from './routes/people.ts';
 import { pushRoutes } from './routes/push.ts';
 import { releasesRoutes } from './routes/releases.ts';
 import { appRoutesRoutes } from './routes/routes.ts';
+import { serviceLifeRoutes } from './routes/service-life.ts';
 import { servicesRoutes } from './routes/services.ts';
 import { SESSION_PATH, sessionsRoutes } from './routes/sessions.ts';
 import { sourceRoutes } from './routes/source.ts';
@@ -71,6 +72,7 @@ export function createApi(context: ApiContext) {
     .route('/', bindingsRoutes(context))
     .route('/', backupsRoutes(context))
     .route('/', volumesRoutes(context))
+    .route('/', serviceLifeRoutes(context))
     .route('/', volumeLifeRoutes(context))
     .route('/', sourceRoutes(context))
     .route('/', pushRoutes(context))

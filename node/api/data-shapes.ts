@@ -57,6 +57,8 @@ export type ServiceShape = Omit<ServiceSummaryShape, 'bindings'> & {
   backupsKept: number;
   /** Age of the newest backup that was restored for a test; null when there is none. */
   provenBackupAgeMs: number | null;
+  /** What its data was before an upgrade that waits to be confirmed or reverted, and where that is. */
+  before: { version: string; node: string } | null;
   createdAtMs: number;
   createdBy: string;
   instance: InstanceShape | null;
@@ -158,3 +160,43 @@ export type LifeResultShape = {
   snapshot: string | null;
   ageMs: number | null;
 };
+
+/** What came of a service's move, recovery or upgrade. */
+export type ServiceLifeShape = {
+  name: string;
+  /** Where its data is now, and of which version. */
+  node: string;
+  version: string;
+  /** Whether it runs there; false also when it was stopped. */
+  ready: boolean;
+  /** The id of what it was made of, and how old that is; null of a move, which loses nothing. */
+  backup: string | null;
+  ageMs: number | null;
+  /** After an upgrade: what was before, until it is confirmed or reverted. */
+  before: { version: string; node: string } | null;
+};
+
+/** What of it would be out of reach without a node, with the age of what there is of it elsewhere; null: nothing. */
+export type StrandedShape = {
+  services: {
+    name: string;
+    kind: string;
+    version: string;
+    state: ServiceState;
+    provenBackupAgeMs: number | null;
+  }[];
+  volumes: {
+    id: string;
+    /** Name of the app; its id when it is gone. */
+    owner: string;
+    process: string;
+    index: number;
+    path: string;
+    /** False when nothing mounts it: it can be deleted, and not moved. */
+    mounted: boolean;
+    snapshotAgeMs: number | null;
+  }[];
+};
+
+/** What was moved from a node that is drained, and where to. */
+export type MovedDataShape = { moved: { what: string; node: string; ready: boolean }[] };

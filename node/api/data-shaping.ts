@@ -99,6 +99,7 @@ export function serviceShape(
     backupEveryMs: service.backupEveryMs,
     backupsKept: service.backupsKept,
     provenBackupAgeMs: provenAgeMs(backups),
+    before: beforeShape(service.volume, view),
     createdAtMs: service.createdAtMs,
     createdBy: service.createdBy,
     instance: found === undefined || workload === undefined ? null : instanceShape(found, workload),
@@ -106,13 +107,16 @@ export function serviceShape(
   };
 }
 
+export const beforeShape = (volume: VolumeView | undefined, view: DesiredView): ServiceShape['before'] =>
+  volume?.before === undefined ? null : { version: volume.before.version, node: nodeName(view, volume.before.node) };
+
 /** Of the newest that was restored for a test; the clock of another node may be ahead. */
-function provenAgeMs(backups: readonly HeldBackup[]): number | null {
+export function provenAgeMs(backups: readonly HeldBackup[]): number | null {
   const ages = backups.filter(({ proof }) => proof?.state === 'proven').map(({ takenAtMs }) => ageOf(takenAtMs));
   return ages.length === 0 ? null : Math.min(...ages);
 }
 
-const ageOf = (atMs: number): number => Math.max(0, Date.now() - atMs);
+export const ageOf = (atMs: number): number => Math.max(0, Date.now() - atMs);
 
 export function backupShape({ holders, proof, takenOn, ...backup }: HeldBackup, view: DesiredView): BackupShape {
   return {
@@ -155,7 +159,7 @@ function reasonOf(service: ServiceView, known: Known & Pick<NodeService, 'explai
 }
 
 const STATUS_TEXT = {
-  dead: 'is dead: it runs again when that is back',
+  dead: 'is dead: it runs again when that is back; if it never is: peer service recover',
   left: 'has left the cluster',
   unknown: 'has not been heard of',
   removed: 'was removed from the cluster',

@@ -82,6 +82,12 @@ const node = v.string('should be text');
 export const restoreVolumeBody = object({ snapshot: v.string('should be text'), node: v.optional(node) });
 export const moveVolumeBody = object({ node });
 export const recoverVolumeBody = object({ node: v.optional(node) });
+export const moveServiceBody = moveVolumeBody;
+/** `backup`: the id of one, instead of the newest proven one. */
+export const recoverServiceBody = object({ node: v.optional(node), backup: v.optional(ruled(limits.idProblem)) });
+export const upgradeServiceBody = object({ version, node: v.optional(node) });
+/** Of a node that is to go: its data stays there, out of reach. */
+export const strandQuery = object({ strand: flag });
 export const addVolumeBody = object({ ...volumeEntries, process: v.optional(ruled(limits.processTypeProblem)) });
 /** `kind`: makes it, where there is none of the name. */
 export const serviceWishes = v.pipe(

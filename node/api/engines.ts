@@ -22,7 +22,7 @@ export function enginesOf(kind: string, observed: ObservedView): FoundEngine[] {
 }
 
 /** 9.6 before 15: numbers by their value. */
-function compareVersions(a: string, b: string): number {
+export function compareVersions(a: string, b: string): number {
   const [left, right] = [a, b].map((text) => text.split(/[.-]/)) as [string[], string[]];
   for (let at = 0; at < Math.max(left.length, right.length); at++) {
     const [one = '', other = ''] = [left[at], right[at]];

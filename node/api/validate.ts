@@ -191,7 +191,11 @@ export const labelsBody = object({
     }),
   ),
 });
-export const stopBody = object({ leave: v.optional(v.boolean('should be true or false')) });
+/** `strand`: a node that leaves takes the data that it has with it. */
+export const stopBody = object({
+  leave: v.optional(v.boolean('should be true or false')),
+  strand: v.optional(v.boolean('should be true or false')),
+});
 
 const linesText = v.optional(
   v.pipe(

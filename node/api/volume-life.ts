@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import type { NamedChange } from '../../crdt/change.ts';
 import { asLineageId, type NodeId } from '../../crdt/ids.ts';
+import { SERVICE_PROCESS } from '../../crdt/limits-data.ts';
 import type { VolumeView } from '../../crdt/view.ts';
 import { slotKey } from '../core/slots.ts';
 import type { NodeService } from '../ports/node-service.ts';
@@ -16,6 +17,12 @@ import { pinFor } from './pinning.ts';
 
 /** What a busy machine takes to stop and start an instance; then it is said that it does not run yet. */
 const READY_WITHIN_MS = 120_000;
+/** Bringing what has changed since the first copy; a large volume that is packed anew takes long. */
+const BROUGHT_WITHIN_MS = 6 * 60 * 60_000;
+/** What another node has written is here by then; a move may have been called off by then, too. */
+const HEARD_WITHIN_MS = 10_000;
+/** Looked through for why a move was called off. */
+const EVENTS_LOOKED_AT = 100;
 
 export type LifeWork = {
   service: NodeService;
@@ -47,6 +54,12 @@ export async function recoverVolume(work: LifeWork, to?: string): Promise<LifeRe
     const name = nodeName(view, volume.node);
     throw new ApiError('volume_in_use', `${name}, which has the volume, is alive: peer volume move or restore instead`);
   }
+  if (volume.process === SERVICE_PROCESS) {
+    throw new ApiError(
+      'bad_request',
+      `it is the data of a service, which comes back from a backup: ${recoverOf(work)}`,
+    );
+  }
   const together = ofItsSlot(work);
   const found = await Promise.all(
     together.map(async (one) => ({ volume: one, snapshot: (await service.volumes.list(one.id))[0] })),
@@ -75,20 +88,47 @@ export async function moveVolume(work: LifeWork, to: string): Promise<LifeResult
   if (node === volume.node) throw new ApiError('bad_request', `the volume is on ${nodeName(view, node)} already`);
   if (!isThere(service, volume.node)) {
     const name = nodeName(view, volume.node);
-    throw new ApiError('unavailable', `${name}, which has the volume, is not alive: peer volume recover instead`);
+    throw new ApiError('unavailable', `${name}, which has the volume, is not alive: ${recoverOf(work)} instead`);
   }
   expectAlive(work, node);
+  placeFor(work, ofItsSlot(work), node);
   const before = instancesOf(work);
   onLine(`bringing what it holds to ${nodeName(view, node)} while it runs`);
   await service.volumes.move(volume.id, node, by, signal);
   onLine('stopping it, and bringing what has changed since');
-  const left = (): boolean => {
-    const now = service.view().volumes.get(volume.id);
-    return now !== undefined && now.node === node && now.movedFrom === undefined;
-  };
-  const ready = await until(work, () => left() && (runsAnew(work, node, before) || !isAsked(work)));
+  const isOver = (): boolean =>
+    service.view().volumes.get(volume.id)?.movedFrom === undefined || !isThere(service, volume.node);
+  // What was written there may not have come here yet.
+  await until(work, () => service.view().volumes.get(volume.id)?.node !== volume.node, HEARD_WITHIN_MS);
+  await until(work, isOver, BROUGHT_WITHIN_MS);
+  if (!signal.aborted) await expectBrought(work, node);
+  const ready = await until(work, () => runsAnew(work, node, before) || !isAsked(work));
   return { node: nodeName(service.view(), node), ready: ready && isAsked(work), snapshot: null, ageMs: null };
 }
+
+/** Fails with why it was not, as far as is known. */
+async function expectBrought({ service, volume, signal, ...work }: LifeWork, node: NodeId): Promise<void> {
+  const now = service.view().volumes.get(volume.id);
+  if (now === undefined) throw new ApiError('not_found', 'the volume was deleted meanwhile');
+  if (now.node === node && now.movedFrom === undefined) return;
+  if (now.movedFrom !== undefined) {
+    const from = nodeName(service.view(), now.movedFrom);
+    throw new ApiError(
+      'unavailable',
+      `${from} went away before all was brought, which goes on when it is back; if it never is: ${recoverOf({ service, volume, signal, ...work })}`,
+    );
+  }
+  let reason = `it is on ${nodeName(service.view(), now.node)}: see peer events`;
+  const events = service.events({ app: volume.owner, lines: EVENTS_LOOKED_AT, follow: false, signal });
+  for await (const event of events) if (event.name === 'volume.move_called_off') reason = event.message;
+  throw new ApiError('move_called_off', reason);
+}
+
+/** What brings it back when its node is lost. */
+const recoverOf = ({ service, volume }: LifeWork): string =>
+  volume.process === SERVICE_PROCESS
+    ? `peer service recover ${service.view().workloads.get(volume.owner)?.name ?? volume.owner}`
+    : 'peer volume recover';
 
 async function bringBack(
   work: LifeWork,
@@ -126,7 +166,7 @@ export function snapshotNamed(snapshots: readonly HeldSnapshot[], id: string): H
 }
 
 /** All that the volume's slot mounts: they are on one node. */
-function ofItsSlot({ service, volume }: LifeWork): VolumeView[] {
+export function ofItsSlot({ service, volume }: LifeWork): VolumeView[] {
   return [...service.view().volumes.values()].filter(
     (one) =>
       one.mounted &&
@@ -137,7 +177,8 @@ function ofItsSlot({ service, volume }: LifeWork): VolumeView[] {
   );
 }
 
-function placeFor({ service, volume }: LifeWork, together: readonly VolumeView[]): NodeId {
+/** Also whether one can: `only`. Fails with `no_node_for_data`. */
+export function placeFor({ service, volume }: LifeWork, together: readonly VolumeView[], only?: NodeId): NodeId {
   const view = service.view();
   const owner = view.workloads.get(volume.owner);
   if (owner?.release === undefined) {
@@ -147,24 +188,25 @@ function placeFor({ service, volume }: LifeWork, together: readonly VolumeView[]
   return pinFor(
     { view, observed: service.observed(), pending: [], replaced: [slot] },
     { owner: volume.owner, key: slotKey(slot), memoryBytes: owner.memoryBytes, needs: owner.release },
-    `${together.map(({ path }) => path).join(', ')} of ${owner.name}`,
+    volume.process === SERVICE_PROCESS ? owner.name : `${together.map(({ path }) => path).join(', ')} of ${owner.name}`,
+    only,
   );
 }
 
-const isThere = (service: NodeService, node: NodeId): boolean =>
+export const isThere = (service: NodeService, node: NodeId): boolean =>
   service.observed().members.some(({ id, status }) => id === node && (status === 'alive' || status === 'suspect'));
 
-function expectAlive({ service }: LifeWork, node: NodeId): void {
+export function expectAlive({ service }: LifeWork, node: NodeId): void {
   if (service.observed().members.some(({ id, status }) => id === node && status === 'alive')) return;
   throw new ApiError('unavailable', `${nodeName(service.view(), node)} is not alive: see peer nodes`);
 }
 
-const isAsked = ({ service, volume }: LifeWork): boolean => {
+export const isAsked = ({ service, volume }: LifeWork): boolean => {
   const now = service.view().volumes.get(volume.id);
   return now !== undefined && isWanted(now, service.view());
 };
 
-function instancesOf({ service, volume }: LifeWork): Map<string, { node: NodeId; ready: boolean }> {
+export function instancesOf({ service, volume }: LifeWork): Map<string, { node: NodeId; ready: boolean }> {
   const key = slotKey({ app: volume.owner, process: volume.process, index: volume.index });
   const found = new Map<string, { node: NodeId; ready: boolean }>();
   for (const { id: node, report } of service.observed().members) {
@@ -176,11 +218,15 @@ function instancesOf({ service, volume }: LifeWork): Map<string, { node: NodeId;
 }
 
 /** By an instance that was not there before, as it mounts what is new. */
-const runsAnew = (work: LifeWork, node: NodeId, before: ReadonlyMap<string, unknown>): boolean =>
+export const runsAnew = (work: LifeWork, node: NodeId, before: ReadonlyMap<string, unknown>): boolean =>
   [...instancesOf(work)].some(([id, one]) => one.ready && one.node === node && !before.has(id));
 
 /** Whether it came true in time, before whoever waits has gone. */
-function until({ service, signal }: LifeWork, isSo: () => boolean): Promise<boolean> {
+export function until(
+  { service, signal }: LifeWork,
+  isSo: () => boolean,
+  timeoutMs = READY_WITHIN_MS,
+): Promise<boolean> {
   return new Promise((resolve) => {
     const end = (so: boolean): void => {
       clearTimeout(timer);
@@ -189,7 +235,7 @@ function until({ service, signal }: LifeWork, isSo: () => boolean): Promise<bool
       resolve(so);
     };
     const gone = (): void => end(false);
-    const timer = setTimeout(gone, READY_WITHIN_MS);
+    const timer = setTimeout(gone, timeoutMs);
     const unsubscribe = service.onChange(() => isSo() && end(true));
     signal.addEventListener('abort', gone, { once: true });
     if (isSo()) end(true);

@@ -7,12 +7,13 @@ import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import type { ClusterEvent } from '../core/types.ts';
-import type { Backup } from '../ports/backups.ts';
+import type { Backup, Backups } from '../ports/backups.ts';
 import { BACKUP_COPIES, BACKUPS_MAX } from '../ports/methods.ts';
 import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
 import type { VolumeLife } from '../ports/snapshots.ts';
-import { ServiceBackups } from '../services/backups.ts';
+import { type BackupsParts, ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
+import { Rebuilds } from '../services/rebuilds.ts';
 import { Steward } from '../services/steward.ts';
 import type { VolumeMover } from '../volumes/mover.ts';
 import type { LossRestorer } from '../volumes/restorer.ts';
@@ -42,7 +43,7 @@ type Parts = {
 export type DataParts = {
   desk: ServicesDesk;
   kinds: readonly KindInfo[];
-  backups: ServiceBackups;
+  backups: Backups;
   /** Ends what proved a backup when an earlier daemon ended. Call when the runtime has adopted. */
   endProofs(): void;
   volumes: VolumeLife;
@@ -75,7 +76,10 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   const ways = new ServiceWays(parts);
   return {
     desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
-    kinds: KINDS.map(({ name, tags, plans, debianPackage }) => ({ name, tags, plans, debianPackage })),
+    kinds: KINDS.map(({ name, tags, plans, debianPackage, backup }) => ({
+      ...{ name, tags, plans, debianPackage },
+      keepsData: backup !== undefined,
+    })),
     backups,
     volumes: life.volumes,
     mover: life.mover,
@@ -105,7 +109,7 @@ async function makeBackups(
   parts: Parts,
   { proofs, steward }: { proofs: Proofs; steward: Steward },
   shutdown: Shutdown,
-) {
+): Promise<Backups> {
   const { ground, lines, works, agent, known, storage } = parts;
   const { log, view, self, dataDir } = ground;
   const copies = await storage.openCopies<Backup, ServiceId>({
@@ -116,12 +120,10 @@ async function makeBackups(
     // Only the node that took it proves it.
     merge: (heard, known) => ({ ...heard, proof: heard.proof ?? known.proof }),
   });
-  const backups = new ServiceBackups({
+  const shared: Omit<BackupsParts, 'nodeOf' | 'instanceOf' | 'restored' | 'log'> = {
     self,
     view,
     contexts: works.contexts,
-    nodeOf: (service) => nodeOf(parts, service),
-    instanceOf: (service) => readyInstance(agent, service),
     copies,
     blobs: works.blobs,
     gossip: lines.gossip,
@@ -130,15 +132,37 @@ async function makeBackups(
       runtime: works.runtime,
       onEvent: (listener) => proofs.onEvent(listener),
       removeVolume: (volume) => proofs.removeVolume(volume),
+      renameVolume: (...asks) => proofs.renameVolume(...asks),
     },
     freeMemoryBytes: freemem,
-    restored: (service) => steward.lookAgain(service),
     record: (name, service, message) => record(parts, { name, app: service.id as never, message }),
-    log,
     nowMs: () => Date.now(),
+  };
+  const backups = new ServiceBackups({
+    ...shared,
+    nodeOf: (service) => nodeOf(parts, service),
+    instanceOf: (service) => readyInstance(agent, service),
+    restored: (service) => steward.lookAgain(service),
+    log,
   });
   shutdown.add('backups', () => backups.close());
-  return backups;
+  const rebuilds = new Rebuilds({
+    ...shared,
+    ...{ backups, steward },
+    writeUpgraded: async (service, to, by) => {
+      await parts.replicator.write([{ change: 'upgradeService', service, ...to }], { by, atMs: Date.now() });
+    },
+  });
+  shutdown.add('rebuilds', () => rebuilds.close());
+  return {
+    list: (...asks) => backups.list(...asks),
+    take: (...asks) => backups.take(...asks),
+    restore: (...asks) => backups.restore(...asks),
+    download: (...asks) => backups.download(...asks),
+    upload: (...asks) => backups.upload(...asks),
+    rebuild: (...asks) => rebuilds.rebuild(...asks),
+    upgrade: (...asks) => rebuilds.upgrade(...asks),
+  };
 }
 
 /** Where it runs, ready, as far as this node knows. */

@@ -29,21 +29,30 @@ export class Proofs {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Also one that was never made. Says so when it cannot be removed: the next start tries again. */
-  async removeVolume({ id, lineage }: VolumeRef): Promise<void> {
+  /** Of an instance that has ended. Fails with VolumeError. */
+  renameVolume(from: VolumeRef, to: Parameters<Works['volumes']['rename']>[1]): Promise<void> {
+    return this.#onceReleased(() => this.#works.volumes.rename(from, to));
+  }
+
+  async #onceReleased<T>(work: () => Promise<T>): Promise<T> {
     const deadlineMs = performance.now() + RELEASE_WAIT_MAX_MS;
     for (;;) {
       try {
-        return await this.#works.volumes.remove({ id, lineage });
+        return await work();
       } catch (error) {
-        const { code } = error as { code?: unknown };
-        if (code === 'volume_missing') return;
-        if (code !== 'volume_busy' || performance.now() > deadlineMs) {
-          this.#log.warn('backups.proof_left', { volume: id, error });
-          return;
-        }
+        if ((error as { code?: unknown }).code !== 'volume_busy' || performance.now() > deadlineMs) throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, RELEASE_LOOK_MS));
+    }
+  }
+
+  /** Also one that was never made. Says so when it cannot be removed: the next start tries again. */
+  async removeVolume({ id, lineage }: VolumeRef): Promise<void> {
+    try {
+      await this.#onceReleased(() => this.#works.volumes.remove({ id, lineage }));
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'volume_missing')
+        this.#log.warn('backups.proof_left', { volume: id, error });
     }
   }
 

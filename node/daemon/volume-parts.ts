@@ -1,9 +1,10 @@
 // Makes what looks after the life of volumes: their snapshots, and their moves.
 
+import { statfs } from 'node:fs/promises';
 import type { VolumeId } from '../../crdt/ids.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
-import { writeLeftVolume } from '../cluster/left-volume.ts';
+import { writeKeptVolumes, writeLeftVolume } from '../cluster/left-volume.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import { slotKey } from '../core/slots.ts';
 import type { ClusterEvent } from '../core/types.ts';
@@ -12,6 +13,7 @@ import type { VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
 import { SnapshotKeeper } from '../volumes/keeper.ts';
 import { VolumeMover } from '../volumes/mover.ts';
 import { LossRestorer } from '../volumes/restorer.ts';
+import { SetAside } from '../volumes/set-aside.ts';
 import type { Agent } from './agent.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
@@ -66,15 +68,24 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
       const changes = volumes.map((volume) => ({ change: 'moveVolume' as const, volume, node: to }));
       await replicator.write(changes, { by, atMs: Date.now() });
     },
+    writeKept: (kept) => writeKeptVolumes(kept, { replicator, node: self, nodeName }),
+    freeBytes: async () => {
+      const { bavail, bsize } = await statfs(store.root);
+      return bavail * bsize;
+    },
+    nowMs: ground.nowMs,
     writeLeft: (volume) => writeLeftVolume(volume, { replicator, node: self, nodeName, log }),
     log,
   });
   shutdown.add('moves', () => mover.close());
+  const aside = new SetAside({ self, gossip, store, expectVolume: (id) => keeper.expectVolume(id) });
   const volumes: VolumeLife = {
     list: (volume) => keeper.list(volume),
     take: (...asks) => keeper.take(...asks),
     receive: (...asks) => mover.receive(...asks),
     move: (...asks) => mover.move(...asks),
+    putBack: (...asks) => aside.putBack(...asks),
+    discard: (...asks) => aside.discard(...asks),
   };
   const restorer = new LossRestorer({
     ...shared,

@@ -108,6 +108,11 @@ export const ERRORS = {
   volume_unknown: nothing(404, 'no', 'there is no such volume'),
   volume_in_use: nothing(409, 'no', 'an instance mounts the volume, or is to, or it is here already'),
   volume_moving: nothing(409, 'later', 'the volume is being moved'),
+  move_called_off: nothing(409, 'later', 'what had changed could not be brought: all is where it was, and runs there'),
+  data_stranded: nothing(409, 'no', 'the node has data that would be out of reach: move it first, or say so'),
+  node_has_data: nothing(409, 'no', 'the node that has the data is alive'),
+  no_upgrade: nothing(409, 'no', 'no upgrade of the service waits to be confirmed or reverted'),
+  upgrade_unconfirmed: nothing(409, 'no', 'an upgrade of the service waits to be confirmed or reverted'),
 
   // Backups
   backup_unknown: nothing(404, 'no', 'no node that answers holds such a backup'),

@@ -5,8 +5,9 @@
 import * as v from 'valibot';
 import type { AppId, BindingId, Digest, InstanceId, LineageId, NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import { DIGEST_PATTERN, idProblem, processTypeProblem } from '../../crdt/limits.ts';
+import { versionProblem } from '../../crdt/limits-data.ts';
 import type { Slot } from '../core/types.ts';
-import type { Backup } from './backups.ts';
+import type { Backup, RebuildOrder, UpgradeOrder } from './backups.ts';
 import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
 import type { RecordedEvent } from './node-service.ts';
@@ -176,9 +177,10 @@ const volumeStatus = v.object({ path: text(PATH_CHARS_MAX), usedBytes: measured 
 /** Of all volumes together. */
 export const SNAPSHOTS_MAX = 10_000;
 const lineageId = v.custom<LineageId>((value) => idProblem(value) === undefined, 'should be the id of a lineage');
+const snapshotId = v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a snapshot');
 /** Also as a node keeps it on disk. */
 const volumeSnapshot: v.GenericSchema<unknown, VolumeSnapshot> = v.object({
-  id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a snapshot'),
+  id: snapshotId,
   volume: volumeId,
   lineage: lineageId,
   owner: text(256),
@@ -361,6 +363,24 @@ export const RESTORE_SERVICE: StreamMethod<{ service: ServiceId; backup: Backup 
   itemBytesMax: 8 * KIB,
 };
 
+const version = v.custom<string>((value) => versionProblem(value) === undefined, 'should be a version');
+/** Makes a service's data of a backup, under a lineage that nothing mounts yet. */
+export const REBUILD_SERVICE: StreamMethod<RebuildOrder, ServiceStep> = {
+  name: 'backup.rebuild',
+  request: v.object({ service: serviceId, backup, version, lineage: lineageId }),
+  requestBytesMax: 8 * KIB,
+  item: serviceStep,
+  itemBytesMax: 8 * KIB,
+};
+/** Upgrades a service that runs on the node. */
+export const UPGRADE_SERVICE: StreamMethod<UpgradeOrder, ServiceStep> = {
+  name: 'service.upgrade',
+  request: v.object({ service: serviceId, version, to: nodeId, by: text(256) }),
+  requestBytesMax: 2 * KIB,
+  item: serviceStep,
+  itemBytesMax: 8 * KIB,
+};
+
 /** Takes one of a volume that the node has. */
 export const TAKE_SNAPSHOT = method(
   'snapshot.take',
@@ -377,13 +397,32 @@ export const RECEIVE_VOLUME = method(
   VOLUME_WORK,
 );
 
-/** Makes the lineage that was moved there from whoever asks; what it has of it already is older, and goes. */
+/** Says that the node has room for a volume that is to come, of so many bytes. */
+export const EXPECT_VOLUME = method(
+  'volume.expect',
+  v.object({ volume: volumeId, sizeBytes: count }),
+  v.object({ fits: v.literal(true) }),
+  { timeoutMs: 5_000 },
+);
+
+/**
+ * Makes the lineage that was moved there from whoever asks; what it has of it already is older, and goes. `passing`:
+ * snapshots that were made for the move alone.
+ */
 export const TAKE_OVER_VOLUME = method(
   'volume.take-over',
-  volumeOrder,
+  v.object({ order: volumeOrder, passing: v.array(snapshotId) }),
   v.object({ received: v.literal(true) }),
   VOLUME_WORK,
 );
+
+const ofLineage = v.object({ volume: volumeId, lineage: lineageId });
+const done = v.object({ done: v.literal(true) });
+const LINEAGE_WORK: Bounds = { timeoutMs: 60_000, whileWanted: true };
+/** What the volume was before an upgrade, which the node has, is that lineage from now on. */
+export const RENAME_LINEAGE = method('volume.put-back', ofLineage, done, LINEAGE_WORK);
+/** Removes what the volume was before an upgrade, which the node has. */
+export const DISCARD_LINEAGE = method('volume.discard', ofLineage, done, { ...LINEAGE_WORK, timeoutMs: 30 * 60_000 });
 
 /** Moves the volumes of a slot, which the node has, to another; answered when that is written. */
 export const MOVE_VOLUME = method(

@@ -46,7 +46,15 @@ export interface VolumeLife {
   receive(node: NodeId, order: VolumeOrder, signal: AbortSignal): Promise<void>;
   /**
    * Brings what the slot's volumes hold now to that node while the slot runs, then writes that they are there: the
-   * slot is stopped, what has changed since is brought, and it starts again there. Resolves when that is written.
+   * slot is stopped, what has changed since is brought, and it starts again there. Resolves when that is written. What
+   * cannot be brought afterwards is called off: the record says that it stays, and the slot starts where it was.
    */
   move(volume: VolumeId, to: NodeId, by: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Gives what the volume was before an upgrade, where that is, the lineage; nothing mounts it until the desired state
+   * has it. Harmless to repeat.
+   */
+  putBack(volume: VolumeId, lineage: LineageId, signal: AbortSignal): Promise<void>;
+  /** Removes what the volume was before an upgrade, for good, where that is. Harmless to repeat. */
+  discard(volume: VolumeId, signal: AbortSignal): Promise<void>;
 }

@@ -15,7 +15,7 @@ import { BACKUP_SERVICE, RESTORE_SERVICE } from '../ports/methods.ts';
 import { begins } from './backup-content.ts';
 import { BackupError } from './backup-error.ts';
 import type { Contexts } from './contexts.ts';
-import { NotTried, type ProofParts, prove } from './proof.ts';
+import { NotTried, PROOF_SPARE_BYTES, type ProofParts, prove } from './proof.ts';
 import { CommandFailed, runInService } from './run-command.ts';
 import { lastOf, steps } from './steps.ts';
 import { worthKeeping } from './worth-keeping.ts';
@@ -31,8 +31,6 @@ const SPREAD_LOOK_MS = 60 * 60_000;
 const FAILED_AGAIN_MS = 15 * 60_000;
 /** Of a service that was deleted, the backups stay so long. */
 const DELETED_KEPT_MS = 14 * 24 * 60 * 60_000;
-/** Without so much memory beside what runs, a backup is not tried by a restore: what runs comes first. */
-const PROOF_SPARE_BYTES = 128 * 1024 ** 2;
 const REASON_LENGTH_MAX = 250;
 
 export type BackupsParts = {
@@ -56,7 +54,7 @@ export type BackupsParts = {
   nowMs: () => number;
 };
 
-export class ServiceBackups implements Backups {
+export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade'> {
   readonly #parts: BackupsParts;
   readonly #timer: NodeJS.Timeout;
   /** One at a time of each service. */
@@ -88,7 +86,7 @@ export class ServiceBackups implements Backups {
   }
 
   async take(service: ServiceId, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
-    const node = this.#expectNode(service);
+    const node = this.nodeOf(service);
     if (node === this.#parts.self) return this.#takeHere(service, onLine, signal);
     return lastOf(this.#parts.gossip.requestStream(node, BACKUP_SERVICE, { service }, { signal }), onLine);
   }
@@ -99,7 +97,7 @@ export class ServiceBackups implements Backups {
     onLine: (text: string) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const node = this.#expectNode(service);
+    const node = this.nodeOf(service);
     if (node === this.#parts.self) return this.#restoreHere(service, backup, onLine, signal);
     await lastOf(this.#parts.gossip.requestStream(node, RESTORE_SERVICE, { service, backup }, { signal }), onLine);
   }
@@ -152,12 +150,12 @@ export class ServiceBackups implements Backups {
 
   #takeHere(service: ServiceId, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
     const { copies } = this.#parts;
-    return this.#alone(service, 'a backup of it is being taken', async () => {
+    return this.alone(service, 'a backup of it is being taken', async () => {
       const view = this.#expectService(service);
       if (this.#keepsNothing(view)) throw new BackupError('nothing_to_back_up', `${view.kind} keeps nothing`);
       const until = AbortSignal.any([signal, this.#ending.signal]);
       try {
-        const backup = await this.#dump(view, onLine, until);
+        const backup = await this.dumpHere(view, onLine, until);
         // From here on its content is no garbage, however long the rest takes.
         await copies.keep(backup);
         const proven = await this.#prove(view, backup, onLine, until);
@@ -180,7 +178,8 @@ export class ServiceBackups implements Backups {
     });
   }
 
-  async #dump(service: ServiceView, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
+  /** What the service, which runs here, holds now. For whoever has it alone; kept by nobody yet. */
+  async dumpHere(service: ServiceView, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
     const { contexts, blobs, copies, proof } = this.#parts;
     const { kind, context } = contexts.of(service);
     const { backup } = kind;
@@ -237,7 +236,7 @@ export class ServiceBackups implements Backups {
   }
 
   #restoreHere(service: ServiceId, backup: Backup, onLine: (text: string) => void, signal: AbortSignal): Promise<void> {
-    return this.#alone(service, 'it is being restored', async () => {
+    return this.alone(service, 'it is being restored', async () => {
       const { contexts, blobs, copies, proof, record, restored } = this.#parts;
       const view = this.#expectService(service);
       const { kind, context } = contexts.of(view);
@@ -306,7 +305,8 @@ export class ServiceBackups implements Backups {
     await copies.forget(surplus).catch((error: unknown) => log.warn('backups.not_pruned', { error }));
   }
 
-  async #alone<T>(service: ServiceId, doing: string, work: () => Promise<T>): Promise<T> {
+  /** One work at a time on each service. Fails with `service_busy`. */
+  async alone<T>(service: ServiceId, doing: string, work: () => Promise<T>): Promise<T> {
     const busy = this.#busy.get(service);
     if (busy !== undefined) throw new BackupError('service_busy', `${busy}: wait for it to end`);
     this.#busy.set(service, doing);
@@ -351,7 +351,8 @@ export class ServiceBackups implements Backups {
     return service;
   }
 
-  #expectNode(id: ServiceId): NodeId {
+  /** Where it runs, ready. Fails with `service_not_ready`. */
+  nodeOf(id: ServiceId): NodeId {
     const node = this.#parts.nodeOf(id);
     if (node !== undefined) return node;
     const { name } = this.#expectService(id);

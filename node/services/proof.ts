@@ -1,5 +1,6 @@
 // Proves a backup: restores it into an instance of its own, beside the service, on an empty volume, and lets the
-// engine check what came of it. Nothing of it is left afterwards, whatever happens.
+// engine check what came of it. Nothing of it is left afterwards, whatever happens, unless what came of it is to become
+// the service's data.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { asInstanceId, asLineageId, asVolumeId, type InstanceId, type VolumeId } from '../../crdt/ids.ts';
@@ -15,6 +16,8 @@ import { runInService } from './run-command.ts';
 const START_TIMEOUT_MS = 180_000;
 const RESTORE_TIMEOUT_MS = 60 * 60_000;
 const CHECK_TIMEOUT_MS = 10 * 60_000;
+/** Without so much memory beside what runs, no such instance is started: what runs comes first. */
+export const PROOF_SPARE_BYTES = 128 * 1024 ** 2;
 /** Process type of such an instance: no app's, and not the service's own. */
 export const PROOF_PROCESS = 'proof';
 
@@ -31,11 +34,18 @@ export type ProofParts = {
   /** Events of instances that are no slot's. */
   onEvent: (listener: (event: RuntimeEvent) => void) => () => void;
   removeVolume: (volume: Pick<VolumeMount, 'id' | 'lineage'>) => Promise<void>;
+  /** The volume of an instance that has ended is another's from now on. */
+  renameVolume: (from: Pick<VolumeMount, 'id' | 'lineage'>, to: RebuiltVolume) => Promise<void>;
 };
 
-/** Answers what was looked at, one line. Fails with NotTried, or with the engine's own words. */
+export type RebuiltVolume = Pick<VolumeMount, 'id' | 'lineage' | 'path' | 'sizeBytes'> & { owner: string };
+
+/**
+ * Answers what was looked at, one line. Fails with NotTried, or with the engine's own words. `into`: what is whole
+ * becomes that, once its instance has ended by the engine's own signal.
+ */
 export async function prove(
-  { runtime, onEvent, removeVolume }: ProofParts,
+  { runtime, onEvent, removeVolume, renameVolume }: ProofParts,
   asked: {
     kind: ServiceKind;
     context: ServiceContext;
@@ -43,6 +53,7 @@ export async function prove(
     backup: Backup;
     content: AsyncIterable<Uint8Array>;
     signal: AbortSignal;
+    into?: RebuiltVolume;
   },
 ): Promise<string> {
   const { kind, context, signal } = asked;
@@ -51,17 +62,24 @@ export async function prove(
   const id = asInstanceId(`proof-${randomBytes(8).toString('hex')}`);
   const volume = { id: asVolumeId(id), lineage: asLineageId(randomUUID()) };
   const states = follow(id, onEvent);
+  const end = async (): Promise<void> => {
+    runtime.stop(id, 'the backup has been tried');
+    await states.ended;
+  };
   runtime.start(specOf(asked.service, id, { ...volume, path: '/data', sizeBytes: asked.service.storageBytes }));
   try {
     await states.ready(signal);
     await runInService(runtime, id, restore(context), { timeoutMs: RESTORE_TIMEOUT_MS, input: asked.content, signal });
     const found = await runInService(runtime, id, check(context), { timeoutMs: CHECK_TIMEOUT_MS, signal });
+    if (asked.into !== undefined) {
+      await end();
+      await renameVolume(volume, asked.into);
+    }
     return found.trim().split('\n').at(-1) ?? '';
   } catch (error) {
     throw signal.aborted ? new NotTried('it was called off') : error;
   } finally {
-    runtime.stop(id, 'the backup has been tried');
-    await states.ended;
+    await end();
     states.close();
     await removeVolume(volume);
   }

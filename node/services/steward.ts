@@ -14,7 +14,7 @@ import type { ServiceCommand } from '../ports/services.ts';
 import { accessOf } from './binding-environment.ts';
 import type { Contexts } from './contexts.ts';
 import { isUserOfBinding, userOf } from './names.ts';
-import { runInService } from './run-command.ts';
+import { CommandFailed, runInService } from './run-command.ts';
 
 /** One call of an engine's tool; RabbitMQ's takes seconds on a busy machine. */
 const COMMAND_TIMEOUT_MS = 60_000;
@@ -57,6 +57,8 @@ type Charge = {
 export class Steward {
   readonly #parts: StewardParts;
   readonly #charges = new Map<ServiceId, Charge>();
+  /** Services that let nobody in, for as long as this instance runs them. */
+  readonly #shut = new Map<ServiceId, InstanceId>();
   #closed = false;
 
   constructor(parts: StewardParts) {
@@ -68,6 +70,10 @@ export class Steward {
     if (this.#closed) return;
     const { view, instanceOf } = this.#parts;
     const { services, bindings } = view();
+    for (const [id, shut] of this.#shut) {
+      const instance = instanceOf(id);
+      if (!services.has(id) || (instance !== undefined && instance !== shut)) this.#shut.delete(id);
+    }
     for (const [id, charge] of this.#charges) {
       if (services.has(id) && instanceOf(id) === charge.instance) continue;
       clearTimeout(charge.retry);
@@ -78,7 +84,7 @@ export class Steward {
     for (const service of services.values()) {
       const instance = instanceOf(service.id);
       if (instance === undefined) continue;
-      this.#see(service, instance, wanted.get(service.id) ?? []);
+      this.#see(service, instance, this.#shut.has(service.id) ? [] : (wanted.get(service.id) ?? []));
     }
   }
 
@@ -107,6 +113,37 @@ export class Steward {
     charge.doneFor = undefined;
     charge.granted = new Set();
     charge.stale = charge.working !== undefined;
+    this.look();
+  }
+
+  /**
+   * Resolves when the engine of a service here lets no binding in any more and has ended their connections; so it is
+   * until `reopen`, or until another instance runs the service. Fails with CommandFailed, and may let some in then.
+   */
+  async shut(service: ServiceId): Promise<void> {
+    const instance = this.#parts.instanceOf(service);
+    if (instance === undefined) throw new CommandFailed('the service does not run here now');
+    this.#shut.set(service, instance);
+    for (;;) {
+      // What is under way was begun for others.
+      await this.#charges.get(service)?.working;
+      this.look();
+      const charge = this.#charges.get(service);
+      if (this.#closed || charge?.instance !== instance || !this.isShut(service)) {
+        throw new CommandFailed('the service was started anew meanwhile');
+      }
+      if (charge.doneFor === '' && charge.granted.size === 0) return;
+      if (charge.retry !== undefined) throw new CommandFailed('the engine could not be told to let nobody in');
+    }
+  }
+
+  /** Whether nobody was let in since `shut`. */
+  isShut(service: ServiceId): boolean {
+    return this.#shut.has(service);
+  }
+
+  reopen(service: ServiceId): void {
+    this.#shut.delete(service);
     this.look();
   }
 

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { chown, mkdir, open, readdir, readFile, rename, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
-import type { LineageId, VolumeId } from '../../crdt/ids.ts';
+import { asLineageId, asVolumeId, type LineageId, type VolumeId } from '../../crdt/ids.ts';
 import { runCommand } from '../lib/program.ts';
 import { VolumeError } from './errors.ts';
 
@@ -55,7 +55,11 @@ export async function listVolumes(root: string): Promise<{ records: VolumeRecord
     for (const lineage of await foldersIn(join(root, name))) {
       const folder = join(root, name, lineage);
       const record = NAME.test(lineage) ? await readRecord(folder) : undefined;
-      if (record?.id === name && record.lineage === lineage) records.push(record);
+      if (record === undefined) continue;
+      // A renaming was cut off before its record was written: the folder says what it is.
+      const named = { ...record, id: asVolumeId(name), lineage: asLineageId(lineage) };
+      if (record.id !== name || record.lineage !== lineage) await writeRecord(folder, named);
+      records.push(named);
     }
   }
   return { records, leftovers };
@@ -105,6 +109,18 @@ export async function makeVolume(
     await removeTree(making).catch(() => {});
     throw error;
   }
+}
+
+/** Gives a lineage that is whole another id, or name; on disk when it resolves. */
+export async function renameVolume(root: string, from: VolumeRecord, to: VolumeRecord): Promise<void> {
+  const [before, folder] = [join(root, from.id, from.lineage), join(root, to.id, to.lineage)];
+  await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
+  await rename(before, folder);
+  await writeRecord(folder, to);
+  await syncFolder(dirname(folder));
+  await syncFolder(dirname(before));
+  await rmdir(dirname(before)).catch(() => {});
+  await syncFolder(root);
 }
 
 /** Out of sight at once; resolves when it is removed. */

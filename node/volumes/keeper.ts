@@ -77,11 +77,11 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
     return { ...snapshot, holders };
   }
 
-  /** Of a lineage that is here, kept here alone. */
-  async takeHere(volume: VolumeView, signal: AbortSignal): Promise<VolumeSnapshot> {
+  /** Of a lineage that is here, kept here alone. `idle`: nothing has it mounted, nor will. */
+  async takeHere(volume: VolumeView, signal: AbortSignal, idle = false): Promise<VolumeSnapshot> {
     const { snapshots, copies } = this.#parts;
     const { id, lineage } = volume;
-    const snapshot = this.#describe(volume, await snapshots.take({ id, lineage }, { signal }));
+    const snapshot = this.#describe(volume, await snapshots.take({ id, lineage }, { signal, idle }));
     await copies.keep(snapshot);
     return snapshot;
   }

@@ -53,9 +53,10 @@ export class Snapshots {
   /**
    * Its instance, if it has one, is held still while the last difference is copied. Fails with VolumeError
    * `volume_missing`, `disk_full`, `not_frozen`, `snapshot_failed`, or as the blob store does; nothing is left behind.
+   * `idle`: nothing has it mounted, nor will, so that it is packed as it lies there, without a copy.
    */
-  take(ref: VolumeRef, options: { signal?: AbortSignal } = {}): Promise<Snapshot> {
-    const taken = this.#working.then(() => this.#take(ref, options.signal));
+  take(ref: VolumeRef, { signal, idle = false }: { signal?: AbortSignal; idle?: boolean } = {}): Promise<Snapshot> {
+    const taken = this.#working.then(() => (idle ? this.#takeIdle(ref, signal) : this.#take(ref, signal)));
     this.#working = taken.catch(() => {});
     return taken;
   }
@@ -89,6 +90,15 @@ export class Snapshots {
       if (result.code === 0) return;
       throw diskFull(said.text) ?? new VolumeError('bad_snapshot', `the snapshot cannot be unpacked: ${said.line}`);
     });
+  }
+
+  async #takeIdle(ref: VolumeRef, signal: AbortSignal | undefined): Promise<Snapshot> {
+    const { store } = this.#options;
+    const { record, data } = store.placeOf(ref);
+    const uid = store.ownerOf(ref);
+    const packed = await this.#pack({ uid, copy: data, bytesMax: tarBytesMax(record.sizeBytes), signal });
+    if (store.holderOf(ref) === undefined) return { ...packed, frozenMs: 0 };
+    throw new VolumeError('not_frozen', 'an instance started meanwhile: take the snapshot again');
   }
 
   async #take(ref: VolumeRef, signal: AbortSignal | undefined): Promise<Snapshot> {

@@ -16,6 +16,7 @@ import {
   makeVolume,
   removeTree,
   removeVolume,
+  renameVolume,
   type VolumeRecord,
   volumesFolder,
   writeRecord,
@@ -184,6 +185,28 @@ export class VolumeStore implements Volumes {
     } finally {
       this.#receiving.delete(key);
     }
+  }
+
+  /**
+   * The same files are another lineage, of this volume or of another, from now on. Fails with VolumeError
+   * `volume_missing`, or `volume_busy` when an instance has it mounted or the other is here already.
+   */
+  async rename(from: VolumeRef, to: VolumeRef & Partial<VolumeMeta>): Promise<void> {
+    for (const name of [to.id, to.lineage]) checkName(name);
+    await this.#inOrder(async () => {
+      const { record } = this.placeOf(from);
+      const [before, after] = [keyOf(from), keyOf(to)];
+      const holder = this.#holds.holderOf(before);
+      if (holder !== undefined || this.#records.has(after) || this.#receiving.has(after)) {
+        const why = holder === undefined ? 'is on this node already' : `is mounted by the instance ${holder}`;
+        throw new VolumeError('volume_busy', `the volume ${record.path} ${why}`);
+      }
+      const renamed = { ...record, ...to };
+      await renameVolume(this.root, record, renamed);
+      this.#records.delete(before);
+      this.#meter.delete(before);
+      this.#keep(renamed);
+    });
   }
 
   /**

@@ -13,12 +13,14 @@ export const KINDS: readonly KindInfo[] = [
     tags: ['postgres', 'sql'],
     plans: { small: plan(128 * MIB, 40), medium: plan(256 * MIB, 80), large: plan(2 * GIB, 200) },
     debianPackage: 'postgresql',
+    keepsData: true,
   },
   {
     name: 'redis',
     tags: ['redis'],
     plans: { small: plan(64 * MIB, 100), medium: plan(128 * MIB, 200), large: plan(512 * MIB, 500) },
     debianPackage: 'redis-server',
+    keepsData: true,
   },
 ];
 

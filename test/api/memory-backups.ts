@@ -2,9 +2,10 @@
 
 import { createHash } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
-import { asDigest, type NodeId, type ServiceId } from '../../crdt/ids.ts';
+import { asDigest, asLineageId, type NodeId, type ServiceId } from '../../crdt/ids.ts';
 import type { ServiceView } from '../../crdt/view.ts';
-import type { Backup, Backups, HeldBackup } from '../../node/ports/backups.ts';
+import type { Backup, Backups, HeldBackup, RebuildOrder, UpgradeOrder } from '../../node/ports/backups.ts';
+import type { NodeService } from '../../node/ports/node-service.ts';
 import { BackupError } from '../../node/services/backup-error.ts';
 
 const MAGIC = 'BACKUP ';
@@ -16,19 +17,23 @@ export class MemoryBackups implements Backups {
   proof: Backup['proof'] = { state: 'proven', atMs: Date.now(), text: '3 tables' };
   /** Set to make the next calls fail with it, after a line. */
   fails: Error | undefined;
+  readonly rebuilt: (RebuildOrder & { node: NodeId })[] = [];
   readonly #held: { backup: HeldBackup; content: Buffer }[] = [];
   readonly #serviceOf: (id: ServiceId) => ServiceView | undefined;
   readonly #isReady: (id: ServiceId) => boolean;
   readonly #holders: NodeId[];
+  readonly #write: NodeService['write'];
 
   constructor(parts: {
     serviceOf: (id: ServiceId) => ServiceView | undefined;
     isReady: (id: ServiceId) => boolean;
     holders: NodeId[];
+    write: NodeService['write'];
   }) {
     this.#serviceOf = parts.serviceOf;
     this.#isReady = parts.isReady;
     this.#holders = parts.holders;
+    this.#write = parts.write;
   }
 
   async list(service: ServiceId | undefined): Promise<HeldBackup[]> {
@@ -56,6 +61,20 @@ export class MemoryBackups implements Backups {
     if (this.fails !== undefined) throw this.fails;
     const { content } = this.#held.find(({ backup }) => backup.id === id)!;
     for (const byte of content) yield Buffer.from([byte]);
+  }
+
+  async rebuild(node: NodeId, order: RebuildOrder, onLine: (text: string) => void): Promise<Backup> {
+    onLine('restoring it');
+    if (this.fails !== undefined) throw this.fails;
+    this.rebuilt.push({ ...order, node });
+    return order.backup;
+  }
+
+  async upgrade({ service, version, to, by }: UpgradeOrder, onLine: (text: string) => void): Promise<Backup> {
+    const backup = await this.take(service, onLine);
+    const lineage = asLineageId(`lineage-${version}`);
+    await this.#write([{ change: 'upgradeService', service, version, node: to, lineage }], by);
+    return backup;
   }
 
   async upload(service: ServiceId, content: AsyncIterable<Uint8Array>): Promise<Backup> {

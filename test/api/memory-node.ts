@@ -159,6 +159,7 @@ export class MemoryNode implements NodeService {
       serviceOf: (id) => this.#view.services.get(id),
       isReady: (id) => this.instances(asAppId(id)).some((one) => one.state === 'ready'),
       holders: this.#nodes.map((node) => node.id),
+      write: (...asks) => this.write(...asks),
     });
     // Every node of this cluster is this one.
     const local = new Map<string, DuplexHandler<never>>();

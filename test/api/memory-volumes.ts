@@ -1,7 +1,7 @@
 // The life of volumes as MemoryNode has it: snapshots are in a list, what a node is to receive in another. It writes
 // what the real one writes.
 
-import type { NodeId, VolumeId } from '../../crdt/ids.ts';
+import type { LineageId, NodeId, VolumeId } from '../../crdt/ids.ts';
 import { asDigest } from '../../crdt/ids.ts';
 import type { NodeService } from '../../node/ports/node-service.ts';
 import type { HeldSnapshot, VolumeLife, VolumeOrder } from '../../node/ports/snapshots.ts';
@@ -11,6 +11,8 @@ export class MemoryVolumes implements VolumeLife {
   readonly received: (VolumeOrder & { node: NodeId })[] = [];
   /** Set to make the next restores fail with it. */
   failReceive: Error | undefined;
+  /** Moves end where they began. */
+  callsOff = false;
   readonly #node: Pick<NodeService, 'view' | 'write' | 'self'>;
 
   constructor(node: Pick<NodeService, 'view' | 'write' | 'self'>) {
@@ -44,9 +46,22 @@ export class MemoryVolumes implements VolumeLife {
     this.received.push({ ...order, node });
   }
 
+  /** By the lineages that they are, or were. */
+  readonly putBacks: LineageId[] = [];
+  readonly discarded: VolumeId[] = [];
+
+  async putBack(_: VolumeId, lineage: LineageId): Promise<void> {
+    this.putBacks.push(lineage);
+  }
+
+  async discard(id: VolumeId): Promise<void> {
+    this.discarded.push(id);
+  }
+
   async move(id: VolumeId, to: NodeId, by: string): Promise<void> {
     const { node } = this.#node.view().volumes.get(id)!;
     await this.#node.write([{ change: 'moveVolume', volume: id, node: to }], by);
-    await this.#node.write([{ change: 'leaveVolume', volume: id, node }], 'node');
+    const end = this.callsOff ? 'keepVolume' : 'leaveVolume';
+    await this.#node.write([{ change: end, volume: id, node }], 'node');
   }
 }

@@ -228,7 +228,8 @@ describe('a service', () => {
       state: 'node dead',
       node: 'beta',
       usedBytes: null,
-      reason: 'its data is on beta, which is dead: it runs again when that is back',
+      reason:
+        'its data is on beta, which is dead: it runs again when that is back; if it never is: peer service recover',
     });
     await node.write([{ change: 'removeNode', node: serviceOf(node, 'db').volume!.node }], 'tests');
     expect((await viewer.get('/v1/services')).body).toMatchObject([{ state: 'node removed' }]);

@@ -105,6 +105,11 @@ describe('a volume', () => {
     expect(movedFrom(move(2), leave(1))).toBeUndefined();
     expect(movedFrom(move(2), leave(1), move(1), leave(2), move(2))).toBe(node(1));
     expect(codeOf(createVolumes(newVolume(1)), move(2), move(1))).toBe('volume_moving');
+    const keep = (at: number): NamedChange => ({ change: 'keepVolume', volume: volume(1), node: node(at) });
+    expect(movedFrom(move(2), keep(1))).toBeUndefined();
+    expect(movedFrom(move(2), keep(1), leave(1), move(2))).toBe(node(1));
+    expect(codeOf(createVolumes(newVolume(1)), move(2), keep(2))).toBe('volume_moving');
+    expect(codeOf(createVolumes(newVolume(1)), move(2), leave(1), keep(1))).toBe('volume_moving');
     const recovered = { ...move(1), lineage: asLineageId('new') } as NamedChange;
     expect(movedFrom(move(2), recovered)).toBeUndefined();
   });
@@ -235,6 +240,47 @@ describe('a service', () => {
     expect(
       asWorkload(viewAfter(createService(1), { change: 'restartService', service: service(1) }), 1).restartCount,
     ).toBe(1);
+  });
+
+  it('that was upgraded has its new data in the new version, and what was before until a person decides', () => {
+    const [one, two] = [asLineageId('one'), asLineageId('two')];
+    const upgrade: NamedChange = {
+      ...{ change: 'upgradeService', service: service(1), version: '16', node: node(2), lineage: one },
+    };
+    const revert: NamedChange = { change: 'revertService', service: service(1), lineage: two };
+    const confirm: NamedChange = { change: 'confirmService', service: service(1) };
+    const found = (...changes: NamedChange[]) => {
+      const { version, volume } = viewAfter(createService(1), ...changes).services.get(service(1))!;
+      return { version, node: volume!.node, lineage: volume!.lineage, before: volume!.before };
+    };
+    const old = found();
+    const { before: _, ...was } = old;
+    expect(found(upgrade)).toEqual({ version: '16', node: node(2), lineage: one, before: was });
+    expect(found(upgrade, revert)).toEqual({ ...was, lineage: two, before: undefined });
+    expect(found(upgrade, confirm)).toEqual({ version: '16', node: node(2), lineage: one, before: undefined });
+    const moved: NamedChange = { change: 'moveVolume', volume: volume(101), node: node(1), lineage: asLineageId('l') };
+    expect(found(upgrade, moved)).toMatchObject({ version: '16', node: node(1), before: was });
+    expect(codeOf(createService(1), revert)).toBe('no_upgrade');
+    expect(codeOf(createService(1), upgrade, confirm, confirm)).toBe('no_upgrade');
+    expect(codeOf(createService(1), upgrade, { ...upgrade, version: '17' } as NamedChange)).toBe('upgrade_unconfirmed');
+    expect(codeOf(createService(1), { ...upgrade, version: old.version } as NamedChange)).toBe('invalid_value');
+  });
+
+  it('upgraded on one side and recovered on the other has the engine that its data is for', () => {
+    const [one, two] = [asLineageId('one'), asLineageId('two')];
+    const upgrade: NamedChange = {
+      ...{ change: 'upgradeService', service: service(1), version: '16', node: node(2), lineage: one },
+    };
+    const recover: NamedChange = { change: 'moveVolume', volume: volume(101), node: node(2), lineage: two };
+    for (const [left, right] of [
+      [[upgrade], [recover]],
+      [[recover], [upgrade]],
+    ] as const) {
+      const { version, volume } = apart([createService(1)], [...left], [...right])
+        .view()
+        .services.get(service(1))!;
+      expect([`${one} 16`, `${two} 15`]).toContain(`${volume!.lineage} ${version}`);
+    }
   });
 
   it('has its storage as the size of its volume', () => {

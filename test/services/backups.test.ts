@@ -1,6 +1,6 @@
 // Backups on three nodes with real stores and links between them; the engine is a folder, its tools are real commands.
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -123,6 +123,7 @@ async function member(node: BlobNode, number: number, requests: InProcessRequest
         return () => listeners.delete(listener);
       },
       removeVolume: () => rm(join(root, 'proof', 'content'), { force: true }),
+      renameVolume: (_, { lineage }) => rename(join(root, 'proof', 'content'), join(root, lineage)),
     },
     freeMemoryBytes: () => freeBytes,
     restored: () => events.push('restored'),

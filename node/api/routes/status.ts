@@ -4,6 +4,7 @@ import { Hono } from 'hono';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { statusShape } from '../shaping.ts';
+import { expectNothingStranded } from '../strands.ts';
 import { jsonBody, stopBody } from '../validate.ts';
 
 export function statusRoutes({ service, log }: ApiContext) {
@@ -14,7 +15,11 @@ export function statusRoutes({ service, log }: ApiContext) {
       .get('/v1/status', requires('viewer'), (c) => c.json(statusShape(service, c.get('user'))))
       /** Answers when the shutdown has begun; the caller watches the process or the API go. */
       .post('/v1/node/stop', requires('admin'), jsonBody(stopBody), async (c) => {
-        const leave = c.req.valid('json').leave ?? false;
+        const { leave = false, strand = false } = c.req.valid('json');
+        // The only node of a cluster takes nothing from anyone.
+        if (leave && !strand && service.view().nodes.size > 1) {
+          await expectNothingStranded(service, service.self.id, 'peer leave');
+        }
         log.info('api.node.stop', { by: c.get('user').name, leave });
         const { pid, dataDir, name } = service.self;
         await service.shutdown({ leave });

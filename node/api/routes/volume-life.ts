@@ -9,9 +9,7 @@ import type { ApiContext } from '../context.ts';
 import type { LifeResultShape, SnapshotShape } from '../data-shapes.ts';
 import { snapshotShape } from '../data-shaping.ts';
 import { moveVolumeBody, recoverVolumeBody, restoreVolumeBody } from '../data-validate.ts';
-import { failureOf, reportUnexpected } from '../errors.ts';
-import { eventStream } from '../event-stream.ts';
-import type { LifeEvent } from '../stream-events.ts';
+import { lifeStream } from '../life-stream.ts';
 import { jsonBody } from '../validate.ts';
 import { type LifeWork, moveVolume, recoverVolume, restoreVolume } from '../volume-life.ts';
 import { volumeFor } from './volumes.ts';
@@ -20,16 +18,7 @@ type Work<T> = (onLine: (text: string) => void, signal: AbortSignal) => Promise<
 
 export function volumeLifeRoutes({ service, log }: ApiContext) {
   const follow = <T extends object>(requestSignal: AbortSignal, work: Work<T>): Response =>
-    eventStream<LifeEvent<T>>(requestSignal, async (sink) => {
-      try {
-        const done = await work((text) => sink.send({ type: 'line', text }), sink.signal);
-        sink.send({ type: 'done', ...done });
-      } catch (error) {
-        const failure = failureOf(error);
-        const message = failure?.message ?? reportUnexpected(log, error, 'volume');
-        sink.send({ type: 'failed', code: failure?.code ?? 'internal', message });
-      }
-    });
+    lifeStream({ log, where: 'volume', requestSignal }, work);
   const workOn = (
     c: { get(key: 'user'): UserView; req: { param(key: 'id'): string; raw: Request } },
     work: (on: LifeWork) => Promise<LifeResultShape>,
