@@ -20,6 +20,7 @@ import { peopleRoutes } from './routes/people.ts';
 import { pushRoutes } from './routes/push.ts';
 import { releasesRoutes } from './routes/releases.ts';
 import { appRoutesRoutes } from './routes/routes.ts';
+import { SERVICE_SESSION_PATH, serviceSessionsRoutes } from './routes/service-sessions.ts';
 import { servicesRoutes } from './routes/services.ts';
 import { SESSION_PATH, sessionsRoutes } from './routes/sessions.ts';
 import { sourceRoutes } from './routes/source.ts';
@@ -41,7 +42,7 @@ export function createApi(context: ApiContext) {
       throw new ApiError('too_large', `the request is larger than ${JSON_BODY_BYTES_MAX / 1024 ** 2} MiB`);
     },
   });
-  const streams = (path: string) => UPLOAD_PATH.test(path) || SESSION_PATH.test(path);
+  const streams = (path: string) => [UPLOAD_PATH, SESSION_PATH, SERVICE_SESSION_PATH].some((one) => one.test(path));
   const authenticated = authenticate(() => service.view());
 
   const api = new Hono<ApiEnv>();
@@ -69,6 +70,7 @@ export function createApi(context: ApiContext) {
     .route('/', appRoutesRoutes(context))
     .route('/', servicesRoutes(context))
     .route('/', bindingsRoutes(context))
+    .route('/', serviceSessionsRoutes(context))
     .route('/', backupsRoutes(context))
     .route('/', volumesRoutes(context))
     .route('/', volumeLifeRoutes(context))
