@@ -211,9 +211,9 @@ export const COMMANDS: readonly CommandSpec[] = [
     actions: ['kinds'],
   },
   {
-    usage: 'service <action> [service] [app] [file]',
+    usage: 'service <action> [service] [app] [file] [...args]',
     summary:
-      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; backup NAME; backups [NAME]; restore NAME BACKUP|newest; move NAME --to NODE; recover NAME; upgrade NAME --version V; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
+      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; connect NAME [-- ARGS], connect NAME --tunnel [PORT]; backup NAME; backups [NAME]; restore NAME BACKUP|newest; move NAME --to NODE; recover NAME; upgrade NAME --version V; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
     options: [
       { flags: '--plan <P>', summary: 'small, medium or large (small)' },
       { flags: '--version <V>', summary: 'Version of the engine (the newest that a node has)' },
@@ -224,6 +224,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--keep <N>', summary: 'How many backups are kept (7)' },
       { flags: '--credentials <FROM>', summary: 'JSON: @FILE, - for stdin; asked for without it' },
       { flags: '--as <NAME>', summary: 'bind: in front of the names of its variables; restore: into a new service' },
+      { flags: '--tunnel', summary: 'connect: no client, but a port of this machine (any, or PORT)' },
       { flags: '--rotate', summary: 'New credentials for an app that is bound' },
       { flags: '--to <NODE>', summary: 'move, recover, upgrade: the node it is to be on' },
       { flags: '--backup <ID>', summary: 'recover: from that one (the newest proven)' },
@@ -243,6 +244,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       'delete',
       'bind',
       'unbind',
+      'connect',
       'backup',
       'backups',
       'restore',

@@ -5,6 +5,7 @@ import { UsageError } from '../errors.ts';
 import { kebabCase } from '../parse.ts';
 import { backup, backups, download, restore, upload } from '../services/backups.ts';
 import { bind, unbind } from '../services/bind.ts';
+import { connect } from '../services/connect.ts';
 import { move, recover, upgrade } from '../services/life.ts';
 import { configure, create, provide, remove, status, switched } from '../services/manage.ts';
 import { closest } from '../suggest.ts';
@@ -13,6 +14,8 @@ type Action = {
   /** As people write it; `[…]` may be left out. */
   usage: readonly string[];
   options: readonly string[];
+  /** Whether the last of them may come more than once. */
+  many?: boolean;
   run: (args: readonly string[], context: Context) => Promise<void>;
 };
 
@@ -29,6 +32,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   stop: { usage: ['NAME'], options: ['wait'], run: switched('stop') },
   start: { usage: ['NAME'], options: ['wait'], run: switched('start') },
   restart: { usage: ['NAME'], options: ['wait'], run: switched('restart') },
+  connect: { usage: ['NAME', '[PORT | -- ARGUMENTS]'], options: ['tunnel'], run: connect, many: true },
   backup: { usage: ['NAME'], options: [], run: backup },
   backups: { usage: ['[NAME]'], options: [], run: backups },
   restore: { usage: ['NAME', 'BACKUP|newest'], options: ['as', 'yes'], run: restore },
@@ -61,7 +65,7 @@ export async function run(context: Context): Promise<void> {
   const usage = `peer service ${name} ${action.usage.join(' ')}`;
   const missing = action.usage[args.length];
   if (missing !== undefined && !missing.startsWith('[')) throw new UsageError(`${missing} is missing: ${usage}`);
-  if (args.length > action.usage.length) {
+  if (args.length > action.usage.length && action.many !== true) {
     throw new UsageError(`${JSON.stringify(args[action.usage.length])} is one argument too many: ${usage}`);
   }
   const stray = Object.keys(context.options).find((one) => !GLOBAL.includes(one) && !action.options.includes(one));

@@ -21,6 +21,7 @@ import { pushRoutes } from './routes/push.ts';
 import { releasesRoutes } from './routes/releases.ts';
 import { appRoutesRoutes } from './routes/routes.ts';
 import { serviceLifeRoutes } from './routes/service-life.ts';
+import { SERVICE_SESSION_PATH, serviceSessionsRoutes } from './routes/service-sessions.ts';
 import { servicesRoutes } from './routes/services.ts';
 import { SESSION_PATH, sessionsRoutes } from './routes/sessions.ts';
 import { sourceRoutes } from './routes/source.ts';
@@ -42,7 +43,7 @@ export function createApi(context: ApiContext) {
       throw new ApiError('too_large', `the request is larger than ${JSON_BODY_BYTES_MAX / 1024 ** 2} MiB`);
     },
   });
-  const streams = (path: string) => UPLOAD_PATH.test(path) || SESSION_PATH.test(path);
+  const streams = (path: string) => [UPLOAD_PATH, SESSION_PATH, SERVICE_SESSION_PATH].some((one) => one.test(path));
   const authenticated = authenticate(() => service.view());
 
   const api = new Hono<ApiEnv>();
@@ -70,6 +71,7 @@ export function createApi(context: ApiContext) {
     .route('/', appRoutesRoutes(context))
     .route('/', servicesRoutes(context))
     .route('/', bindingsRoutes(context))
+    .route('/', serviceSessionsRoutes(context))
     .route('/', backupsRoutes(context))
     .route('/', volumesRoutes(context))
     .route('/', serviceLifeRoutes(context))

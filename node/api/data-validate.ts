@@ -58,6 +58,8 @@ export const bindBody = object({
   rotate: v.optional(v.boolean('should be true or false')),
 });
 export const unbindBody = object({ app: v.string('should be text') });
+/** `session`: the id that `connect` has answered with. */
+export const tunnelOptions = object({ session: ruled(limits.idProblem) });
 export const accessQuery = object({ binding: ruled(limits.idProblem) });
 
 const snapshotEveryMs = backupEveryMs;

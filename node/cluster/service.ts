@@ -78,6 +78,7 @@ export type ServiceParts = {
   resources: { failed(error: unknown): boolean; look(): Promise<void> };
   stager: Stager;
   sessions: { open: NodeService['openSession'] };
+  serviceSessions: { open: NodeService['openServiceSession']; tunnel: NodeService['openServiceTunnel'] };
   createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
   data: Pick<DataReader, 'serviceStatus' | 'volumeStatus'>;
@@ -213,6 +214,8 @@ export class Service implements NodeService {
   volumeStatus: NodeService['volumeStatus'] = (volume) => this.#parts.data.volumeStatus(volume);
 
   openSession: NodeService['openSession'] = (request, io) => this.#parts.sessions.open(request, io);
+  openServiceSession: NodeService['openServiceSession'] = (...asks) => this.#parts.serviceSessions.open(...asks);
+  openServiceTunnel: NodeService['openServiceTunnel'] = (...asks) => this.#parts.serviceSessions.tunnel(...asks);
 
   explain(slot: Slot): SlotExplanation {
     return explainSlot(this.view(), this.#parts.candidates(), slot);

@@ -9,7 +9,7 @@ import type { Replicator } from '../cluster/replicator.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import type { Backup, Backups } from '../ports/backups.ts';
 import { BACKUP_COPIES, BACKUPS_MAX } from '../ports/methods.ts';
-import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
+import type { KindInfo, ServiceGuests, ServicesDesk } from '../ports/services-desk.ts';
 import type { VolumeLife } from '../ports/snapshots.ts';
 import { type BackupsParts, ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
@@ -42,6 +42,9 @@ type Parts = {
 
 export type DataParts = {
   desk: ServicesDesk;
+  guests: ServiceGuests;
+  /** Where the service runs, ready, as far as this node knows. */
+  nodeOf(service: ServiceId): NodeId | undefined;
   kinds: readonly KindInfo[];
   backups: Backups;
   /** Ends what proved a backup when an earlier daemon ended. Call when the runtime has adopted. */
@@ -76,6 +79,8 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   const ways = new ServiceWays(parts);
   return {
     desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
+    guests: steward,
+    nodeOf: (service) => nodeOf(parts, service),
     kinds: KINDS.map(({ name, tags, plans, debianPackage, backup }) => ({
       ...{ name, tags, plans, debianPackage },
       keepsData: backup !== undefined,

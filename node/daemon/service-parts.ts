@@ -11,6 +11,7 @@ import { UsageReader } from '../cluster/usage-reader.ts';
 import { VERSION } from '../lib/version.ts';
 import type { Stager } from '../ports/staging.ts';
 import { sealChanges } from '../secrets/seal-changes.ts';
+import { ServiceSessions } from '../sessions/service-sessions.ts';
 import { Sessions } from '../sessions/sessions.ts';
 import { stageWith } from '../storage/stage-with.ts';
 import type { Agent } from './agent.ts';
@@ -58,6 +59,7 @@ export function makeService(parts: Parts): Service {
     secrets: ground.keyring,
     stager: stagerOf(works, storage),
     sessions: makeSessions(parts),
+    serviceSessions: makeServiceSessions(parts),
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
     data: new DataReader({ self, gossip, desk: data.desk, view: ground.view, isThere: known.isAlive, log }),
     backups: data.backups,
@@ -85,6 +87,19 @@ function makeSessions({ ground, lines, works, agent, events, storage, data }: Pa
     holds: (digest) => works.blobs.has(digest),
     fetchBlob: (digest, options) => storage.exchange.fetch(digest, options),
     record: (event) => events.record(event),
+  });
+}
+
+function makeServiceSessions({ ground, lines, events, data }: Parts): ServiceSessions {
+  return new ServiceSessions({
+    self: { id: ground.self, name: ground.name },
+    duplex: lines.gossip,
+    guests: data.guests,
+    view: ground.view,
+    nodeOf: data.nodeOf,
+    openService: (service) => lines.router.openService(service),
+    record: (event) => events.record(event),
+    log: ground.log,
   });
 }
 

@@ -174,6 +174,7 @@ export const ERRORS = {
   instance_not_found: nothing(404, 'no', 'the slot has no running instance'),
   not_running: nothing(409, 'later', 'the instance is not running (any more)'),
   no_release: nothing(409, 'no', 'the app has no release to run'),
+  session_ended: nothing(409, 'no', 'the session that the connection belongs to has ended'),
   no_node_for_task: nothing(503, 'later', 'no node has room for the task'),
 
   // This node, and others

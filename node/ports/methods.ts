@@ -450,3 +450,10 @@ export const OPEN_SESSION: DuplexMethod<SessionOrder> = {
   request: sessionOrder,
   requestBytesMax: 128 * KIB,
 };
+
+/** Asked of the node that runs the service, by the one that a person asks: an access for as long as it goes on. */
+export const OPEN_SERVICE_SESSION: DuplexMethod<{ service: ServiceId; by: string }> = {
+  name: 'service.session',
+  request: v.object({ service: serviceId, by: text(256) }),
+  requestBytesMax: 4 * KIB,
+};

@@ -38,6 +38,15 @@ export type SessionRequest = {
   target: { kind: 'exec'; process: string; index: number } | { kind: 'task'; name: string };
 };
 
+/** Frames of whoever attends. Its end is theirs, as is the signal's abort. */
+export type SessionIo = { input: AsyncIterable<Uint8Array>; signal: AbortSignal };
+
+/** A person who connects to a service. `isAllowed`: asked from time to time; once it says no the session ends. */
+export type ServiceSessionRequest = { by: string; service: ServiceId; isAllowed(): boolean };
+
+/** One connection of such a session, which was opened through the same node by the same person. */
+export type ServiceTunnelRequest = { by: string; session: string };
+
 /** `withoutRoom`: alive nodes that could not take a copy for want of room, with what each said. */
 export type DropletCopies = { holders: NodeId[]; withoutRoom: { node: NodeId; reason: string }[] };
 
@@ -98,6 +107,14 @@ export interface NodeService {
     request: SessionRequest,
     io: { input: AsyncIterable<Uint8Array>; signal: AbortSignal },
   ): Promise<AsyncIterable<Uint8Array>>;
+  /**
+   * Credentials for a person, from the frame `started` ({session, node, user, password, database}) until the input
+   * ends, the signal is aborted, or the frame `exit` says why ({code, reason}). Fails at the first
+   * read, as openSession does.
+   */
+  openServiceSession(request: ServiceSessionRequest, io: SessionIo): AsyncIterable<Uint8Array>;
+  /** A connection to the service of the session: its bytes as those of a command. It ends with the session. */
+  openServiceTunnel(request: ServiceTunnelRequest, io: SessionIo): AsyncIterable<Uint8Array>;
   /** Asks the node that runs the slot to restart it. */
   restartSlot(slot: Slot): Promise<void>;
   /** leave: drain, wait for replacements, remove itself from the members. Resolves when the shutdown has begun. */

@@ -2,7 +2,7 @@
 // that there are, as plain data. Types only; each says what it guarantees and how it fails.
 
 import type { BindingId, ServiceId, VolumeId } from '../../crdt/ids.ts';
-import type { ServiceKind } from './services.ts';
+import type { Access, ServiceKind } from './services.ts';
 
 /** What people read of a kind, and what a wish for a service is checked by. */
 export type KindInfo = Pick<ServiceKind, 'name' | 'tags' | 'plans' | 'debianPackage'> & {
@@ -26,6 +26,14 @@ export type VolumeStatus = {
   path: string;
   usedBytes?: number;
 };
+
+/** People who connect to a service that runs here, each with an access of their own for as long as they do. */
+export interface ServiceGuests {
+  /** `whom`: their name. Fails with an error whose message is one line; then they are not let in. */
+  admit(service: ServiceId, whom: string, signal: AbortSignal): Promise<Access>;
+  /** Their connections end with their access. Harmless when they were not let in. */
+  dismiss(service: ServiceId, user: string): void;
+}
 
 /** Of this node alone. Fails with an error with a code when it does not run, or hold, what is asked for. */
 export interface ServicesDesk {

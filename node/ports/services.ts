@@ -122,9 +122,4 @@ export type ServiceKind = {
   check?(context: ServiceContext): ServiceCommand;
   /** First bytes that every backup begins with, where the format has such. */
   readonly backupMagic?: Uint8Array;
-  /**
-   * The program of `peer service connect`, run on the machine of whoever connects. Undefined: there is no usual one,
-   * and only a way there is opened.
-   */
-  client?(access: Access, endpoint: Endpoint): { argv: readonly string[]; env: Readonly<Record<string, string>> };
 };

@@ -282,8 +282,4 @@ export const mysql: ServiceKind = {
       MYSQL_DATABASE: database,
     };
   },
-  client: ({ user, password, database }, { host, port }) => ({
-    argv: ['mariadb', `--host=${host}`, `--port=${port}`, `--user=${user}`, database],
-    env: { MYSQL_PWD: password },
-  }),
 };

@@ -1,5 +1,6 @@
-// Names and words that go into commands and configurations of engines. Pure.
+// Names and words that go into commands and configurations of engines. Pure, but for newGuestUser.
 
+import { randomBytes } from 'node:crypto';
 import type { BindingView } from '../../crdt/view.ts';
 
 /** Longest name of a database that PostgreSQL and MariaDB both take. */
@@ -32,6 +33,9 @@ export const userOf = ({ id }: Pick<BindingView, 'id'>): string =>
     .replace(/[^0-9a-f]/g, '')
     .slice(0, HEX_DIGITS)
     .padStart(HEX_DIGITS, '0')}`;
+
+/** Of a person who connects: as of a binding that there is not, so that it is taken away once nobody knows it. */
+export const newGuestUser = (): string => `b${randomBytes(HEX_DIGITS / 2).toString('hex')}`;
 
 /** Whether the engine's name is one that userOf gave: others are not Peer's to take away. */
 export const isUserOfBinding = (name: string): boolean => /^b[0-9a-f]{16}$/.test(name);

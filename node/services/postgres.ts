@@ -300,10 +300,6 @@ export const postgres: ServiceKind = {
       PGDATABASE: database,
     };
   },
-  client: ({ user, password, database }, { host, port }) => ({
-    argv: ['psql'],
-    env: { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password, PGDATABASE: database },
-  }),
 };
 
 /** `postgresql:`, as SQLAlchemy refuses the shorter one and all others take either. */

@@ -211,8 +211,4 @@ echo "$clients $bytes"`,
       SPRING_DATA_REDIS_URL: uri,
     };
   },
-  client: ({ user, password }, { host, port }) => ({
-    argv: ['redis-cli', '--no-auth-warning', '-h', host, '-p', String(port), '--user', user],
-    env: { REDISCLI_AUTH: password },
-  }),
 };

@@ -8,12 +8,13 @@ import type { BindingId, InstanceId, ServiceId } from '../../crdt/ids.ts';
 import { oneLine } from '../../crdt/limits.ts';
 import type { BindingView, DesiredView, ServiceView } from '../../crdt/view.ts';
 import type { ClusterEvent } from '../core/types.ts';
+import { newPassword } from '../identity/passwords.ts';
 import type { Log } from '../lib/log.ts';
 import type { CommandRunner } from '../ports/commands.ts';
-import type { ServiceCommand } from '../ports/services.ts';
+import type { Access, ServiceCommand } from '../ports/services.ts';
 import { accessOf } from './binding-environment.ts';
 import type { Contexts } from './contexts.ts';
-import { isUserOfBinding, userOf } from './names.ts';
+import { databaseName, isUserOfBinding, newGuestUser, userOf } from './names.ts';
 import { CommandFailed, runInService } from './run-command.ts';
 
 /** One call of an engine's tool; RabbitMQ's takes seconds on a busy machine. */
@@ -24,6 +25,10 @@ const RETRY_DELAY_MAX_MS = 60_000;
 /** What an engine says of its use is asked for at most this often. */
 const USAGE_KEPT_MS = 5_000;
 const REASON_LENGTH_MAX = 200;
+/** A guest waits for its access no longer; a busy RabbitMQ takes some seconds for each command. */
+const ADMISSION_TIMEOUT_MS = 60_000;
+/** Of one service at a time: each may use up as many of its connections as it likes. */
+export const GUESTS_MAX = 16;
 
 export type ServiceUsage = { connections: number; dataBytes: number };
 
@@ -39,11 +44,17 @@ export type StewardParts = {
   nowMs: () => number;
 };
 
+/** Someone who is to be let in. */
+type Wanted = { user: string; access: () => Access; whom: string };
+
+/** A person for as long as their session lasts; written down nowhere, so that what forgets them lets them in no more. */
+type Guest = { access: Access; whom: string; settle: (error?: Error) => void };
+
 /** Of one service whose engine runs here. */
 type Charge = {
   instance: InstanceId;
-  /** Bindings that the engine lets in, as far as is known. */
-  granted: Set<BindingId>;
+  /** By their names, those that the engine lets in, as far as is known. */
+  granted: Set<string>;
   /** What the last look was made for: nothing is done anew for the same. */
   doneFor: string | undefined;
   working: Promise<void> | undefined;
@@ -59,6 +70,7 @@ export class Steward {
   readonly #charges = new Map<ServiceId, Charge>();
   /** Services that let nobody in, for as long as this instance runs them. */
   readonly #shut = new Map<ServiceId, InstanceId>();
+  readonly #guests = new Map<ServiceId, Map<string, Guest>>();
   #closed = false;
 
   constructor(parts: StewardParts) {
@@ -84,14 +96,58 @@ export class Steward {
     for (const service of services.values()) {
       const instance = instanceOf(service.id);
       if (instance === undefined) continue;
-      this.#see(service, instance, this.#shut.has(service.id) ? [] : (wanted.get(service.id) ?? []));
+      const letIn = this.#shut.has(service.id) ? [] : this.#wantedOf(service, wanted.get(service.id) ?? []);
+      this.#see(service, instance, letIn);
     }
+  }
+
+  /**
+   * Lets a person in until `dismiss`, with an access of their own. `whom`: their name. Fails with CommandFailed, and
+   * then they are not let in.
+   */
+  async admit(id: ServiceId, whom: string, signal: AbortSignal): Promise<Access> {
+    const service = this.#parts.view().services.get(id);
+    const guests = this.#guests.get(id) ?? new Map<string, Guest>();
+    if (service === undefined || !this.#charges.has(id)) {
+      throw new CommandFailed(`${service?.name ?? 'the service'} does not run here now`);
+    }
+    if (guests.size >= GUESTS_MAX) {
+      throw new CommandFailed(`${GUESTS_MAX} people are connected to ${service.name} already`);
+    }
+    const access = { user: newGuestUser(), password: newPassword(), database: databaseName(service.name) };
+    const ending = AbortSignal.any([signal, AbortSignal.timeout(ADMISSION_TIMEOUT_MS)]);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const settle = (error?: Error): void => (error === undefined ? resolve() : reject(error));
+        const onEnd = (): void => settle(new CommandFailed(`${service.name} did not let you in in time`));
+        if (ending.aborted) onEnd();
+        ending.addEventListener('abort', onEnd);
+        this.#guests.set(id, guests.set(access.user, { access, whom, settle }));
+        this.look();
+      });
+    } catch (error) {
+      this.dismiss(id, access.user);
+      throw error;
+    }
+    return access;
+  }
+
+  /** Their connections end with their access. Harmless when they were not let in. */
+  dismiss(id: ServiceId, user: string): void {
+    const guests = this.#guests.get(id);
+    if (guests?.delete(user) && guests.size === 0) this.#guests.delete(id);
+    this.look();
   }
 
   /** Bindings that the engine of a service here lets in; undefined when it does not run here. */
   granted(service: ServiceId): BindingId[] | undefined {
     const charge = this.#charges.get(service);
-    return charge === undefined ? undefined : [...charge.granted].sort();
+    if (charge === undefined) return undefined;
+    const bindings = [...this.#parts.view().bindings.values()].filter((one) => one.service === service);
+    return bindings
+      .filter((one) => charge.granted.has(userOf(one)))
+      .map(({ id }) => id)
+      .sort();
   }
 
   /** Clients and data of a service that runs here; undefined when it cannot be told. */
@@ -153,7 +209,32 @@ export class Steward {
     await Promise.all([...this.#charges.values()].map(({ working }) => working));
   }
 
-  #see(service: ServiceView, instance: InstanceId, bindings: readonly BindingView[]): void {
+  #wantedOf(service: ServiceView, bindings: readonly BindingView[]): Wanted[] {
+    const { open, view } = this.#parts;
+    const guests = [...(this.#guests.get(service.id)?.values() ?? [])];
+    return [
+      ...bindings.map((binding) => ({
+        user: userOf(binding),
+        access: () => accessOf(service, binding, open),
+        whom: view().apps.get(binding.app)?.name ?? binding.app,
+      })),
+      ...guests.map(({ access, whom }) => ({
+        user: access.user,
+        access: () => access,
+        whom: `${whom}, who connects,`,
+      })),
+    ];
+  }
+
+  /** Guests hear what came of their access. */
+  #tellGuests(service: ServiceView, charge: Charge, error?: Error): void {
+    for (const [user, { settle }] of this.#guests.get(service.id) ?? []) {
+      if (error !== undefined) settle(error);
+      else if (charge.granted.has(user)) settle();
+    }
+  }
+
+  #see(service: ServiceView, instance: InstanceId, everyone: readonly Wanted[]): void {
     let charge = this.#charges.get(service.id);
     if (charge === undefined) {
       charge = {
@@ -168,15 +249,16 @@ export class Steward {
       };
       this.#charges.set(service.id, charge);
     }
-    const wanted = bindings
-      .map(({ id }) => id)
+    const wanted = everyone
+      .map(({ user }) => user)
       .sort()
       .join();
     if (charge.doneFor === wanted || charge.working !== undefined || charge.retry !== undefined) return;
     const mine = charge;
-    mine.working = this.#reconcile(service, mine, bindings)
+    mine.working = this.#reconcile(service, mine, everyone)
       .then(
         () => {
+          this.#tellGuests(service, mine);
           mine.doneFor = mine.stale ? undefined : wanted;
           mine.stale = false;
           mine.failures = 0;
@@ -190,25 +272,24 @@ export class Steward {
       });
   }
 
-  async #reconcile(service: ServiceView, charge: Charge, bindings: readonly BindingView[]): Promise<void> {
-    const { open, runner, contexts } = this.#parts;
+  async #reconcile(service: ServiceView, charge: Charge, everyone: readonly Wanted[]): Promise<void> {
+    const { runner, contexts } = this.#parts;
     const { kind, context } = contexts.of(service);
     const run = (command: ServiceCommand): Promise<string> =>
       runInService(runner, charge.instance, command, { timeoutMs: COMMAND_TIMEOUT_MS });
     const there = new Set((await run(kind.accesses(context))).split('\n').map((line) => line.trim()));
-    const wanted = new Map(bindings.map((binding) => [userOf(binding), binding]));
+    const wanted = new Set(everyone.map(({ user }) => user));
     // First who may not come in any more.
     for (const user of [...there].filter((name) => isUserOfBinding(name) && !wanted.has(name)).sort()) {
       await run(kind.revoke(context, user));
-      this.#say('service.revoked', service, `${service.name} lets a binding in no more, and has ended its connections`);
+      this.#say('service.revoked', service, `${service.name} ended an access, and the connections that it had`);
     }
-    charge.granted = new Set([...wanted.values()].filter((one) => there.has(userOf(one))).map(({ id }) => id));
-    for (const binding of bindings) {
-      if (charge.granted.has(binding.id)) continue;
-      await run(kind.grant(context, accessOf(service, binding, open)));
-      charge.granted.add(binding.id);
-      const app = this.#parts.view().apps.get(binding.app)?.name ?? binding.app;
-      this.#say('service.granted', service, `${service.name} lets ${app} in`);
+    charge.granted = new Set([...wanted].filter((user) => there.has(user)));
+    for (const { user, access, whom } of everyone) {
+      if (charge.granted.has(user)) continue;
+      await run(kind.grant(context, access()));
+      charge.granted.add(user);
+      this.#say('service.granted', service, `${service.name} lets ${whom} in`);
     }
   }
 
@@ -228,6 +309,7 @@ export class Steward {
     const isCharge = this.#charges.get(service.id) === charge;
     if (this.#closed || !isCharge) return;
     charge.failures++;
+    this.#tellGuests(service, charge, error instanceof Error ? error : undefined);
     const reason = oneLine(error instanceof Error ? error.message : String(error), REASON_LENGTH_MAX);
     this.#parts.log.warn('service.bindings_failed', { service: service.name, reason, failures: charge.failures });
     if (charge.failures === 1) {

@@ -50,6 +50,8 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'GET /v1/services/:name/rollout': 'viewer',
   'POST /v1/services/:name/bind': 'developer',
   'POST /v1/services/:name/unbind': 'developer',
+  'POST /v1/services/:name/connect': 'developer',
+  'POST /v1/services/:name/tunnel': 'developer',
   'GET /v1/services/:name/access': 'viewer',
   'GET /v1/volumes': 'viewer',
   'GET /v1/volumes/:id': 'viewer',

@@ -2,7 +2,7 @@
 // Every slot is filled at once by an instance in the state that the test asks for.
 
 import { createHash, randomUUID } from 'node:crypto';
-import { Readable } from 'node:stream';
+import { type Duplex, Readable } from 'node:stream';
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
 import { applyChange } from '../../crdt/changes.ts';
 import { plainCopy } from '../../crdt/draft.ts';
@@ -31,7 +31,7 @@ import { slotsOf } from '../../node/core/slots.ts';
 import type { InstanceReport, InstanceState, Report, Slot } from '../../node/core/types.ts';
 import type { Log } from '../../node/lib/log.ts';
 import type { PushSources } from '../../node/ports/blobs.ts';
-import type { DuplexHandler } from '../../node/ports/gossip.ts';
+import type { DuplexHandler, DuplexRequests } from '../../node/ports/gossip.ts';
 import type { LogLine } from '../../node/ports/logs.ts';
 import type {
   DropletCopies,
@@ -46,6 +46,7 @@ import type { StagedDroplet, StageRequest } from '../../node/ports/staging.ts';
 import { Keyring } from '../../node/secrets/keyring.ts';
 import { newKeyFor } from '../../node/secrets/new-key.ts';
 import { sealChanges } from '../../node/secrets/seal-changes.ts';
+import { ServiceSessions } from '../../node/sessions/service-sessions.ts';
 import { Sessions } from '../../node/sessions/sessions.ts';
 import { ENGINES, KINDS } from './data-fixtures.ts';
 import { MemoryBackups } from './memory-backups.ts';
@@ -57,6 +58,9 @@ export const tokenOf = (role: Role): string =>
 const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
 
 export const NODE_MEMORY_BYTES = 1024 ** 3;
+
+/** How long sessions of services may be idle, and how often they are looked at. */
+export type SessionTimes = { beatMs?: number; idleMsMax?: number };
 
 export class StagingFailure extends Error {
   override readonly name = 'StagingError';
@@ -109,6 +113,14 @@ export class MemoryNode implements NodeService {
   #counter = 0;
   readonly runner = new PlainRunner();
   readonly #sessions: Sessions;
+  readonly #serviceSessions: ServiceSessions;
+  /** Those whom a service lets in beside what is bound, by their users. */
+  readonly guests = new Map<string, string>();
+  /** Where connections to services lead. */
+  onOpenService: (service: ServiceId) => Promise<Duplex> = async () => {
+    throw new Error('no service is there');
+  };
+  readonly #sessionTimes: SessionTimes;
   readonly volumes = new MemoryVolumes(this);
   /** Lineages that each instance mounts. */
   readonly #mounted = new Map<string, string>();
@@ -116,8 +128,9 @@ export class MemoryNode implements NodeService {
   readonly secrets: Keyring;
   readonly backups: MemoryBackups;
 
-  constructor(options: { nodes?: string[]; pid?: number; dataDir?: string } = {}) {
+  constructor(options: { nodes?: string[]; pid?: number; dataDir?: string; sessionTimes?: SessionTimes } = {}) {
     const names = options.nodes ?? ['alpha', 'beta'];
+    this.#sessionTimes = options.sessionTimes ?? {};
     this.#doc = {
       schemaVersion: 1,
       cluster: { id: this.cluster, name: 'tests', domain: 'localhost', createdAtMs: 0 },
@@ -163,14 +176,16 @@ export class MemoryNode implements NodeService {
     });
     // Every node of this cluster is this one.
     const local = new Map<string, DuplexHandler<never>>();
+    const duplex: DuplexRequests = {
+      handleDuplex: ({ name }, handler) => void local.set(name, handler as never),
+      requestDuplex: (_node, { name }, payload, { input, signal }) =>
+        local.get(name)!(payload as never, this.self.id, input, signal),
+    };
+    this.#serviceSessions = this.#makeServiceSessions(duplex);
     this.#sessions = new Sessions({
       self: this.self,
       runner: this.runner,
-      duplex: {
-        handleDuplex: ({ name }, handler) => void local.set(name, handler),
-        requestDuplex: (_node, { name }, payload, { input, signal }) =>
-          local.get(name)!(payload as never, this.self.id, input, signal),
-      },
+      duplex,
       logs: { append: (line) => void this.logged.push({ ...line, node: this.self.id, atMs: 1_700_000_000_000 }) },
       log: memoryLog(),
       view: () => this.#view,
@@ -179,6 +194,27 @@ export class MemoryNode implements NodeService {
       holds: () => true,
       fetchBlob: async () => {},
       record: (event) => void this.recorded.push({ ...event, node: this.self.id, atMs: 1_700_000_000_000 }),
+    });
+  }
+
+  #makeServiceSessions(duplex: DuplexRequests): ServiceSessions {
+    return new ServiceSessions({
+      self: this.self,
+      duplex,
+      guests: {
+        admit: async (service, whom) => {
+          const user = `guest${this.guests.size + 1}`;
+          this.guests.set(user, whom);
+          return { user, password: 'letters', database: this.#view.services.get(service)!.name };
+        },
+        dismiss: (_service, user) => void this.guests.delete(user),
+      },
+      view: () => this.#view,
+      nodeOf: () => this.self.id,
+      openService: (service) => this.onOpenService(service),
+      record: (event) => void this.recorded.push({ ...event, node: this.self.id, atMs: 1_700_000_000_000 }),
+      log: memoryLog(),
+      ...this.#sessionTimes,
     });
   }
 
@@ -497,6 +533,8 @@ export class MemoryNode implements NodeService {
 
   /** Commands run for real, as plain processes of this machine. */
   openSession: NodeService['openSession'] = (request, io) => this.#sessions.open(request, io);
+  openServiceSession: NodeService['openServiceSession'] = (...asks) => this.#serviceSessions.open(...asks);
+  openServiceTunnel: NodeService['openServiceTunnel'] = (...asks) => this.#serviceSessions.tunnel(...asks);
 
   async restartSlot(slot: Slot): Promise<void> {
     for (const node of this.#nodes) {

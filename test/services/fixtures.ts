@@ -106,6 +106,5 @@ export function folderKind(root: string): ServiceKind {
     restore: () => sh('cat > incoming && head -c 6 incoming | grep -q FOLDER && tail -c +7 incoming > content'),
     check: () => sh('wc -c < content'),
     backupMagic: Buffer.from('FOLDER'),
-    client: () => ({ argv: ['cat'], env: {} }),
   };
 }

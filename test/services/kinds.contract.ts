@@ -109,7 +109,6 @@ export function describeKind(kindCase: KindCase): void {
         kind.revoke(context, FIRST[0]),
         kind.usage(context),
         ...[kind.backup, kind.restore, kind.check].flatMap((one) => (one === undefined ? [] : [one(context)])),
-        ...(kind.client === undefined ? [] : [kind.client(first(), service.endpoint)]),
       ];
       for (const { argv } of commands) {
         expect(argv[0]).not.toBe('');

@@ -6,7 +6,7 @@ import type { InstanceId } from '../../crdt/ids.ts';
 import type { BindingView, DesiredView } from '../../crdt/view.ts';
 import type { ClusterEvent } from '../../node/core/types.ts';
 import { Contexts } from '../../node/services/contexts.ts';
-import { Steward } from '../../node/services/steward.ts';
+import { GUESTS_MAX, Steward } from '../../node/services/steward.ts';
 import { PlainRunner } from '../api/plain-runner.ts';
 import { silentLog } from '../router/cluster.ts';
 import { binding, folderKind, INSTANCE, open, service, viewOf } from './fixtures.ts';
@@ -124,6 +124,33 @@ describe('the steward', () => {
     bind(binding(1, files));
     await untilUsersAre('b0000000100004000');
     expect(JSON.stringify(runner.started)).not.toContain('password1');
+  });
+
+  it('lets a person in for as long as they stay, also when the engine starts again meanwhile', async () => {
+    bind(binding(1, files));
+    const { user, password } = await steward.admit(files.id, 'ann', new AbortController().signal);
+    expect(await readFile(join(root, 'users', user), 'utf8')).toBe(password);
+    expect(steward.granted(files.id)).toEqual([binding(1, files).id]);
+    await rm(join(root, 'users', user));
+    instance = 'i-2' as InstanceId;
+    steward.look();
+    await untilUsersAre(...['b0000000100004000', user].sort());
+    steward.dismiss(files.id, user);
+    await untilUsersAre('b0000000100004000');
+    expect(JSON.stringify([runner.started, events])).not.toContain(password);
+  });
+
+  it('lets nobody in who has gone meanwhile, nor more than it may, nor where the service does not run', async () => {
+    steward.look();
+    const gone = AbortSignal.abort();
+    await expect(steward.admit(files.id, 'ann', gone)).rejects.toThrow('did not let you in');
+    const signal = new AbortController().signal;
+    await Promise.all(Array.from({ length: GUESTS_MAX }, () => steward.admit(files.id, 'ann', signal)));
+    await expect(steward.admit(files.id, 'ann', signal)).rejects.toThrow('16 people are connected to files already');
+    expect(await users()).toHaveLength(GUESTS_MAX);
+    instance = undefined;
+    steward.look();
+    await expect(steward.admit(files.id, 'ann', signal)).rejects.toThrow('files does not run here now');
   });
 
   it('tells of clients and data, and nothing of a service that runs elsewhere', async () => {
