@@ -58,7 +58,7 @@ function pinOf(volumes: readonly VolumeView[]): Pin {
 export const slotOf = ({ owner, process, index }: VolumeView): Slot => ({ app: owner, process, index });
 
 /** What an instance of the slot mounts. */
-export const mountsOf = (pin: Pin): VolumeMount[] =>
+export const mountsOf = (pin: Pick<Pin, 'volumes'>): VolumeMount[] =>
   pin.volumes.map(({ id, lineage, path, sizeBytes }) => ({ id, lineage, path, sizeBytes }));
 
 /** Whether the instance mounts just these lineages; one that was adopted without a word on that is believed to. */

@@ -23,7 +23,7 @@ export type MoverParts = {
   self: NodeId;
   view: () => DesiredView;
   keeper: SnapshotKeeper;
-  store: Pick<VolumeStore, 'list' | 'holderOf' | 'remove'>;
+  store: Pick<VolumeStore, 'list' | 'usersOf' | 'remove'>;
   snapshots: Pick<Snapshots, 'restore'>;
   copies: Copies<VolumeSnapshot, VolumeId>;
   blobs: Pick<BlobStore, 'read'>;
@@ -180,7 +180,7 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
     try {
       // What was never mounted holds nothing to bring.
       if (this.#isHere(volume)) {
-        if (store.holderOf({ id, lineage }) !== undefined) return;
+        if (store.usersOf({ id, lineage }).length > 0) return;
         const { signal } = this.#ending;
         const snapshot = await keeper.takeHere(volume, signal);
         await gossip.request(node, TAKE_OVER_VOLUME, { volume: id, lineage, snapshot }, { signal });
