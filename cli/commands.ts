@@ -290,8 +290,12 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'run <app> [...command]',
-    summary: "Run a one-off task with an app's code and environment: peer run APP -- COMMAND",
-    options: [{ flags: '--name <TASK>', summary: 'Name of the task in logs and events' }],
+    summary:
+      "Run a one-off task with an app's code, environment and volumes: peer run APP -- COMMAND; APP/INDEX: with those of that instance (0)",
+    options: [
+      { flags: '--name <TASK>', summary: 'Name of the task in logs and events' },
+      { flags: '--no-volumes', summary: 'Without volumes, so on any node' },
+    ],
   },
   {
     usage: 'exec <instance> [...command]',

@@ -141,7 +141,14 @@ export const execOptions = object({
   process: v.optional(ruled(limits.processTypeProblem)),
   index: whole(0, limits.INSTANCES_MAX - 1),
 });
-export const runOptions = object({ ...commandEntries, name: v.optional(appName) });
+/** `index`, `process`: the slot whose volumes the task sees, 0 of web unless said. `volumes`: false for none. */
+export const runOptions = object({
+  ...commandEntries,
+  name: v.optional(appName),
+  process: v.optional(ruled(limits.processTypeProblem)),
+  index: v.optional(whole(0, limits.INSTANCES_MAX - 1)),
+  volumes: v.optional(v.boolean('should be true or false')),
+});
 
 /** `volumes`: of the one process type that is scaled. */
 export const scaleBody = object({

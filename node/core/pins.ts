@@ -62,7 +62,7 @@ export const isRestorable = (pin: Pin): boolean =>
   pin.volumes.length > 0 && pin.volumes.every(({ onLoss }) => onLoss === 'restore');
 
 /** What an instance of the slot mounts. */
-export const mountsOf = (pin: Pin): VolumeMount[] =>
+export const mountsOf = (pin: Pick<Pin, 'volumes'>): VolumeMount[] =>
   pin.volumes.map(({ id, lineage, path, sizeBytes }) => ({ id, lineage, path, sizeBytes }));
 
 /** Whether the instance mounts just these lineages; one that was adopted without a word on that is believed to. */

@@ -43,6 +43,8 @@ export function makeService(parts: Parts): Service {
   const { gossip } = lines;
   const { blobs, logs, runtime } = works;
   const { observed, aliveOthers, nodesOf } = known;
+  const sessions = makeSessions(parts);
+  ground.store.onChange(() => sessions.desiredChanged());
   const service: Service = new Service({
     self: { id: self, name, version: VERSION, pid: process.pid, dataDir: dataDir.path },
     cluster,
@@ -58,7 +60,7 @@ export function makeService(parts: Parts): Service {
     sealer: { seal: (changes, view) => sealChanges(changes, view, ground.keyring) },
     secrets: ground.keyring,
     stager: stagerOf(works, storage),
-    sessions: makeSessions(parts),
+    sessions,
     serviceSessions: makeServiceSessions(parts),
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
     data: new DataReader({ self, gossip, desk: data.desk, view: ground.view, isThere: known.isAlive, log }),

@@ -4,7 +4,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { AppId, Digest, InstanceId, ReleaseId } from '../../crdt/ids.ts';
 import type { ImageView } from '../../crdt/view.ts';
-import type { HostEntry } from '../core/types.ts';
+import type { HostEntry, VolumeMount } from '../core/types.ts';
 
 /** Characters, as the terminal of whoever attends shows them. */
 export type TerminalSize = { columns: number; rows: number };
@@ -59,6 +59,8 @@ export type TaskSpec = {
   uris: string[];
   /** As of an instance. */
   hosts?: readonly HostEntry[];
+  /** Volumes of a slot, which are on this node: mounted beside the instance that has them, and as its user. */
+  volumes?: VolumeMount[];
 };
 
 /**
@@ -73,7 +75,8 @@ export interface CommandRunner {
   exec(id: InstanceId, command: AttendedCommand): Promise<Attended>;
   /**
    * In a sandbox of its own, isolated and limited like an instance. The droplet must be held locally. An empty argv is
-   * a shell here too. When it has exited nothing of it is left; it never outlives the daemon.
+   * a shell here too. When it has exited nothing of it is left, and its volumes are let go of; it never outlives the
+   * daemon. Ended when a volume of it grows far beyond its size.
    */
   runTask(task: TaskSpec, command: AttendedCommand): Promise<Attended>;
 }

@@ -10,7 +10,7 @@ import type { Slot } from '../core/types.ts';
 import type { Backup, RebuildOrder, UpgradeOrder } from './backups.ts';
 import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
-import type { RecordedEvent } from './node-service.ts';
+import type { RecordedEvent, TaskTarget } from './node-service.ts';
 import type { InstanceUsage } from './runtime.ts';
 import type { ServiceStatus, VolumeStatus } from './services-desk.ts';
 import type { VolumeOrder, VolumeSnapshot } from './snapshots.ts';
@@ -207,7 +207,7 @@ export type SessionOrder = {
   by: string;
   app: AppId;
   command: AttendedCommand;
-  target: { kind: 'exec'; instance: InstanceId; process: string; index: number } | { kind: 'task'; name: string };
+  target: { kind: 'exec'; instance: InstanceId; process: string; index: number } | TaskTarget;
 };
 
 const terminalSide = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(TERMINAL_SIDE_MAX));
@@ -228,7 +228,11 @@ const sessionOrder = v.object({
   }),
   target: v.variant('kind', [
     v.object({ kind: v.literal('exec'), instance: instanceId, process: processType, index: count }),
-    v.object({ kind: v.literal('task'), name: v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,63}$/, 'is no task name')) }),
+    v.object({
+      kind: v.literal('task'),
+      name: v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,63}$/, 'is no task name')),
+      slot: v.optional(v.object({ process: processType, index: count })),
+    }),
   ]),
 }) as unknown as v.GenericSchema<unknown, SessionOrder>;
 

@@ -35,8 +35,11 @@ export type SessionRequest = {
   app: AppId;
   command: AttendedCommand;
   /** Where: in the instance of a slot, or in a task of its own, by its name. */
-  target: { kind: 'exec'; process: string; index: number } | { kind: 'task'; name: string };
+  target: { kind: 'exec'; process: string; index: number } | TaskTarget;
 };
+
+/** `slot`: whose volumes it sees, where the slot has some; without one it sees none. */
+export type TaskTarget = { kind: 'task'; name: string; slot?: { process: string; index: number } | undefined };
 
 /** Frames of whoever attends. Its end is theirs, as is the signal's abort. */
 export type SessionIo = { input: AsyncIterable<Uint8Array>; signal: AbortSignal };

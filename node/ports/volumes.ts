@@ -14,6 +14,8 @@ export type VolumeRequest = {
   mounts: readonly VolumeMount[];
   /** User that the files are to belong to, when that is not for the store to choose: an image's own. */
   uid?: number;
+  /** A task: it mounts them beside the instance that has them, if one has, and beside other tasks. */
+  shared?: true;
   /** Gives up waiting for the instance that holds one of them. */
   signal: AbortSignal;
 };
@@ -35,7 +37,7 @@ export type LocalVolume = {
   createdAtMs: number;
   /** As it was last measured; undefined before. */
   usedBytes: number | undefined;
-  /** The instance that has it mounted. */
+  /** The instance that has it mounted, or a task where no instance has. */
   heldBy: InstanceId | undefined;
   /** Nothing in the desired state refers to it here: it is kept until a person removes it. */
   orphan: boolean;
@@ -49,14 +51,15 @@ export type VolumeEvent = {
   type: 'filling' | 'full' | 'overfull';
   id: VolumeId;
   lineage: LineageId;
+  /** Who has it mounted: each is told of. */
   instance: InstanceId;
   /** One line for people: its path, its use and its size. */
   message: string;
 };
 
 /**
- * The volumes of this node, for its runtimes. A lineage is mounted by one instance at a time. All fail with
- * VolumeError.
+ * The volumes of this node, for its runtimes. A lineage is mounted by one instance at a time, and by tasks beside it.
+ * All fail with VolumeError.
  */
 export interface Volumes {
   /**

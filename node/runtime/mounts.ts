@@ -24,13 +24,13 @@ export function recordedMounts(spec: Pick<InstanceSpec, 'volumes'>): { volumes?:
 }
 
 /**
- * Holds the instance's volumes. Undefined: it has none. `uid`: as in VolumeRequest. Fails with RuntimeError
+ * Holds the instance's volumes. Undefined: it has none. `uid`, `shared`: as in VolumeRequest. Fails with RuntimeError
  * `volume_unavailable`, or with what the disk says.
  */
 export async function acquireVolumes(
   volumes: Volumes | undefined,
   spec: Pick<InstanceSpec, 'id' | 'app' | 'volumes'>,
-  options: { uid?: number; signal: AbortSignal },
+  options: { uid?: number; shared?: true; signal: AbortSignal },
 ): Promise<HeldVolumes | undefined> {
   const mounts = spec.volumes ?? [];
   if (mounts.length === 0) return undefined;

@@ -15,7 +15,7 @@ import { OPEN_SERVICE_SESSION } from '../ports/methods.ts';
 import type { ServiceSessionRequest, ServiceTunnelRequest, SessionIo } from '../ports/node-service.ts';
 import type { ServiceGuests } from '../ports/services-desk.ts';
 import { attend } from './attend.ts';
-import { SessionError } from './sessions.ts';
+import { SessionError } from './errors.ts';
 
 /** That were opened through this node, at one time. */
 export const SERVICE_SESSIONS_MAX = 32;

@@ -6,8 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { type AppId, asInstanceId, type Digest, type InstanceId, type NodeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { Candidate } from '../core/candidates.ts';
-import { isFeasible } from '../core/feasibility.ts';
-import type { ClusterEvent, HostEntry } from '../core/types.ts';
+import type { ClusterEvent, HostEntry, VolumeMount } from '../core/types.ts';
 import { LineSplitter } from '../lib/lines.ts';
 import type { Log } from '../lib/log.ts';
 import { encodeJsonFrame } from '../lib/session-frames.ts';
@@ -17,6 +16,8 @@ import type { LogStore } from '../ports/logs.ts';
 import { OPEN_SESSION, type SessionOrder } from '../ports/methods.ts';
 import type { SessionRequest } from '../ports/node-service.ts';
 import { attend } from './attend.ts';
+import { SessionError } from './errors.ts';
+import { isStillThere, mountsOnNode, nodeForTask, noRelease, type TaskSlot } from './task-place.ts';
 
 /**
  * Commands that are attended to on one node at a time. Each costs two pipes, a few processes and what is on its way.
@@ -28,22 +29,13 @@ const DURATION_MS_MAX = 24 * 60 * 60 * 1000;
 /** A shell that was left open. Tasks may be quiet for as long as they work. */
 const IDLE_MS_MAX = 60 * 60 * 1000;
 
-/** Nothing was run. */
-export class SessionError extends Error {
-  override readonly name = 'SessionError';
-  readonly code:
-    | 'instance_not_found'
-    | 'no_release'
-    | 'no_node_for_task'
-    | 'busy'
-    | 'bad_request'
-    | 'service_not_ready'
-    | 'session_ended';
-  constructor(code: SessionError['code'], message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
-}
+type Task = {
+  app: AppId;
+  memoryBytes: number;
+  mounts: readonly VolumeMount[];
+  /** Once it runs. */
+  attended: Attended | undefined;
+};
 
 export type SessionsParts = {
   self: { id: NodeId; name: string };
@@ -66,12 +58,21 @@ export type SessionsParts = {
 export class Sessions {
   readonly #parts: SessionsParts;
   #running = 0;
-  /** Memory of each task that runs here. */
-  readonly #tasks = new Map<InstanceId, number>();
+  /** Tasks that run here. */
+  readonly #tasks = new Map<InstanceId, Task>();
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
     parts.duplex.handleDuplex(OPEN_SESSION, (order, _from, input, signal) => this.#run(order, input, signal));
+  }
+
+  /** Call whenever the desired state has changed: ends the tasks whose volumes are not theirs any more. */
+  desiredChanged(): void {
+    const { view, self } = this.#parts;
+    for (const { app, mounts, attended } of this.#tasks.values()) {
+      if (mounts.length === 0 || isStillThere(view().apps.get(app), self.id, mounts)) continue;
+      attended?.end('its volume was moved, restored or deleted');
+    }
   }
 
   /** As in NodeService. */
@@ -83,7 +84,7 @@ export class Sessions {
     const { node, order } =
       request.target.kind === 'exec'
         ? this.#placeOfInstance(app, request, request.target)
-        : { node: this.#nodeForTask(app), order: { ...request, target: request.target } };
+        : { node: this.#nodeForTask(app, request.target.slot), order: { ...request, target: request.target } };
     const frames =
       node === this.#parts.self.id
         ? this.#run(order, io.input, io.signal)
@@ -120,36 +121,18 @@ export class Sessions {
     return { node: found.node, order: { by: request.by, app: app.id, command: request.command, target } };
   }
 
-  /** This node if it can, else one that has the droplet, else any that has room. */
-  #nodeForTask(app: AppView): NodeId {
-    const { release } = app;
-    if (release === undefined) {
-      throw new SessionError('no_release', `${app.name} has no release to run: push it first`);
-    }
-    const { id } = this.#parts.self;
-    const able = this.#parts
+  #nodeForTask(app: AppView, slot: TaskSlot | undefined): NodeId {
+    const candidates = this.#parts
       .candidates()
-      .map((candidate) => ({ ...candidate, freeBytes: this.#freeBytes(candidate) }))
-      .filter((candidate) => isFeasible(candidate, app, release))
-      .map(({ node, report, freeBytes }) => ({
-        node,
-        freeBytes,
-        preference: (report.droplets.includes(release.droplet.digest) ? 2 : 0) + (node === id ? 1 : 0),
-      }))
-      .sort((a, b) => b.preference - a.preference || b.freeBytes - a.freeBytes);
-    const [best] = able;
-    if (best !== undefined) return best.node;
-    const { stack } = release.droplet;
-    const place =
-      release.image === undefined ? `the stack ${stack}` : `an engine for its image (runtime docker, stack ${stack})`;
-    const memory = `${Math.ceil(app.memoryBytes / 1024 ** 2)}M of free memory`;
-    const message = `no node can run a task of ${app.name}: it needs ${place} and ${memory}; see peer nodes`;
-    throw new SessionError('no_node_for_task', message);
+      .map((candidate) => ({ ...candidate, freeBytes: this.#freeBytes(candidate) }));
+    return nodeForTask({ app, slot, candidates, self: this.#parts.self.id, nameOf: this.#nameOf });
   }
+
+  readonly #nameOf = (node: NodeId): string => this.#parts.view().nodes.get(node)?.name ?? node;
 
   /** What is promised to nobody. Tasks of other nodes are not known here: they refuse by themselves. */
   #freeBytes({ node, report }: Candidate): number {
-    const tasks = node === this.#parts.self.id ? [...this.#tasks.values()] : [];
+    const tasks = node === this.#parts.self.id ? [...this.#tasks.values()].map((one) => one.memoryBytes) : [];
     const promised = [...report.instances.map((instance) => instance.memoryBytes), ...tasks];
     return report.memoryBytes - promised.reduce((sum, bytes) => sum + bytes, 0);
   }
@@ -162,7 +145,7 @@ export class Sessions {
     this.#running++;
     try {
       if (order.target.kind === 'exec') yield* this.#exec(order, order.target, input, signal);
-      else yield* this.#task(order, order.target.name, input, signal);
+      else yield* this.#task(order, order.target, input, signal);
     } finally {
       this.#running--;
     }
@@ -189,7 +172,7 @@ export class Sessions {
 
   async *#task(
     { app: id, by, command }: SessionOrder,
-    name: string,
+    { name, slot }: { name: string; slot?: TaskSlot | undefined },
     input: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array> {
@@ -199,9 +182,8 @@ export class Sessions {
     if (this.#tasks.size >= TASKS_MAX) {
       throw new SessionError('busy', `${TASKS_MAX} tasks run on this node already: try again later`);
     }
-    if (app.release === undefined) {
-      throw new SessionError('no_release', `${app.name} has no release to run: push it first`);
-    }
+    if (app.release === undefined) throw noRelease(app);
+    const mounts = mountsOnNode(app, slot, { self: self.id, nameOf: this.#nameOf });
     if (own === undefined || this.#freeBytes(own) < app.memoryBytes) {
       throw new SessionError('busy', `${self.name} has no memory left for a task of ${app.name}: try again later`);
     }
@@ -210,7 +192,8 @@ export class Sessions {
       logs.append({ app: id, source, process: `TASK/${name}`, index: 0, instance: task, stream, text });
     const splitters = { out: new LineSplitter(), err: new LineSplitter() };
     let exit: CommandExit = { code: 1, reason: 'it was not started' };
-    this.#tasks.set(task, app.memoryBytes);
+    const entry: Task = { app: id, memoryBytes: app.memoryBytes, mounts, attended: undefined };
+    this.#tasks.set(task, entry);
     try {
       await this.#fetchDroplet(app, signal);
       const { droplet, image } = app.release;
@@ -228,8 +211,12 @@ export class Sessions {
         memoryBytes,
         diskBytes,
       };
-      const runs = { ...spec, ...(image === undefined ? {} : { image }), uris: [...app.routes] };
+      const volumes = mounts.length === 0 ? {} : { volumes: mounts };
+      const runs = { ...spec, ...(image === undefined ? {} : { image }), ...volumes, uris: [...app.routes] };
       const attended = await runner.runTask(runs, command);
+      entry.attended = attended;
+      // They may have gone while it was made ready.
+      this.desiredChanged();
       say(`Task ${name} of release v${release.version} was started by ${by}`, 'out', 'CELL');
       record({
         name: 'task.started',

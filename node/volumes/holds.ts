@@ -1,5 +1,6 @@
-// Who has which volume mounted: a lineage by one instance at a time, and all that an instance mounts or none. Kept in
-// memory: what is mounted by instances that outlive the daemon, the runtime says again when it adopts them.
+// Who has which volume mounted: a lineage by one instance at a time, and all that an instance mounts or none. Tasks
+// share what the instance has. Kept in memory: what is mounted by instances that outlive the daemon, the runtime says
+// again when it adopts them; tasks end with it.
 
 import type { InstanceId } from '../../crdt/ids.ts';
 import { VolumeError } from './errors.ts';
@@ -12,6 +13,8 @@ export type Wanted = { key: string; shown: string };
 
 export class Holds {
   readonly #holders = new Map<string, InstanceId>();
+  /** Tasks. */
+  readonly #guests = new Map<string, Set<InstanceId>>();
   /** Woken, all of them, whenever something is let go. */
   readonly #waiting = new Set<() => void>();
   readonly #waitMaxMs: number;
@@ -22,6 +25,17 @@ export class Holds {
 
   holderOf(key: string): InstanceId | undefined {
     return this.#holders.get(key);
+  }
+
+  /** All that have it mounted, the instance first. */
+  usersOf(key: string): InstanceId[] {
+    const holder = this.#holders.get(key);
+    return [...(holder === undefined ? [] : [holder]), ...(this.#guests.get(key) ?? [])];
+  }
+
+  /** Of a task: beside whoever else has it. */
+  join(task: InstanceId, wanted: readonly Pick<Wanted, 'key'>[]): void {
+    for (const { key } of wanted) this.#guests.set(key, (this.#guests.get(key) ?? new Set()).add(task));
   }
 
   /** Fails with VolumeError `volume_busy` or `aborted`, and then holds nothing. */
@@ -51,6 +65,11 @@ export class Holds {
     for (const [key, holder] of this.#holders) {
       if (holder !== instance) continue;
       this.#holders.delete(key);
+      released.push(key);
+    }
+    for (const [key, guests] of this.#guests) {
+      if (!guests.delete(instance)) continue;
+      if (guests.size === 0) this.#guests.delete(key);
       released.push(key);
     }
     for (const wake of this.#waiting) wake();

@@ -36,7 +36,7 @@ export type MoverParts = {
   self: NodeId;
   view: () => DesiredView;
   keeper: SnapshotKeeper;
-  store: Pick<VolumeStore, 'list' | 'holderOf' | 'remove'>;
+  store: Pick<VolumeStore, 'list' | 'usersOf' | 'remove'>;
   snapshots: Pick<Snapshots, 'restore'>;
   copies: Copies<VolumeSnapshot, VolumeId>;
   /** Of the disk that volumes are on. */
@@ -284,7 +284,7 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
   /** An instance that has ended lets go of its volume a little later, and meanwhile the slot is down. */
   async #isReleased(ref: VolumeRef): Promise<boolean> {
     for (let looks = 0; looks < RELEASE_LOOKS_MAX; looks++) {
-      if (this.#parts.store.holderOf(ref) === undefined) return true;
+      if (this.#parts.store.usersOf(ref).length === 0) return true;
       await pause(RELEASE_LOOK_MS);
       if (this.#ending.signal.aborted) return false;
     }

@@ -19,7 +19,7 @@ export type SnapshotsOptions = {
   store: VolumeStore;
   tools: VolumeTools;
   put: BlobStore['put'];
-  /** Holds the instance that has it mounted still. */
+  /** Holds an instance, or a task, that has it mounted still. */
   freeze: (instance: InstanceId) => Promise<Frozen>;
 };
 
@@ -97,7 +97,7 @@ export class Snapshots {
     const { record, data } = store.placeOf(ref);
     const uid = store.ownerOf(ref);
     const packed = await this.#pack({ uid, copy: data, bytesMax: tarBytesMax(record.sizeBytes), signal });
-    if (store.holderOf(ref) === undefined) return { ...packed, frozenMs: 0 };
+    if (store.usersOf(ref).length === 0) return { ...packed, frozenMs: 0 };
     throw new VolumeError('not_frozen', 'an instance started meanwhile: take the snapshot again');
   }
 
@@ -152,7 +152,7 @@ export class Snapshots {
           const text = chunk.toString();
           if (text.includes(READY) && !told.ready) {
             told.ready = true;
-            await hold.begin(this.#options.store.holderOf(ref), this.#options.freeze);
+            await hold.begin(this.#options.store.usersOf(ref), this.#options.freeze);
             stdin.write(GO);
           }
           if (text.includes(DONE)) {
@@ -173,8 +173,8 @@ export class Snapshots {
     if (!hold.wasHeld) {
       throw new VolumeError('not_frozen', 'the last difference took longer to copy than an instance is held still for');
     }
-    if (this.#options.store.holderOf(ref) !== hold.instance) {
-      throw new VolumeError('not_frozen', 'an instance started or ended meanwhile: take the snapshot again');
+    if (this.#options.store.usersOf(ref).join() !== hold.users.join()) {
+      throw new VolumeError('not_frozen', 'an instance or a task started or ended meanwhile: take the snapshot again');
     }
     return hold.tookMs;
   }
@@ -217,28 +217,29 @@ export class Snapshots {
   }
 }
 
-/** The time for which an instance is held still. */
+/** The time for which all that have it mounted are held still. */
 class Hold {
-  /** Undefined: nothing has it mounted, so nothing changes it. */
-  instance: InstanceId | undefined;
-  #frozen: Frozen | undefined;
+  /** Empty: nothing changes it. */
+  users: readonly InstanceId[] = [];
+  #frozen: Frozen[] = [];
   #startMs: number | undefined;
   wasHeld = true;
   tookMs = 0;
 
-  async begin(instance: InstanceId | undefined, freeze: SnapshotsOptions['freeze']): Promise<void> {
-    this.instance = instance;
-    if (instance === undefined) return;
+  async begin(users: readonly InstanceId[], freeze: SnapshotsOptions['freeze']): Promise<void> {
+    this.users = users;
+    if (users.length === 0) return;
     this.#startMs = performance.now();
-    this.#frozen = await freeze(instance);
+    for (const user of users) this.#frozen.push(await freeze(user));
   }
 
   /** Harmless to repeat. */
   async end(): Promise<void> {
     const [frozen, startMs] = [this.#frozen, this.#startMs];
-    if (frozen === undefined || startMs === undefined) return;
-    this.#frozen = undefined;
-    this.wasHeld = await frozen.thaw();
+    if (frozen.length === 0 || startMs === undefined) return;
+    this.#frozen = [];
+    const held = await Promise.all(frozen.map((one) => one.thaw()));
+    this.wasHeld = held.every((inTime) => inTime);
     this.tookMs = performance.now() - startMs;
   }
 }

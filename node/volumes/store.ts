@@ -87,7 +87,8 @@ export class VolumeStore implements Volumes {
   async acquire(request: VolumeRequest): Promise<HeldVolumes> {
     const { instance, mounts, signal } = request;
     for (const { id, lineage } of mounts) for (const name of [id, lineage]) checkName(name);
-    await this.#holds.take(instance, mounts.map(wantedOf), signal);
+    if (request.shared) this.#holds.join(instance, mounts.map(wantedOf));
+    else await this.#holds.take(instance, mounts.map(wantedOf), signal);
     try {
       const held = await this.prepare(request);
       for (const mount of mounts) this.#measure(keyOf(mount));
@@ -102,12 +103,13 @@ export class VolumeStore implements Volumes {
    * Makes those that are not here yet, all with the same owner. Of the others only what is said of them changes, and
    * their owner when it is another.
    */
-  prepare(request: Pick<VolumeRequest, 'owner' | 'mounts' | 'uid'>): Promise<HeldVolumes> {
+  prepare(request: Pick<VolumeRequest, 'owner' | 'mounts' | 'uid' | 'shared'>): Promise<HeldVolumes> {
     return this.#inOrder(async () => {
       const { owner, mounts } = request;
       for (const mount of mounts) this.#refuseOtherLineage(mount);
       const there = mounts.map((mount) => this.#records.get(keyOf(mount))).find((record) => record !== undefined);
       const uid = this.#owned ? (request.uid ?? there?.uid ?? this.#freeUid()) : ownUid();
+      if (request.shared) this.#refuseOtherUser(mounts, uid);
       for (const mount of mounts) {
         const meta = { owner, path: mount.path, sizeBytes: mount.sizeBytes };
         if (this.#records.has(keyOf(mount))) await this.#update(mount, { ...meta, uid });
@@ -137,7 +139,7 @@ export class VolumeStore implements Volumes {
         sizeBytes,
         createdAtMs,
         usedBytes: this.#meter.usedBytes(key),
-        heldBy: this.#holds.holderOf(key),
+        heldBy: this.#holds.usersOf(key)[0],
         orphan: this.#options.wanted(id) !== lineage,
       }))
       .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
@@ -162,9 +164,9 @@ export class VolumeStore implements Volumes {
     return this.#meter.usedBytes(keyOf(ref));
   }
 
-  /** The instance that has it mounted. */
-  holderOf(ref: VolumeRef): InstanceId | undefined {
-    return this.#holds.holderOf(keyOf(ref));
+  /** The instance that has it mounted, and the tasks. */
+  usersOf(ref: VolumeRef): InstanceId[] {
+    return this.#holds.usersOf(keyOf(ref));
   }
 
   /**
@@ -217,9 +219,9 @@ export class VolumeStore implements Volumes {
     const removing = await this.#inOrder(async () => {
       const { record } = this.placeOf(ref);
       const key = keyOf(ref);
-      const holder = this.#holds.holderOf(key);
-      if (holder !== undefined) {
-        throw new VolumeError('volume_busy', `the volume ${record.path} is mounted by the instance ${holder}`);
+      const [user] = this.#holds.usersOf(key);
+      if (user !== undefined) {
+        throw new VolumeError('volume_busy', `the volume ${record.path} is mounted by ${user}`);
       }
       this.#records.delete(key);
       this.#meter.delete(key);
@@ -265,6 +267,17 @@ export class VolumeStore implements Volumes {
     );
   }
 
+  /** Files are given to another user only while nobody has them open. */
+  #refuseOtherUser(mounts: readonly (VolumeRef & { path: string })[], uid: number): void {
+    const mount = mounts.find((one) => {
+      const key = keyOf(one);
+      return this.#holds.holderOf(key) !== undefined && (this.#records.get(key)?.uid ?? uid) !== uid;
+    });
+    if (mount === undefined) return;
+    const message = `the volume ${mount.path} is mounted by an instance that runs as another user: try again later`;
+    throw new VolumeError('volume_busy', message);
+  }
+
   async #make({ id, lineage }: VolumeRef, rest: VolumeMeta & { uid: number }, fill?: Fill): Promise<void> {
     const record: VolumeRecord = { version: 1, id, lineage, ...rest, createdAtMs: Date.now() };
     await makeVolume(this.root, { record, owned: this.#owned }, fill);
@@ -288,17 +301,18 @@ export class VolumeStore implements Volumes {
   #measure(key: string): void {
     const record = this.#records.get(key);
     if (record === undefined) return;
-    const mounted = this.#holds.holderOf(key) !== undefined;
+    const mounted = this.#holds.usersOf(key).length > 0;
     this.#meter.set(key, { folder: dataFolder(this.#folder(record)), sizeBytes: record.sizeBytes, mounted });
   }
 
   #tell(key: string, type: VolumeEvent['type'], usedBytes: number): void {
     const record = this.#records.get(key);
-    const instance = this.#holds.holderOf(key);
-    if (record === undefined || instance === undefined) return;
+    if (record === undefined) return;
     const { id, lineage, path, sizeBytes } = record;
     const message = fullnessMessage(path, { usedBytes, sizeBytes });
-    for (const listener of this.#listeners) listener({ type, id, lineage, instance, message });
+    for (const instance of this.#holds.usersOf(key)) {
+      for (const listener of this.#listeners) listener({ type, id, lineage, instance, message });
+    }
   }
 
   #freeUid(): number {

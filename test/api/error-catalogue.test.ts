@@ -15,7 +15,7 @@ import { type GossipErrorCode, RemoteError } from '../../node/gossip/errors.ts';
 import { ERRORS, type ErrorCode, type ErrorEntry } from '../../node/ports/error-catalogue.ts';
 import type { RouterErrorCode } from '../../node/router/errors.ts';
 import type { RuntimeErrorCode } from '../../node/runtime/errors.ts';
-import type { SessionError } from '../../node/sessions/sessions.ts';
+import type { SessionError } from '../../node/sessions/errors.ts';
 import type { StagingErrorCode } from '../../node/staging/errors.ts';
 import type { VolumeErrorCode } from '../../node/volumes/errors.ts';
 import { ROOT } from '../cli/peer.ts';

@@ -90,6 +90,10 @@ describe('what an app wrote to its volume', { timeout: TIMEOUT_MS }, () => {
     await peer('scale', 'notes', '0');
     await peer('scale', 'notes', '1');
     expect(await notes()).toEqual(['first']);
+    // Where the data is, whichever node is asked.
+    const asked = cluster.nodes.find(({ name }) => name !== before.node)!;
+    const ran = await cluster.peer(asked, ['run', 'notes', '--json', '--', 'grep', '-x', 'first', '/data/notes']);
+    expect([ran.code, JSON.parse(ran.stdout)]).toMatchObject([0, { node: before.node, exitStatus: 0 }]);
     expect(await volume()).toMatchObject({ id: before.id, node: before.node });
   });
 

@@ -5,9 +5,9 @@ import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
-import { asLineageId, asVolumeId } from '../../crdt/ids.ts';
+import { asInstanceId, asLineageId, asVolumeId } from '../../crdt/ids.ts';
 import type { InstanceSpec, VolumeMount } from '../../node/core/types.ts';
-import type { CommandRunner } from '../../node/ports/commands.ts';
+import type { CommandRunner, TaskSpec } from '../../node/ports/commands.ts';
 import type { LogStore } from '../../node/ports/logs.ts';
 import type { Freezer, Runtime, UsageMeter } from '../../node/ports/runtime.ts';
 import type { VolumeStore } from '../../node/volumes/store.ts';
@@ -22,6 +22,11 @@ const WAIT = { timeout: 60_000, interval: 20 };
 
 export function aMount(path: string, sizeBytes = 64 * MIB): VolumeMount {
   return { id: asVolumeId(randomUUID()), lineage: asLineageId(randomUUID()), path, sizeBytes };
+}
+
+function taskOf({ app, release, droplet, env, memoryBytes, diskBytes, uris }: InstanceSpec): TaskSpec {
+  const id = asInstanceId(`task-${randomUUID()}`);
+  return { id, name: 'task', app, release, droplet, env, memoryBytes, diskBytes, uris };
 }
 
 export function describeVolumes(
@@ -132,6 +137,41 @@ export function describeVolumes(
       attended.stdin.end();
       expect(await text(attended.stdout)).toBe('seen\n');
       expect(await attended.exited).toEqual({ code: 0 });
+    });
+
+    test('are seen by tasks too, beside the instance and as its user, until the task has ended', async () => {
+      const mount = aMount('/data');
+      const spec = await start({ volumes: [mount] });
+      const at = await node.ready(spec.id);
+      await shell(at, 'echo by the instance >/data/file');
+      const task = { ...taskOf(spec), volumes: [mount] };
+      const attended = await opened.runtime.runTask(task, {
+        argv: ['sh', '-c', 'cat /data/file; stat -c %U /data/file; echo by the task >>/data/file; read -r _'],
+      });
+      const out = text(attended.stdout);
+      const written = () => readFile(join(dataOf(mount), 'file'), 'utf8');
+      await expect.poll(written, WAIT).toBe('by the instance\nby the task\n');
+      expect(opened.volumes.usersOf(mount)).toEqual([spec.id, task.id]);
+      expect((await shell(at, 'cat /data/file')).out).toBe(await written());
+      // As all that mounts a volume is, for a snapshot.
+      expect(await (await opened.runtime.freeze(task.id)).thaw()).toBe(true);
+      attended.stdin.end('\n');
+      expect(await attended.exited).toEqual({ code: 0 });
+      expect(await out).toBe('by the instance\nvcap\n');
+      expect(opened.volumes.usersOf(mount)).toEqual([spec.id]);
+    });
+
+    test('are made for a task where no instance was before, and end one that fills them', async () => {
+      const mount = aMount('/data', 4 * MIB);
+      const digest = await harness.droplet({ 'app/server.js': SERVER });
+      const spec = specOf(digest, { droplet: { digest, sizeBytes: 0, stack: harness.stack } });
+      const task = { ...taskOf(spec), volumes: [mount] };
+      const argv = ['sh', '-c', 'head -c 6000000 /dev/zero >/data/file; exec sleep 1000'];
+      const attended = await opened.runtime.runTask(task, { argv });
+      const { reason } = await attended.exited;
+      expect(reason).toBe('its volume /data is full: 5.7 MiB of 4 MiB');
+      expect((await stat(join(dataOf(mount), 'file'))).size).toBe(6_000_000);
+      expect(opened.volumes.usersOf(mount)).toEqual([]);
     });
 
     test('are held still for a moment, with all that runs in the instance, which then goes on', async () => {

@@ -30,13 +30,17 @@ export function sessionsRoutes({ service, log }: ApiContext) {
     })
     .post('/v1/apps/:name/run', requires('developer'), (c) => {
       const app = appFor(c, service.view(), 'change');
-      const { name, ...command } = readOptions(runOptions, c.req.raw);
-      const target = { kind: 'task' as const, name: name ?? randomBytes(4).toString('hex') };
+      const asked = readOptions(runOptions, c.req.raw);
+      const { name = randomBytes(4).toString('hex'), process = 'web', index = 0, volumes = true, ...command } = asked;
+      const target = { kind: 'task' as const, name, ...(volumes ? { slot: { process, index } } : {}) };
       return open({ by: c.get('user').name, app: app.id, command: commandOf(command), target }, c.req.raw);
     });
 }
 
-const commandOf = ({ argv, terminal }: v.InferOutput<typeof runOptions>): AttendedCommand => ({
+const commandOf = ({
+  argv,
+  terminal,
+}: Pick<v.InferOutput<typeof runOptions>, 'argv' | 'terminal'>): AttendedCommand => ({
   argv,
   ...(terminal === undefined ? {} : { terminal }),
 });

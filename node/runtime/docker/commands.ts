@@ -2,6 +2,7 @@
 // Keeps track of what runs, so that nothing of it outlives the daemon for longer than until the next one.
 
 import type { Container } from 'dockerode';
+import type { InstanceId } from '../../../crdt/ids.ts';
 import { formatBytes } from '../../lib/format-bytes.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Attended, AttendedCommand, TaskSpec } from '../../ports/commands.ts';
@@ -26,6 +27,7 @@ export class DockerCommands {
   readonly #maker: ContainerMaker;
   readonly #log: Log;
   readonly #running = new Set<Attended>();
+  readonly #tasks = new Map<InstanceId, { attended: Attended; container: Container }>();
   #closed = false;
 
   constructor(engine: Engine, maker: ContainerMaker, log: Log) {
@@ -55,6 +57,7 @@ export class DockerCommands {
     const env = { ...task.env, ...command.env, ...(terminal ? { TERM } : {}) };
     const made = await this.#maker.make(taskInstance({ ...task, env }), {
       signal: new AbortController().signal,
+      shared: true,
       dyno: taskDyno(task),
       adapt: (options) => taskOptions(options, { argv, terminal }),
     });
@@ -81,7 +84,7 @@ export class DockerCommands {
   }
 
   #attendTask(
-    { diskBytes }: TaskSpec,
+    { id, diskBytes }: TaskSpec,
     made: Made,
     sampled: string | undefined,
     run: Omit<AttachedRun, 'cleanUp'>,
@@ -96,7 +99,19 @@ export class DockerCommands {
       await this.#maker.remove(made);
     };
     const attended: Attended = this.#keep(new AttachedCommand({ ...run, cleanUp }));
+    this.#tasks.set(id, { attended, container: made.container });
+    void attended.exited.then(() => this.#tasks.delete(id));
     return attended;
+  }
+
+  /** Harmless when no such task runs. */
+  endTask(id: InstanceId, reason: string): void {
+    this.#tasks.get(id)?.attended.end(reason);
+  }
+
+  /** Undefined: no such task runs. */
+  containerOf(task: InstanceId): Container | undefined {
+    return this.#tasks.get(task)?.container;
   }
 
   /** Ends all that runs, and refuses more. */

@@ -46,6 +46,8 @@ export type How = {
   /** What is different from an instance. */
   adapt?: (options: ContainerCreateOptions) => ContainerCreateOptions;
   dyno?: string;
+  /** A task: it has its volumes beside the instance that mounts them. */
+  shared?: true;
 };
 
 export type Made = { record: InstanceRecord; folder: InstanceFolder; container: Container };
@@ -80,7 +82,7 @@ export class ContainerMaker {
       made.folder = folder;
       const image = await this.#imageOf(spec);
       const port = (spec.image === undefined ? undefined : exposedPort(image)) ?? INSTANCE_PORT;
-      const held = await this.#holdVolumes(spec, image, how.signal);
+      const held = await this.#holdVolumes(spec, image, how);
       made.uid = held?.asUser ?? isolation.users.take();
       const record = recordOf(spec, { uid: made.uid, port });
       made.network = networks.acquire(spec.app.id);
@@ -129,11 +131,15 @@ export class ContainerMaker {
   async #holdVolumes(
     spec: InstanceSpec,
     image: ImageInspectInfo,
-    signal: AbortSignal,
+    { signal, shared }: Pick<How, 'signal' | 'shared'>,
   ): Promise<(HeldVolumes & { asUser: number | undefined }) | undefined> {
     const own = spec.image === undefined ? undefined : ownUser(image);
     const uid = own === undefined ? {} : { uid: Number.parseInt(own, 10) };
-    const held = await acquireVolumes(this.#parts.volumes, spec, { ...uid, signal });
+    const held = await acquireVolumes(this.#parts.volumes, spec, {
+      ...uid,
+      ...(shared === undefined ? {} : { shared }),
+      signal,
+    });
     return held === undefined ? undefined : { ...held, asUser: own === undefined ? held.uid : undefined };
   }
 

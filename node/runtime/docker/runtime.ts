@@ -131,7 +131,9 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
     this.#maker = new ContainerMaker({ ...options, ...parts });
     this.#commands = new DockerCommands(options.engine, this.#maker, options.log);
     options.volumes?.onEvent(({ type, instance, message }) => {
-      if (type === 'overfull') this.#instances.stop(instance, message);
+      if (type !== 'overfull') return;
+      this.#instances.stop(instance, message);
+      this.#commands.endTask(instance, message);
     });
   }
 
@@ -146,9 +148,9 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
   }
 
   async freeze(id: InstanceId): Promise<Frozen> {
-    const made = this.#instances.placeOf(id);
-    if (made === undefined) throw notRunning(id);
-    return freezeContainer(made.container);
+    const container = this.#instances.placeOf(id)?.container ?? this.#commands.containerOf(id);
+    if (container === undefined) throw notRunning(id);
+    return freezeContainer(container);
   }
 
   usage(app: AppId): Promise<InstanceUsage[]> {

@@ -9,10 +9,15 @@ import type { InstanceId } from '../../../crdt/ids.ts';
 import { formatBytes } from '../../lib/format-bytes.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Attended, AttendedCommand, TaskSpec } from '../../ports/commands.ts';
+import type { Frozen } from '../../ports/runtime.ts';
+import type { Bind } from '../../ports/sandbox.ts';
+import type { HeldVolumes, Volumes } from '../../ports/volumes.ts';
 import { type AttendedProcess, type AttendedRun, startAttended } from '../commands/attended-command.ts';
 import { instanceEnvironment } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
+import { freezeInstance } from '../freezer.ts';
 import { InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
+import { acquireVolumes, volumeBinds } from '../mounts.ts';
 import type { OwnNetwork } from '../network/networks.ts';
 import { descendants } from '../process-tree.ts';
 import { SANDBOX_HOME, SANDBOX_NODE_BIN } from '../sandbox/bwrap.ts';
@@ -31,11 +36,14 @@ const ALIVE_FD = 4;
 export type CommandsOptions = {
   isolation: Isolation;
   pourBlob: BlobStore['pour'];
+  /** Undefined: tasks with volumes are refused. */
+  volumes?: Volumes | undefined;
 };
 
 export class Commands {
   readonly #options: CommandsOptions;
   readonly #running = new Set<Attended>();
+  readonly #tasks = new Map<InstanceId, AttendedProcess>();
   #closed = false;
 
   constructor(options: CommandsOptions) {
@@ -104,7 +112,8 @@ export class Commands {
       throw new RuntimeError('engine_missing', `this node runs no containers, and ${task.app.name} is an image`);
     }
     const folder = new InstanceFolder(isolation.dataDir, task.id);
-    const uid = isolation.users.take();
+    const held = await this.#holdVolumes(task);
+    const uid = held?.uid ?? isolation.users.take();
     const record = taskRecord(task, uid);
     const spec = taskInstance(task);
     const owner = isolation.ownUsers ? uid : undefined;
@@ -118,6 +127,7 @@ export class Commands {
       const isOutOfMemory = ((await group?.outOfMemoryKills()) ?? 0) > 0;
       if (isOutOfMemory) reason ??= `out of memory (its limit is ${formatBytes(task.memoryBytes)})`;
       if ((await group?.remove()) === false) isolation.log.warn('runtime.group_stuck', { task: task.id });
+      this.#options.volumes?.release(task.id);
       await folder.remove().catch((error: Error) => {
         isolation.log.warn('runtime.folder_left', { task: task.id, error: error.message });
       });
@@ -125,6 +135,7 @@ export class Commands {
       isolation.users.release(uid);
       return reason;
     };
+    let mounted: Bind[] = [];
     try {
       network = await isolation.networks?.take('instance', task.app.id);
       await folder.create(owner);
@@ -138,6 +149,7 @@ export class Commands {
       ]);
       const failed = steps.find((step) => step.status === 'rejected');
       if (failed !== undefined) throw failed.reason;
+      if (held !== undefined) mounted = await volumeBinds(held, { home: folder.home });
     } catch (error) {
       await removeAll();
       throw error;
@@ -152,11 +164,11 @@ export class Commands {
         user,
         hostname: task.app.name,
         accounts: folder.accounts,
-        binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }],
+        binds: [{ from: folder.home, to: SANDBOX_HOME, writable: true }, ...mounted],
         links: DROPLET_LINKS,
         memoryBytes: task.memoryBytes,
         network,
-        limits: instanceLimits(task.diskBytes, isolation.ownDisks),
+        limits: instanceLimits(task.diskBytes, isolation.ownDisks, task.volumes),
         extra: ['--sync-fd', String(ALIVE_FD)],
       }),
       groups: isolation.groups?.open(task.id).folders ?? [],
@@ -171,6 +183,8 @@ export class Commands {
       },
       cleanUp: removeAll,
     });
+    this.#tasks.set(task.id, attended);
+    void attended.exited.then(() => this.#tasks.delete(task.id));
     if (!isolation.ownDisks) {
       const onExceeded = () => attended.end(`it used more than its ${formatBytes(task.diskBytes)} of disk`);
       const { diskBytes } = task;
@@ -181,6 +195,24 @@ export class Commands {
       watches.push(watchMemory({ ancestor: attended.pid, memoryBytes: task.memoryBytes, onExceeded }));
     }
     return attended;
+  }
+
+  async #holdVolumes(task: TaskSpec): Promise<HeldVolumes | undefined> {
+    const { isolation, volumes } = this.#options;
+    if ((task.volumes ?? []).length > 0 && isolation.bwrap === undefined) throw withoutSandbox();
+    return acquireVolumes(volumes, task, { shared: true, signal: new AbortController().signal });
+  }
+
+  /** Harmless when no such task runs. */
+  endTask(id: InstanceId, reason: string): void {
+    this.#tasks.get(id)?.end(reason);
+  }
+
+  /** Undefined: no such task runs. */
+  async freezeTask(id: InstanceId): Promise<Frozen | undefined> {
+    const task = this.#tasks.get(id);
+    if (task === undefined) return undefined;
+    return freezeInstance({ group: this.#options.isolation.groups?.open(id), shim: task.pid });
   }
 
   /** Ends all that runs, and refuses more. */
@@ -207,6 +239,12 @@ async function makeGroupFolder(path: string): Promise<void> {
   await mkdir(dirname(path)).catch(() => {});
   await mkdir(path);
 }
+
+export const withoutSandbox = (): RuntimeError =>
+  new RuntimeError(
+    'volume_unavailable',
+    'this node runs apps without a sandbox, and volumes are mounted in one only: start it without --insecure-process-runtime',
+  );
 
 export const notRunning = (id: string): RuntimeError =>
   new RuntimeError('not_running', `the instance ${id} does not run here (any more): see peer app`);

@@ -28,7 +28,7 @@ import { bootId } from '../process-tree.ts';
 import { type Isolation, RUN_GROUP_PREFIX, removeGroups } from '../sandbox/confinement.ts';
 import { probeService } from '../service-probe.ts';
 import type { SuperviseContext } from '../supervision.ts';
-import { Commands, notRunning } from './commands.ts';
+import { Commands, notRunning, withoutSandbox } from './commands.ts';
 import { type LaunchOptions, launchInstance, OWN_NETWORK_PORT, prepareInstance } from './launch.ts';
 import { PortPool } from './port-pool.ts';
 import { type ProcessContext, supervise } from './supervise.ts';
@@ -91,7 +91,9 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
     this.#boot = boot;
     this.#commands = new Commands(options);
     options.volumes?.onEvent(({ type, instance, message }) => {
-      if (type === 'overfull') this.#instances.stop(instance, message);
+      if (type !== 'overfull') return;
+      this.#instances.stop(instance, message);
+      this.#commands.endTask(instance, message);
     });
   }
 
@@ -107,7 +109,11 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
 
   async freeze(id: InstanceId): Promise<Frozen> {
     const place = this.#instances.placeOf(id);
-    if (place === undefined) throw notRunning(id);
+    if (place === undefined) {
+      const task = await this.#commands.freezeTask(id);
+      if (task === undefined) throw notRunning(id);
+      return task;
+    }
     return freezeInstance({ group: this.#options.isolation.groups?.open(id), shim: place.shim });
   }
 
@@ -192,12 +198,7 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
 
   async #holdVolumes(spec: InstanceSpec, signal: AbortSignal): Promise<HeldVolumes | undefined> {
     const { isolation, volumes } = this.#options;
-    if ((spec.volumes ?? []).length > 0 && isolation.bwrap === undefined) {
-      throw new RuntimeError(
-        'volume_unavailable',
-        'this node runs apps without a sandbox, and volumes are mounted in one only: start it without --insecure-process-runtime',
-      );
-    }
+    if ((spec.volumes ?? []).length > 0 && isolation.bwrap === undefined) throw withoutSandbox();
     return acquireVolumes(volumes, spec, { signal });
   }
 
