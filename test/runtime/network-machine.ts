@@ -75,7 +75,7 @@ async function keep(namespace: string, host: string, port: number): Promise<stri
 
 // biome-ignore lint/suspicious/noExplicitAny: what the test asks is for the test to know.
 async function answer(request: any): Promise<object> {
-  if ('take' in request) return networks.take(request.take, request.app);
+  if ('take' in request) return networks.take(request.take, request.app, { answersOnly: request.answersOnly });
   if ('release' in request) await networks.release(request.release);
   if ('calls' in request) await networks.setServiceCalls(request.calls);
   if ('gateway' in request) return { host: networks.gateway };

@@ -74,6 +74,21 @@ describe('an instance with a network of its own', () => {
     expect(machine.fromNextDoor(two.host, 8080)).toBe('');
   });
 
+  it('that only answers is reached by the machine, and reaches nobody but itself', async () => {
+    const service = await machine.ask<Own>({ take: 'instance', answersOnly: true });
+    await machine.ask({ serve: service.namespace, port: 5432 });
+    expect(machine.fromHere(service.host, 5432)).toMatch(/^instance hears /);
+    expect(await reach('127.0.0.1', 5432, service)).toMatchObject({ ok: true });
+    for (const [host, port] of [
+      ['9.9.9.9', 80],
+      ['10.214.9.2', 80],
+      [gateway(), ROUTER_PORT],
+      [two.host, 8080],
+    ] as const) {
+      expect(await reach(host, port, service)).toEqual({ ok: false, said: 'ECONNREFUSED' });
+    }
+  });
+
   it('has no address of IPv6 but its loopback', () => {
     expect(ip('-n', one.namespace, '-6', 'addr', 'show', 'dev', 'eth0')).toBe('');
   });

@@ -32,7 +32,7 @@ import {
 } from './commands.ts';
 import { enableForwarding, leaveFirewall, passFirewall, restoreForwarding } from './forwarding.ts';
 import { loadRules, within } from './nft.ts';
-import { buildHostRules, buildLoopbackRules, type Network, networkRules, type ServicePort } from './policy.ts';
+import { answersOnlyRules, buildHostRules, buildLoopbackRules, type Network, networkRules, type ServicePort } from './policy.ts';
 import { type Resolvers, readResolvers, resolverFile } from './resolvers.ts';
 
 const NAMESPACES = '/run/netns';
@@ -167,11 +167,15 @@ export class Networks {
     await this.#inOrder(() => this.#loadCalls());
   }
 
-  /** `app`: it reaches the services that are bound to it, from its first packet on. */
-  async take(kind: NetworkKind, app?: AppId): Promise<OwnNetwork> {
+  /**
+   * `app`: it reaches the services that are bound to it, from its first packet on. `answersOnly`: nothing in it opens
+   * a connection to anywhere else.
+   */
+  async take(kind: NetworkKind, app?: AppId, { answersOnly = false } = {}): Promise<OwnNetwork> {
     const number = this.#spares[kind].shift() ?? (await this.#inOrder(() => this.#make(kind)));
     this.#refillSoon(kind);
     const own = { namespace: namespaceName(this.#key, number), host: addressOf(this.#subnet, number) };
+    if (answersOnly) await this.#silence(own);
     if (app !== undefined) await this.#letIn(own, number, app);
     return own;
   }
@@ -331,6 +335,17 @@ export class Networks {
       this.#spares[kind].push(await this.#create(kind));
       this.#refill(kind);
     }).catch((error) => this.#options.log.warn('runtime.network_spare_failed', { error }));
+  }
+
+  async #silence(own: OwnNetwork): Promise<void> {
+    try {
+      await loadRules(answersOnlyRules(), own.namespace);
+    } catch (error) {
+      await this.release(own);
+      throw new RuntimeError('no_free_network', `could not close the way out: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
   }
 
   async #letIn(own: OwnNetwork, number: number, app: AppId): Promise<void> {

@@ -181,6 +181,24 @@ export function buildLoopbackRules(gateway: string, hosts: readonly ServicePort[
   ].join('\n');
 }
 
+/**
+ * Within the namespace of an instance that only answers: it opens no connection to anywhere, whatever is made of its
+ * program. A service's engine has nobody to call.
+ */
+export function answersOnlyRules(): string {
+  return [
+    'table inet peer {',
+    '  chain sent {',
+    '    type filter hook output priority filter; policy accept;',
+    '    oifname "lo" accept',
+    '    ct state established,related accept',
+    ...refusal(''),
+    '  }',
+    '}',
+    '',
+  ].join('\n');
+}
+
 /** `10.1.2.3/16` → `10.1.0.0/16`, `10.1.2.3` → `10.1.2.3/32`; undefined when it is no IPv4 network. */
 export function parseNetwork(text: string): Network | undefined {
   const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:\/(\d{1,2}))?$/.exec(text);

@@ -171,7 +171,8 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
       const held = await this.#holdVolumes(spec, signal);
       if (held !== undefined) taken.volumesOf = spec.id;
       taken.uid = held?.uid ?? isolation.users.take();
-      const network = await isolation.networks?.take('instance', spec.app.id);
+      const answersOnly = service !== undefined;
+      const network = await isolation.networks?.take('instance', spec.app.id, { answersOnly });
       taken.network = network;
       if (network === undefined && service === undefined) taken.port = await this.#ports.take();
       const folder = new InstanceFolder(isolation.dataDir, spec.id);
