@@ -198,7 +198,7 @@ export class VolumeStore implements Volumes {
     await this.#inOrder(async () => {
       const { record } = this.placeOf(from);
       const [before, after] = [keyOf(from), keyOf(to)];
-      const holder = this.#holds.holderOf(before);
+      const [holder] = this.#holds.usersOf(before);
       if (holder !== undefined || this.#records.has(after) || this.#receiving.has(after)) {
         const why = holder === undefined ? 'is on this node already' : `is mounted by the instance ${holder}`;
         throw new VolumeError('volume_busy', `the volume ${record.path} ${why}`);
