@@ -1,7 +1,7 @@
 // services: what a service costs over the engine alone, with the engines' own benchmark programs. On the same node,
 // from an app's own network through the service's address, beside the same run straight at the engine; from another
-// node the same, and bulk beside plain TLS; how long it takes from nothing to credentials, beside the engine alone; and
-// the memory of what stands around each engine. `--part near`, `far`, `provision` for one alone.
+// node the same, and bulk beside plain TLS; how long it takes from nothing to credentials, beside the engine alone;
+// and the memory of what stands around each engine. `--part near`, `far`, `provision` for one alone.
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// Where a node runs an engine or an app's instance: its processes, its network, its memory. Reads /proc of this machine,
-// as root may; asks no daemon.
+// Where a node runs an engine or an app's instance: its processes, its network, its memory. Reads /proc of this
+// machine, as root may; asks no daemon.
 
 import { readFile } from 'node:fs/promises';
 import type { LocalCluster, LocalNode } from '../../local-cluster.ts';

@@ -1,4 +1,5 @@
-// A Redis server of the benchmark's own behind TLS, between two hosts: what bulk over the cluster's link is held beside.
+// A Redis server of the benchmark's own behind TLS, between two hosts: what bulk over the cluster's link is held
+// beside.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';

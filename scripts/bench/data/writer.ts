@@ -1,6 +1,7 @@
-// A client that writes to a service without a pause, one id after the other, and says on stdout which were acknowledged;
-// it finds back by itself when its connection ends. Told by its environment what to do: KIND, URL, and DO: `write` until
-// SIGTERM, or `read`, which prints all ids that are there. A process of its own, as it stands in an app's network.
+// A client that writes to a service without a pause, one id after the other, and says on stdout which were
+// acknowledged; it finds back by itself when its connection ends. Told by its environment what to do: KIND, URL, and
+// DO: `write` until SIGTERM, or `read`, which prints all ids that are there. A process of its own, as it stands in an
+// app's network.
 
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
