@@ -190,14 +190,19 @@ function oneMayGoFirst(live: readonly NodeFacts[], app: AppView): boolean {
 
 const isEligible = (node: NodeFacts, view: DesiredView): boolean => view.nodes.get(node.id)?.draining === false;
 
-/** Memory is kept for the slots of instances that crashed and wait there to be started again. */
 function hasRoom(node: NodeFacts, view: DesiredView, app: AppView): boolean {
   return isEligible(node, view) && freeBytesOf(node) >= app.memoryBytes;
 }
 
+/**
+ * Memory is kept for the slots of instances that crashed and wait there to be started again, and of those whose droplet
+ * nobody has: where somebody has it, such a slot is a problem of its own.
+ */
 function freeBytesOf(node: NodeFacts): number {
   let keptBytes = 0;
-  for (const one of node.core?.local.values() ?? []) if (one.state === 'crashed') keptBytes += one.memoryBytes;
+  for (const one of node.core?.local.values() ?? []) {
+    if (one.state === 'crashed' || one.phase === 'fetching') keptBytes += one.memoryBytes;
+  }
   return node.memoryBytes - node.runtime.memoryBytes() - keptBytes;
 }
 
