@@ -195,8 +195,8 @@ function hasRoom(node: NodeFacts, view: DesiredView, app: AppView): boolean {
 }
 
 /**
- * Memory is kept for the slots of instances that crashed and wait there to be started again, and of those whose droplet
- * nobody has: where somebody has it, such a slot is a problem of its own.
+ * Memory is kept for the slots of instances that crashed and wait there to be started again, and of those whose
+ * droplet nobody has: where somebody has it, such a slot is a problem of its own.
  */
 function freeBytesOf(node: NodeFacts): number {
   let keptBytes = 0;
