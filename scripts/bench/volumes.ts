@@ -51,7 +51,7 @@ const volumes: Bench = async (args, say) => {
     const [node] = cluster.nodes as [LocalNode];
     const peer = <T>(...command: string[]): Promise<T> => cluster.json<T>(node, command, { timeoutMs: TIMEOUT_MS });
     const inApp = async (script: string): Promise<string> => {
-      const ran = await cluster.peer(node, ['exec', APP, '--', 'bash', '-c', script], { timeoutMs: TIMEOUT_MS });
+      const ran = await cluster.peer(node, ['exec', `${APP}/0`, '--', 'bash', '-c', script], { timeoutMs: TIMEOUT_MS });
       if (ran.code !== 0) throw new Error(`${script}: ${ran.stderr}`);
       return ran.stdout;
     };
