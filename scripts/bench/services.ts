@@ -77,7 +77,7 @@ async function provision(cluster: LocalCluster, a: LocalNode, kind: Kind, say: H
     return bindings.some(({ granted }: BindingShape) => granted === true);
   });
   const tookMs = performance.now() - startMs;
-  const aloneMs = await bareStart(kind, join(cluster.folder, `bare-${kind}`));
+  const aloneMs = await bareStart(kind);
   const { own, around } = await memoryAround(a.pid, await processOn(cluster, a, ENGINES[kind]!));
   say(`${kind}: ${Math.round(tookMs)} ms to credentials, the engine alone ${Math.round(aloneMs)} ms`);
   return [

@@ -2,7 +2,8 @@
 // machine. With its packages' own programs, as its documentation has it, as an account that is not root.
 
 import { spawn } from 'node:child_process';
-import { chown, mkdir, writeFile } from 'node:fs/promises';
+import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run, waitFor } from '../../local-cluster.ts';
 import { killAll, processTable } from '../../processes.ts';
@@ -26,9 +27,9 @@ const BARE: Readonly<Record<string, Bare>> = {
     answers: 'psql -h "$D" -d postgres -c "select 1"',
   },
   mysql: {
-    prepare: 'mariadb-install-db --no-defaults --datadir="$D/db" --skip-test-db --basedir=/usr >/dev/null',
+    prepare: 'mariadb-install-db --no-defaults --auth-root-authentication-method=normal --datadir="$D/db" --skip-test-db --basedir=/usr >/dev/null',
     serve: 'exec mariadbd --no-defaults --datadir="$D/db" --socket="$D/s" --skip-networking',
-    answers: 'mariadb --no-defaults -S "$D/s" -e "select 1"',
+    answers: 'mariadb --no-defaults -u root -S "$D/s" -e "select 1"',
   },
   rabbitmq: {
     serve: 'exec /usr/lib/rabbitmq/bin/rabbitmq-server',
@@ -45,10 +46,10 @@ const RABBIT = {
   RABBITMQ_CONF_ENV_FILE: '/dev/null',
 };
 
-/** Milliseconds. Leaves neither process nor file behind but in the folder, which the caller removes. */
-export async function bareStart(kind: string, folder: string): Promise<number> {
+/** Milliseconds. Leaves neither process nor file behind. */
+export async function bareStart(kind: string): Promise<number> {
   const { prepare, serve, answers } = BARE[kind]!;
-  await mkdir(folder);
+  const folder = await mkdtemp(join(tmpdir(), 'peer-bare-'));
   await chown(folder, USER, USER);
   const parts = ['MNESIA_BASE', 'LOG_BASE', 'ENABLED_PLUGINS_FILE', 'PID_FILE', 'FEATURE_FLAGS_FILE'];
   const env = {
@@ -75,9 +76,10 @@ export async function bareStart(kind: string, folder: string): Promise<number> {
     await waitFor(`${kind} to answer`, TIMEOUT_MS, async () => (await run(as(answers), { env })).code === 0);
     return performance.now() - startMs;
   } finally {
-    process.kill(-engine.pid!, 'SIGKILL');
+    killAll([-engine.pid!]);
     await ended;
     // What it started for itself, in groups of their own.
     killAll((await processTable()).filter(({ command }) => command.includes(folder)).map(({ pid }) => pid));
+    await rm(folder, { recursive: true, force: true });
   }
 }

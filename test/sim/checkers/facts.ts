@@ -16,11 +16,15 @@ export type SpecFacts = Pick<
 /** An instance as its machine runs it. */
 export type RunningFacts = Pick<Running, 'port' | 'state'> & Partial<Pick<Running, 'told'>> & { spec: SpecFacts };
 
+/** As a core knows one of its own; how far its start has come is known of simulated cores alone. */
+type LocalFacts = Pick<LocalInstance, 'id' | 'app' | 'process' | 'index' | 'state' | 'memoryBytes'> &
+  Partial<Pick<LocalInstance, 'phase'>>;
+
 /** How far it doubts what it misses is known of simulated cores alone. */
 export type CoreFacts = Pick<CoreState, 'desired' | 'heads'> &
   Partial<Pick<CoreState, 'latenessScore' | 'falseAlarms'>> & {
     members: ReadonlyMap<NodeId, Pick<Member, 'status'>>;
-    local: ReadonlyMap<InstanceId, Pick<LocalInstance, 'id' | 'app' | 'process' | 'index' | 'state' | 'memoryBytes'>>;
+    local: ReadonlyMap<InstanceId, LocalFacts>;
   };
 
 export interface NodeFacts {
