@@ -27,7 +27,8 @@ const BARE: Readonly<Record<string, Bare>> = {
     answers: 'psql -h "$D" -d postgres -c "select 1"',
   },
   mysql: {
-    prepare: 'mariadb-install-db --no-defaults --auth-root-authentication-method=normal --datadir="$D/db" --skip-test-db --basedir=/usr >/dev/null',
+    prepare:
+      'mariadb-install-db --no-defaults --auth-root-authentication-method=normal --datadir="$D/db" --skip-test-db --basedir=/usr >/dev/null',
     serve: 'exec mariadbd --no-defaults --datadir="$D/db" --socket="$D/s" --skip-networking',
     answers: 'mariadb --no-defaults -u root -S "$D/s" -e "select 1"',
   },
