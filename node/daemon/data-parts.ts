@@ -73,7 +73,7 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   const ways = new ServiceWays(parts);
   return {
     desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
-    kinds: KINDS.map(({ name, tags, plans, debianPackage }) => ({ name, tags, plans, debianPackage })),
+    kinds: KINDS.map(({ name, tags, plans, least, debianPackage }) => ({ name, tags, plans, least, debianPackage })),
     backups,
     volumes: life.volumes,
     mover: life.mover,

@@ -220,6 +220,7 @@ export const mysql: ServiceKind = {
     large: { memoryBytes: 4 * GIB, storageBytes: 50 * GIB, connections: 200 },
   },
   find,
+  least: { memoryBytes: 160 * MIB, storageBytes: 256 * MIB },
   program: programOf,
   probe: (context) =>
     bashCommand(`timeout 1 ${quoted(context.engine.programs.admin ?? '')} ${WAY_IN} --silent ping`, {

@@ -280,6 +280,7 @@ export const postgres: ServiceKind = {
       database,
       dbname: database,
     };
+  least: { memoryBytes: 64 * MIB, storageBytes: 256 * MIB },
   },
   environment(access, endpoint) {
     const { user, password, database } = access;

@@ -192,6 +192,7 @@ echo "$clients $bytes"`,
   backup: (context) =>
     bashCommand(`${cli(context)} --rdb - 2>/dev/null | head -c -${END_MARK_BYTES}`, { env: admin(context) }),
   restore,
+  least: { memoryBytes: 16 * MIB, storageBytes: 128 * MIB },
   check,
   backupMagic: Buffer.from('REDIS'),
   credentials(access, { host, port }) {

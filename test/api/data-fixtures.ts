@@ -12,12 +12,14 @@ export const KINDS: readonly KindInfo[] = [
     name: 'postgres',
     tags: ['postgres', 'sql'],
     plans: { small: plan(128 * MIB, 40), medium: plan(256 * MIB, 80), large: plan(2 * GIB, 200) },
+    least: { memoryBytes: 64 * MIB, storageBytes: 128 * MIB },
     debianPackage: 'postgresql',
   },
   {
     name: 'redis',
     tags: ['redis'],
     plans: { small: plan(64 * MIB, 100), medium: plan(128 * MIB, 200), large: plan(512 * MIB, 500) },
+    least: { memoryBytes: 16 * MIB, storageBytes: 16 * MIB },
     debianPackage: 'redis-server',
   },
 ];

@@ -45,7 +45,8 @@ export type Ended = { code: number; stdout: Buffer; stderr: string };
 
 /** A machine's worth of services of one test file. */
 export type ServiceHost = {
-  open(kind: ServiceKind, name: string): Promise<TestService>;
+  /** With the small plan, or with `limits`. */
+  open(kind: ServiceKind, name: string, limits?: ServiceKind['least']): Promise<TestService>;
   dispose(): Promise<void>;
 };
 
@@ -54,10 +55,10 @@ export async function serviceHost(): Promise<ServiceHost> {
   const isolation = await prepareIsolation({ ...node, log: silent });
   const services: TestService[] = [];
   return {
-    async open(kind, name) {
+    async open(kind, name, limits) {
       const [engine] = await kind.find(machine);
       if (engine === undefined) throw new Error(`${kind.name} is not installed: npm run setup -- --tests`);
-      const service = new TestService({ isolation, kind, engine, name });
+      const service = new TestService({ isolation, kind, engine, name, limits });
       services.push(service);
       await service.prepare();
       return service;
@@ -83,15 +84,21 @@ export class TestService {
   /** What the engine said since the last start. */
   log = '';
 
-  constructor(options: { isolation: Isolation; kind: ServiceKind; engine: Engine; name: string }) {
-    const { isolation, kind, engine, name } = options;
+  constructor(options: {
+    isolation: Isolation;
+    kind: ServiceKind;
+    engine: Engine;
+    name: string;
+    limits: ServiceKind['least'] | undefined;
+  }) {
+    const { isolation, kind, engine, name, limits } = options;
     this.kind = kind;
     this.engine = engine;
     this.#isolation = isolation;
     this.#uid = isolation.users.take();
     const plan = kind.plans.small;
     this.context = {
-      service: { id: asServiceId('0123456789abcdef'), name, version: engine.version, ...plan },
+      service: { id: asServiceId('0123456789abcdef'), name, version: engine.version, ...plan, ...limits },
       plan,
       engine,
       adminPassword: 'AdminsOwn0123456789',
