@@ -32,7 +32,14 @@ import {
 } from './commands.ts';
 import { enableForwarding, leaveFirewall, passFirewall, restoreForwarding } from './forwarding.ts';
 import { loadRules, within } from './nft.ts';
-import { answersOnlyRules, buildHostRules, buildLoopbackRules, type Network, networkRules, type ServicePort } from './policy.ts';
+import {
+  answersOnlyRules,
+  buildHostRules,
+  buildLoopbackRules,
+  type Network,
+  networkRules,
+  type ServicePort,
+} from './policy.ts';
 import { type Resolvers, readResolvers, resolverFile } from './resolvers.ts';
 
 const NAMESPACES = '/run/netns';
