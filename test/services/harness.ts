@@ -147,7 +147,7 @@ export class TestService {
     const isolation = this.#isolation;
     const program = this.kind.program(this.context);
     await this.writeFiles();
-    const network = await isolation.networks!.take('instance');
+    const network = await isolation.networks!.take('instance', undefined, { answersOnly: true });
     const name = `service-${this.#uid}`;
     const { memoryBytes } = this.context.service;
     const group = await isolation.groups!.create(name, { memoryBytes, pidsMax: LIMITS.pidsMax });
@@ -253,7 +253,7 @@ export class TestService {
     let isOver = false;
     const timer = setTimeout(() => {
       isOver = true;
-      this.#killNow();
+      void this.#killNow();
     }, stopGraceMs);
     await ended;
     clearTimeout(timer);
@@ -263,8 +263,10 @@ export class TestService {
   }
 
   async kill(): Promise<void> {
-    this.#killNow();
+    const killed = this.#killNow();
     await this.#mustRun().ended;
+    // Or it would take away the group of the next start.
+    await killed;
     await this.#leave();
   }
 
@@ -273,6 +275,15 @@ export class TestService {
     await this.#mustRun().ended;
     await this.#leave();
     return Number(await readFile(join(this.#folder, 'exit'), 'utf8'));
+  }
+
+  /** As a node does with one that ended by itself. */
+  async startIfEnded(): Promise<void> {
+    const { shim, ended } = this.#mustRun();
+    if ((await insideOf(shim.pid!, true)) !== undefined) return;
+    await ended;
+    await this.#leave();
+    await this.start();
   }
 
   async memoryBytes(): Promise<number> {
@@ -298,8 +309,8 @@ export class TestService {
   }
 
   /** What a machine's sudden end does to processes: none is asked. */
-  #killNow(): void {
-    void this.#mustRun().group.remove();
+  #killNow(): Promise<unknown> {
+    return this.#mustRun().group.remove();
   }
 
   async #leave(): Promise<void> {
