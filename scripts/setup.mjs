@@ -58,6 +58,7 @@ const SYSTEM_FOR_TESTS = [
   },
   { program: 'php', package: 'php-cli', use: 'the php buildpack' },
   { path: '/usr/share/doc/php-mbstring', package: 'php-mbstring', use: 'the php buildpack' },
+  { path: '/usr/share/doc/php-mysql', package: 'php-mysql', use: 'a program that keeps data in MySQL' },
   { program: 'composer', package: 'composer', use: 'the php buildpack' },
 ];
 /** The same, for nodes that run services (`--services`): each with services of the system, which stay off. */

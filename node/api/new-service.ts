@@ -9,6 +9,7 @@ import { bindingContext, serviceContext } from '../../crdt/sealed.ts';
 import type { AppView, DesiredView, ServiceView } from '../../crdt/view.ts';
 import { serviceAddress } from '../core/service-address.ts';
 import { newPassword } from '../identity/passwords.ts';
+import { formatBytes } from '../lib/format-bytes.ts';
 import type { NodeService, ObservedView } from '../ports/node-service.ts';
 import type { PlanName, ServicePlan } from '../ports/services.ts';
 import type { KindInfo } from '../ports/services-desk.ts';
@@ -48,6 +49,7 @@ export function newService(asked: Asked, wish: ServiceWish, pending: readonly Cr
   const id = asServiceId(randomUUID());
   const memoryBytes = wish.memoryBytes ?? limits.memoryBytes;
   const storageBytes = wish.storageBytes ?? limits.storageBytes;
+  expectEnough(kind, { memoryBytes, storageBytes });
   const { version, node } = placeOf(asked, { ...wish, id, memoryBytes }, kind, pending);
   return {
     change: 'createService',
@@ -142,6 +144,20 @@ export function planNamed(kind: KindInfo, name: string): { plan: string; limits:
     throw new ApiError('plan_unknown', `${kind.name} has no plan ${name}: it is one of ${known}`);
   }
   return { plan: name, limits: kind.plans[name as PlanName] };
+}
+
+/** With less it would be made, and never run. */
+export function expectEnough(
+  { name, least }: KindInfo,
+  given: Pick<ServicePlan, 'memoryBytes' | 'storageBytes'>,
+): void {
+  for (const [field, what] of [
+    ['memoryBytes', 'memory'],
+    ['storageBytes', 'storage'],
+  ] as const) {
+    if (given[field] >= least[field]) continue;
+    throw new ApiError('bad_request', `${field}: ${name} takes at least ${formatBytes(least[field])} of ${what}`);
+  }
 }
 
 /** The newest version that some node can take it with, unless the wish names one. */

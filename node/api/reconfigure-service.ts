@@ -6,7 +6,7 @@ import type { ServiceView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { ConfigureServiceBody } from './data-validate.ts';
 import { ApiError } from './errors.ts';
-import { kindNamed, planNamed } from './new-service.ts';
+import { expectEnough, kindNamed, planNamed } from './new-service.ts';
 import { pinFor } from './pinning.ts';
 
 /**
@@ -22,7 +22,8 @@ export function reconfigured(
   if (volume === undefined) {
     throw new ApiError('service_provided', `${asked.name} was provided: peer service provide ${asked.name} changes it`);
   }
-  const plan = wish.plan === undefined ? undefined : planNamed(kindNamed(service.kinds(), asked.kind), wish.plan);
+  const kind = kindNamed(service.kinds(), asked.kind);
+  const plan = wish.plan === undefined ? undefined : planNamed(kind, wish.plan);
   const memoryBytes = wish.memoryBytes ?? plan?.limits.memoryBytes ?? asked.memoryBytes;
   const storageBytes =
     wish.storageBytes ?? Math.max(plan?.limits.storageBytes ?? asked.storageBytes, asked.storageBytes);
@@ -32,6 +33,7 @@ export function reconfigured(
       `storageBytes: storage only grows, and ${asked.name} has ${asked.storageBytes} bytes`,
     );
   }
+  if (wish.memoryBytes !== undefined) expectEnough(kind, { memoryBytes, storageBytes: kind.least.storageBytes });
   const restarts = memoryBytes !== asked.memoryBytes || (plan !== undefined && plan.plan !== asked.plan);
   if (memoryBytes > asked.memoryBytes) {
     const owner = asAppId(asked.id);

@@ -81,8 +81,8 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
     desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
     guests: steward,
     nodeOf: (service) => nodeOf(parts, service),
-    kinds: KINDS.map(({ name, tags, plans, debianPackage, backup }) => ({
-      ...{ name, tags, plans, debianPackage },
+    kinds: KINDS.map(({ name, tags, plans, least, debianPackage, backup }) => ({
+      ...{ name, tags, plans, least, debianPackage },
       keepsData: backup !== undefined,
     })),
     backups,

@@ -11,6 +11,8 @@ export class NotOwnedError extends Error {}
  * Folders of secrets within it. What is in the others is named by nothing secret, and cannot be reached from outside.
  */
 const FOLDERS = ['desired'];
+/** Shown to instances and builds, whose users are others: the name servers that they ask. */
+const SHOWN = ['resolv.conf'];
 const OTHERS = 0o077;
 
 /**
@@ -36,7 +38,8 @@ export async function makePrivate(dir: string, uid = process.geteuid?.() ?? 0): 
     });
     if (folder !== '' && entries.length > 0) await tighten(path, folder);
     for (const entry of entries) {
-      if (entry.isFile()) await tighten(join(path, entry.name), join(folder, entry.name));
+      if (entry.isFile() && !(folder === '' && SHOWN.includes(entry.name)))
+        await tighten(join(path, entry.name), join(folder, entry.name));
     }
   }
   return opened;

@@ -5,7 +5,7 @@ import type { BindingId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import type { Access, ServiceKind } from './services.ts';
 
 /** What people read of a kind, and what a wish for a service is checked by. */
-export type KindInfo = Pick<ServiceKind, 'name' | 'tags' | 'plans' | 'debianPackage'> & {
+export type KindInfo = Pick<ServiceKind, 'name' | 'tags' | 'plans' | 'least' | 'debianPackage'> & {
   /** Whether there is anything of it to be backed up. */
   keepsData: boolean;
 };

@@ -92,6 +92,8 @@ export type ServiceKind = {
   /** The engine's standard port, which it listens on, on all addresses. */
   readonly port: number;
   readonly plans: Readonly<Record<PlanName, ServicePlan>>;
+  /** With less than this the engine does not start, or not again when it has run for a while. */
+  readonly least: Readonly<Pick<ServicePlan, 'memoryBytes' | 'storageBytes'>>;
   /** What to install where it is missing, for people: Debian's package. */
   readonly debianPackage: string;
   /** Engines that the machine has, newest first. */

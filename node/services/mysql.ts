@@ -67,7 +67,7 @@ function configuration({ service, plan }: ServiceContext): string {
 /** Run at every start, before anyone is let in: each statement may be repeated. */
 const setUp = ({ service, adminPassword }: ServiceContext): string =>
   [
-    `CREATE DATABASE IF NOT EXISTS ${databaseName(service.name)} CHARACTER SET utf8mb4;`,
+    `CREATE DATABASE IF NOT EXISTS \`${databaseName(service.name)}\` CHARACTER SET utf8mb4;`,
     `ALTER USER ${ADMIN}@localhost IDENTIFIED BY '${word(adminPassword)}';`,
     `CREATE USER IF NOT EXISTS ${ADMIN}@127.0.0.1;`,
     `ALTER USER ${ADMIN}@127.0.0.1 IDENTIFIED BY '${word(adminPassword)}';`,
@@ -180,12 +180,13 @@ leave() {
 trap 'leave >/dev/null 2>&1 || :; rm -rf ${SPOOL}' EXIT
 leave
 echo "ALTER USER ${KEEPER}@localhost IDENTIFIED BY '$password' ACCOUNT UNLOCK;" | ask
-# What belongs to users that are not here belongs to the one that loads it.
+# What belongs to users that are not here belongs to the one that loads it. A dump is also orders to the client, which
+# would start programs for it.
 load() {
-  printf 'DROP DATABASE IF EXISTS %s;\\nCREATE DATABASE %s CHARACTER SET utf8mb4;\\n' "$1" "$1" | ask
+  printf 'DROP DATABASE IF EXISTS \`%s\`;\\nCREATE DATABASE \`%s\` CHARACTER SET utf8mb4;\\n' "$1" "$1" | ask
   problem=$(read_backup \\
     | sed -E '/^(CREATE |\\/\\*!50)/s/DEFINER=\`[^\`]*\`@\`[^\`]*\`//' \\
-    | MYSQL_PWD=$password ${quoted(program)} --no-defaults --socket=/data/mysql.sock --user=${KEEPER} "$1" 2>&1) \\
+    | MYSQL_PWD=$password ${quoted(program)} --no-defaults --loose-sandbox --socket=/data/mysql.sock --user=${KEEPER} "$1" 2>&1) \\
     || fail "the backup cannot be loaded: \${problem%%$'\\n'*}"
 }
 load ${RESTORING}
@@ -219,6 +220,7 @@ export const mysql: ServiceKind = {
     medium: { memoryBytes: GIB, storageBytes: 10 * GIB, connections: 100 },
     large: { memoryBytes: 4 * GIB, storageBytes: 50 * GIB, connections: 200 },
   },
+  least: { memoryBytes: 160 * MIB, storageBytes: 256 * MIB },
   find,
   program: programOf,
   probe: (context) =>

@@ -6,11 +6,21 @@ import type { BindingView } from '../../crdt/view.ts';
 /** Longest name of a database that PostgreSQL and MariaDB both take. */
 const DATABASE_NAME_LENGTH_MAX = 63;
 const WORD = /^[A-Za-z0-9]{1,256}$/;
+/**
+ * Databases that an engine has itself, or that a restore makes: whoever was let into `mysql` would have the list of
+ * users. People do name services like their kinds.
+ */
+const OWN_DATABASES: ReadonlySet<string> = new Set([
+  ...['postgres', 'template0', 'template1'],
+  ...['mysql', 'sys', 'information_schema', 'performance_schema'],
+  ...['peer_restoring', 'peer_replaced'],
+]);
 
 /** The database of a service, by its name: nothing in it has to be quoted in a URL or by people. */
 export function databaseName(service: string): string {
   const name = service.replace(/[^A-Za-z0-9]/g, '_').slice(0, DATABASE_NAME_LENGTH_MAX);
-  return /^[a-z]/i.test(name) ? name : `d${name}`.slice(0, DATABASE_NAME_LENGTH_MAX);
+  const isTaken = !/^[a-z]/i.test(name) || OWN_DATABASES.has(name.toLowerCase());
+  return isTaken ? `d${name}`.slice(0, DATABASE_NAME_LENGTH_MAX) : name;
 }
 
 /** The text itself, that nothing has to quote; everything else is a bug of the caller. */

@@ -101,6 +101,7 @@ export const nats: ServiceKind = {
     medium: { memoryBytes: 256 * MIB, storageBytes: 32 * MIB, connections: 1_000 },
     large: { memoryBytes: 1024 * MIB, storageBytes: 64 * MIB, connections: 4_000 },
   },
+  least: { memoryBytes: 32 * MIB, storageBytes: MIB },
   find,
   program: programOf,
   probe: () => bashCommand(`${LOOK}\nlook /healthz | grep -q '"ok"'`),

@@ -21,6 +21,8 @@ const REPLACED = 'peer_replaced';
 const STOP_GRACE_MS = 60_000;
 const WAL_BYTES_MAX = 256 * MIB;
 const TERMINATE_TIMEOUT_MS = 5_000;
+const SHUT_OUT_WAIT_MS = 500;
+const SHUT_OUT_ATTEMPTS_MAX = 20;
 
 const PROGRAMS = ['postgres', 'initdb', 'psql', 'pg_isready', 'pg_dump', 'pg_restore'];
 
@@ -114,19 +116,36 @@ function programOf(context: ServiceContext): ReturnType<ServiceKind['program']> 
   };
 }
 
+/**
+ * The database belongs to the accesses: what they have set for it, or made in it under the name of something of the
+ * engine's own, must not rule over what the administrator does there.
+ */
+const OWN_SETTINGS = {
+  client_min_messages: 'warning',
+  role: 'none',
+  search_path: 'pg_catalog',
+  default_transaction_read_only: 'off',
+  statement_timeout: '0',
+  lock_timeout: '0',
+};
+
+const optionsOf = (settings: Readonly<Record<string, string>>): string =>
+  Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(' ');
+
 const admin = ({ adminPassword }: ServiceContext): Record<string, string> => ({
   PGPASSWORD: adminPassword,
   PGCONNECT_TIMEOUT: '10',
-  PGOPTIONS: '-c client_min_messages=warning',
+  PGOPTIONS: optionsOf(OWN_SETTINGS),
 });
 
-/** Statements come through stdin: in argv, others would see them. */
+/** Statements come through stdin: in argv, others would see them. They run in a database that no access gets into. */
 function sql(context: ServiceContext, statements: string): ServiceCommand {
-  const database = databaseName(context.service.name);
   return {
     argv: [
       context.engine.programs.psql ?? '',
-      ...['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-h', '/data', '-U', ADMIN, '-d', database],
+      ...['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-h', '/data', '-U', ADMIN, '-d', 'postgres'],
     ],
     env: admin(context),
     stdin: statements,
@@ -135,6 +154,28 @@ function sql(context: ServiceContext, statements: string): ServiceCommand {
 
 const terminated = (condition: string): string =>
   `SELECT count(pg_terminate_backend(pid, ${TERMINATE_TIMEOUT_MS})) FROM pg_stat_activity WHERE ${condition} \\g /dev/null\n`;
+
+/**
+ * Nobody comes in as the user any more. Every role may change its own password, and whoever has begun to and does not
+ * end holds its record: so its connections are ended first, as often as it takes.
+ */
+const shutOut = (user: string): string => `DO $$
+BEGIN
+  SET LOCAL lock_timeout = '${SHUT_OUT_WAIT_MS}ms';
+  FOR attempt IN 1..${SHUT_OUT_ATTEMPTS_MAX} LOOP
+    PERFORM pg_stat_clear_snapshot();
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${user}';
+    BEGIN
+      ALTER ROLE "${user}" NOLOGIN;
+      RETURN;
+    EXCEPTION WHEN lock_not_available OR internal_error THEN
+      CONTINUE;
+    END;
+  END LOOP;
+  RAISE 'connections of the access do not end';
+END
+$$;
+`;
 
 function grant(context: ServiceContext, access: Access): ServiceCommand {
   const [user, password] = [word(access.user), word(access.password)];
@@ -159,8 +200,8 @@ function revoke(context: ServiceContext, name: string): ServiceCommand {
     context,
     `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '${user}') AS there \\gset
 \\if :there
-ALTER ROLE "${user}" NOLOGIN;
-${terminated(`usename = '${user}'`)}
+${shutOut(user)}${terminated(`usename = '${user}'`)}
+\\connect "${databaseName(context.service.name)}"
 BEGIN;
 REASSIGN OWNED BY "${user}" TO ${OWNER};
 DROP OWNED BY "${user}";
@@ -194,7 +235,7 @@ CREATE ROLE ${RESTORER} LOGIN PASSWORD '$password';
 GRANT ${OWNER} TO ${RESTORER};
 ALTER ROLE ${RESTORER} SET role = '${OWNER}';
 END
-problem=$(PGPASSWORD=$password ${quoted(pg_restore)} --no-owner --no-privileges --exit-on-error --single-transaction \\
+problem=$(PGPASSWORD=$password PGOPTIONS= ${quoted(pg_restore)} --no-owner --no-privileges --exit-on-error --single-transaction \\
   -h /data -U ${RESTORER} -d ${RESTORING} ${SPOOL} 2>&1) || fail "the backup cannot be loaded: \${problem%%$'\\n'*}"
 for attempt in 1 2 3 4 5; do
   if problem=$(admin postgres 2>&1 <<'END'
@@ -239,6 +280,7 @@ export const postgres: ServiceKind = {
     medium: { memoryBytes: GIB, storageBytes: 10 * GIB, connections: 100 },
     large: { memoryBytes: 4 * GIB, storageBytes: 50 * GIB, connections: 200 },
   },
+  least: { memoryBytes: 64 * MIB, storageBytes: 256 * MIB },
   find,
   program: programOf,
   probe: ({ engine }) => ({
@@ -254,7 +296,7 @@ export const postgres: ServiceKind = {
   usage: (context) =>
     sql(
       context,
-      `SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> '${ADMIN}') || ' ' || pg_database_size(current_database());\n`,
+      `SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> '${ADMIN}') || ' ' || pg_database_size('${databaseName(context.service.name)}');\n`,
     ),
   backup: (context) => ({
     argv: [

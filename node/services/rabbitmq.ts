@@ -225,6 +225,7 @@ export const rabbitmq: ServiceKind = {
     medium: { memoryBytes: GIB, storageBytes: 10 * GIB, connections: 500 },
     large: { memoryBytes: 4 * GIB, storageBytes: 50 * GIB, connections: 2_000 },
   },
+  least: { memoryBytes: 192 * MIB, storageBytes: 128 * MIB },
   find,
   program: programOf,
   probe: () => bashCommand(`[ -e ${READY} ] || exit 1\n${GREETING}\ngreeted 2>/dev/null`),

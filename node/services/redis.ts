@@ -21,6 +21,10 @@ const REWRITE_LOOKS_MAX = 3_000;
 /** RDB_EOF_MARK_SIZE of Redis. */
 const END_MARK_BYTES = 40;
 
+/** Whom it lets in, as it has saved it after every change. */
+const USERS = '/data/users.acl';
+const PID = '/data/redis.pid';
+
 /** What client libraries, queues and caches use of the commands that Redis counts as dangerous. */
 const RIGHTS = '~* &* +@all -@admin -@dangerous +info +keys +flushdb +flushall +sort +sort_ro +role';
 
@@ -46,7 +50,8 @@ function configuration({ service, plan }: ServiceContext): string {
     'unixsocket /data/redis.sock',
     'unixsocketperm 700',
     `dir ${DATA}`,
-    'aclfile /data/users.acl',
+    `aclfile ${USERS}`,
+    `pidfile ${PID}`,
     'daemonize no',
     'set-proc-title no',
     'appendonly yes',
@@ -75,9 +80,9 @@ function programOf(context: ServiceContext): ReturnType<ServiceKind['program']> 
       begin: '',
       // Accesses that were granted are kept; the administrator is this start's.
       serve: `
-accesses=$(grep -s '^user ' /data/users.acl | grep -v -e '^user default ' -e '^user ${ADMIN} ' || :)
-printf '%s\\n' "$(cat /data/admin.acl)" "$accesses" | grep . >/data/users.acl.new
-mv /data/users.acl.new /data/users.acl
+accesses=$(grep -s '^user ' ${USERS} | grep -v -e '^user default ' -e '^user ${ADMIN} ' || :)
+printf '%s\\n' "$(cat /data/admin.acl)" "$accesses" | grep . >${USERS}.new
+mv ${USERS}.new ${USERS}
 exec ${quoted(engine.programs.server ?? '')} /data/redis.conf`,
     }),
     env: { TZ: 'UTC' },
@@ -96,6 +101,13 @@ const cli = ({ engine }: ServiceContext): string => [engine.programs.cli ?? '', 
 
 const admin = ({ adminPassword }: ServiceContext): Record<string, string> => ({ REDISCLI_AUTH: adminPassword });
 
+/** Whether it answers that it has no place for another client. */
+const FULL = `
+full() {
+  exec 7<>/dev/tcp/127.0.0.1/${PORT}
+  IFS= read -r -t 1 line <&7 && [[ $line == *'max number of clients'* ]]
+}`;
+
 /** Commands come through stdin: in argv, others would see them. All of them answer OK, or a number. */
 function commands(context: ServiceContext, lines: readonly string[]): ServiceCommand {
   return bashCommand(
@@ -103,6 +115,24 @@ function commands(context: ServiceContext, lines: readonly string[]): ServiceCom
 answer=$(${cli(context)})
 if problem=$(grep -v -E '^(OK|[0-9]*)$' <<<"$answer"); then fail "\${problem%%$'\\n'*}"; fi`,
     { env: admin(context), stdin: `${lines.join('\n')}\n` },
+  );
+}
+
+/**
+ * Whoever has taken every place keeps the administrator out, too. Then the access is taken out of the file, and the
+ * server ended: started again, which is its node's to do, it has let nobody in.
+ */
+function revoke(context: ServiceContext, name: string): ServiceCommand {
+  const user = word(name);
+  return bashCommand(
+    `${FULL}
+answer=$(printf '%s\\n' 'ACL DELUSER ${user}' 'ACL SAVE' | ${cli(context)} 2>&1) || answer="FAILED $answer"
+problem=$(grep -v -E '^(OK|[0-9]*)$' <<<"$answer") || exit 0
+full || fail "\${problem%%$'\\n'*}"
+grep -v '^user ${user} ' ${USERS} >${USERS}.new || :
+mv ${USERS}.new ${USERS}
+kill -TERM "$(cat ${PID})"`,
+    { env: admin(context) },
   );
 }
 
@@ -162,24 +192,31 @@ export const redis: ServiceKind = {
     medium: { memoryBytes: 256 * MIB, storageBytes: GIB, connections: 500 },
     large: { memoryBytes: GIB, storageBytes: 4 * GIB, connections: 2_000 },
   },
+  least: { memoryBytes: 16 * MIB, storageBytes: 128 * MIB },
   find,
   program: programOf,
   // One that has no place for another client answers, too; it says so at once.
   probe: (context) =>
     bashCommand(
-      `
-[ "$(timeout 1 ${cli(context)} PING 2>/dev/null)" = PONG ] && exit 0
-exec 7<>/dev/tcp/127.0.0.1/${PORT}
-IFS= read -r -t 1 line <&7 && [[ $line == *'max number of clients'* ]]`,
+      `${FULL}
+[ "$(timeout 1 ${cli(context)} PING 2>/dev/null)" = PONG ] || full`,
       { env: admin(context) },
     ),
   accesses: (context) =>
-    bashCommand(`${cli(context)} ACL USERS | tr -d '\\r' | grep -v -x -e default -e ${ADMIN} -e '' || :`, {
-      env: admin(context),
-    }),
+    bashCommand(
+      `${FULL}
+users=$(${cli(context)} ACL USERS 2>&1 | tr -d '\\r') || :
+# What is no list has not even its administrator in it.
+if ! grep -q -x ${ADMIN} <<<"$users"; then
+  full || fail "\${users%%$'\\n'*}"
+  users=$(sed -n 's/^user \\([^ ]*\\) .*/\\1/p' ${USERS})
+fi
+grep -v -x -e default -e ${ADMIN} -e '' <<<"$users" || :`,
+      { env: admin(context) },
+    ),
   grant: (context, access) =>
     commands(context, [`ACL SETUSER ${word(access.user)} reset on >${word(access.password)} ${RIGHTS}`, 'ACL SAVE']),
-  revoke: (context, user) => commands(context, [`ACL DELUSER ${word(user)}`, 'ACL SAVE']),
+  revoke,
   usage: (context) =>
     bashCommand(
       `

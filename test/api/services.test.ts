@@ -169,6 +169,8 @@ describe('a new service', () => {
     ['a name that is no name', { name: 'No' }, 400, 'bad_request', 'name: must be'],
     ['the name of a command', { name: 'kinds' }, 400, 'bad_request', 'kinds is a word of the command line'],
     ['too much memory', { plan: 'large' }, 503, 'no_node_for_data', 'has 1024M of memory free, 2048M is needed'],
+    ['too little memory', { memoryBytes: 32 * MIB }, 400, 'bad_request', 'postgres takes at least 64 MiB of memory'],
+    ['too little storage', { storageBytes: MIB }, 400, 'bad_request', 'postgres takes at least 128 MiB of storage'],
     ['a field that there is not', { colour: 'blue' }, 400, 'bad_request', 'colour: is not a field'],
   ];
   it.each(refused)('is refused for %s', async (_what, wish, status, code, message) => {

@@ -19,6 +19,14 @@ export function postToApp(
   return send(node.http, { method: 'POST', path, headers: { host }, body, timeoutMs });
 }
 
+export type AppRequest = { method?: string; headers?: Record<string, string>; body?: Body };
+
+/** Any request to an app through a node's router; `headers` on top of what names the app. */
+export function askApp(node: LocalNode, host: string, path: string, options: AppRequest = {}): Promise<Response> {
+  const { method = 'GET', headers = {}, body = '' } = options;
+  return send(node.http, { method, path, headers: { host, ...headers }, body, timeoutMs: 30_000 });
+}
+
 export const putToApp = (node: LocalNode, host: string, path: string): Promise<Response> =>
   send(node.http, { method: 'PUT', path, headers: { host }, body: '', timeoutMs: 30_000 });
 

@@ -90,6 +90,8 @@ describe('a data directory that was left open', () => {
     for (const file of ['', 'cluster.json', 'identity.key', 'node.json']) {
       expect((await stat(join(one.dataDir, file))).mode & 0o077).toBe(0);
     }
+    // Instances ask the name servers in it.
+    expect((await stat(join(one.dataDir, 'resolv.conf'))).mode & 0o777).toBe(0o644);
     const log = await readFile(join(one.dataDir, 'daemon.log'), 'utf8');
     expect(log).toMatch(/warn .*data_dir\.made_private.*cluster\.json/);
   });

@@ -1,14 +1,14 @@
 // Services of every kind that apps keep data in, with the real engines and the client libraries that people use: on
 // another host, so that every byte takes the whole way from the sandbox through the door and the link; and on the same.
 
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Lan } from '../../scripts/lan.ts';
-import { LocalCluster, type LocalNode, type Ran, waitFor } from '../../scripts/local-cluster.ts';
+import { LocalCluster, type LocalNode, type Ran, run, splitAddress, waitFor } from '../../scripts/local-cluster.ts';
 import { routerOf } from '../../scripts/processes.ts';
 import { DataApp, dataAppFolder, serviceOf } from './data-app.ts';
-import { appOf, lastWords } from './observe.ts';
+import { appOf, instanceProcesses, lastWords } from './observe.ts';
 
 type Service = { name: string; kind: string; node: 'a' | 'b'; prefix?: string; variable: string };
 
@@ -33,6 +33,8 @@ const PORTS: Readonly<Record<string, number>> = { postgres: 5432, mysql: 3306, r
 const MEMORY = { a: '992M', b: '2G' };
 const APP_MEMORY = '128M';
 const STARTS_MS = 240_000;
+/** Acknowledged by each service before the power is cut. */
+const WRITES_MIN = 20;
 
 let lan: Lan;
 let cluster: LocalCluster;
@@ -161,31 +163,108 @@ describe('services of every kind', () => {
   });
 });
 
+/** Whether what runs in the network of an instance on b reaches its router, as apps may. */
+async function reachesRouter(instance: string): Promise<boolean> {
+  const [host, port] = splitAddress(b.http);
+  const pid = (await instanceProcesses(cluster, b, instance)).at(-1);
+  const { code } = await run([
+    ...['nsenter', '--target', String(pid), '--net', '--'],
+    ...['timeout', '10', 'bash', '-c', `exec 7<>/dev/tcp/${host}/${port}`],
+  ]);
+  return code === 0;
+}
+
+describe('engines', () => {
+  it('answer, and call nobody: not even whom apps may', async () => {
+    const [app] = (await appOf(cluster, b, client.name)).instances;
+    expect(await reachesRouter(app!.id)).toBe(true);
+    const near = SERVICES.filter(({ node }) => node === 'b');
+    for (const service of near) expect(await reachesRouter((await instanceOf(service))!), service.name).toBe(false);
+  });
+});
+
 describe('a request that cannot be', () => {
-  it.each<[string, string[], RegExp]>([
+  it.each<[string, string[], RegExp, code?: number]>([
     ['an unknown kind', ['service', 'create', 'oracle', 'other'], /no kind of service oracle: it is one of .*postgres/],
     ['an unknown plan', ['service', 'create', 'redis', 'other', '--plan', 'huge'], /no plan huge: it is one of small/],
     ['an unknown version', ['service', 'create', 'redis', 'other', '--version', '1.0'], /redis 1\.0/],
     ['an unknown node', ['service', 'create', 'redis', 'other', '--node', 'c'], /no node c\b/],
+    [
+      'too little memory',
+      ['service', 'create', 'mysql', 'other', '--memory', '32M'],
+      /mysql takes at least 160 MiB/,
+      2,
+    ],
+    [
+      'too little storage',
+      ['service', 'create', 'redis', 'other', '--storage', '1M'],
+      /redis takes at least 128 MiB/,
+      2,
+    ],
     ['a name that is taken', ['service', 'create', 'mysql', 'far-redis'], /there is a service far-redis already/],
     ['more memory than is left', ['service', 'create', 'postgres', 'other', '--node', 'a'], /a has no room|memory/],
     ['more memory than there is', ['service', 'create', 'redis', 'other', '--memory', '64G'], /no node can take redis/],
     ['a binding that is there', ['bind', 'far-redis', 'client'], /client is bound to far-redis already.*--rotate/],
     ['a binding of nobody', ['bind', 'far-redis', 'nobody'], /there is no app nobody/],
     ['a binding to nothing', ['bind', 'nothing', 'client'], /there is no service nothing/],
+    [
+      'a restore of what there is not',
+      ['service', 'restore', 'far-redis', 'newest', '--yes'],
+      /no node .*holds a backup/,
+    ],
+    ['a backup of nothing', ['service', 'backup', 'nothing'], /there is no service nothing/],
     ['the end of no binding', ['unbind', 'nothing', 'client'], /there is no service nothing/],
     [
       'deletion of what is bound',
       ['service', 'delete', 'far-redis', '--yes'],
       /far-redis is bound to client, witness: /,
     ],
-  ])('is refused in one line: %s', async (_, args, says) => {
+  ])('is refused in one line: %s', async (_, args, says, code = 1) => {
     const ran = await cluster.peer(b, args);
-    expect(ran).toMatchObject({ code: 1, stdout: '' });
+    expect(ran).toMatchObject({ code, stdout: '' });
     expect(ran.stderr).toMatch(says);
-    expect(ran.stderr.trim().split('\n')).toHaveLength(1);
+    expect(
+      ran.stderr
+        .trim()
+        .split('\n')
+        .filter((line) => !/^(restoring|backing up)$/.test(line)),
+    ).toHaveLength(1);
     const services = await cluster.read<{ name: string }[]>(b, '/v1/services');
     expect(services.map(({ name }) => name).sort()).toEqual(SERVICES.map(({ name }) => name).sort());
+  });
+});
+
+describe('a backup that is none', () => {
+  const upload = async (name: string, bytes: string): Promise<Ran> => {
+    const file = join(cluster.folder, 'upload');
+    await writeFile(file, bytes);
+    return cluster.peer(b, ['service', 'upload', name, file]);
+  };
+
+  it.each([
+    ['empty', 'far-redis', ''],
+    ['of another kind', 'far-redis', 'PGDMP and more'],
+    ['of another kind', 'far-postgres', 'REDIS0010 and more'],
+    ['of nothing', 'far-mysql', 'What is this?'],
+  ])('is refused when it is %s: %s', async (_what, name, bytes) => {
+    const ran = await upload(name, bytes);
+    expect(ran).toMatchObject({ stdout: '', stderr: expect.stringMatching(/no backup/) });
+    expect(ran.code).toBeGreaterThan(0);
+    expect(await cluster.read(b, `/v1/services/${name}/backups`)).toEqual([]);
+  });
+
+  it.each([
+    ['far-redis', 'REDIS0010 and no more', /far-redis is as it was: the backup is cut, damaged or of a newer version/],
+    [
+      'far-postgres',
+      'PGDMP and no more',
+      /far-postgres is as it was: the backup is cut, damaged or of a newer version/,
+    ],
+  ])('is taken when it begins like one, and leaves all as it was: %s', async (name, bytes, says) => {
+    expect(await upload(name, bytes)).toMatchObject({ code: 0 });
+    const ran = await cluster.peer(b, ['service', 'restore', name, 'newest', '--yes'], { timeoutMs: STARTS_MS });
+    expect(ran).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(says) });
+    expect(await client.read(b, name, 'first')).toBe(`of ${name}`);
   });
 });
 
@@ -238,6 +317,38 @@ describe('what was written', () => {
       await cluster.waitForAlive(2);
       await expectAllBack(FAR);
       for (const [at, service] of FAR.entries()) expect(await instanceOf(service)).not.toBe(before[at]);
+    },
+    STARTS_MS,
+  );
+});
+
+describe('when every node loses its power in the middle of writes', () => {
+  it(
+    'all that was acknowledged is there',
+    async () => {
+      const acknowledged = new Map(SERVICES.map(({ name }) => [name, 0]));
+      const writing = SERVICES.map(async ({ name }) => {
+        for (let at = 0; ; at++) {
+          await client.write(b, name, `busy-${at}`, `${at} of ${name}`);
+          acknowledged.set(name, at + 1);
+        }
+      });
+      const ended = Promise.allSettled(writing);
+      await waitFor('all services to be written to', STARTS_MS, () => {
+        return [...acknowledged.values()].every((count) => count >= WRITES_MIN);
+      });
+      await cluster.killNode(a, b);
+      await ended;
+      for (const node of [a, b]) await cluster.restartNode(node);
+      refresh();
+      await cluster.waitForAlive(2);
+      await expectAllBack(SERVICES);
+      console.info('acknowledged before the power was cut:', Object.fromEntries(acknowledged));
+      await each(SERVICES, async ({ name }) => {
+        for (let at = 0; at < acknowledged.get(name)!; at++) {
+          expect(await client.read(b, name, `busy-${at}`)).toBe(`${at} of ${name}`);
+        }
+      });
     },
     STARTS_MS,
   );

@@ -2,7 +2,8 @@
 // servers and services, and what an instance there reaches of them.
 
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { chmodSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Answer, ip, Machine, type Own } from './own-machine.ts';
 
@@ -148,7 +149,10 @@ describe("a node's networks", () => {
     const lost = await machine.ask<Own>({ take: 'instance' });
     await machine.ask({ serve: kept.namespace, port: 8080 });
     await machine.kill();
+    const resolvers = join(machine.dataDir, 'resolv.conf');
+    chmodSync(resolvers, 0o600);
     await machine.boot();
+    expect(statSync(resolvers).mode & 0o777).toBe(0o644);
     await machine.ask({ adopt: [kept] });
     expect(machine.fromHere(kept.host, 8080)).toMatch(/^instance hears /);
     const names = namespacesOf(keyOf(kept.namespace));

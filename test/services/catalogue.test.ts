@@ -112,6 +112,12 @@ describe('names in commands', () => {
     ['shop-data', 'shop_data'],
     ['4shop', 'd4shop'],
     ['a'.repeat(70), 'a'.repeat(63)],
+    // What an engine has under this name is nobody's to be let into.
+    ['mysql', 'dmysql'],
+    ['postgres', 'dpostgres'],
+    ['template1', 'dtemplate1'],
+    ['information-schema', 'dinformation_schema'],
+    ['peer-restoring', 'dpeer_restoring'],
   ])('the database of %s is %s', (service, database) => {
     expect(databaseName(service)).toBe(database);
   });

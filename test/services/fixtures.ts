@@ -86,6 +86,7 @@ export function folderKind(root: string): ServiceKind {
     tags: ['files'],
     port: 70,
     plans: { small: plan, medium: plan, large: plan },
+    least: plan,
     debianPackage: 'coreutils',
     find: async () => [{ version: '1', programs: {} }],
     program: () => ({ command: 'cat', env: {}, files: {}, stopSignal: 'SIGTERM', stopGraceMs: 1_000 }),

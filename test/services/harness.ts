@@ -45,7 +45,8 @@ export type Ended = { code: number; stdout: Buffer; stderr: string };
 
 /** A machine's worth of services of one test file. */
 export type ServiceHost = {
-  open(kind: ServiceKind, name: string): Promise<TestService>;
+  /** With the small plan, or with `limits`. */
+  open(kind: ServiceKind, name: string, limits?: ServiceKind['least']): Promise<TestService>;
   dispose(): Promise<void>;
 };
 
@@ -54,10 +55,10 @@ export async function serviceHost(): Promise<ServiceHost> {
   const isolation = await prepareIsolation({ ...node, log: silent });
   const services: TestService[] = [];
   return {
-    async open(kind, name) {
+    async open(kind, name, limits) {
       const [engine] = await kind.find(machine);
       if (engine === undefined) throw new Error(`${kind.name} is not installed: npm run setup -- --tests`);
-      const service = new TestService({ isolation, kind, engine, name });
+      const service = new TestService({ isolation, kind, engine, name, limits });
       services.push(service);
       await service.prepare();
       return service;
@@ -83,15 +84,21 @@ export class TestService {
   /** What the engine said since the last start. */
   log = '';
 
-  constructor(options: { isolation: Isolation; kind: ServiceKind; engine: Engine; name: string }) {
-    const { isolation, kind, engine, name } = options;
+  constructor(options: {
+    isolation: Isolation;
+    kind: ServiceKind;
+    engine: Engine;
+    name: string;
+    limits: ServiceKind['least'] | undefined;
+  }) {
+    const { isolation, kind, engine, name, limits } = options;
     this.kind = kind;
     this.engine = engine;
     this.#isolation = isolation;
     this.#uid = isolation.users.take();
     const plan = kind.plans.small;
     this.context = {
-      service: { id: asServiceId('0123456789abcdef'), name, version: engine.version, ...plan },
+      service: { id: asServiceId('0123456789abcdef'), name, version: engine.version, ...plan, ...limits },
       plan,
       engine,
       adminPassword: 'AdminsOwn0123456789',
@@ -140,7 +147,7 @@ export class TestService {
     const isolation = this.#isolation;
     const program = this.kind.program(this.context);
     await this.writeFiles();
-    const network = await isolation.networks!.take('instance');
+    const network = await isolation.networks!.take('instance', undefined, { answersOnly: true });
     const name = `service-${this.#uid}`;
     const { memoryBytes } = this.context.service;
     const group = await isolation.groups!.create(name, { memoryBytes, pidsMax: LIMITS.pidsMax });
@@ -246,7 +253,7 @@ export class TestService {
     let isOver = false;
     const timer = setTimeout(() => {
       isOver = true;
-      this.#killNow();
+      void this.#killNow();
     }, stopGraceMs);
     await ended;
     clearTimeout(timer);
@@ -256,8 +263,10 @@ export class TestService {
   }
 
   async kill(): Promise<void> {
-    this.#killNow();
+    const killed = this.#killNow();
     await this.#mustRun().ended;
+    // Or it would take away the group of the next start.
+    await killed;
     await this.#leave();
   }
 
@@ -266,6 +275,15 @@ export class TestService {
     await this.#mustRun().ended;
     await this.#leave();
     return Number(await readFile(join(this.#folder, 'exit'), 'utf8'));
+  }
+
+  /** As a node does with one that ended by itself. */
+  async startIfEnded(): Promise<void> {
+    const { shim, ended } = this.#mustRun();
+    if ((await insideOf(shim.pid!, true)) !== undefined) return;
+    await ended;
+    await this.#leave();
+    await this.start();
   }
 
   async memoryBytes(): Promise<number> {
@@ -291,8 +309,8 @@ export class TestService {
   }
 
   /** What a machine's sudden end does to processes: none is asked. */
-  #killNow(): void {
-    void this.#mustRun().group.remove();
+  #killNow(): Promise<unknown> {
+    return this.#mustRun().group.remove();
   }
 
   async #leave(): Promise<void> {

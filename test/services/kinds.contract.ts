@@ -23,6 +23,8 @@ export type Client = {
   close(): Promise<void>;
 };
 
+export type Cling = (access: Access, endpoint: Endpoint) => Promise<(other: Access) => Promise<void>>;
+
 export type Refused = { attempt: (access: Access, endpoint: Endpoint) => Promise<unknown>; says: RegExp };
 
 export type KindCase = {
@@ -30,11 +32,17 @@ export type KindCase = {
   connect(access: Access, endpoint: Endpoint): Promise<Client>;
   /** Attempts of an access at more than it has, and the error that each of them meets. */
   refused: Readonly<Record<string, Refused>>;
+  /** What an access does to stay in when it is taken away; resolves with how it is undone, by another access. */
+  clings?: Readonly<Record<string, Cling>>;
+  /** Ports that the engine listens on for others than itself, beside its own. */
+  otherPorts?: readonly number[];
   /** More than the plan's, all together, that the engine may let in. */
   spareConnections: number;
   /** Nothing but its password, which Peer alone has, keeps others from coming in as the administrator. */
   adminFromOutside?: true;
-  /** What the engine logs when it was not stopped in order. */
+  /** What the engine logs last when it is stopped in order. */
+  stopped: RegExp;
+  /** What the engine logs at a start when it was not. */
   recovery?: RegExp;
   /** A path in the volume that is there while the first run is under way. */
   firstRun: string;
@@ -44,8 +52,12 @@ export type KindCase = {
 
 const FIRST = ['b0123456789abcdef', 'FirstPassword1'] as const;
 const SECOND = ['bfedcba9876543210', 'SecondPassword2'] as const;
+/** Each time with a client that goes on being connected. */
+const STOPS = Number(process.env.PEER_STOPS ?? 1);
 /** Enough that the middle of a backup is data. */
 const ROWS = 300;
+/** What listens on other addresses than loopback, one port a line, in hexadecimal. */
+const LISTENING = `sed -n 's/^ *[0-9]*: 0*:\\([0-9A-F]*\\) 0*:0000 0A .*/\\1/p' /proc/net/tcp /proc/net/tcp6`;
 const CLOSED_WITHIN_MS = 10_000;
 
 const closedInTime = (client: Client): Promise<string> =>
@@ -169,6 +181,12 @@ export function describeKind(kindCase: KindCase): void {
       });
     }
 
+    it('listens nowhere but where it is said to', async () => {
+      const found = await lines({ argv: ['/bin/bash', '-c', LISTENING] });
+      const ports = new Set(found.map((port) => Number.parseInt(port, 16)));
+      expect(ports).toEqual(new Set([kind.port, ...(kindCase.otherPorts ?? [])]));
+    });
+
     it('counts clients and bytes', async () => {
       const looked = async (): Promise<number[]> => {
         const text = (await service.must(kind.usage(service.context))).toString();
@@ -205,17 +223,24 @@ export function describeKind(kindCase: KindCase): void {
       await service.must(kind.grant(service.context, first()));
     });
 
-    it('stops in order with a client connected, and starts with all that it had', async () => {
-      const client = await connect(first());
-      await client.write('before', 'the stop');
-      const tookMs = await service.stop();
-      expect(tookMs).toBeLessThan(kind.program(service.context).stopGraceMs);
-      await client.close().catch(() => {});
-      await service.start();
-      if (kindCase.recovery !== undefined) expect(service.log).not.toMatch(kindCase.recovery);
-      if (kind.backup === undefined) return;
-      await withClient(first(), async (again) => expect(await again.read('before')).toBe('the stop'));
-    }, 240_000);
+    it(
+      'stops in order with a client connected, and starts with all that it had',
+      async () => {
+        for (let stop = 1; stop <= STOPS; stop++) {
+          const client = await connect(first());
+          await client.write('before', `stop ${stop}`);
+          const tookMs = await service.stop();
+          expect(tookMs).toBeLessThan(kind.program(service.context).stopGraceMs);
+          expect(service.log).toMatch(kindCase.stopped);
+          await client.close().catch(() => {});
+          await service.start();
+          if (kindCase.recovery !== undefined) expect(service.log).not.toMatch(kindCase.recovery);
+          if (kind.backup === undefined) continue;
+          await withClient(first(), async (again) => expect(await again.read('before')).toBe(`stop ${stop}`));
+        }
+      },
+      STOPS * 240_000,
+    );
 
     if (kind.backup !== undefined) describeKept();
 
@@ -232,6 +257,40 @@ export function describeKind(kindCase: KindCase): void {
       });
     });
 
+    for (const [what, cling] of Object.entries<Cling>({ 'by taking every place': takeAll, ...kindCase.clings })) {
+      it(`takes an access away that clings ${what}`, async () => {
+        await service.must(kind.grant(service.context, second()));
+        const letGo = await cling(second(), service.endpoint);
+        try {
+          await service.must(kind.accesses(service.context));
+          await service.must(kind.revoke(service.context, SECOND[0]));
+          await vi.waitFor(
+            async () => {
+              await service.startIfEnded();
+              expect((await service.must(kind.usage(service.context))).toString()).toMatch(/^\d+ \d+\n$/);
+            },
+            { timeout: 30_000 },
+          );
+          expect(await lines(kind.accesses(service.context))).toEqual([FIRST[0]]);
+          await expect(connect(second())).rejects.toThrow();
+          if (kind.check !== undefined) await service.must(kind.check(service.context));
+        } finally {
+          await letGo(first());
+        }
+        await withClient(first(), (client) => client.read('greeting'));
+      }, 120_000);
+    }
+
+    /** Every connection that the engine lets in. */
+    async function takeAll(access: Access): ReturnType<Cling> {
+      const clients: Client[] = [];
+      const fill = async (): Promise<void> => {
+        for (;;) clients.push(await connect(access));
+      };
+      await expect(fill()).rejects.toThrow();
+      return async () => void (await Promise.all(clients.map((client) => client.close().catch(() => {}))));
+    }
+
     it('takes away what is not there without a word, and grants it anew', async () => {
       await service.must(kind.revoke(service.context, SECOND[0]));
       await service.must(kind.revoke(service.context, 'bneverwas'));
@@ -239,8 +298,9 @@ export function describeKind(kindCase: KindCase): void {
       await withClient(second(), (client) => client.read('greeting'));
     });
 
-    it('begins a first run again that was killed', async () => {
-      const other = await host.open(kind, 'cut-off');
+    it('begins a first run again that was killed, with the least that it takes', async () => {
+      // As people do name them, and what an engine has a database or a word for.
+      const other = await host.open(kind, 'order', kind.least);
       for (let round = 0; round < 2; round++) {
         await other.launch();
         await vi.waitFor(async () => expect(await other.hasFile(kindCase.firstRun)).toBe(true), {
@@ -329,7 +389,8 @@ export function describeKind(kindCase: KindCase): void {
       }, 240_000);
 
       it('restores into a service of another name', async () => {
-        const other = await host.open(kind, 'new-shop');
+        // As the engine's own database is named, where it has one.
+        const other = await host.open(kind, kind.name);
         await other.start();
         await other.must(kind.restore!(other.context), backup);
         await other.must(kind.grant(other.context, other.access('bnew', 'NewPassword')));

@@ -60,7 +60,10 @@ describeKind({
   connect,
   spareConnections: 0,
   recovery: /[Cc]rash recovery/,
+  stopped: /Shutdown complete/,
   firstRun: 'db.new/mysql',
+  // For Peer's own connections.
+  otherPorts: [3307],
   refused: {
     'to read files': refused(/Access denied/, "LOAD DATA INFILE '/data/setup.sql' INTO TABLE notes"),
     'to read files of clients': refused(
@@ -68,6 +71,32 @@ describeKind({
       "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE notes",
     ),
     'to write files': refused(/Access denied/, "SELECT 1 INTO OUTFILE '/data/out'"),
+    'to read files by a function': {
+      says: /nothing was read/,
+      async attempt(access, endpoint) {
+        const client = await open(access, endpoint);
+        try {
+          const [[row]] = await client.query<RowDataPacket[]>("SELECT LOAD_FILE('/data/setup.sql') AS read_");
+          if (row!.read_ === null) throw new Error('nothing was read');
+        } finally {
+          await client.end();
+        }
+      },
+    },
+    'to have more rights': refused(/Access denied/, 'GRANT ALL PRIVILEGES ON *.* TO CURRENT_USER()'),
+    'to give its rights away': refused(/Access denied/, 'GRANT SELECT ON shop_data.* TO keeper@localhost'),
+    "to see the administrator's rights": refused(/denied/, 'SHOW GRANTS FOR root@localhost'),
+    "to set the administrator's password": refused(/denied/, "SET PASSWORD FOR root@127.0.0.1 = PASSWORD('x')"),
+    'to load libraries': refused(/denied/, "INSTALL SONAME 'ha_connect'"),
+    'to run code of libraries': refused(/denied/, "CREATE FUNCTION shout RETURNS STRING SONAME 'x.so'"),
+    'to copy from other servers': refused(/Access denied/, "CHANGE MASTER TO MASTER_HOST = '127.0.0.1'"),
+    'to name other servers': refused(
+      /Access denied/,
+      "CREATE SERVER x FOREIGN DATA WRAPPER mysql OPTIONS (HOST '::1')",
+    ),
+    'to stop everyone': refused(/Access denied/, 'FLUSH TABLES WITH READ LOCK'),
+    'to shut it down': refused(/Access denied/, 'SHUTDOWN'),
+    'to end what others run': refused(/Unknown thread|not owner/, 'KILL 1'),
     'to make users': refused(/Access denied/, 'CREATE USER other'),
     'to see the users': refused(/denied/, 'SELECT * FROM mysql.global_priv'),
     'to change settings of the server': refused(/Access denied/, 'SET GLOBAL max_connections = 1000'),
@@ -83,6 +112,7 @@ describeKind({
     'a compressed text': gzipSync('What is this?'),
     'a dump without its end': Buffer.from('-- MySQL dump 10.13\nSELECT 1;\n'),
     'a dump that does not load': Buffer.from('-- MySQL dump 10.13\nCREATE TABLE broken (;\n-- Dump completed\n'),
+    'a dump that runs programs': Buffer.from('-- MySQL dump 10.13\n\\! touch /data/escaped\n-- Dump completed\n'),
     'a dump of other databases': Buffer.from('-- MySQL dump 10.13\nUSE mysql;\nDROP TABLE user;\n-- Dump completed\n'),
   },
 });

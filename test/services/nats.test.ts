@@ -10,7 +10,7 @@ import { type Client, describeKind } from './kinds.contract.ts';
 /** What was written last; the engine keeps nothing, but passes it on to whoever listens. */
 type Heard = Map<string, string>;
 
-async function open({ user, password }: Access, { host, port }: Endpoint) {
+async function open({ user, password }: Access, { host, port }: Endpoint, options: object = {}) {
   const socket: Socket = dial(port, host);
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   const lines = createInterface({ input: socket });
@@ -22,7 +22,7 @@ async function open({ user, password }: Access, { host, port }: Endpoint) {
     if (subject !== undefined) {
       heard.set(subject, line);
       subject = undefined;
-    } else if (line.startsWith('MSG ')) subject = line.split(' ')[1];
+    } else if (/^H?MSG /.test(line)) subject = line.split(' ')[1];
     else if (line.startsWith('-ERR')) problem ??= line;
     else if (line === 'PONG') waiting.shift()?.(line);
   });
@@ -42,7 +42,7 @@ async function open({ user, password }: Access, { host, port }: Endpoint) {
       }),
     ]);
   };
-  const hello = { verbose: false, pedantic: false, user, pass: password, lang: 'test', version: '1' };
+  const hello = { verbose: false, pedantic: false, user, pass: password, lang: 'test', version: '1', ...options };
   await Promise.race([once(socket, 'connect'), closed]);
   socket.write(`CONNECT ${JSON.stringify(hello)}\r\n`);
   await flush();
@@ -73,4 +73,26 @@ async function connect(access: Access, endpoint: Endpoint): Promise<Client> {
   };
 }
 
-describeKind({ kind: nats, connect, spareConnections: 0, firstRun: 'kind.json', refused: {} });
+/** Asks the server for something of its own, and fails with what it says when nobody is there to answer. */
+async function askServer(access: Access, endpoint: Endpoint, subject: string): Promise<void> {
+  const { socket, heard, flush, closed } = await open(access, endpoint, { headers: true, no_responders: true });
+  socket.write(`SUB reply 1\r\nPUB ${subject} reply 0\r\n\r\n`);
+  await flush();
+  socket.end();
+  await closed;
+  throw new Error(heard.get('reply') ?? 'no word');
+}
+
+describeKind({
+  kind: nats,
+  connect,
+  spareConnections: 0,
+  stopped: /Server Exiting/,
+  firstRun: 'kind.json',
+  refused: Object.fromEntries(
+    ['$SYS.REQ.SERVER.PING', '$SYS.REQ.SERVER.PING.CONNZ', '$SYS.REQ.ACCOUNT.PING.CONNZ'].map((subject) => [
+      `to ask the system's account by ${subject}`,
+      { says: /503/, attempt: (access, endpoint) => askServer(access, endpoint, subject) },
+    ]),
+  ),
+});

@@ -78,6 +78,8 @@ describeKind({
   kind: rabbitmq,
   connect,
   spareConnections: 0,
+  stopped: /msg_store_persistent' is stopped/,
+  recovery: /msg_store_persistent": rebuilding indices/,
   firstRun: 'db/mnesia',
   refused: {
     'another virtual host': refusedTo('other'),

@@ -63,6 +63,7 @@ describeKind({
   connect,
   spareConnections: 8,
   adminFromOutside: true,
+  stopped: /bye bye/,
   firstRun: 'kind.json',
   refused: {
     'to see the configuration': refused('CONFIG', 'GET', '*'),
@@ -74,6 +75,29 @@ describeKind({
     'to copy it from elsewhere': refused('REPLICAOF', '127.0.0.1', '1'),
     'to watch what others do': refused('MONITOR'),
     'to end what others run': refused('CLIENT', 'KILL', 'TYPE', 'normal'),
+    'to see its clients': refused('CLIENT', 'LIST'),
+    'to hold all clients up': refused('CLIENT', 'PAUSE', '1000'),
+    'to see what others asked': refused('SLOWLOG', 'GET'),
+    'to have it write its files anew': refused('BGREWRITEAOF'),
+    'to send keys elsewhere': refused('MIGRATE', '127.0.0.1', '1', 'key', '0', '1000'),
+    'to bring in what was not made by it': refused('RESTORE', 'key', '0', 'x'),
+    'to make it one of a cluster': refused('CLUSTER', 'MEET', '127.0.0.1', '1'),
+    'to copy all of it': refused('SYNC'),
+    'to make accesses out of a script': refused('EVAL', "return redis.call('ACL', 'SETUSER', 'other', 'on')", '0'),
+    'to change its configuration out of a script': refused(
+      'EVAL',
+      "return redis.call('CONFIG', 'SET', 'dir', '/')",
+      '0',
+    ),
+    'to read files out of a script': {
+      ...refused('EVAL', "return io.open('/data/admin.acl'):read('*a')", '0'),
+      says: /nonexistent global variable 'io'/,
+    },
+    // CVE-2022-0543: Debian's Redis let scripts do this.
+    'to load libraries out of a script': {
+      ...refused('EVAL', "return package.loadlib('/lib/x86_64-linux-gnu/libc.so.6', 'system')", '0'),
+      says: /nonexistent global variable 'package'/,
+    },
     'to debug it out of a script': {
       ...refused('EVAL', "return redis.call('DEBUG', 'JMAP')", '0'),
       says: /not allowed|can't run/,

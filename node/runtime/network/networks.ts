@@ -3,7 +3,7 @@
 // is shared.
 
 import { lookup } from 'node:dns/promises';
-import { readdir, writeFile } from 'node:fs/promises';
+import { chmod, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AppId } from '../../../crdt/ids.ts';
 import type { Log } from '../../lib/log.ts';
@@ -388,7 +388,9 @@ export class Networks {
 
   async #apply(): Promise<void> {
     const { servers, loopback } = this.#resolvers;
-    await writeFile(this.resolverFile, resolverFile(this.#resolvers, gatewayOf(this.#subnet)), { mode: 0o644 });
+    await writeFile(this.resolverFile, resolverFile(this.#resolvers, gatewayOf(this.#subnet)));
+    // Read by the users of instances and builds, whatever it was and whatever the daemon's umask is.
+    await chmod(this.resolverFile, 0o644);
     const rules = networkRules({
       table: tableName(this.#key),
       bridge: bridgeName(this.#key),
