@@ -42,6 +42,10 @@ const volume: OptionSpec = {
 const schedule: readonly OptionSpec[] = [
   { flags: '--snapshot <TIME>', summary: 'Take a snapshot of the volume so often, such as 1h; or never' },
   { flags: '--keep <N>', summary: 'How many snapshots of it are kept' },
+  {
+    flags: '--on-loss <WHAT>',
+    summary: 'When its node is lost: wait for it, or restore the newest snapshot elsewhere (wait)',
+  },
 ];
 
 export const COMMANDS: readonly CommandSpec[] = [

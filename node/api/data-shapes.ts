@@ -125,7 +125,26 @@ export type VolumeShape = {
   /** 0: never. */
   snapshotEveryMs: number;
   snapshotsKept: number;
+  /** What becomes of it when its node is lost: `wait` for a person, or `restore` its newest snapshot elsewhere. */
+  onLoss: 'wait' | 'restore';
+  /** Null of one that was never restored by itself. */
+  restored: RestoredShape | null;
   createdAtMs: number;
+};
+
+/** A restore by itself: which node was lost, when that was, and how old the snapshot was then. */
+export type RestoredShape = { lost: string; atMs: number; snapshot: string | null; snapshotAgeMs: number | null };
+
+/** What `why` says of the data of a slot. */
+export type WhyDataShape = {
+  volumes: (Pick<VolumeShape, 'id' | 'path' | 'node' | 'nodeStatus' | 'onLoss' | 'restored'> & {
+    /** What it would be restored from, as far as the nodes that answer know; null where nobody was asked, too. */
+    newest: { id: string; ageMs: number; holders: string[] } | null;
+  })[];
+  /** Whether nodes were asked for snapshots: they are while the node that has the data is not there. */
+  asked: boolean;
+  /** How many living nodes say that the node is lost, and how many have to; null where all of it waits. */
+  loss: { said: number; needed: number } | null;
 };
 
 /** With what its node says; null when it does not. */

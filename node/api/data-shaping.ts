@@ -12,6 +12,7 @@ import type {
   BackupShape,
   BindingShape,
   KindShape,
+  RestoredShape,
   ServiceShape,
   ServiceState,
   ServiceSummaryShape,
@@ -71,7 +72,7 @@ export function serviceState(service: ServiceView, known: Known): ServiceState {
   return status === 'alive' || status === 'suspect' ? 'waiting' : `node ${status}`;
 }
 
-function statusOf(node: NodeId, { view, observed }: Known): VolumeShape['nodeStatus'] {
+export function statusOf(node: NodeId, { view, observed }: Known): VolumeShape['nodeStatus'] {
   if (!view.nodes.has(node)) return 'removed';
   return observed.members.find(({ id }) => id === node)?.status ?? 'unknown';
 }
@@ -191,7 +192,19 @@ export function volumeShape(volume: VolumeView, known: Known): VolumeShape {
     mounted: volume.mounted,
     snapshotEveryMs: volume.snapshotEveryMs,
     snapshotsKept: volume.snapshotsKept,
+    onLoss: volume.onLoss,
+    restored: restoredShape(volume, view),
     createdAtMs: volume.createdAtMs,
+  };
+}
+
+export function restoredShape({ restored, base }: VolumeView, view: DesiredView): RestoredShape | null {
+  if (restored === undefined) return null;
+  return {
+    lost: nodeName(view, restored.lost),
+    atMs: restored.atMs,
+    snapshot: base?.id ?? null,
+    snapshotAgeMs: base === undefined ? null : Math.max(0, restored.atMs - base.takenAtMs),
   };
 }
 
