@@ -22,7 +22,7 @@ const CONNECTIONS = '../../test/sim/connections.ts';
 /** Volumes and services. */
 const DATA: ShapeOptions = { nodes: 4, apps: 2, instances: 3, minutes: 1, data: true };
 /** The same, with what restores the data of lost nodes. */
-const LOSS: ShapeOptions = { ...DATA, nodes: 5, losses: true };
+const LOSS: ShapeOptions = { ...DATA, nodes: 5, users: ['map'], faults: [], losses: true };
 /** Many nodes on one slow machine, which is at times far slower still. */
 const CROWD: ShapeOptions = {
   nodes: 14,

@@ -112,7 +112,7 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
   const losses = rng.fork('losses');
   const isLost = losses.chance(0.6);
   // Beyond the fencing delay, and short enough to come to pass.
-  const lossDelayMs = losses.pick([13_000, 13_000, 20_000, 60_000]);
+  const lossDelayMs = losses.pick([13_000, 13_000, 13_000, 20_000]);
   return {
     nodes,
     apps,
