@@ -212,7 +212,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'service <action> [service] [app] [file]',
     summary:
-      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; backup NAME; backups [NAME]; restore NAME BACKUP|newest; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
+      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; backup NAME; backups [NAME]; restore NAME BACKUP|newest, or --at TIME; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
     options: [
       { flags: '--plan <P>', summary: 'small, medium or large (small)' },
       { flags: '--version <V>', summary: 'Version of the engine (the newest that a node has)' },
@@ -221,6 +221,9 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--node <NODE>', summary: 'Node that its data is on' },
       { flags: '--backup-every <TIME>', summary: 'How often it is backed up, or never (24h)' },
       { flags: '--keep <N>', summary: 'How many backups are kept (7)' },
+      { flags: '--wal', summary: 'Keep its log of changes too, for restore --at (postgres)' },
+      { flags: '--no-wal', summary: 'configure: keep it no longer' },
+      { flags: '--at <TIME>', summary: 'restore: as it was then: 2026-01-31T12:00:00Z, or 10m for ten minutes ago' },
       { flags: '--credentials <FROM>', summary: 'JSON: @FILE, - for stdin; asked for without it' },
       { flags: '--as <NAME>', summary: 'bind: in front of the names of its variables; restore: into a new service' },
       { flags: '--rotate', summary: 'New credentials for an app that is bound' },

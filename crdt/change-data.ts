@@ -74,6 +74,7 @@ export type DataChange =
       secret: string;
       backupEveryMs: number;
       backupsKept: number;
+      wal?: boolean;
       /** Absent of a user-provided one. */
       volume?: NewVolume;
     }
@@ -88,6 +89,7 @@ export type DataChange =
       secret?: string;
       backupEveryMs?: number;
       backupsKept?: number;
+      wal?: boolean;
     }
   | { change: 'setServiceStopped'; service: ServiceId; stopped: boolean }
   | { change: 'restartService'; service: ServiceId }

@@ -15,7 +15,7 @@ type Action = {
   run: (args: readonly string[], context: Context) => Promise<void>;
 };
 
-const SETTINGS = ['plan', 'memory', 'storage', 'backupEvery', 'keep'];
+const SETTINGS = ['plan', 'memory', 'storage', 'backupEvery', 'keep', 'wal'];
 /** Options of every command. */
 const GLOBAL: readonly string[] = ['json', 'api', 'token', 'help', 'h'];
 
@@ -30,7 +30,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   restart: { usage: ['NAME'], options: ['wait'], run: switched('restart') },
   backup: { usage: ['NAME'], options: [], run: backup },
   backups: { usage: ['[NAME]'], options: [], run: backups },
-  restore: { usage: ['NAME', 'BACKUP|newest'], options: ['as', 'yes'], run: restore },
+  restore: { usage: ['NAME', '[BACKUP|newest]'], options: ['as', 'at', 'yes'], run: restore },
   download: { usage: ['NAME', 'BACKUP|newest', 'FILE|-'], options: [], run: download },
   upload: { usage: ['NAME', 'FILE|-'], options: [], run: upload },
   bind: {

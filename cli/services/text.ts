@@ -132,6 +132,7 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
       `storage      ${orUnknown(service.usedBytes, formatBytes)} of ${formatBytes(service.storageBytes)}`,
       `connections  ${orUnknown(service.connections, String)}${connectionsMax}`,
       `backups      ${every}${service.backupEveryMs === 0 ? '' : `, ${service.backupsKept} kept`}, ${proven}`,
+      ...(service.wal ? [`log          kept: peer service restore ${service.name} --at TIME`] : []),
     );
   }
   const bound = service.bindings.map(({ app, prefix, granted }) => {

@@ -55,6 +55,8 @@ export type ServiceShape = Omit<ServiceSummaryShape, 'bindings'> & {
   connectionsMax: number | null;
   backupEveryMs: number;
   backupsKept: number;
+  /** Its log of changes is kept: it can be restored to a moment. */
+  wal: boolean;
   /** Age of the newest backup that was restored for a test; null when there is none. */
   provenBackupAgeMs: number | null;
   createdAtMs: number;
@@ -94,6 +96,9 @@ export type BackupShape = {
   /** Names of the nodes that hold it, of those that answer. */
   heldBy: string[];
 };
+
+/** Moments that a service can be restored to: any from the one to the other, oldest first. */
+export type MomentsShape = { name: string; windows: { fromMs: number; toMs: number }[] };
 
 /** A service that was asked for; it starts from here on. */
 export type CreatedServiceShape = {

@@ -99,6 +99,7 @@ export function serviceShape(
     connectionsMax: connectionsMax(service, known.kinds()),
     backupEveryMs: service.backupEveryMs,
     backupsKept: service.backupsKept,
+    wal: service.wal === true,
     provenBackupAgeMs: provenAgeMs(backups),
     createdAtMs: service.createdAtMs,
     createdBy: service.createdBy,

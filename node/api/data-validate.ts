@@ -28,6 +28,7 @@ const serviceEntries = {
   node: v.optional(v.string('should be text')),
   backupEveryMs: v.optional(backupEveryMs),
   backupsKept: v.optional(backupsKept),
+  wal: v.optional(v.boolean('should be true or false')),
 };
 export const createServiceBody = object({ name: appName, kind: word, ...serviceEntries });
 
@@ -52,6 +53,8 @@ export const restoreBody = object({
     limits.idProblem(text) === undefined ? undefined : 'should be the id of a backup, or newest',
   ),
 });
+/** Unix ms. */
+export const momentBody = object({ atMs: whole(0, limits.TIME_MS_MAX) });
 export const bindBody = object({
   app: v.string('should be text'),
   prefix: v.optional(prefix),

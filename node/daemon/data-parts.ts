@@ -7,10 +7,12 @@ import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import type { ClusterEvent } from '../core/types.ts';
-import type { Backup } from '../ports/backups.ts';
-import { BACKUP_COPIES, BACKUPS_MAX } from '../ports/methods.ts';
+import type { ArchivePiece } from '../ports/archives.ts';
+import type { Backup, Backups } from '../ports/backups.ts';
+import { ARCHIVE_COPIES, ARCHIVE_PIECES_MAX, BACKUP_COPIES, BACKUPS_MAX } from '../ports/methods.ts';
 import type { KindInfo, ServicesDesk } from '../ports/services-desk.ts';
 import type { VolumeLife } from '../ports/snapshots.ts';
+import { ServiceArchives } from '../services/archives.ts';
 import { ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
 import { Steward } from '../services/steward.ts';
@@ -42,7 +44,7 @@ type Parts = {
 export type DataParts = {
   desk: ServicesDesk;
   kinds: readonly KindInfo[];
-  backups: ServiceBackups;
+  backups: Backups;
   /** Ends what proved a backup when an earlier daemon ended. Call when the runtime has adopted. */
   endProofs(): void;
   volumes: VolumeLife;
@@ -71,12 +73,24 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   shutdown.add('steward', () => steward.close());
   const proofs = new Proofs(works, log);
   const backups = await makeBackups(parts, { proofs, steward }, shutdown);
+  const archives = await makeArchives(parts, { proofs, backups }, shutdown);
   const life = await makeVolumeLife({ ...parts, record: (event) => record(parts, event) }, shutdown);
   const ways = new ServiceWays(parts);
   return {
     desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
-    kinds: KINDS.map(({ name, tags, plans, debianPackage }) => ({ name, tags, plans, debianPackage })),
-    backups,
+    kinds: KINDS.map(({ name, tags, plans, debianPackage, archive }) => ({
+      ...{ name, tags, plans, debianPackage },
+      hasLog: archive !== undefined,
+    })),
+    backups: {
+      list: (...asks) => backups.list(...asks),
+      take: (...asks) => backups.take(...asks),
+      restore: (...asks) => backups.restore(...asks),
+      download: (...asks) => backups.download(...asks),
+      upload: (...asks) => backups.upload(...asks),
+      windows: (...asks) => archives.windows(...asks),
+      recover: (...asks) => archives.recover(...asks),
+    },
     volumes: life.volumes,
     mover: life.mover,
     restorer: life.restorer,
@@ -148,4 +162,37 @@ function nodeOf({ agent, ground, known }: Parts, service: ServiceId): NodeId | u
     .aliveOtherMembers()
     .find(({ report }) => report?.instances.some(({ app, state }) => (app as string) === service && state === 'ready'))
     ?.id;
+}
+
+async function makeArchives(
+  parts: Parts,
+  { proofs, backups }: { proofs: Proofs; backups: ServiceBackups },
+  shutdown: Shutdown,
+) {
+  const { ground, lines, works, agent, storage } = parts;
+  const { log, view, self, dataDir } = ground;
+  const copies = await storage.openCopies<ArchivePiece, ServiceId>({
+    path: dataDir.file('archives.json'),
+    max: ARCHIVE_PIECES_MAX,
+    methods: ARCHIVE_COPIES,
+    ownerOf: ({ service }) => service,
+  });
+  const archives = new ServiceArchives({
+    ...{ self, view, copies, log },
+    contexts: works.contexts,
+    nodeOf: (service) => nodeOf(parts, service),
+    instanceOf: (service) => readyInstance(agent, service),
+    blobs: works.blobs,
+    gossip: lines.gossip,
+    proof: {
+      runtime: works.runtime,
+      onEvent: (listener) => proofs.onEvent(listener),
+      removeVolume: (volume) => proofs.removeVolume(volume),
+    },
+    adopt: (...asks) => backups.adopt(...asks),
+    record: (name, service, message) => record(parts, { name, app: service.id as never, message }),
+    nowMs: () => Date.now(),
+  });
+  shutdown.add('archives', () => archives.close());
+  return archives;
 }

@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import type { AppId, BindingId, Digest, InstanceId, LineageId, NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import { DIGEST_PATTERN, idProblem, processTypeProblem } from '../../crdt/limits.ts';
 import type { Slot } from '../core/types.ts';
+import type { ArchivePiece } from './archives.ts';
 import type { Backup } from './backups.ts';
 import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
@@ -106,6 +107,8 @@ const digests = v.pipe(v.array(digest, 'should be a list'), v.maxLength(KEEP_DIG
 
 /** That a node holds, of all services together. */
 export const BACKUPS_MAX = 2_000;
+/** Pieces of logs of changes: of one busy service there are three thousand a day. */
+export const ARCHIVE_PIECES_MAX = 20_000;
 const PROOFS = ['proven', 'skipped', 'failed'] as const;
 /** Also as a node keeps it on disk. */
 const backup: v.GenericSchema<unknown, Backup> = v.object({
@@ -117,6 +120,7 @@ const backup: v.GenericSchema<unknown, Backup> = v.object({
   digest,
   sizeBytes: count,
   takenAtMs: count,
+  madeAtMs: v.optional(count),
   takenOn: nodeId,
   proof: v.optional(v.object({ state: v.picklist(PROOFS), atMs: count, text: text(300) })),
 }) as unknown as v.GenericSchema<unknown, Backup>;
@@ -177,6 +181,18 @@ const volumeStatus = v.object({ path: text(PATH_CHARS_MAX), usedBytes: measured 
 export const SNAPSHOTS_MAX = 10_000;
 const lineageId = v.custom<LineageId>((value) => idProblem(value) === undefined, 'should be the id of a lineage');
 /** Also as a node keeps it on disk. */
+const pieceName = v.pipe(v.string(), v.regex(/^[0-9A-Za-z._-]{1,64}$/, 'is no name of a piece'));
+const archivePiece: v.GenericSchema<unknown, ArchivePiece> = v.object({
+  id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a piece'),
+  service: serviceId,
+  lineage: lineageId,
+  what: v.picklist(['base', 'log']),
+  first: pieceName,
+  last: pieceName,
+  digest,
+  sizeBytes: count,
+  takenAtMs: count,
+});
 const volumeSnapshot: v.GenericSchema<unknown, VolumeSnapshot> = v.object({
   id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a snapshot'),
   volume: volumeId,
@@ -334,6 +350,10 @@ export const BACKUP_COPIES = copyMethods('backup', backup, serviceId, {
   listedMax: BACKUPS_MAX,
   hold: { timeoutMs: 60 * 60_000, whileWanted: true },
 });
+export const ARCHIVE_COPIES = copyMethods('archive', archivePiece, serviceId, {
+  listedMax: ARCHIVE_PIECES_MAX,
+  hold: { timeoutMs: 60 * 60_000, whileWanted: true },
+});
 export const SNAPSHOT_COPIES = copyMethods('snapshot', volumeSnapshot, volumeId, {
   listedMax: SNAPSHOTS_MAX,
   hold: VOLUME_WORK,
@@ -357,6 +377,15 @@ export const RESTORE_SERVICE: StreamMethod<{ service: ServiceId; backup: Backup 
   name: 'backup.restore',
   request: v.object({ service: serviceId, backup }),
   requestBytesMax: 8 * KIB,
+  item: serviceStep,
+  itemBytesMax: 8 * KIB,
+};
+
+/** Makes a backup of the service's data as it was at that moment. */
+export const RECOVER_SERVICE: StreamMethod<{ service: ServiceId; atMs: number }, ServiceStep> = {
+  name: 'archive.recover',
+  request: v.object({ service: serviceId, atMs: count }),
+  requestBytesMax: KIB,
   item: serviceStep,
   itemBytesMax: 8 * KIB,
 };

@@ -5,7 +5,8 @@ import type { BindingId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import type { ServiceKind } from './services.ts';
 
 /** What people read of a kind, and what a wish for a service is checked by. */
-export type KindInfo = Pick<ServiceKind, 'name' | 'tags' | 'plans' | 'debianPackage'>;
+/** `hasLog`: its log of changes can be kept (`ServiceKind.archive`). */
+export type KindInfo = Pick<ServiceKind, 'name' | 'tags' | 'plans' | 'debianPackage'> & { hasLog?: boolean };
 
 /** What the node that runs a service knows of it alone. What could not be found out is missing. */
 export type ServiceStatus = {

@@ -48,19 +48,37 @@ export async function prove(
   const { kind, context, signal } = asked;
   const { restore, check } = kind;
   if (restore === undefined || check === undefined) return 'a kind that keeps nothing';
+  return withInstance(
+    { runtime, onEvent, removeVolume },
+    { service: asked.service, volumeBytes: asked.service.storageBytes, signal },
+    async (id) => {
+      const limits = { timeoutMs: RESTORE_TIMEOUT_MS, input: asked.content, signal };
+      await runInService(runtime, id, restore(context), limits);
+      const found = await runInService(runtime, id, check(context), { timeoutMs: CHECK_TIMEOUT_MS, signal });
+      return found.trim().split('\n').at(-1) ?? '';
+    },
+  );
+}
+
+/** Of the service's engine, beside it, on an empty volume, for as long as the work takes. Fails with NotTried, or as it. */
+export async function withInstance<T>(
+  { runtime, onEvent, removeVolume }: ProofParts,
+  { service, volumeBytes, signal }: { service: ServiceView; volumeBytes: number; signal: AbortSignal },
+  work: (id: InstanceId) => Promise<T>,
+): Promise<T> {
   const id = asInstanceId(`proof-${randomBytes(8).toString('hex')}`);
   const volume = { id: asVolumeId(id), lineage: asLineageId(randomUUID()) };
   const states = follow(id, onEvent);
-  runtime.start(specOf(asked.service, id, { ...volume, path: '/data', sizeBytes: asked.service.storageBytes }));
+  // Nobody fetches its log.
+  const alone = { ...service, wal: false };
+  runtime.start(specOf(alone, id, { ...volume, path: '/data', sizeBytes: volumeBytes }));
   try {
     await states.ready(signal);
-    await runInService(runtime, id, restore(context), { timeoutMs: RESTORE_TIMEOUT_MS, input: asked.content, signal });
-    const found = await runInService(runtime, id, check(context), { timeoutMs: CHECK_TIMEOUT_MS, signal });
-    return found.trim().split('\n').at(-1) ?? '';
+    return await work(id);
   } catch (error) {
     throw signal.aborted ? new NotTried('it was called off') : error;
   } finally {
-    runtime.stop(id, 'the backup has been tried');
+    runtime.stop(id, 'its work is done');
     await states.ended;
     states.close();
     await removeVolume(volume);

@@ -45,7 +45,7 @@ export type Ended = { code: number; stdout: Buffer; stderr: string };
 
 /** A machine's worth of services of one test file. */
 export type ServiceHost = {
-  open(kind: ServiceKind, name: string): Promise<TestService>;
+  open(kind: ServiceKind, name: string, more?: { wal?: boolean }): Promise<TestService>;
   dispose(): Promise<void>;
 };
 
@@ -54,10 +54,10 @@ export async function serviceHost(): Promise<ServiceHost> {
   const isolation = await prepareIsolation({ ...node, log: silent });
   const services: TestService[] = [];
   return {
-    async open(kind, name) {
+    async open(kind, name, more) {
       const [engine] = await kind.find(machine);
       if (engine === undefined) throw new Error(`${kind.name} is not installed: npm run setup -- --tests`);
-      const service = new TestService({ isolation, kind, engine, name });
+      const service = new TestService({ isolation, kind, engine, name, more });
       services.push(service);
       await service.prepare();
       return service;
@@ -83,15 +83,21 @@ export class TestService {
   /** What the engine said since the last start. */
   log = '';
 
-  constructor(options: { isolation: Isolation; kind: ServiceKind; engine: Engine; name: string }) {
-    const { isolation, kind, engine, name } = options;
+  constructor(options: {
+    isolation: Isolation;
+    kind: ServiceKind;
+    engine: Engine;
+    name: string;
+    more?: { wal?: boolean } | undefined;
+  }) {
+    const { isolation, kind, engine, name, more } = options;
     this.kind = kind;
     this.engine = engine;
     this.#isolation = isolation;
     this.#uid = isolation.users.take();
     const plan = kind.plans.small;
     this.context = {
-      service: { id: asServiceId('0123456789abcdef'), name, version: engine.version, ...plan },
+      service: { id: asServiceId('0123456789abcdef'), name, version: engine.version, ...plan, ...more },
       plan,
       engine,
       adminPassword: 'AdminsOwn0123456789',
