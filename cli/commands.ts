@@ -42,6 +42,10 @@ const volume: OptionSpec = {
 const schedule: readonly OptionSpec[] = [
   { flags: '--snapshot <TIME>', summary: 'Take a snapshot of the volume so often, such as 1h; or never' },
   { flags: '--keep <N>', summary: 'How many snapshots of it are kept' },
+  {
+    flags: '--on-loss <WHAT>',
+    summary: 'When its node is lost: wait for it, or restore the newest snapshot elsewhere (wait)',
+  },
 ];
 
 const withData: readonly OptionSpec[] = [
@@ -213,7 +217,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'service <action> [service] [app] [file] [...args]',
     summary:
-      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; connect NAME [-- ARGS], connect NAME --tunnel [PORT]; backup NAME; backups [NAME]; restore NAME BACKUP|newest; move NAME --to NODE; recover NAME; upgrade NAME --version V; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
+      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; connect NAME [-- ARGS], connect NAME --tunnel [PORT]; backup NAME; backups [NAME]; restore NAME BACKUP|newest, or --at TIME; move NAME --to NODE; recover NAME; upgrade NAME --version V; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
     options: [
       { flags: '--plan <P>', summary: 'small, medium or large (small)' },
       { flags: '--version <V>', summary: 'Version of the engine (the newest that a node has)' },
@@ -222,6 +226,9 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--node <NODE>', summary: 'Node that its data is on' },
       { flags: '--backup-every <TIME>', summary: 'How often it is backed up, or never (24h)' },
       { flags: '--keep <N>', summary: 'How many backups are kept (7)' },
+      { flags: '--wal', summary: 'Keep its log of changes too, for restore --at (postgres)' },
+      { flags: '--no-wal', summary: 'configure: keep it no longer' },
+      { flags: '--at <TIME>', summary: 'restore: as it was then: 2026-01-31T12:00:00Z, or 10m for ten minutes ago' },
       { flags: '--credentials <FROM>', summary: 'JSON: @FILE, - for stdin; asked for without it' },
       { flags: '--as <NAME>', summary: 'bind: in front of the names of its variables; restore: into a new service' },
       { flags: '--tunnel', summary: 'connect: no client, but a port of this machine (any, or PORT)' },

@@ -45,6 +45,17 @@ export function parseDuration(text: string, what: string, range?: Range): number
   return ms;
 }
 
+/** `2026-01-31T12:00:00Z`, with any offset, or `10m`: so long ago. Unix ms. */
+export function parseMoment(text: string, what: string, nowMs: number): number {
+  if (/^\d+(?:\.\d+)?(ms|s|m|h|d)$/.test(text)) return nowMs - parseDuration(text, what);
+  const isWhole = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$/.test(text);
+  const atMs = isWhole ? Date.parse(text.replace(' ', 'T')) : Number.NaN;
+  if (Number.isFinite(atMs)) return atMs;
+  throw new UsageError(
+    `${what} ${text}: should be a time with its zone, such as 2026-01-31T12:00:00Z, or 10m for ten minutes ago`,
+  );
+}
+
 export function parseWhole(text: string, what: string, range: { min: number; max: number }): number {
   const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (!(number >= range.min && number <= range.max)) {

@@ -64,9 +64,9 @@ function details(change: DataChange, view: DesiredView): Omit<HistoryChange, 'ch
       return { service, name, kind, version, plan, ...(volume && { to: nodeName(view, volume.node) }) };
     }
     case 'configureService': {
-      const { plan, memoryBytes, storageBytes, version, backupEveryMs, backupsKept } = change;
+      const { plan, memoryBytes, storageBytes, version, backupEveryMs, backupsKept, wal } = change;
       const credentials = change.secret === undefined ? {} : { credentials: true };
-      const sizes = { plan, memoryBytes, storageBytes, version, backupEveryMs, backupsKept };
+      const sizes = { plan, memoryBytes, storageBytes, version, backupEveryMs, backupsKept, wal };
       return { ...serviceOf(view, change.service), ...sizes, ...credentials };
     }
     case 'upgradeService': {

@@ -79,6 +79,7 @@ export type DataChange =
       secret: string;
       backupEveryMs: number;
       backupsKept: number;
+      wal?: boolean;
       /** Absent of a user-provided one. */
       volume?: NewVolume;
     }
@@ -93,6 +94,7 @@ export type DataChange =
       secret?: string;
       backupEveryMs?: number;
       backupsKept?: number;
+      wal?: boolean;
     }
   /**
    * Its data, in another version of the engine, is that lineage on that node from now on; what it was before stays

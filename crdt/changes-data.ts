@@ -150,6 +150,7 @@ function createService(doc: Draft, change: Of<'createService'>, { author }: Appl
   const services = mapIn(doc, 'services');
   putMap(services, change.service, {
     ...{ name, kind, version, plan, memoryBytes, storageBytes, address, secret, backupEveryMs, backupsKept },
+    ...(change.wal === true ? { wal: true } : {}),
     stopped: false,
     createdAtMs: author.atMs,
     createdBy: oneLine(author.by, AUTHOR_LENGTH_MAX),
@@ -162,6 +163,7 @@ function configureService(doc: Draft, change: Of<'configureService'>, { view }: 
   const service = mapIn(doc, 'services')[change.service]!;
   const sizes = ['memoryBytes', 'storageBytes', 'backupEveryMs', 'backupsKept'] as const;
   putGiven(service, change, ['plan', 'version', 'secret', ...sizes]);
+  if (change.wal !== undefined) put(service, 'wal', change.wal);
   const volume = view.services.get(change.service)?.volume;
   if (volume !== undefined && change.storageBytes !== undefined) {
     put(mapIn(doc, 'volumes')[volume.id]!, 'sizeBytes', change.storageBytes);

@@ -99,6 +99,7 @@ function readService(id: ServiceId, doc: unknown, place: Place): ServiceView {
     secret: said('secret'),
     backupEveryMs: integerIn(doc, 'backupEveryMs', { max: COPY_INTERVAL_MS_MAX, default: 0 }, place),
     backupsKept: integerIn(doc, 'backupsKept', { max: COPIES_KEPT_MAX, default: 0 }, place),
+    ...(runs && field(doc, 'wal') === true ? { wal: true } : {}),
     volume: undefined,
   };
 }
@@ -188,9 +189,9 @@ function releaseOf(service: ServiceView): ReleaseView {
 }
 
 /** Of all that its engine is started with: another one starts it anew. */
-function releaseIdOf({ id, version, plan, memoryBytes }: ServiceView): string {
+function releaseIdOf({ id, version, plan, memoryBytes, wal }: ServiceView): string {
   const hex = createHash('sha256')
-    .update(JSON.stringify([id, version, plan, memoryBytes]))
+    .update(JSON.stringify([id, version, plan, memoryBytes, ...(wal === true ? ['wal'] : [])]))
     .digest('hex');
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join('-');
 }

@@ -132,6 +132,8 @@ export type ServiceDoc = {
   secret: string;
   backupEveryMs: number;
   backupsKept: number;
+  /** Its log of changes is kept beside its backups, so that data of any moment can be made. Absent: it is not. */
+  wal?: boolean;
 };
 
 /** Credentials of a service's own, given to one app. Made anew to rotate them. */

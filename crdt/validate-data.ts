@@ -282,6 +282,7 @@ function validateNewService(view: DesiredView, change: Of<'createService'>): voi
   checkName('service name', change.name);
   check('kind', change.kind, kindProblem(change.kind));
   checkSecret(change.secret);
+  if (change.wal !== undefined) checkBoolean('wal', change.wal);
   checkInteger('backupsKept', change.backupsKept, { min: 0, max: COPIES_KEPT_MAX });
   checkInteger('backupEveryMs', change.backupEveryMs, { min: 0, max: COPY_INTERVAL_MS_MAX });
   checkCopies(change);
@@ -332,6 +333,10 @@ function validateServiceSettings(view: DesiredView, change: Of<'configureService
   const service = knownService(view, change.service);
   checkCopies(change);
   if (change.secret !== undefined) checkSecret(change.secret);
+  if (change.wal !== undefined) {
+    runningService(view, service.id);
+    checkBoolean('wal', change.wal);
+  }
   const { plan, version, memoryBytes, storageBytes } = change;
   if (plan === undefined && version === undefined && memoryBytes === undefined && storageBytes === undefined) return;
   runningService(view, service.id);

@@ -169,6 +169,8 @@ export type ServiceView = {
   readonly secret: string;
   readonly backupEveryMs: number;
   readonly backupsKept: number;
+  /** Its log of changes is kept. */
+  readonly wal?: boolean;
   /** Its data; undefined of a user-provided one. */
   readonly volume: VolumeView | undefined;
 };

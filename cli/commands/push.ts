@@ -189,7 +189,9 @@ export async function pushOptions(options: Options): Promise<PushOptions> {
   if (volumes !== undefined) {
     push.volumes = parseVolumes(volumes, '--volume').map((one) => ({ ...one, ...schedule }));
   } else if (Object.keys(schedule).length > 0) {
-    throw new UsageError('--snapshot and --keep are of the volumes that --volume makes: see peer volume configure');
+    throw new UsageError(
+      '--snapshot, --keep and --on-loss are of the volumes that --volume makes: see peer volume configure',
+    );
   }
   if (flagOption(options, 'createServices')) push.createServices = true;
   // Last, as somebody may be asked for them.

@@ -19,7 +19,7 @@ type Action = {
   run: (args: readonly string[], context: Context) => Promise<void>;
 };
 
-const SETTINGS = ['plan', 'memory', 'storage', 'backupEvery', 'keep'];
+const SETTINGS = ['plan', 'memory', 'storage', 'backupEvery', 'keep', 'wal'];
 /** Options of every command. */
 const GLOBAL: readonly string[] = ['json', 'api', 'token', 'help', 'h'];
 
@@ -35,7 +35,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   connect: { usage: ['NAME', '[PORT | -- ARGUMENTS]'], options: ['tunnel'], run: connect, many: true },
   backup: { usage: ['NAME'], options: [], run: backup },
   backups: { usage: ['[NAME]'], options: [], run: backups },
-  restore: { usage: ['NAME', 'BACKUP|newest'], options: ['as', 'yes'], run: restore },
+  restore: { usage: ['NAME', '[BACKUP|newest]'], options: ['as', 'at', 'yes'], run: restore },
   move: { usage: ['NAME'], options: ['to'], run: move },
   recover: { usage: ['NAME'], options: ['to', 'backup', 'yes'], run: recover },
   upgrade: { usage: ['NAME'], options: ['version', 'to', 'confirm', 'revert', 'yes'], run: upgrade },

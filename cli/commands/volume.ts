@@ -22,7 +22,7 @@ const GLOBAL: readonly string[] = ['json', 'api', 'token', 'help', 'h'];
 
 const ACTIONS: Readonly<Record<string, Action>> = {
   path: { usage: [SLOT], needed: 1, options: [], run: pathOf },
-  configure: { usage: [SLOT], needed: 1, options: ['size', 'snapshot', 'keep'], run: configure },
+  configure: { usage: [SLOT], needed: 1, options: ['size', 'snapshot', 'keep', 'onLoss'], run: configure },
   snapshot: { usage: [SLOT], needed: 1, options: [], run: snapshot },
   snapshots: { usage: [SLOT], needed: 0, options: [], run: snapshots },
   restore: { usage: [SLOT, 'SNAPSHOT'], needed: 2, options: ['to', 'yes'], run: restore },

@@ -29,11 +29,43 @@ export function whyText(why: WhyShape, { colours, width }: Pick<Output, 'colours
     `goes to    ${decisionText(why)}`,
     `runs on    ${holders.join(', ') || 'no node'}`,
     `successors ${successorsText(why)}`,
+    ...dataLines(why),
   ];
   if (why.decision === 'unwanted') return lines.slice(0, 3).join('\n');
   if (why.nodes.length === 0) return lines.join('\n');
   return [...lines, '', ...heading(why), verdictsTable(why.nodes, { colours, width })].join('\n');
 }
+
+/** Where the slot's data is, what it waits for, and what it was restored from. */
+function dataLines({ data, app, process, index }: WhyShape): string[] {
+  if (data === null) return [];
+  const slot = `${app}/${process === 'web' ? '' : `${process}/`}${index}`;
+  return data.volumes.map((one) => {
+    const node = one.nodeStatus === 'alive' ? one.node : `${one.node}, which is ${one.nodeStatus}`;
+    const parts = [`${one.path} is on ${node}`];
+    if (one.restored !== null) {
+      const { lost, atMs, snapshotAgeMs } = one.restored;
+      const old = snapshotAgeMs === null ? '' : ` that was ${formatAge(snapshotAgeMs)} old`;
+      parts.push(
+        `restored ${formatAge(Math.max(0, Date.now() - atMs))} ago from a snapshot${old}, as ${lost} was lost`,
+      );
+    }
+    if (data.asked) parts.push(newestText(one.newest), lossText(data, slot));
+    return `data       ${parts.join('; ')}`;
+  });
+}
+
+type WhyData = NonNullable<WhyShape['data']>;
+
+const newestText = (newest: WhyData['volumes'][number]['newest']): string =>
+  newest === null
+    ? 'no node that answers holds a snapshot of it'
+    : `its newest snapshot is ${formatAge(newest.ageMs)} old, on ${newest.holders.join(', ')}`;
+
+const lossText = ({ loss }: WhyData, slot: string): string =>
+  loss === null
+    ? `it waits for its node (peer volume recover ${slot} takes the snapshot instead)`
+    : `it is restored from that once ${loss.needed} nodes hold its node for lost: ${loss.said} do`;
 
 /** They are those of the app: the owner of one slot may be the successor for another. */
 const successorsText = ({ successors, app }: WhyShape): string =>

@@ -13,7 +13,7 @@ import { CliError, UsageError } from '../errors.ts';
 import { formatBytes } from '../format.ts';
 import type { Output } from '../output.ts';
 import { createProgress } from '../progress.ts';
-import { parseName, parseNameOrId } from '../values.ts';
+import { parseMoment, parseName, parseNameOrId } from '../values.ts';
 import { statusOf, untilReady } from './manage.ts';
 import { backupsTable } from './text.ts';
 
@@ -46,27 +46,53 @@ export async function backups([given]: Args, { client, output }: Context): Promi
   );
 }
 
-/** With `--as` into a service of its own, of the same kind and plan, which is made for it. */
-export async function restore([given, id]: Args, { options, client, output }: Context): Promise<void> {
+/**
+ * With `--as` into a service of its own, of the same kind and plan, which is made for it. With `--at` of a backup that is
+ * made of the data as it was then.
+ */
+export async function restore([given, asked]: Args, { options, client, output }: Context): Promise<void> {
   const name = parseNameOrId(given!, 'service');
   const into = textOption(options, 'as');
+  const at = textOption(options, 'at');
+  if ((asked === undefined) === (at === undefined)) {
+    throw new UsageError(`give either BACKUP or --at TIME: peer service restore ${name} newest`);
+  }
+  const atMs = at === undefined ? undefined : parseMoment(at, '--at', Date.now());
   const connected = await client();
   if (into === undefined) {
     const service = await statusOf(connected, name);
-    const question = `this puts a backup in the place of all that ${service.name} holds now`;
+    const question = `this puts ${at === undefined ? 'a backup' : `what it was at ${at}`} in the place of all that ${service.name} holds now`;
     await confirmed(question, service.name, flagOption(options, 'yes'));
-    const put = await restoreInto(connected, output, { service: name, confirm: service.name, backup: id! });
-    return output.result({ ...put, restoredInto: service.name }, () => `${service.name} holds backup ${put.id}`);
+    const backup = atMs === undefined ? asked! : (await made(connected, output, name, atMs)).id;
+    const put = await restoreInto(connected, output, { service: name, confirm: service.name, backup });
+    return output.result(
+      { ...put, restoredInto: service.name },
+      () => `${service.name} holds ${backupText(put, atMs)}`,
+    );
   }
   const target = parseName(into, '--as');
-  const found = await backupOf(connected, name, id!);
-  const made = await answer(
+  const found =
+    atMs === undefined ? await backupOf(connected, name, asked!) : await made(connected, output, name, atMs);
+  const created = await answer(
     connected.v1.services.$post({ json: { name: target, ...(await likeOf(connected, found)) } }),
   );
-  output.note(`${target} is ${made.kind} ${made.version}, ${made.plan}, on ${made.node}`);
+  output.note(`${target} is ${created.kind} ${created.version}, ${created.plan}, on ${created.node}`);
   await untilReady(connected, output, target);
   const put = await restoreInto(connected, output, { service: target, confirm: target, backup: found.id });
-  output.result({ ...put, restoredInto: target }, () => `${target} holds backup ${put.id}: peer bind ${target} APP`);
+  output.result(
+    { ...put, restoredInto: target },
+    () => `${target} holds ${backupText(put, atMs)}: peer bind ${target} APP`,
+  );
+}
+
+const backupText = ({ id }: BackupShape, atMs: number | undefined): string =>
+  atMs === undefined ? `backup ${id}` : `what was there at ${new Date(atMs).toISOString()} (backup ${id})`;
+
+function made(client: Client, output: Output, name: string, atMs: number): Promise<BackupShape> {
+  const body = Buffer.from(JSON.stringify({ atMs }));
+  const headers = { 'content-type': 'application/json' };
+  const events = client.stream<BackupEvent>(`${pathOf(name)}/moments`, { method: 'POST', headers, body });
+  return followed(events, output, 'making it of that moment');
 }
 
 /** What its service is like; of one that is gone only the kind and version are known. */

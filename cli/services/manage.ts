@@ -76,7 +76,9 @@ export async function configure([given]: Args, { options, client, output }: Cont
   const name = parseNameOrId(given!, 'service');
   const json = settingsIn(options);
   if (Object.keys(json).length === 0) {
-    throw new UsageError('nothing to change: give --plan, --memory, --storage, --backup-every or --keep');
+    throw new UsageError(
+      'nothing to change: give --plan, --memory, --storage, --backup-every, --keep, --wal or --no-wal',
+    );
   }
   const connected = await client();
   const done = await answer(connected.v1.services[':name'].$patch({ param: { name }, json }));
@@ -116,6 +118,7 @@ function settingsIn(options: Options) {
   const keep = textOption(options, 'keep');
   const isNever = every === 'never' || every === '0';
   return {
+    ...(options.wal === undefined ? {} : { wal: options.wal !== false }),
     ...(plan === undefined ? {} : { plan }),
     ...(memory === undefined ? {} : { memoryBytes: parseSize(memory, '--memory', INSTANCE_MEMORY) }),
     ...(storage === undefined ? {} : { storageBytes: parseSize(storage, '--storage', { min: '1M', max: '16T' }) }),

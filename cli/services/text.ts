@@ -136,6 +136,7 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
       `storage      ${orUnknown(service.usedBytes, formatBytes)} of ${formatBytes(service.storageBytes)}`,
       `connections  ${orUnknown(service.connections, String)}${connectionsMax}`,
       `backups      ${every}${service.backupEveryMs === 0 ? '' : `, ${service.backupsKept} kept`}, ${proven}`,
+      ...(service.wal ? [`log          kept: peer service restore ${service.name} --at TIME`] : []),
     );
   }
   const bound = service.bindings.map(({ app, prefix, granted }) => {
@@ -148,6 +149,13 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
 /** `hello/0`, `hello/worker/1`. */
 export const slotText = ({ owner, ownerKind, process, index }: VolumeShape): string =>
   ownerKind === 'service' ? owner : `${owner}/${process === 'web' ? '' : `${process}/`}${index}`;
+
+/** `2h ago from 12m old, a lost`; empty of one that never was by itself. */
+function restoredText({ restored }: VolumeShape): string {
+  if (restored === null) return '';
+  const old = restored.snapshotAgeMs === null ? '' : ` from ${formatAge(restored.snapshotAgeMs)} old`;
+  return `${formatAge(Math.max(0, Date.now() - restored.atMs))} ago${old}, ${restored.lost} lost`;
+}
 
 export function volumesTable(volumes: readonly VolumeShape[], { colours, width }: Shown): string {
   const stateOf = (one: VolumeShape): string => {
@@ -166,6 +174,8 @@ export function volumesTable(volumes: readonly VolumeShape[], { colours, width }
       { title: 'SIZE', cell: (one) => formatBytes(one.sizeBytes), align: 'right' },
       nodeColumn,
       { title: 'STATE', cell: stateOf },
+      { title: 'ON LOSS', cell: (one) => one.onLoss, importance: 1 },
+      { title: 'RESTORED', cell: restoredText, importance: 2 },
       { title: 'ID', cell: (one) => one.id, importance: 0 },
     ],
     volumes,

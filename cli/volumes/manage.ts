@@ -7,10 +7,11 @@ import { CliError, UsageError } from '../errors.ts';
 import { formatAge, formatBytes } from '../format.ts';
 import type { Options } from '../parse.ts';
 import { slotText } from '../services/text.ts';
-import { parseDuration, parseSize, parseWhole } from '../values.ts';
+import { parseChoice, parseDuration, parseSize, parseWhole } from '../values.ts';
 import { volumeNamed, volumeText } from './named.ts';
 
 const SNAPSHOT_EVERY = { min: '60s', max: '366d' };
+const ON_LOSS = ['wait', 'restore'] as const;
 const SNAPSHOTS_KEPT = { min: 1, max: 1000 };
 
 type Args = readonly string[];
@@ -43,25 +44,30 @@ export async function configure([given]: Args, { options, client, output }: Cont
     ...scheduleIn(options),
   };
   if (Object.keys(json).length === 0) {
-    throw new UsageError('nothing to change: peer volume configure APP/INDEX --size, --snapshot or --keep');
+    throw new UsageError('nothing to change: peer volume configure APP/INDEX --size, --snapshot, --keep or --on-loss');
   }
   const connected = await client();
   const { id } = await volumeNamed(connected, given!);
   const volume = await answer(connected.v1.volumes[':id'].$patch({ param: { id }, json }));
   const every =
     volume.snapshotEveryMs === 0 ? 'no snapshots by itself' : `a snapshot every ${formatAge(volume.snapshotEveryMs)}`;
-  output.result(volume, () => `${volumeText(volume)}: ${formatBytes(volume.sizeBytes)}, ${every}`);
+  const lost = volume.onLoss === 'restore' ? '; restored elsewhere when its node is lost' : '';
+  output.result(volume, () => `${volumeText(volume)}: ${formatBytes(volume.sizeBytes)}, ${every}${lost}`);
 }
 
-/** `--snapshot 1h --keep 24`, as the API takes them. Fails with UsageError. */
-export function scheduleIn(options: Options): { snapshotEveryMs?: number; snapshotsKept?: number } {
+type Kept = { snapshotEveryMs?: number; snapshotsKept?: number; onLoss?: (typeof ON_LOSS)[number] };
+
+/** `--snapshot 1h --keep 24 --on-loss restore`, as the API takes them. Fails with UsageError. */
+export function scheduleIn(options: Options): Kept {
   const every = textOption(options, 'snapshot');
   const keep = textOption(options, 'keep');
+  const onLoss = textOption(options, 'onLoss');
   const isNever = every === 'never' || every === '0';
   return {
     ...(every === undefined
       ? {}
       : { snapshotEveryMs: isNever ? 0 : parseDuration(every, '--snapshot', SNAPSHOT_EVERY) }),
     ...(keep === undefined ? {} : { snapshotsKept: parseWhole(keep, '--keep', SNAPSHOTS_KEPT) }),
+    ...(onLoss === undefined ? {} : { onLoss: parseChoice(onLoss, '--on-loss', ON_LOSS) }),
   };
 }

@@ -55,6 +55,8 @@ export type ServiceShape = Omit<ServiceSummaryShape, 'bindings'> & {
   connectionsMax: number | null;
   backupEveryMs: number;
   backupsKept: number;
+  /** Its log of changes is kept: it can be restored to a moment. */
+  wal: boolean;
   /** Age of the newest backup that was restored for a test; null when there is none. */
   provenBackupAgeMs: number | null;
   /** What its data was before an upgrade that waits to be confirmed or reverted, and where that is. */
@@ -97,6 +99,9 @@ export type BackupShape = {
   heldBy: string[];
 };
 
+/** Moments that a service can be restored to: any from the one to the other, oldest first. */
+export type MomentsShape = { name: string; windows: { fromMs: number; toMs: number }[] };
+
 /** A service that was asked for; it starts from here on. */
 export type CreatedServiceShape = {
   name: string;
@@ -127,7 +132,26 @@ export type VolumeShape = {
   /** 0: never. */
   snapshotEveryMs: number;
   snapshotsKept: number;
+  /** What becomes of it when its node is lost: `wait` for a person, or `restore` its newest snapshot elsewhere. */
+  onLoss: 'wait' | 'restore';
+  /** Null of one that was never restored by itself. */
+  restored: RestoredShape | null;
   createdAtMs: number;
+};
+
+/** A restore by itself: which node was lost, when that was, and how old the snapshot was then. */
+export type RestoredShape = { lost: string; atMs: number; snapshot: string | null; snapshotAgeMs: number | null };
+
+/** What `why` says of the data of a slot. */
+export type WhyDataShape = {
+  volumes: (Pick<VolumeShape, 'id' | 'path' | 'node' | 'nodeStatus' | 'onLoss' | 'restored'> & {
+    /** What it would be restored from, as far as the nodes that answer know; null where nobody was asked, too. */
+    newest: { id: string; ageMs: number; holders: string[] } | null;
+  })[];
+  /** Whether nodes were asked for snapshots: they are while the node that has the data is not there. */
+  asked: boolean;
+  /** How many living nodes say that the node is lost, and how many have to; null where all of it waits. */
+  loss: { said: number; needed: number } | null;
 };
 
 /** With what its node says; null when it does not. */

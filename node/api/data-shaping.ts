@@ -12,6 +12,7 @@ import type {
   BackupShape,
   BindingShape,
   KindShape,
+  RestoredShape,
   ServiceShape,
   ServiceState,
   ServiceSummaryShape,
@@ -71,7 +72,7 @@ export function serviceState(service: ServiceView, known: Known): ServiceState {
   return status === 'alive' || status === 'suspect' ? 'waiting' : `node ${status}`;
 }
 
-function statusOf(node: NodeId, { view, observed }: Known): VolumeShape['nodeStatus'] {
+export function statusOf(node: NodeId, { view, observed }: Known): VolumeShape['nodeStatus'] {
   if (!view.nodes.has(node)) return 'removed';
   return observed.members.find(({ id }) => id === node)?.status ?? 'unknown';
 }
@@ -98,6 +99,7 @@ export function serviceShape(
     connectionsMax: connectionsMax(service, known.kinds()),
     backupEveryMs: service.backupEveryMs,
     backupsKept: service.backupsKept,
+    wal: service.wal === true,
     provenBackupAgeMs: provenAgeMs(backups),
     before: beforeShape(service.volume, view),
     createdAtMs: service.createdAtMs,
@@ -195,7 +197,19 @@ export function volumeShape(volume: VolumeView, known: Known): VolumeShape {
     mounted: volume.mounted,
     snapshotEveryMs: volume.snapshotEveryMs,
     snapshotsKept: volume.snapshotsKept,
+    onLoss: volume.onLoss,
+    restored: restoredShape(volume, view),
     createdAtMs: volume.createdAtMs,
+  };
+}
+
+export function restoredShape({ restored, base }: VolumeView, view: DesiredView): RestoredShape | null {
+  if (restored === undefined) return null;
+  return {
+    lost: nodeName(view, restored.lost),
+    atMs: restored.atMs,
+    snapshot: base?.id ?? null,
+    snapshotAgeMs: base === undefined ? null : Math.max(0, restored.atMs - base.takenAtMs),
   };
 }
 

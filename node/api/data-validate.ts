@@ -28,6 +28,7 @@ const serviceEntries = {
   node: v.optional(v.string('should be text')),
   backupEveryMs: v.optional(backupEveryMs),
   backupsKept: v.optional(backupsKept),
+  wal: v.optional(v.boolean('should be true or false')),
 };
 export const createServiceBody = object({ name: appName, kind: word, ...serviceEntries });
 
@@ -52,6 +53,8 @@ export const restoreBody = object({
     limits.idProblem(text) === undefined ? undefined : 'should be the id of a backup, or newest',
   ),
 });
+/** Unix ms. */
+export const momentBody = object({ atMs: whole(0, limits.TIME_MS_MAX) });
 export const bindBody = object({
   app: v.string('should be text'),
   prefix: v.optional(prefix),
@@ -64,11 +67,13 @@ export const accessQuery = object({ binding: ruled(limits.idProblem) });
 
 const snapshotEveryMs = backupEveryMs;
 const snapshotsKept = whole(0, data.COPIES_KEPT_MAX);
+const onLoss = v.picklist(data.ON_LOSS, `should be one of ${data.ON_LOSS.join(', ')}`);
 export const volumeEntries = {
   path: ruled(data.volumePathProblem),
   sizeBytes: v.optional(sizeBytes),
   snapshotEveryMs: v.optional(snapshotEveryMs),
   snapshotsKept: v.optional(snapshotsKept),
+  onLoss: v.optional(onLoss),
 };
 /** Of a push or a scaling. */
 export const volumeWishes = v.pipe(
@@ -79,6 +84,7 @@ export const configureVolumeBody = object({
   sizeBytes: v.optional(sizeBytes),
   snapshotEveryMs: v.optional(snapshotEveryMs),
   snapshotsKept: v.optional(snapshotsKept),
+  onLoss: v.optional(onLoss),
 });
 const node = v.string('should be text');
 export const restoreVolumeBody = object({ snapshot: v.string('should be text'), node: v.optional(node) });

@@ -5,13 +5,15 @@ import type { AppView, DesiredView } from '../../crdt/view.ts';
 import type { Considered } from '../core/decision.ts';
 import type { SlotExplanation, WhatIf } from '../core/explain.ts';
 import type { ObservedView } from '../ports/node-service.ts';
+import type { HeldSnapshot } from '../ports/snapshots.ts';
+import { whyDataShape } from './losses.ts';
 import type { NodeVerdictShape, WhatIfShape, WhyShape } from './shapes.ts';
 import { instanceShape } from './shaping.ts';
 
 export function whyShape(
   explanation: SlotExplanation,
   app: AppView,
-  known: { view: DesiredView; observed: ObservedView; self: NodeId },
+  known: { view: DesiredView; observed: ObservedView; self: NodeId; snapshots?: readonly HeldSnapshot[] | undefined },
 ): WhyShape {
   const { slot, decision } = explanation;
   const members = new Map(known.observed.members.map((member) => [member.id, member]));
@@ -42,6 +44,7 @@ export function whyShape(
       ),
     ],
     successors: explanation.successors.map(nameOf),
+    data: whyDataShape(app, slot, known, known.snapshots),
   };
 }
 

@@ -29,6 +29,8 @@ export type ServiceWish = {
   node?: string | undefined;
   backupEveryMs?: number | undefined;
   backupsKept?: number | undefined;
+  /** Its log of changes is kept. */
+  wal?: boolean | undefined;
 };
 
 type CreateService = Extract<NamedChange, { change: 'createService' }>;
@@ -45,6 +47,7 @@ const RESERVED_NAMES: readonly string[] = ['kinds'];
 export function newService(asked: Asked, wish: ServiceWish, pending: readonly CreateService[] = []): CreateService {
   expectFreeName(asked.view(), wish.name, pending);
   const kind = kindNamed(asked.kinds(), wish.kind);
+  if (wish.wal === true) expectLog(kind);
   const { plan, limits } = planNamed(kind, wish.plan ?? PLAN_DEFAULT);
   const id = asServiceId(randomUUID());
   const memoryBytes = wish.memoryBytes ?? limits.memoryBytes;
@@ -64,6 +67,7 @@ export function newService(asked: Asked, wish: ServiceWish, pending: readonly Cr
     secret: asked.secrets.seal(serviceContext(id), newPassword()),
     backupEveryMs: wish.backupEveryMs ?? BACKUP_EVERY_MS_DEFAULT,
     backupsKept: wish.backupsKept ?? BACKUPS_KEPT_DEFAULT,
+    ...(wish.wal === true ? { wal: true } : {}),
     volume: {
       id: asVolumeId(randomUUID()),
       owner: asAppId(id),
@@ -119,6 +123,12 @@ export function newBinding(
 
 export const bindingOf = (view: DesiredView, service: ServiceView['id'], app: AppView['id']) =>
   [...view.bindings.values()].find((one) => one.service === service && one.app === app);
+
+/** Fails where no log of changes could be kept. */
+export function expectLog({ name, hasLog }: KindInfo): void {
+  if (hasLog === true) return;
+  throw new ApiError('bad_request', `wal: ${name} has no log of changes that could be kept; it has backups`);
+}
 
 function expectFreeName(view: DesiredView, name: string, pending: readonly CreateService[]): void {
   if (RESERVED_NAMES.includes(name)) {

@@ -6,7 +6,7 @@ import type { ServiceView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { ConfigureServiceBody } from './data-validate.ts';
 import { ApiError } from './errors.ts';
-import { expectEnough, kindNamed, planNamed } from './new-service.ts';
+import { expectEnough, expectLog, kindNamed, planNamed } from './new-service.ts';
 import { pinFor } from './pinning.ts';
 
 /**
@@ -34,7 +34,10 @@ export function reconfigured(
     );
   }
   if (wish.memoryBytes !== undefined) expectEnough(kind, { memoryBytes, storageBytes: kind.least.storageBytes });
-  const restarts = memoryBytes !== asked.memoryBytes || (plan !== undefined && plan.plan !== asked.plan);
+  if (wish.wal === true) expectLog(kindNamed(service.kinds(), asked.kind));
+  const isLogChanged = wish.wal !== undefined && wish.wal !== (asked.wal === true);
+  const restarts =
+    isLogChanged || memoryBytes !== asked.memoryBytes || (plan !== undefined && plan.plan !== asked.plan);
   if (memoryBytes > asked.memoryBytes) {
     const owner = asAppId(asked.id);
     pinFor(
@@ -55,9 +58,10 @@ export function reconfigured(
     ...(storageBytes === asked.storageBytes ? {} : { storageBytes }),
     ...(wish.backupEveryMs === undefined ? {} : { backupEveryMs: wish.backupEveryMs }),
     ...(wish.backupsKept === undefined ? {} : { backupsKept: wish.backupsKept }),
+    ...(wish.wal === undefined ? {} : { wal: wish.wal }),
   };
   if (Object.keys(settings).length === 0)
-    throw new ApiError('bad_request', 'nothing to change: give a plan, memory, storage or backups');
+    throw new ApiError('bad_request', 'nothing to change: give a plan, memory, storage, backups or a log');
   const changes: NamedChange[] = [{ change: 'configureService', service: asked.id, ...settings }];
   return { changes, restarts };
 }

@@ -8,6 +8,7 @@ import type { Infeasible } from '../core/feasibility.ts';
 import type { Pressure } from '../core/pressure.ts';
 import type { Rank } from '../core/ranking.ts';
 import type { InstanceState, MemberStatus } from '../core/types.ts';
+import type { WhyDataShape } from './data-shapes.ts';
 
 export type NodeShape = {
   id: string;
@@ -210,6 +211,8 @@ export type WhyShape = {
   nodes: NodeVerdictShape[];
   /** Nodes that fetch the droplet ahead of time, best first. */
   successors: string[];
+  /** Null of a slot without volumes. */
+  data: WhyDataShape | null;
 };
 
 /** `current`: runs what the app wants now; `mayStay`: its node may go on running it. */

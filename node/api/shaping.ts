@@ -11,6 +11,7 @@ import { compareText } from '../core/text.ts';
 import type { InstanceReport } from '../core/types.ts';
 import type { MemberView, NodeService, ObservedView } from '../ports/node-service.ts';
 import type { InstanceUsage } from '../ports/runtime.ts';
+import { lossWarnings } from './losses.ts';
 import type {
   AppShape,
   AppSummaryShape,
@@ -259,7 +260,7 @@ export function statusShape(service: NodeService, user: UserView): StatusShape {
     apps: view.apps.size,
     instances,
     blobs: service.blobUsage(),
-    warnings: pressureWarnings(observed),
+    warnings: [...pressureWarnings(observed), ...lossWarnings({ view, observed }, Date.now())],
     conflicts: view.conflicts.map((conflict) => conflictLine(conflict, view)),
     problems: view.problems.map(problemText),
   };

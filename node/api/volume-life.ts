@@ -6,6 +6,7 @@ import type { NamedChange } from '../../crdt/change.ts';
 import { asLineageId, type NodeId } from '../../crdt/ids.ts';
 import { SERVICE_PROCESS } from '../../crdt/limits-data.ts';
 import type { VolumeView } from '../../crdt/view.ts';
+import { newestSnapshot } from '../core/newest-snapshot.ts';
 import { slotKey } from '../core/slots.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { HeldSnapshot } from '../ports/snapshots.ts';
@@ -62,7 +63,7 @@ export async function recoverVolume(work: LifeWork, to?: string): Promise<LifeRe
   }
   const together = ofItsSlot(work);
   const found = await Promise.all(
-    together.map(async (one) => ({ volume: one, snapshot: (await service.volumes.list(one.id))[0] })),
+    together.map(async (one) => ({ volume: one, snapshot: newestSnapshot(one, await service.volumes.list(one.id)) })),
   );
   const without = found.find(({ snapshot }) => snapshot === undefined);
   if (without !== undefined) {
@@ -144,7 +145,8 @@ async function bringBack(
     const lineage = asLineageId(randomUUID());
     const { holders: _, ...order } = snapshot;
     await service.volumes.receive(node, { volume: volume.id, lineage, snapshot: order }, signal);
-    changes.push({ change: 'moveVolume', volume: volume.id, node, lineage });
+    const base = { id: snapshot.id, takenAtMs: snapshot.takenAtMs };
+    changes.push({ change: 'moveVolume', volume: volume.id, node, lineage, snapshot: base });
   }
   signal.throwIfAborted();
   await service.write(changes, by);

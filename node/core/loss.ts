@@ -13,7 +13,7 @@ import { isRestorable, type Pin, pinsOf } from './pins.ts';
 import { keyedSlotsOf } from './slots.ts';
 import type { CoreState } from './state.ts';
 import { compareText } from './text.ts';
-import type { Effect, Slot } from './types.ts';
+import type { Effect, MemberStatus, Report, Slot } from './types.ts';
 
 /** Nodes that a report says are lost: more than that at once is no loss, but a disaster that a person looks at. */
 export const LOST_MAX = 64;
@@ -100,7 +100,7 @@ function isGone(state: CoreState, view: DesiredView, node: NodeId): boolean {
 /** How many living nodes say of the holder that it is lost, and how many have to. */
 export function wordsOf(
   view: DesiredView,
-  candidates: readonly ReportedCandidate[],
+  candidates: readonly { status: MemberStatus; report: Pick<Report, 'lost'> }[],
   holder: NodeId,
 ): { said: number; needed: number } {
   const said = candidates.filter(({ status, report }) => status === 'alive' && report.lost?.includes(holder)).length;

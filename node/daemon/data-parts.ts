@@ -7,10 +7,12 @@ import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import type { ClusterEvent } from '../core/types.ts';
+import type { ArchivePiece } from '../ports/archives.ts';
 import type { Backup, Backups } from '../ports/backups.ts';
-import { BACKUP_COPIES, BACKUPS_MAX } from '../ports/methods.ts';
+import { ARCHIVE_COPIES, ARCHIVE_PIECES_MAX, BACKUP_COPIES, BACKUPS_MAX } from '../ports/methods.ts';
 import type { KindInfo, ServiceGuests, ServicesDesk } from '../ports/services-desk.ts';
 import type { VolumeLife } from '../ports/snapshots.ts';
+import { ServiceArchives } from '../services/archives.ts';
 import { type BackupsParts, ServiceBackups } from '../services/backups.ts';
 import { KINDS } from '../services/catalogue.ts';
 import { Rebuilds } from '../services/rebuilds.ts';
@@ -81,9 +83,10 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
     desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
     guests: steward,
     nodeOf: (service) => nodeOf(parts, service),
-    kinds: KINDS.map(({ name, tags, plans, least, debianPackage, backup }) => ({
+    kinds: KINDS.map(({ name, tags, plans, least, debianPackage, backup, archive }) => ({
       ...{ name, tags, plans, least, debianPackage },
       keepsData: backup !== undefined,
+      hasLog: archive !== undefined,
     })),
     backups,
     volumes: life.volumes,
@@ -110,12 +113,13 @@ const readyInstance = (agent: Agent, service: ServiceId): InstanceId | undefined
   return here?.isReady ? here.id : undefined;
 };
 
+/** Backups and what is kept of engines' logs; both make instances that are no slot's. */
 async function makeBackups(
   parts: Parts,
   { proofs, steward }: { proofs: Proofs; steward: Steward },
   shutdown: Shutdown,
 ): Promise<Backups> {
-  const { ground, lines, works, agent, known, storage } = parts;
+  const { ground, lines, works, agent, known, storage, replicator } = parts;
   const { log, view, self, dataDir } = ground;
   const copies = await storage.openCopies<Backup, ServiceId>({
     path: dataDir.file('backups.json'),
@@ -125,40 +129,37 @@ async function makeBackups(
     // Only the node that took it proves it.
     merge: (heard, known) => ({ ...heard, proof: heard.proof ?? known.proof }),
   });
-  const shared: Omit<BackupsParts, 'nodeOf' | 'instanceOf' | 'restored' | 'log'> = {
-    self,
-    view,
+  const shared: Omit<BackupsParts, 'copies' | 'restored'> = {
+    ...{ self, view, log },
     contexts: works.contexts,
-    copies,
+    nodeOf: (service) => nodeOf(parts, service),
+    instanceOf: (service) => readyInstance(agent, service),
     blobs: works.blobs,
     gossip: lines.gossip,
     nameOf: known.nameOf,
-    proof: {
-      runtime: works.runtime,
-      onEvent: (listener) => proofs.onEvent(listener),
-      removeVolume: (volume) => proofs.removeVolume(volume),
-      renameVolume: (...asks) => proofs.renameVolume(...asks),
-    },
+    proof: proofs.parts(),
     freeMemoryBytes: freemem,
     record: (name, service, message) => record(parts, { name, app: service.id as never, message }),
     nowMs: () => Date.now(),
   };
-  const backups = new ServiceBackups({
-    ...shared,
-    nodeOf: (service) => nodeOf(parts, service),
-    instanceOf: (service) => readyInstance(agent, service),
-    restored: (service) => steward.lookAgain(service),
-    log,
-  });
+  const backups = new ServiceBackups({ ...shared, copies, restored: (service) => steward.lookAgain(service) });
   shutdown.add('backups', () => backups.close());
   const rebuilds = new Rebuilds({
     ...shared,
-    ...{ backups, steward },
+    ...{ copies, backups, steward },
     writeUpgraded: async (service, to, by) => {
-      await parts.replicator.write([{ change: 'upgradeService', service, ...to }], { by, atMs: Date.now() });
+      await replicator.write([{ change: 'upgradeService', service, ...to }], { by, atMs: Date.now() });
     },
   });
   shutdown.add('rebuilds', () => rebuilds.close());
+  const pieces = await storage.openCopies<ArchivePiece, ServiceId>({
+    path: dataDir.file('archives.json'),
+    max: ARCHIVE_PIECES_MAX,
+    methods: ARCHIVE_COPIES,
+    ownerOf: ({ service }) => service,
+  });
+  const archives = new ServiceArchives({ ...shared, copies: pieces, adopt: (...asks) => backups.adopt(...asks) });
+  shutdown.add('archives', () => archives.close());
   return {
     list: (...asks) => backups.list(...asks),
     take: (...asks) => backups.take(...asks),
@@ -167,6 +168,8 @@ async function makeBackups(
     upload: (...asks) => backups.upload(...asks),
     rebuild: (...asks) => rebuilds.rebuild(...asks),
     upgrade: (...asks) => rebuilds.upgrade(...asks),
+    windows: (...asks) => archives.windows(...asks),
+    recover: (...asks) => archives.recover(...asks),
   };
 }
 

@@ -3,7 +3,7 @@
 
 import type { Log } from '../lib/log.ts';
 import type { RuntimeEvent } from '../ports/runtime.ts';
-import { isProof } from '../services/proof.ts';
+import { isProof, type ProofParts } from '../services/proof.ts';
 import type { VolumeRef } from '../volumes/store.ts';
 import type { Works } from './works.ts';
 
@@ -22,6 +22,15 @@ export class Proofs {
     works.runtime.onEvent((event) => {
       if (isProof(event.id)) for (const listener of [...this.#listeners]) listener(event);
     });
+  }
+
+  parts(): ProofParts {
+    return {
+      runtime: this.#works.runtime,
+      onEvent: (listener) => this.onEvent(listener),
+      removeVolume: (volume) => this.removeVolume(volume),
+      renameVolume: (from, to) => this.renameVolume(from, to),
+    };
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): () => void {

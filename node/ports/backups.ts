@@ -2,6 +2,7 @@
 // how it fails.
 
 import type { Digest, LineageId, NodeId, ServiceId } from '../../crdt/ids.ts';
+import type { Archives } from './archives.ts';
 
 /**
  * One backup of a service's data: a blob, and this beside it on every node that holds it. Nothing of it is in the
@@ -19,6 +20,8 @@ export type Backup = {
   sizeBytes: number;
   /** By the clock of the node that took it. */
   takenAtMs: number;
+  /** Of one that was made of an earlier moment when somebody asked: when that was, by the same clock. */
+  madeAtMs?: number | undefined;
   /** The node that the data was on. */
   takenOn: NodeId;
   /**
@@ -50,6 +53,9 @@ export interface Backups {
    * the service is touched when it is damaged, foreign or gone: `backup_unusable`, `unavailable`.
    */
   restore(service: ServiceId, backup: Backup, onLine: (text: string) => void, signal: AbortSignal): Promise<void>;
+  /** As Archives has it. */
+  windows: Archives['windows'];
+  recover: Archives['recover'];
   /** The content, for a person to keep elsewhere. */
   download(backup: HeldBackup, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /**

@@ -23,6 +23,8 @@ export interface Copies<Entry extends CopyEntry, Owner extends string> {
   list(owner: Owner | undefined): Promise<Held<Entry>[]>;
   /** The same, and who answered, this node included: what another holds is not known otherwise. */
   ask(owner: Owner | undefined): Promise<{ held: Held<Entry>[]; answered: NodeId[] }>;
+  /** By how many nodes each piece is to be held, where there are so many. */
+  readonly holdersWanted: number;
   /** Whether so many hold it as are to, as far as can be now. */
   isSpread(holders: readonly NodeId[]): boolean;
   /** Content that this node is to keep. */

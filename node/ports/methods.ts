@@ -7,6 +7,7 @@ import type { AppId, BindingId, Digest, InstanceId, LineageId, NodeId, ServiceId
 import { DIGEST_PATTERN, idProblem, processTypeProblem } from '../../crdt/limits.ts';
 import { versionProblem } from '../../crdt/limits-data.ts';
 import type { Slot } from '../core/types.ts';
+import type { ArchivePiece } from './archives.ts';
 import type { Backup, RebuildOrder, UpgradeOrder } from './backups.ts';
 import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
@@ -107,6 +108,8 @@ const digests = v.pipe(v.array(digest, 'should be a list'), v.maxLength(KEEP_DIG
 
 /** That a node holds, of all services together. */
 export const BACKUPS_MAX = 2_000;
+/** Pieces of logs of changes: of one busy service there are three thousand a day. */
+export const ARCHIVE_PIECES_MAX = 20_000;
 const PROOFS = ['proven', 'skipped', 'failed'] as const;
 /** Also as a node keeps it on disk. */
 const backup: v.GenericSchema<unknown, Backup> = v.object({
@@ -118,6 +121,7 @@ const backup: v.GenericSchema<unknown, Backup> = v.object({
   digest,
   sizeBytes: count,
   takenAtMs: count,
+  madeAtMs: v.optional(count),
   takenOn: nodeId,
   proof: v.optional(v.object({ state: v.picklist(PROOFS), atMs: count, text: text(300) })),
 }) as unknown as v.GenericSchema<unknown, Backup>;
@@ -179,6 +183,18 @@ export const SNAPSHOTS_MAX = 10_000;
 const lineageId = v.custom<LineageId>((value) => idProblem(value) === undefined, 'should be the id of a lineage');
 const snapshotId = v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a snapshot');
 /** Also as a node keeps it on disk. */
+const pieceName = v.pipe(v.string(), v.regex(/^[0-9A-Za-z._-]{1,64}$/, 'is no name of a piece'));
+const archivePiece: v.GenericSchema<unknown, ArchivePiece> = v.object({
+  id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a piece'),
+  service: serviceId,
+  lineage: lineageId,
+  what: v.picklist(['base', 'log']),
+  first: pieceName,
+  last: pieceName,
+  digest,
+  sizeBytes: count,
+  takenAtMs: count,
+});
 const volumeSnapshot: v.GenericSchema<unknown, VolumeSnapshot> = v.object({
   id: snapshotId,
   volume: volumeId,
@@ -340,6 +356,10 @@ export const BACKUP_COPIES = copyMethods('backup', backup, serviceId, {
   listedMax: BACKUPS_MAX,
   hold: { timeoutMs: 60 * 60_000, whileWanted: true },
 });
+export const ARCHIVE_COPIES = copyMethods('archive', archivePiece, serviceId, {
+  listedMax: ARCHIVE_PIECES_MAX,
+  hold: { timeoutMs: 60 * 60_000, whileWanted: true },
+});
 export const SNAPSHOT_COPIES = copyMethods('snapshot', volumeSnapshot, volumeId, {
   listedMax: SNAPSHOTS_MAX,
   hold: VOLUME_WORK,
@@ -367,6 +387,14 @@ export const RESTORE_SERVICE: StreamMethod<{ service: ServiceId; backup: Backup 
   itemBytesMax: 8 * KIB,
 };
 
+/** Makes a backup of the service's data as it was at that moment. */
+export const RECOVER_SERVICE: StreamMethod<{ service: ServiceId; atMs: number }, ServiceStep> = {
+  name: 'archive.recover',
+  request: v.object({ service: serviceId, atMs: count }),
+  requestBytesMax: KIB,
+  item: serviceStep,
+  itemBytesMax: 8 * KIB,
+};
 const version = v.custom<string>((value) => versionProblem(value) === undefined, 'should be a version');
 /** Makes a service's data of a backup, under a lineage that nothing mounts yet. */
 export const REBUILD_SERVICE: StreamMethod<RebuildOrder, ServiceStep> = {

@@ -5,9 +5,11 @@ import type { BindingId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import type { Access, ServiceKind } from './services.ts';
 
 /** What people read of a kind, and what a wish for a service is checked by. */
+/** `hasLog`: its log of changes can be kept (`ServiceKind.archive`). */
 export type KindInfo = Pick<ServiceKind, 'name' | 'tags' | 'plans' | 'least' | 'debianPackage'> & {
   /** Whether there is anything of it to be backed up. */
   keepsData: boolean;
+  hasLog?: boolean;
 };
 
 /** What the node that runs a service knows of it alone. What could not be found out is missing. */

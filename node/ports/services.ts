@@ -28,7 +28,7 @@ export interface Machine {
 
 /** What a kind knows when it makes files and commands. */
 export type ServiceContext = {
-  readonly service: Pick<ServiceView, 'id' | 'name' | 'version' | 'memoryBytes' | 'storageBytes'>;
+  readonly service: Pick<ServiceView, 'id' | 'name' | 'version' | 'memoryBytes' | 'storageBytes' | 'wal'>;
   readonly plan: ServicePlan;
   readonly engine: Engine;
   /** Password of the engine's own administrator, which Peer alone uses. Letters and digits. */
@@ -84,6 +84,35 @@ export type Access = {
 /** Where clients reach it. */
 export type Endpoint = { readonly host: string; readonly port: number };
 
+/**
+ * A log of all changes, kept beside backups: of a base (the whole data, as files) and all pieces of the log after it,
+ * data of any moment since can be made. Pieces have names, and an order.
+ */
+export type ServiceArchive = {
+  /**
+   * Closes the piece that is being written: whatever was committed before this began is in a closed one then. Prints
+   * the names of those that wait to be fetched, oldest first, one a line; `gap` before them when some that nobody
+   * fetched were given up for want of room.
+   */
+  seal(context: ServiceContext): ServiceCommand;
+  /** Writes the pieces to stdout. */
+  pack(context: ServiceContext, names: readonly string[]): ServiceCommand;
+  /** They were fetched. Repeating it is harmless. */
+  drop(context: ServiceContext, names: readonly string[]): ServiceCommand;
+  /** Prints the name of the piece that is being written. */
+  position(context: ServiceContext): ServiceCommand;
+  /** Writes a base to stdout; it needs all pieces from the one that was being written when it began. */
+  base(context: ServiceContext): ServiceCommand;
+  /** Each reads from stdin what `base` and `pack` wrote, in an instance that is there for nothing else. */
+  unpackBase(context: ServiceContext): ServiceCommand;
+  unpackLog(context: ServiceContext): ServiceCommand;
+  /** Of what was unpacked makes the data of that moment (Unix ms), and writes a backup of it to stdout. */
+  recover(context: ServiceContext, atMs: number): ServiceCommand;
+  /** The name of the piece after this one. */
+  next(name: string): string;
+  isName(text: string): boolean;
+};
+
 export type ServiceKind = {
   /** `postgres`. */
   readonly name: string;
@@ -122,6 +151,8 @@ export type ServiceKind = {
   restore?(context: ServiceContext): ServiceCommand;
   /** Exits 0 when what was restored is whole; prints what was looked at, for people. */
   check?(context: ServiceContext): ServiceCommand;
+  /** Undefined: there is no log that such could be made of. */
+  readonly archive?: ServiceArchive;
   /** First bytes that every backup begins with, where the format has such. */
   readonly backupMagic?: Uint8Array;
 };

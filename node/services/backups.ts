@@ -54,7 +54,7 @@ export type BackupsParts = {
   nowMs: () => number;
 };
 
-export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade'> {
+export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'windows' | 'recover'> {
   readonly #parts: BackupsParts;
   readonly #timer: NodeJS.Timeout;
   /** One at a time of each service. */
@@ -118,6 +118,22 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade'> {
     return backup;
   }
 
+  /** Content that is in the store here, of the data as it was at another moment than now. */
+  async adopt(
+    service: ServiceView,
+    { stored, atMs }: { stored: { digest: Backup['digest']; sizeBytes: number }; atMs: number },
+    onLine: (text: string) => void,
+    signal: AbortSignal,
+  ): Promise<Backup> {
+    const { copies, nameOf, nowMs } = this.#parts;
+    const backup = { ...this.#describe(service, stored), takenAtMs: atMs, madeAtMs: nowMs() };
+    await copies.keep(backup);
+    const proven = await this.#prove(service, backup, onLine, signal);
+    const holders = await copies.share(proven);
+    onLine(`held by ${holders.map((node) => nameOf(node)).join(', ')}`);
+    return proven;
+  }
+
   /** Those that are due by their services' schedules, of services that run here. */
   lookForDue(): void {
     const { view, instanceOf, copies, nowMs } = this.#parts;
@@ -125,7 +141,8 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade'> {
     for (const service of services.values()) {
       if (service.backupEveryMs === 0 || service.stopped || instanceOf(service.id) === undefined) continue;
       if (this.#busy.has(service.id) || this.#keepsNothing(service)) continue;
-      const newestMs = copies.here(service.id)[0]?.takenAtMs ?? service.createdAtMs;
+      const own = copies.here(service.id).find(({ madeAtMs }) => madeAtMs === undefined);
+      const newestMs = own?.takenAtMs ?? service.createdAtMs;
       const failedMs = this.#failedAtMs.get(service.id);
       const due = nowMs() - newestMs >= service.backupEveryMs;
       if (!due || (failedMs !== undefined && nowMs() - failedMs < FAILED_AGAIN_MS)) continue;

@@ -3,6 +3,7 @@
 
 import type { Access, Engine, Machine, ServiceCommand, ServiceContext, ServiceKind } from '../ports/services.ts';
 import { databaseName, quoted, word } from './names.ts';
+import { ARCHIVE_SCRIPT, archiveScript, archiveSettings, postgresArchive } from './postgres-archive.ts';
 import { findPrograms, versionIn } from './programs.ts';
 import { bashCommand, DATA, restoreCommand, SPOOL, serviceScript, UNFINISHED } from './scripts.ts';
 
@@ -24,7 +25,7 @@ const TERMINATE_TIMEOUT_MS = 5_000;
 const SHUT_OUT_WAIT_MS = 500;
 const SHUT_OUT_ATTEMPTS_MAX = 20;
 
-const PROGRAMS = ['postgres', 'initdb', 'psql', 'pg_isready', 'pg_dump', 'pg_restore'];
+const PROGRAMS = ['postgres', 'initdb', 'psql', 'pg_isready', 'pg_dump', 'pg_restore', 'pg_basebackup'];
 
 async function find(machine: Machine): Promise<Engine[]> {
   const engines = new Map<number, Engine>();
@@ -43,6 +44,7 @@ async function find(machine: Machine): Promise<Engine[]> {
 }
 
 function configuration({ service, plan }: ServiceContext): string {
+  const archived = service.wal === true ? archiveSettings : {};
   const mib = (bytes: number): string => `${Math.max(1, Math.floor(bytes / MIB))}MB`;
   const settings: Record<string, string> = {
     listen_addresses: '*',
@@ -64,6 +66,7 @@ function configuration({ service, plan }: ServiceContext): string {
     log_line_prefix: '[%p] ',
     log_timezone: 'UTC',
     timezone: 'UTC',
+    ...archived,
   };
   return Object.entries(settings)
     .map(([name, value]) => `${name} = '${value}'\n`)
@@ -74,6 +77,7 @@ function configuration({ service, plan }: ServiceContext): string {
 const accessRules = (database: string): string =>
   [
     `local all ${ADMIN} scram-sha-256`,
+    `local replication ${ADMIN} scram-sha-256`,
     `local ${RESTORING} ${RESTORER} scram-sha-256`,
     `host all ${ADMIN},${RESTORER} all reject`,
     `host "${database}" all all scram-sha-256`,
@@ -109,6 +113,7 @@ function programOf(context: ServiceContext): ReturnType<ServiceKind['program']> 
       '/data/postgresql.conf': configuration(context),
       '/data/pg_hba.conf': accessRules(databaseName(service.name)),
       '/data/setup.sql': setUp(databaseName(service.name)),
+      ...(service.wal === true ? { [ARCHIVE_SCRIPT]: archiveScript(context) } : {}),
     },
     // "Fast": SIGTERM would wait until the last client has gone.
     stopSignal: 'SIGINT',
@@ -307,6 +312,7 @@ export const postgres: ServiceKind = {
   }),
   restore,
   check,
+  archive: postgresArchive,
   backupMagic: Buffer.from('PGDMP'),
   credentials({ user, password, database }, { host, port }) {
     return {

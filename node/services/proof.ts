@@ -45,7 +45,7 @@ export type RebuiltVolume = Pick<VolumeMount, 'id' | 'lineage' | 'path' | 'sizeB
  * becomes that, once its instance has ended by the engine's own signal.
  */
 export async function prove(
-  { runtime, onEvent, removeVolume, renameVolume }: ProofParts,
+  parts: ProofParts,
   asked: {
     kind: ServiceKind;
     context: ServiceContext;
@@ -59,23 +59,44 @@ export async function prove(
   const { kind, context, signal } = asked;
   const { restore, check } = kind;
   if (restore === undefined || check === undefined) return 'a kind that keeps nothing';
+  const { runtime } = parts;
+  const volumeBytes = asked.service.storageBytes;
+  return withInstance(parts, { service: asked.service, volumeBytes, signal, into: asked.into }, async (id) => {
+    const limits = { timeoutMs: RESTORE_TIMEOUT_MS, input: asked.content, signal };
+    await runInService(runtime, id, restore(context), limits);
+    const found = await runInService(runtime, id, check(context), { timeoutMs: CHECK_TIMEOUT_MS, signal });
+    return found.trim().split('\n').at(-1) ?? '';
+  });
+}
+
+/**
+ * Of the service's engine, beside it, on an empty volume, for as long as the work takes. `into`: as prove() has it.
+ * Fails with NotTried, or as the work does.
+ */
+export async function withInstance<T>(
+  { runtime, onEvent, removeVolume, renameVolume }: ProofParts,
+  asked: { service: ServiceView; volumeBytes: number; signal: AbortSignal; into?: RebuiltVolume | undefined },
+  work: (id: InstanceId) => Promise<T>,
+): Promise<T> {
+  const { service, volumeBytes, signal, into } = asked;
   const id = asInstanceId(`proof-${randomBytes(8).toString('hex')}`);
   const volume = { id: asVolumeId(id), lineage: asLineageId(randomUUID()) };
   const states = follow(id, onEvent);
   const end = async (): Promise<void> => {
-    runtime.stop(id, 'the backup has been tried');
+    runtime.stop(id, 'its work is done');
     await states.ended;
   };
-  runtime.start(specOf(asked.service, id, { ...volume, path: '/data', sizeBytes: asked.service.storageBytes }));
+  // Nobody fetches its log.
+  const alone = { ...service, wal: false };
+  runtime.start(specOf(alone, id, { ...volume, path: '/data', sizeBytes: volumeBytes }));
   try {
     await states.ready(signal);
-    await runInService(runtime, id, restore(context), { timeoutMs: RESTORE_TIMEOUT_MS, input: asked.content, signal });
-    const found = await runInService(runtime, id, check(context), { timeoutMs: CHECK_TIMEOUT_MS, signal });
-    if (asked.into !== undefined) {
+    const found = await work(id);
+    if (into !== undefined) {
       await end();
-      await renameVolume(volume, asked.into);
+      await renameVolume(volume, into);
     }
-    return found.trim().split('\n').at(-1) ?? '';
+    return found;
   } catch (error) {
     throw signal.aborted ? new NotTried('it was called off') : error;
   } finally {

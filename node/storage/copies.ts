@@ -49,6 +49,7 @@ export async function openCopies<Entry extends CopyEntry, Owner extends string>(
 }
 
 class SharedCopies<Entry extends CopyEntry, Owner extends string> implements Copies<Entry, Owner> {
+  readonly holdersWanted = HOLDERS_WANTED;
   readonly #kind: CopyKind<Entry, Owner>;
   readonly #parts: CopiesParts;
   readonly #index: CopyIndex<Entry>;

@@ -138,6 +138,8 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
     try {
       const snapshot = await this.takeHere(volume, signal);
       const holders = await copies.share(snapshot, { signal });
+      // Others may have been away for a moment: who holds what is looked at again.
+      if (holders.length < copies.holdersWanted) this.#spread.among = '';
       record('volume.snapshot_taken', volume, `snapshot ${snapshot.id} of ${this.nameOf(volume)}`);
       await this.#prune();
       return { ...snapshot, holders };

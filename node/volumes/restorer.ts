@@ -67,9 +67,14 @@ export class LossRestorer {
     this.#running.set(key, running);
   }
 
-  async close(): Promise<void> {
-    this.#ending.abort();
+  /** Resolves when what is under way has come to its end. */
+  async idle(): Promise<void> {
     await Promise.all(this.#running.values());
+  }
+
+  close(): Promise<void> {
+    this.#ending.abort();
+    return this.idle();
   }
 
   async #restore(order: LossOrder, key: string): Promise<void> {

@@ -23,6 +23,7 @@ describe('why', () => {
         ],
         nodes: [{ node: 'beta', verdict: 'infeasible', reasons: [{ kind: 'notAlive', status: 'suspect' }] }],
         successors: ['alpha'],
+        data: null,
       },
     });
   });

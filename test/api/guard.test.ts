@@ -59,6 +59,8 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'GET /v1/backups': 'viewer',
   'GET /v1/services/:name/backups': 'viewer',
   'POST /v1/services/:name/backups': 'developer',
+  'GET /v1/services/:name/moments': 'viewer',
+  'POST /v1/services/:name/moments': 'developer',
   'POST /v1/services/:name/restore': 'developer',
   'GET /v1/services/:name/backups/:id/content': 'developer',
   'POST /v1/services/:name/backups/content': 'developer',

@@ -4,11 +4,13 @@ import { createHash } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import { asDigest, asLineageId, type NodeId, type ServiceId } from '../../crdt/ids.ts';
 import type { ServiceView } from '../../crdt/view.ts';
+import type { ArchiveWindow } from '../../node/ports/archives.ts';
 import type { Backup, Backups, HeldBackup, RebuildOrder, UpgradeOrder } from '../../node/ports/backups.ts';
 import type { NodeService } from '../../node/ports/node-service.ts';
 import { BackupError } from '../../node/services/backup-error.ts';
 
 const MAGIC = 'BACKUP ';
+const MOMENTS_FROM_MS = Date.UTC(2026, 0, 1);
 
 export class MemoryBackups implements Backups {
   /** What a service holds, by its id. */
@@ -55,6 +57,18 @@ export class MemoryBackups implements Backups {
     onLine('restoring it');
     const { content } = this.#held.find(({ backup }) => backup.digest === digest)!;
     this.data.set(service, content.toString().slice(MAGIC.length));
+  }
+
+  async windows(service: ServiceId): Promise<ArchiveWindow[]> {
+    return this.#serviceOf(service)?.wal === true ? [{ fromMs: MOMENTS_FROM_MS, toMs: Date.now() }] : [];
+  }
+
+  async recover(service: ServiceId, atMs: number): Promise<Backup> {
+    const [window] = await this.windows(service);
+    if (window === undefined || atMs < window.fromMs)
+      throw new BackupError('outside_window', 'there is no such moment');
+    const content = Buffer.from(`${MAGIC}${new Date(atMs).toISOString()}`);
+    return { ...this.#keep(this.#expectReady(service), content, this.proof), takenAtMs: atMs };
   }
 
   async *download({ id }: HeldBackup): AsyncIterable<Uint8Array> {

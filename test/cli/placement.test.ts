@@ -111,6 +111,7 @@ describe('in words', () => {
     holders: [],
     nodes: [],
     successors: [],
+    data: null,
     decision,
     ...fields,
   });

@@ -194,6 +194,7 @@ const FIELDS = {
     'secret',
     'backupEveryMs',
     'backupsKept',
+    'wal',
   ],
   binding: ['service', 'app', 'prefix', 'secret', 'createdAtMs', 'createdBy'],
 } as const;

@@ -6,12 +6,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { LifeResultShape, SnapshotShape, VolumeShape } from '../../node/api/data-shapes.ts';
+import type { StatusShape, WhyShape } from '../../node/api/shapes.ts';
 import { LocalCluster, type LocalNode, waitFor } from '../../scripts/local-cluster.ts';
 import { appOf, lastWords } from './observe.ts';
 import { postToApp } from './requests.ts';
 
 const TIMEOUT_MS = 300_000;
 const READY_WITHIN_MS = 60_000;
+/** A node is lost when it has been dead for a minute. */
+const RESTORED_WITHIN_MS = 180_000;
 const HOST = 'notes.localhost';
 /** Keeps a line for each POST in its volume, and answers them all. */
 const SERVER = `
@@ -152,6 +155,34 @@ describe('what an app wrote to its volume', { timeout: TIMEOUT_MS }, () => {
       ),
     );
     expect(files.some((text) => text.endsWith('lost-with-the-node\n'))).toBe(true);
+  });
+
+  it('is restored elsewhere by itself where it says so, and says how old it is then', async () => {
+    await peer('volume', 'configure', 'notes/0', '--on-loss', 'restore');
+    await note('kept');
+    const taken = await peer<SnapshotShape>('volume', 'snapshot', 'notes/0');
+    await note('written-after-the-snapshot');
+    const before = await volume();
+    const kept = await lineagesAt(before.node, before);
+    lost.add(before.node);
+    await cluster.killNode(nodeNamed(before.node));
+    await waitFor('the slot to be restored', RESTORED_WITHIN_MS, async () => (await volume()).node !== before.node);
+    const after = await volume();
+    expect(after).toMatchObject({ onLoss: 'restore', restored: { lost: before.node, snapshot: taken.id } });
+    expect(after.restored!.snapshotAgeMs).toBeGreaterThan(60_000);
+    expect((await notes()).at(-1)).toBe('kept');
+    const why = await peer<WhyShape>('why', 'notes/0');
+    expect(why.data).toMatchObject({ volumes: [{ node: after.node, restored: { lost: before.node } }] });
+    const { warnings } = await peer<StatusShape>('status');
+    expect(warnings.some((line) => line.includes(`was restored`) && line.includes(before.node))).toBe(true);
+    const events = await peer<{ name: string; message: string }[]>('events', '--lines', '200');
+    expect(events.find(({ name }) => name === 'volume.restored')?.message).toMatch(/1 min old, as .* is lost/);
+
+    await cluster.restartNode(nodeNamed(before.node));
+    lost.delete(before.node);
+    await cluster.waitForAlive(3);
+    expect([await isReadyOn(after.node), await isReadyOn(before.node)]).toEqual([true, false]);
+    expect(await lineagesAt(before.node, before)).toEqual(kept);
   });
 
   it('has a snapshot taken of it by itself', async () => {

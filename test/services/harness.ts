@@ -43,10 +43,13 @@ export const DEADLINE_MS = 150_000;
 
 export type Ended = { code: number; stdout: Buffer; stderr: string };
 
+/** In place of the small plan's own, and what it is told beside. */
+type More = Partial<ServiceKind['least']> & { wal?: boolean };
+
 /** A machine's worth of services of one test file. */
 export type ServiceHost = {
-  /** With the small plan, or with `limits`. */
-  open(kind: ServiceKind, name: string, limits?: ServiceKind['least']): Promise<TestService>;
+  /** With the small plan, or with `more`. */
+  open(kind: ServiceKind, name: string, more?: More): Promise<TestService>;
   dispose(): Promise<void>;
 };
 
@@ -55,10 +58,10 @@ export async function serviceHost(): Promise<ServiceHost> {
   const isolation = await prepareIsolation({ ...node, log: silent });
   const services: TestService[] = [];
   return {
-    async open(kind, name, limits) {
+    async open(kind, name, more) {
       const [engine] = await kind.find(machine);
       if (engine === undefined) throw new Error(`${kind.name} is not installed: npm run setup -- --tests`);
-      const service = new TestService({ isolation, kind, engine, name, limits });
+      const service = new TestService({ isolation, kind, engine, name, more });
       services.push(service);
       await service.prepare();
       return service;
@@ -89,16 +92,16 @@ export class TestService {
     kind: ServiceKind;
     engine: Engine;
     name: string;
-    limits: ServiceKind['least'] | undefined;
+    more?: More | undefined;
   }) {
-    const { isolation, kind, engine, name, limits } = options;
+    const { isolation, kind, engine, name, more } = options;
     this.kind = kind;
     this.engine = engine;
     this.#isolation = isolation;
     this.#uid = isolation.users.take();
     const plan = kind.plans.small;
     this.context = {
-      service: { id: asServiceId('0123456789abcdef'), name, version: engine.version, ...plan, ...limits },
+      service: { id: asServiceId('0123456789abcdef'), name, version: engine.version, ...plan, ...more },
       plan,
       engine,
       adminPassword: 'AdminsOwn0123456789',

@@ -133,6 +133,7 @@ function volumesOf(world: World, view: DesiredView, action: DataAction & { do: '
     ...newVolume(world, action, index),
     owner: app.id,
     process: 'web',
+    ...(world.shape.lossDelayMs === undefined || action.pick % 4 === 0 ? {} : RESTORED),
   }));
   // What runs already gets them with its next start.
   return [
@@ -140,6 +141,8 @@ function volumesOf(world: World, view: DesiredView, action: DataAction & { do: '
     { change: 'restartApp', app: app.id },
   ];
 }
+
+const RESTORED = { onLoss: 'restore', snapshotsKept: 2 } as const;
 
 const newVolume = (world: World, action: DataAction, index: number) => ({
   id: asVolumeId(`v-${hexOf(`${action.key}/${index}`, 8)}`),

@@ -21,6 +21,8 @@ const CORE = new URL('../../node/core/', import.meta.url);
 const CONNECTIONS = '../../test/sim/connections.ts';
 /** Volumes and services. */
 const DATA: ShapeOptions = { nodes: 4, apps: 2, instances: 3, minutes: 1, data: true };
+/** The same, with what restores the data of lost nodes. */
+const LOSS: ShapeOptions = { ...DATA, nodes: 5, users: ['map'], faults: [], losses: true };
 /** Many nodes on one slow machine, which is at times far slower still. */
 const CROWD: ShapeOptions = {
   nodes: 14,
@@ -81,6 +83,132 @@ export const MUTANTS: Mutant[] = [
     fault: 'an instance goes on with data that was recovered from elsewhere meanwhile',
     changes: [{ file: 'pins.ts', find: 'one.id === id && one.lineage === lineage', replace: 'one.id === id' }],
     provoke: { ...DATA, nodes: 2 },
+  },
+  {
+    name: 'restores-alone',
+    fault: 'a node restores lost data when it alone holds its node for lost',
+    changes: [{ file: 'loss.ts', find: 'return said >= needed;', replace: 'return said > 0;' }],
+    provoke: LOSS,
+  },
+  {
+    name: 'restores-in-minority',
+    fault: 'lost data is restored on a side that sees no majority',
+    changes: [
+      { file: 'loss.ts', find: 'const counts = hasMajority(state);', replace: 'const counts = true;' },
+      {
+        file: 'loss.ts',
+        find: 'if (!state.lost.includes(holder) || !hasMajority(state)) return false;',
+        replace: '',
+      },
+      { file: 'loss.ts', find: 'return said >= needed;', replace: 'return said > 0;' },
+      {
+        file: 'newest-snapshot.ts',
+        find: "if (2 * answered <= admitted) return { wait: 'minority' };",
+        replace: '',
+      },
+    ],
+    provoke: { ...LOSS, faults: ['partition'] },
+  },
+  {
+    name: 'restores-early',
+    fault: 'lost data is restored before its node has had its time to come back',
+    changes: [
+      {
+        file: 'loss.ts',
+        find: 'sinceMs + state.config.lossDelayMs',
+        replace: 'sinceMs + state.config.lossDelayMs / 2',
+      },
+    ],
+    provoke: LOSS,
+  },
+  {
+    name: 'counts-on',
+    fault: 'the time that a node has to come back runs on while no majority is seen',
+    changes: [
+      { file: 'loss.ts', find: 'if (!counts || !holders.has(node)', replace: 'if (!holders.has(node)' },
+      {
+        file: 'loss.ts',
+        find: 'if (!counts || !isGone(state, view, node)) continue;',
+        replace: 'if (!isGone(state, view, node)) continue;',
+      },
+      {
+        file: 'loss.ts',
+        find: '    if (nowMs >= lostAtMs) lost.push(node);',
+        replace: '    if (counts && nowMs >= lostAtMs - 12_000) lost.push(node);',
+      },
+    ],
+    provoke: LOSS,
+  },
+  {
+    name: 'restores-what-waits',
+    fault: 'data that is to wait for its node is restored elsewhere',
+    changes: [
+      {
+        file: 'pins.ts',
+        find: "volumes.every(({ onLoss }) => onLoss === 'restore')",
+        replace: 'volumes.every(Boolean)',
+      },
+    ],
+    provoke: LOSS,
+  },
+  {
+    name: 'restores-older',
+    fault: 'lost data is restored from a snapshot that is not the newest',
+    changes: [{ file: 'newest-snapshot.ts', find: 'b.takenAtMs - a.takenAtMs', replace: 'a.takenAtMs - b.takenAtMs' }],
+    provoke: LOSS,
+  },
+  {
+    name: 'restores-impatient',
+    fault: 'lost data is restored without asking all who live for a newer snapshot',
+    changes: [{ file: 'newest-snapshot.ts', find: 'if (answered < living && patient)', replace: 'if (answered < 0)' }],
+    provoke: { ...LOSS, faults: ['loss', 'slow'] },
+  },
+  {
+    name: 'restores-never',
+    fault: 'lost data is never restored, though its volumes say so',
+    changes: [{ file: 'loss.ts', find: '.filter(({ node }) => node === state.self.node);', replace: '.slice(0, 0);' }],
+    provoke: { ...LOSS, faults: ['wipe'] },
+  },
+  {
+    name: 'holder-unfenced',
+    fault: 'a fenced slot whose data a majority may restore runs on where no majority is seen',
+    changes: [
+      { file: 'reconcile.ts', find: 'pin !== undefined && !isRestorable(pin);', replace: 'pin !== undefined;' },
+    ],
+    provoke: { ...LOSS, faults: ['partition'] },
+  },
+  {
+    name: 'starts-unheard',
+    fault: 'a node that comes back starts what may have been restored elsewhere before it has heard of that',
+    changes: [
+      { file: 'pinned.ts', find: '  if (heardMs !== undefined) return heardMs;\n', replace: '' },
+      { file: 'step.ts', find: '    if (!isCaughtUp(state)) return settleAtMs;\n', replace: '' },
+    ],
+    provoke: { ...LOSS, faults: ['machine', 'slow', 'loss'] },
+  },
+  {
+    name: 'forgets-snapshots',
+    fault: 'a node forgets one snapshot more than a volume is to keep',
+    changes: [
+      {
+        file: '../volumes/kept.ts',
+        find: 'volume.snapshotsKept === 0 ? KEPT_DEFAULT : volume.snapshotsKept',
+        replace: 'volume.snapshotsKept === 0 ? KEPT_DEFAULT : volume.snapshotsKept - 1',
+      },
+    ],
+    provoke: LOSS,
+  },
+  {
+    name: 'thins-out',
+    fault: 'snapshots whose holders die are not given to others',
+    changes: [
+      {
+        file: '../volumes/kept.ts',
+        find: '.filter(({ holders }) => !asked.isSpread(holders))',
+        replace: '.slice(0, 0)',
+      },
+    ],
+    provoke: { ...LOSS, faults: ['wipe'] },
   },
   {
     name: 'no-incumbents',

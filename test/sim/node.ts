@@ -13,6 +13,7 @@ import type { Endpoint } from './network.ts';
 import type { Prng } from './prng.ts';
 import { SimReplicator } from './replicator.ts';
 import { type Running, SimRuntime } from './runtime.ts';
+import { SimSnapshots } from './snapshots.ts';
 import { SimStore } from './store.ts';
 import { Thread, type Work } from './thread.ts';
 import type { World } from './world.ts';
@@ -37,6 +38,7 @@ export class SimNode implements Endpoint {
   readonly runtime: SimRuntime;
   /** On disk. */
   readonly blobs = new Set<Digest>();
+  readonly snapshots = new SimSnapshots(this);
   readonly #clockRate: number;
   readonly thread: Thread;
 
@@ -122,6 +124,7 @@ export class SimNode implements Endpoint {
       salt: this.rng.fork(`salt/${this.epoch}`).between(0, SALTS - 1),
       nowMs: this.localMs(),
       droplets: this.blobs,
+      ...(this.world.shape.lossDelayMs === undefined ? {} : { config: { lossDelayMs: this.world.shape.lossDelayMs } }),
     });
     if (this.#isRestored) this.world.checkers.restored(this);
     this.#isRestored = false;
@@ -129,6 +132,7 @@ export class SimNode implements Endpoint {
     this.#desiredChanged();
     if (this.disk.full) this.measureDisk();
     this.gossip.admit();
+    if (this.world.shape.lossDelayMs !== undefined) this.snapshots.booted();
     this.#beat();
     const epoch = this.epoch;
     this.later(this.rng.between(5, 80), () => {
@@ -168,6 +172,7 @@ export class SimNode implements Endpoint {
     this.crashMachine();
     this.gone = true;
     this.blobs.clear();
+    this.snapshots.held.clear();
   }
 
   copyDataDir(): DataDirCopy {
@@ -428,6 +433,9 @@ export class SimNode implements Endpoint {
         this.replicator?.write([change], author, (result) => this.world.written(this, result));
         return;
       }
+      case 'restoreVolumes':
+        this.snapshots.restore(effect);
+        return;
       case 'recordEvent':
         return;
     }

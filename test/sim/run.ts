@@ -6,13 +6,14 @@ import type { Violation } from './checkers/checker.ts';
 import { isRequired, unsettled } from './checkers/convergence.ts';
 import { actOnData, type DataAction, dataSchedule } from './data-users.ts';
 import { type FaultAction, faultSchedule, healEverything, overloadSchedule, strike } from './faults.ts';
+import { actOnLoss, type LossAction, lossSchedule } from './loss-users.ts';
 import { PINNED } from './pinned.ts';
 import { Prng } from './prng.ts';
 import { type Shape, type ShapeOptions, shapeOf } from './shape.ts';
 import { act, type UserAction, userSchedule } from './users.ts';
 import { World } from './world.ts';
 
-export type Action = UserAction | DataAction | FaultAction;
+export type Action = UserAction | DataAction | LossAction | FaultAction;
 
 export type Scenario = { seed: number; shape: Shape; actions: Action[] };
 
@@ -49,6 +50,7 @@ export function scenarioOf(seed: number, options: ShapeOptions = {}): Scenario {
   const shape = shapeOf(rng.fork('shape'), pinned === undefined ? options : { data: pinned.data ?? false, ...options });
   const actions: Action[] = [...userSchedule(shape, rng.fork('users')), ...faultSchedule(shape, rng.fork('faults'))];
   if (shape.data) actions.push(...dataSchedule(shape, rng.fork('data')));
+  if (shape.lossDelayMs !== undefined) actions.push(...lossSchedule(shape, rng.fork('losses')));
   actions.push(...overloadSchedule(shape, rng.fork('overload')));
   return { seed, shape, actions: actions.sort((a, b) => a.atMs - b.atMs) };
 }
@@ -56,6 +58,7 @@ export function scenarioOf(seed: number, options: ShapeOptions = {}): Scenario {
 function actOrStrike(world: World, action: Action): void {
   if (action.by === 'user') act(world, action);
   else if (action.by === 'data') actOnData(world, action);
+  else if (action.by === 'loss') actOnLoss(world, action);
   else strike(world, action);
 }
 

@@ -60,6 +60,11 @@ export type Shape = {
   processors?: number;
   /** Apps with volumes, service instances, moves and recoveries. */
   data: boolean;
+  /**
+   * With data: after how long a node's is restored elsewhere by itself, and that there are snapshots, policies and
+   * outages for it; undefined: nothing of that.
+   */
+  lossDelayMs?: number;
   /** What users do besides their first pushes, each as often; undefined: all that they can, in a natural mix. */
   users?: UserKind[];
   /** The run goes on until crashes are forgotten: five minutes that are seldom worth their time. */
@@ -79,6 +84,7 @@ export type ShapeOptions = {
   processors?: number;
   forgets?: boolean;
   data?: boolean;
+  losses?: boolean;
 };
 
 export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
@@ -102,6 +108,11 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
   });
   const processors = options.processors ?? shared;
   const faults = options.faults ?? drawn;
+  const data = options.data ?? rng.fork('data').chance(0.35);
+  const losses = rng.fork('losses');
+  const isLost = losses.chance(0.6);
+  // Beyond the fencing delay, and short enough to come to pass.
+  const lossDelayMs = losses.pick([13_000, 13_000, 13_000, 20_000]);
   return {
     nodes,
     apps,
@@ -120,7 +131,8 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
     workScale: options.work ?? scale,
     ...(processors === undefined ? {} : { processors }),
     // Drawn apart, as it came later too.
-    data: options.data ?? rng.fork('data').chance(0.35),
+    data,
+    ...(data && (options.losses ?? isLost) ? { lossDelayMs } : {}),
     forgets: options.forgets ?? rng.fork('forgets').chance(0.15),
     ...(options.users === undefined ? {} : { users: options.users }),
   };

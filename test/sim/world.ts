@@ -127,6 +127,7 @@ export class World {
   write(node: SimNode, changes: NamedChange[]): void {
     this.counts.writes++;
     this.trace(node, 'user-write', JSON.stringify(changes));
+    this.checkers.asked(changes);
     node.replicator?.write(changes, { by: 'ada', atMs: node.wallMs() }, (result) => this.written(node, result));
   }
 

@@ -7,9 +7,9 @@ import { serviceFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import { backupFor, backupsFor, chosen, mayOf } from '../backup-lookup.ts';
 import type { ApiContext } from '../context.ts';
-import type { BackupShape } from '../data-shapes.ts';
+import type { BackupShape, MomentsShape } from '../data-shapes.ts';
 import { backupShape } from '../data-shaping.ts';
-import { confirmQuery, restoreBody } from '../data-validate.ts';
+import { confirmQuery, momentBody, restoreBody } from '../data-validate.ts';
 import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
 import { eventStream } from '../event-stream.ts';
 import type { BackupEvent } from '../stream-events.ts';
@@ -74,6 +74,17 @@ export function backupsRoutes({ service, log }: ApiContext) {
           });
         },
       )
+      .get('/v1/services/:name/moments', requires('viewer'), async (c) => {
+        const { id, name } = managed(serviceFor(c, service.view(), 'status'));
+        const shape: MomentsShape = { name, windows: await service.backups.windows(id) };
+        return c.json(shape);
+      })
+      /** Makes a backup of the data as it was then, which is restored as any other. */
+      .post('/v1/services/:name/moments', requires('developer'), jsonBody(momentBody), (c) => {
+        const asked = managed(serviceFor(c, service.view(), 'change'));
+        const { atMs } = c.req.valid('json');
+        return followed(c, (onLine, signal) => service.backups.recover(asked.id, atMs, onLine, signal));
+      })
       .get('/v1/services/:name/backups/:id/content', requires('developer'), async (c) => {
         const backups = await backupsFor(c, service, 'change');
         const backup = chosen(backups, c.req.param('name'), c.req.param('id'));

@@ -2,6 +2,7 @@
 // own.
 
 import { Hono } from 'hono';
+import type { OnLoss } from '../../../crdt/schema.ts';
 import type { DesiredView, UserView, VolumeView } from '../../../crdt/view.ts';
 import { type AppAccess, appFor, readsAll, requireAccess, requireServiceAccess } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
@@ -66,7 +67,7 @@ export function volumesRoutes({ service }: ApiContext) {
   );
 }
 
-type Settings = { sizeBytes?: number; snapshotEveryMs?: number; snapshotsKept?: number };
+type Settings = { sizeBytes?: number; snapshotEveryMs?: number; snapshotsKept?: number; onLoss?: OnLoss };
 const given = (settings: { [K in keyof Settings]: Settings[K] | undefined }): Settings =>
   Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 

@@ -1,9 +1,11 @@
 // What a checker may observe. Each checks one invariant of the design on the whole cluster's truth, which no node
 // knows.
 
-import type { InstanceId } from '../../../crdt/ids.ts';
+import type { NamedChange } from '../../../crdt/change.ts';
+import type { InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { Effect, Event } from '../../../node/core/types.ts';
-import type { NodeFacts, RunningFacts, SpecFacts } from './facts.ts';
+import type { LossOrder } from '../../../node/volumes/restorer.ts';
+import type { NodeFacts, RestoreFacts, RunningFacts, SnapshotFacts, SpecFacts } from './facts.ts';
 
 export interface Checker {
   /** Short, for replay lines and the table of mutants. */
@@ -20,6 +22,12 @@ export interface Checker {
   booted?(node: NodeFacts): void;
   /** It boots from a disk that was put back from an earlier copy; before `booted`. */
   restored?(node: NodeFacts): void;
+  /** A person asks for it; it may come to nothing. */
+  asked?(changes: readonly NamedChange[]): void;
+  /** A snapshot is held by as many as are to, as far as they could be asked. */
+  snapshotTaken?(snapshot: SnapshotFacts, holders: readonly NodeId[]): void;
+  /** The node is about to write that it has restored lost data. */
+  restoring?(node: NodeFacts, order: LossOrder, restore: RestoreFacts): void;
   /** A user was told that these nodes hold the change. */
   acknowledged?(hash: string, heldBy: readonly number[]): void;
   /** Which nodes reach which has changed. */

@@ -1,7 +1,9 @@
 // All checkers of a run, told of everything that happens. Checks nothing itself.
 
-import type { InstanceId } from '../../../crdt/ids.ts';
+import type { NamedChange } from '../../../crdt/change.ts';
+import type { InstanceId, NodeId } from '../../../crdt/ids.ts';
 import type { Effect, Event } from '../../../node/core/types.ts';
+import type { LossOrder } from '../../../node/volumes/restorer.ts';
 import type { World } from '../world.ts';
 import { Anew } from './anew.ts';
 import { Availability } from './availability.ts';
@@ -10,8 +12,9 @@ import { Calm } from './calm.ts';
 import type { Checker } from './checker.ts';
 import { Data } from './data.ts';
 import { Durability } from './durability.ts';
-import type { NodeFacts, RunningFacts, SpecFacts } from './facts.ts';
+import type { NodeFacts, RestoreFacts, RunningFacts, SnapshotFacts, SpecFacts } from './facts.ts';
 import { Fencing } from './fencing.ts';
+import { Loss } from './loss.ts';
 import { Memory } from './memory.ts';
 import { Order } from './order.ts';
 import { Rest } from './rest.ts';
@@ -21,7 +24,7 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
   readonly #all: readonly Checker[];
 
   constructor(world: World) {
-    this.#all = [Durability, Calm, Anew, Availability, Memory, Rest, Routing, Fencing, Order, Blame, Data].map(
+    this.#all = [Durability, Calm, Anew, Availability, Memory, Rest, Routing, Fencing, Order, Blame, Data, Loss].map(
       (Kind) => new Kind(world),
     );
   }
@@ -52,6 +55,18 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
 
   restored(node: NodeFacts): void {
     for (const one of this.#all) one.restored?.(node);
+  }
+
+  asked(changes: readonly NamedChange[]): void {
+    for (const one of this.#all) one.asked?.(changes);
+  }
+
+  snapshotTaken(snapshot: SnapshotFacts, holders: readonly NodeId[]): void {
+    for (const one of this.#all) one.snapshotTaken?.(snapshot, holders);
+  }
+
+  restoring(node: NodeFacts, order: LossOrder, restore: RestoreFacts): void {
+    for (const one of this.#all) one.restoring?.(node, order, restore);
   }
 
   acknowledged(hash: string, heldBy: readonly number[]): void {

@@ -9,6 +9,8 @@
 
 import type { AppView, DesiredView, ReleaseView } from '../../../crdt/view.ts';
 import { candidatesOf } from '../../../node/core/candidates.ts';
+import { restorableSlots, restorersOf } from '../../../node/core/loss.ts';
+import { newestSnapshot } from '../../../node/core/newest-snapshot.ts';
 import { type Pin, pinsOf } from '../../../node/core/pins.ts';
 import { place } from '../../../node/core/placement.ts';
 import { isCurrent, slotKey, slotsOf } from '../../../node/core/slots.ts';
@@ -18,7 +20,41 @@ import type { ClusterFacts, NodeFacts, RunningFacts } from './facts.ts';
 
 /** Why the cluster is not at rest yet; undefined when it is. */
 export function unsettled(world: World): string | undefined {
-  return restlessness(world) ?? placementProblem(world.nodes.filter((node) => !node.gone));
+  const live = world.nodes.filter((node) => !node.gone);
+  return restlessness(world) ?? placementProblem(live) ?? lossProblem(world, live);
+}
+
+/**
+ * Data whose node is gone for good is restored where a majority, a snapshot of each volume and room are left; and what
+ * is kept of volumes that are there is held by as many as are to.
+ */
+function lossProblem(world: World, live: readonly SimNode[]): string | undefined {
+  const view = live[0]!.store!.document.view();
+  if (world.shape.lossDelayMs === undefined) return undefined;
+  for (const { slot, app, holder, volumes } of restorableSlots(view)) {
+    if (live.some(({ id }) => id === holder) || 2 * live.length <= view.nodes.size) continue;
+    const held = live.flatMap(({ snapshots }) => [...snapshots.held.values()]);
+    if (volumes.some((volume) => newestSnapshot(volume, held) === undefined)) continue;
+    const nowhere = live.every((node) =>
+      restorersOf(node.core!, view, candidatesOf(node.core!, node.localMs())).some(
+        (one) => one.slot.holder === holder && one.slot.slot.index === slot.index && one.node === undefined,
+      ),
+    );
+    if (!nowhere) return `slot ${app.name}/${slot.process}/${slot.index} is to be restored, as its node is lost`;
+  }
+  for (const node of live) {
+    const wanted = Math.min(3, live.length);
+    for (const [id, { snapshotsKept, node: holder }] of view.volumes) {
+      if (holder !== node.id) continue;
+      const held = live.flatMap(({ snapshots }) => [...snapshots.held.values()].filter((one) => one.volume === id));
+      const kept = [...new Map(held.map((one) => [one.id, one])).values()]
+        .sort((a, b) => b.takenAtMs - a.takenAtMs)
+        .slice(0, snapshotsKept);
+      const thin = kept.find((one) => held.filter((other) => other.id === one.id).length < wanted);
+      if (thin !== undefined) return `${thin.id} is held by fewer than ${wanted} nodes`;
+    }
+  }
+  return undefined;
 }
 
 /** As far as it can be told from outside of the cores. */

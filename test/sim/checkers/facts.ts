@@ -1,7 +1,8 @@
 // What a checker reads: of the simulated world, or of real daemons as their APIs tell it (test/chaos). Says nothing
 // about what is right.
 
-import type { AppId, Digest, InstanceId, NodeId } from '../../../crdt/ids.ts';
+import type { NamedChange } from '../../../crdt/change.ts';
+import type { AppId, Digest, InstanceId, LineageId, NodeId, VolumeId } from '../../../crdt/ids.ts';
 import type { DesiredView } from '../../../crdt/view.ts';
 import type { CoreState, LocalInstance, Member } from '../../../node/core/state.ts';
 import type { Event, InstanceReport, InstanceSpec } from '../../../node/core/types.ts';
@@ -66,3 +67,12 @@ export interface ClusterFacts {
   qualityOf(digest: Digest): Quality;
   fail(checker: string, message: string, kind?: Violation['kind']): void;
 }
+
+export type SnapshotFacts = { id: string; volume: VolumeId; lineage: LineageId; takenAtMs: number };
+
+/** `snapshots`: of which it was made, in the order of the changes; `patient`: all who live had answered. */
+export type RestoreFacts = {
+  changes: readonly NamedChange[];
+  snapshots: readonly SnapshotFacts[];
+  patient: boolean;
+};

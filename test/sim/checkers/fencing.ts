@@ -1,13 +1,13 @@
 // Invariant 8: a fenced slot is never ready on both sides of a partition once the fencing delay has passed.
 //
-// Asserts after every step, for every app that is fenced in some running node's view, slots with volumes left out: when a set of nodes has been cut
+// Asserts after every step, for every app that is fenced in some running node's view, slots with volumes that wait for their node left out: when a set of nodes has been cut
 // off from the rest, in both directions, without a change for FENCING_MS, no slot of the app has ready instances in
 // two such sets whose daemons run. A frozen daemon cannot act; its node is left out until a little after it runs
 // again.
 
 import { slotKey } from '../../../node/core/slots.ts';
 import type { Checker } from './checker.ts';
-import type { ClusterFacts, NodeFacts } from './facts.ts';
+import type { ClusterFacts, NodeFacts, SpecFacts } from './facts.ts';
 
 const FENCING_MS = 16_000;
 const AWAKE_MS = 5_000;
@@ -36,8 +36,8 @@ export class Fencing implements Checker {
     for (const node of this.#world.nodes) {
       if (!this.#canAct(node)) continue;
       for (const one of node.runtime.running.values()) {
-        // Nobody else starts what has data, and a recovery is a person's word.
-        if (one.spec.volumes !== undefined) continue;
+        // Nobody else starts data that waits for its node, and a recovery is a person's word.
+        if (!this.#isFenced(node, one.spec.volumes)) continue;
         if (one.state !== 'ready' || node.core?.desired?.apps.get(one.spec.app.id)?.partition !== 'fence') continue;
         const key = slotKey({ app: one.spec.app.id, process: one.spec.process, index: one.spec.index });
         const side = sides[node.index]!;
@@ -51,6 +51,11 @@ export class Fencing implements Checker {
         sideOfSlot.set(key, side);
       }
     }
+  }
+
+  /** Also with data, where a majority may restore that. */
+  #isFenced(node: NodeFacts, volumes: SpecFacts['volumes'] = []): boolean {
+    return volumes.every(({ id }) => node.core?.desired?.volumes.get(id)?.onLoss === 'restore');
   }
 
   #canAct(node: NodeFacts): boolean {
