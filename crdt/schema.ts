@@ -119,6 +119,21 @@ export type ServiceDoc = {
   secret: string;
   backupEveryMs: number;
   backupsKept: number;
+  /** One value, replaced as a whole; absent: it is closed to the world. */
+  export?: ServiceExportDoc;
+};
+
+/** Opened on purpose to whoever reaches an address of a node, with credentials of its own. */
+export type ServiceExportDoc = {
+  /** By which the engine knows it, as a binding's. */
+  id: string;
+  node: string;
+  host: string;
+  port: number;
+  /** Sealed: its password. */
+  secret: string;
+  createdAtMs: number;
+  createdBy: string;
 };
 
 /** Credentials of a service's own, given to one app. Made anew to rotate them. */

@@ -6,12 +6,13 @@ import { serviceHost } from '../core/service-address.ts';
 import { compareText } from '../core/text.ts';
 import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService, ObservedView } from '../ports/node-service.ts';
-import type { KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
+import type { ExportAccess, ExportDoorState, KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
 import type { HeldSnapshot } from '../ports/snapshots.ts';
 import type {
   BackupShape,
   BindingShape,
   KindShape,
+  ServiceExportShape,
   ServiceShape,
   ServiceState,
   ServiceSummaryShape,
@@ -78,7 +79,7 @@ function statusOf(node: NodeId, { view, observed }: Known): VolumeShape['nodeSta
 
 export function serviceShape(
   service: ServiceView,
-  known: Known & Pick<NodeService, 'explain' | 'kinds'>,
+  known: Known & Pick<NodeService, 'explain' | 'kinds'> & ExportKnown,
   status: ServiceStatus | undefined,
   backups: readonly HeldBackup[],
 ): ServiceShape {
@@ -103,8 +104,29 @@ export function serviceShape(
     createdBy: service.createdBy,
     instance: found === undefined || workload === undefined ? null : instanceShape(found, workload),
     reason: reasonOf(service, known, found),
+    export: exportShape(service, known, status),
   };
 }
+
+function exportShape(
+  { export: exported }: ServiceView,
+  { view, door, access }: Known & ExportKnown,
+  status: ServiceStatus | undefined,
+): ServiceExportShape | null {
+  if (exported === undefined) return null;
+  const { id, host, port, node, createdAtMs, createdBy } = exported;
+  return {
+    ...{ host, port, node: nodeName(view, node), createdAtMs, createdBy },
+    isOpen: door?.isOpen ?? null,
+    problem: door?.problem ?? null,
+    granted: status === undefined ? null : status.bindings.includes(id),
+    certificate: access?.certificate ?? null,
+    fingerprint: access?.fingerprint ?? null,
+  };
+}
+
+/** What its nodes say of an export, and what is known of it here. */
+type ExportKnown = { door?: ExportDoorState | undefined; access?: ExportAccess | undefined };
 
 /** Of the newest that was restored for a test; the clock of another node may be ahead. */
 function provenAgeMs(backups: readonly HeldBackup[]): number | null {

@@ -31,6 +31,8 @@ export type ApiErrorCode = Extract<
   | 'volume_in_use'
   | 'backup_unknown'
   | 'unavailable'
+  | 'unreachable'
+  | 'export_failed'
   | 'internal'
 >;
 
