@@ -217,13 +217,15 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'service <action> [service] [app] [file] [...args]',
     summary:
-      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; connect NAME [-- ARGS], connect NAME --tunnel [PORT]; backup NAME; backups [NAME]; restore NAME BACKUP|newest, or --at TIME; move NAME --to NODE; recover NAME; upgrade NAME --version V; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
+      'create KIND NAME; provide NAME (credentials of your own); status|configure|stop|start|restart|delete NAME; bind|unbind NAME APP; connect NAME [-- ARGS], connect NAME --tunnel [PORT]; export NAME HOST:PORT, export NAME --stop; backup NAME; backups [NAME]; restore NAME BACKUP|newest, or --at TIME; move NAME --to NODE; recover NAME; upgrade NAME --version V; download NAME BACKUP|newest FILE|-; upload NAME FILE|-',
     options: [
       { flags: '--plan <P>', summary: 'small, medium or large (small)' },
       { flags: '--version <V>', summary: 'Version of the engine (the newest that a node has)' },
       { flags: '--memory <M>', summary: "Memory, instead of the plan's" },
       { flags: '--storage <S>', summary: "Storage, instead of the plan's" },
-      { flags: '--node <NODE>', summary: 'Node that its data is on' },
+      { flags: '--node <NODE>', summary: 'Node that its data is on; export: that listens (the same)' },
+      { flags: '--stop', summary: 'export: close it' },
+      { flags: '--certificate <FILE>', summary: 'export: write what clients are to trust' },
       { flags: '--backup-every <TIME>', summary: 'How often it is backed up, or never (24h)' },
       { flags: '--keep <N>', summary: 'How many backups are kept (7)' },
       { flags: '--wal', summary: 'Keep its log of changes too, for restore --at (postgres)' },
@@ -252,6 +254,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       'bind',
       'unbind',
       'connect',
+      'export',
       'backup',
       'backups',
       'restore',

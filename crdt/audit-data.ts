@@ -24,6 +24,8 @@ const DATA_CHANGES: readonly string[] = [
   'deleteService',
   'bindService',
   'unbindService',
+  'exportService',
+  'unexportService',
 ] satisfies DataChange['change'][];
 
 export const isDataChange = (change: NamedChange): change is DataChange => DATA_CHANGES.includes(change.change);
@@ -84,6 +86,12 @@ function details(change: DataChange, view: DesiredView): Omit<HistoryChange, 'ch
     case 'restartService':
     case 'deleteService':
       return serviceOf(view, change.service);
+    case 'exportService': {
+      const { service, node, host, port } = change;
+      return { ...serviceOf(view, service), to: nodeName(view, node), address: formatAddress(host, port) };
+    }
+    case 'unexportService':
+      return serviceOf(view, change.service);
     case 'bindService':
       return { ...bound(view, change), rotated: change.replaces === undefined ? undefined : true };
     case 'unbindService': {
@@ -92,6 +100,9 @@ function details(change: DataChange, view: DesiredView): Omit<HistoryChange, 'ch
     }
   }
 }
+
+const formatAddress = (host: string, port: number): string =>
+  host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 
 const nodeName = (view: DesiredView, node: NodeId): string => view.nodes.get(node)?.name ?? node;
 

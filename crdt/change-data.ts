@@ -125,5 +125,17 @@ export type DataChange =
       secret: string;
       replaces?: BindingId;
     }
+  /** Rejected while it is exported: credentials of an export are never replaced in place. */
+  | {
+      change: 'exportService';
+      service: ServiceId;
+      export: BindingId;
+      node: NodeId;
+      host: string;
+      port: number;
+      secret: string;
+    }
+  /** Its credentials end. */
+  | { change: 'unexportService'; service: ServiceId }
   /** Raises the app's restartCount, too. */
   | { change: 'unbindService'; binding: BindingId };

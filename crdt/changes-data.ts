@@ -68,6 +68,13 @@ export const dataEffects = {
     for (const [id, volume] of Object.entries(volumes)) if (says(volume, 'owner', service)) drop(volumes, id);
     dropBindings(doc, (binding) => says(binding, 'service', service));
   },
+  exportService: (doc: Draft, change: Of<'exportService'>, { author }: Applied): void => {
+    const { export: id, node, host, port, secret } = change;
+    const made = { createdAtMs: author.atMs, createdBy: oneLine(author.by, AUTHOR_LENGTH_MAX) };
+    putMap(mapIn(doc, 'services')[change.service]!, 'export', { id, node, host, port, secret, ...made });
+  },
+  unexportService: (doc: Draft, { service }: Of<'unexportService'>): void =>
+    drop(mapIn(doc, 'services')[service]!, 'export'),
   bindService: (doc: Draft, change: Of<'bindService'>, { author }: Applied): void => {
     dropPair(doc, change);
     putMap(mapIn(doc, 'bindings'), change.binding, {

@@ -44,6 +44,8 @@ export type ChangeRejectedCode =
   | 'service_provided'
   | 'address_taken'
   | 'already_bound'
+  | 'already_exported'
+  | 'not_exported'
   | 'not_bound';
 
 /** Bad input, or input that does not fit the desired state. Nothing changed; the same input fails again. */

@@ -1,6 +1,7 @@
 // The rules for volumes, services and bindings, as limits.ts has them for everything else. Pure, free of Automerge;
 // never looks at a document.
 
+import { isIP } from 'node:net';
 import { byteLength } from './limits.ts';
 
 const MiB = 1024 ** 2;
@@ -23,6 +24,11 @@ export const VOLUME_PATH_LENGTH_MAX = 255;
 export const COPY_INTERVAL_MS_MIN = MINUTE_MS;
 export const COPY_INTERVAL_MS_MAX = YEAR_MS;
 export const COPIES_KEPT_MAX = 1000;
+
+/** Ports below are the system's. */
+export const EXPORT_PORT_MIN = 1024;
+export const EXPORT_PORT_MAX = 65_535;
+const EXPORT_HOST_LENGTH_MAX = 64;
 
 export const SECRET_BYTES_MAX = 64 * 1024;
 export const ON_LOSS = ['wait', 'restore'] as const;
@@ -52,6 +58,13 @@ export function versionProblem(version: unknown): string | undefined {
 export function prefixProblem(prefix: unknown): string | undefined {
   if (typeof prefix === 'string' && (prefix === '' || PREFIX_PATTERN.test(prefix))) return undefined;
   return 'must be 1 to 32 capital letters, digits or underscores, with a letter in front';
+}
+
+/** A literal address: a name would mean another one on another day. */
+export function exportHostProblem(host: unknown): string | undefined {
+  return typeof host === 'string' && host.length <= EXPORT_HOST_LENGTH_MAX && isIP(host) !== 0
+    ? undefined
+    : 'must be an IP address of the node, such as 192.168.1.5, or 0.0.0.0 for all that it has';
 }
 
 export function secretProblem(secret: unknown): string | undefined {

@@ -2,12 +2,13 @@
 // throws, never writes. Part of readView.
 
 import { createHash } from 'node:crypto';
-import { asAppId, asDigest, asReleaseId, asServiceId, type ServiceId } from './ids.ts';
+import { asAppId, asBindingId, asDigest, asNodeId, asReleaseId, asServiceId, type ServiceId } from './ids.ts';
 import {
   AUTHOR_LENGTH_MAX,
   DISK_BYTES_DEFAULT,
   HEALTH_TIMEOUT_MS_MAX,
   idProblem,
+  integerProblem,
   MEMORY_BYTES_DEFAULT,
   MEMORY_BYTES_MAX,
   MEMORY_BYTES_MIN,
@@ -19,6 +20,9 @@ import {
   addressProblem,
   COPIES_KEPT_MAX,
   COPY_INTERVAL_MS_MAX,
+  EXPORT_PORT_MAX,
+  EXPORT_PORT_MIN,
+  exportHostProblem,
   kindProblem,
   nextAddress,
   SERVICE_PROCESS,
@@ -101,6 +105,36 @@ function readService(id: ServiceId, doc: unknown, place: Place): ServiceView {
     backupsKept: integerIn(doc, 'backupsKept', { max: COPIES_KEPT_MAX, default: 0 }, place),
     ...(runs && field(doc, 'wal') === true ? { wal: true } : {}),
     volume: undefined,
+    ...(runs ? readExport(field(doc, 'export'), place.in('export')) : {}),
+  };
+}
+
+/** What says where it listens, and for whom, must be right: a default would open something else. */
+function readExport(doc: unknown, place: Place): Pick<ServiceView, 'export'> {
+  if (doc === undefined) return {};
+  const said = (key: string): string => anyText(field(doc, key)) ?? '';
+  const port = field(doc, 'port');
+  const problem = isMap(doc)
+    ? (idProblem(said('id')) ??
+      idProblem(said('node')) ??
+      exportHostProblem(said('host')) ??
+      integerProblem(port, { min: EXPORT_PORT_MIN, max: EXPORT_PORT_MAX }) ??
+      secretProblem(said('secret')))
+    : 'must be a map';
+  if (problem !== undefined) {
+    place.leftOut(problem);
+    return {};
+  }
+  return {
+    export: {
+      id: asBindingId(said('id')),
+      node: asNodeId(said('node')),
+      host: said('host'),
+      port: (port as number) + 0,
+      secret: said('secret'),
+      createdAtMs: integerIn(doc, 'createdAtMs', TIME, place),
+      createdBy: line(doc, 'createdBy', { lengthMax: AUTHOR_LENGTH_MAX, default: MAKER_UNKNOWN }, place),
+    },
   };
 }
 

@@ -134,6 +134,21 @@ export type ServiceDoc = {
   backupsKept: number;
   /** Its log of changes is kept beside its backups, so that data of any moment can be made. Absent: it is not. */
   wal?: boolean;
+  /** One value, replaced as a whole; absent: it is closed to the world. */
+  export?: ServiceExportDoc;
+};
+
+/** Opened on purpose to whoever reaches an address of a node, with credentials of its own. */
+export type ServiceExportDoc = {
+  /** By which the engine knows it, as a binding's. */
+  id: string;
+  node: string;
+  host: string;
+  port: number;
+  /** Sealed: its password. */
+  secret: string;
+  createdAtMs: number;
+  createdBy: string;
 };
 
 /** Credentials of a service's own, given to one app. Made anew to rotate them. */

@@ -12,6 +12,9 @@ import {
   COPIES_KEPT_MAX,
   COPY_INTERVAL_MS_MAX,
   COPY_INTERVAL_MS_MIN,
+  EXPORT_PORT_MAX,
+  EXPORT_PORT_MIN,
+  exportHostProblem,
   kindProblem,
   ON_LOSS,
   prefixProblem,
@@ -89,6 +92,15 @@ export const dataRules = {
   },
   deleteService: validateServiceDeletion,
   bindService: validateBinding,
+  exportService: validateExport,
+  unexportService: (view: DesiredView, change: Of<'unexportService'>): void => {
+    const { name, export: open } = knownService(view, change.service);
+    if (open !== undefined) return;
+    throw new ChangeRejected(
+      'not_exported',
+      `${name} is not exported; \`peer service export ${name} HOST:PORT\` does it.`,
+    );
+  },
   unbindService: (view: DesiredView, change: Of<'unbindService'>): void => {
     knownBinding(view, change.binding);
   },
@@ -354,6 +366,29 @@ function validateServiceDeletion(view: DesiredView, change: Of<'deleteService'>)
   throw new ChangeRejected(
     'service_bound',
     `${service.name} is bound to ${names.slice(0, 10).join(', ')}; unbind it first (\`peer service unbind ${service.name} ${names[0]}\`).`,
+  );
+}
+
+function validateExport(view: DesiredView, change: Of<'exportService'>): void {
+  const { name, export: open } = runningService(view, change.service);
+  checkId('export', change.export);
+  checkPin(view, change.node);
+  check('host', change.host, exportHostProblem(change.host));
+  checkInteger('port', change.port, { min: EXPORT_PORT_MIN, max: EXPORT_PORT_MAX });
+  checkSecret(change.secret);
+  if (open !== undefined) {
+    throw new ChangeRejected(
+      'already_exported',
+      `${name} is exported at ${open.host} port ${open.port} already; close that first (\`peer service export ${name} --stop\`).`,
+    );
+  }
+  const other = [...view.services.values()].find(
+    (one) => one.export?.node === change.node && one.export.port === change.port,
+  );
+  if (other === undefined) return;
+  throw new ChangeRejected(
+    'already_exported',
+    `Port ${change.port} of that node is where ${other.name} is exported; choose another port.`,
   );
 }
 

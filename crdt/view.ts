@@ -173,6 +173,20 @@ export type ServiceView = {
   readonly wal?: boolean;
   /** Its data; undefined of a user-provided one. */
   readonly volume: VolumeView | undefined;
+  /** Where others than bound apps reach it; undefined: nowhere. */
+  readonly export?: ServiceExportView | undefined;
+};
+
+export type ServiceExportView = {
+  readonly id: BindingId;
+  readonly node: NodeId;
+  /** Of that node: an IP address, which may stand for all. */
+  readonly host: string;
+  readonly port: number;
+  /** Sealed. */
+  readonly secret: string;
+  readonly createdAtMs: number;
+  readonly createdBy: string;
 };
 
 export type BindingView = {

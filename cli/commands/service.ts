@@ -6,6 +6,7 @@ import { kebabCase } from '../parse.ts';
 import { backup, backups, download, restore, upload } from '../services/backups.ts';
 import { bind, unbind } from '../services/bind.ts';
 import { connect } from '../services/connect.ts';
+import { exportService } from '../services/export.ts';
 import { move, recover, upgrade } from '../services/life.ts';
 import { configure, create, provide, remove, status, switched } from '../services/manage.ts';
 import { closest } from '../suggest.ts';
@@ -33,6 +34,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   start: { usage: ['NAME'], options: ['wait'], run: switched('start') },
   restart: { usage: ['NAME'], options: ['wait'], run: switched('restart') },
   connect: { usage: ['NAME', '[PORT | -- ARGUMENTS]'], options: ['tunnel'], run: connect, many: true },
+  export: { usage: ['NAME', '[HOST:PORT]'], options: ['node', 'stop', 'certificate'], run: exportService },
   backup: { usage: ['NAME'], options: [], run: backup },
   backups: { usage: ['[NAME]'], options: [], run: backups },
   restore: { usage: ['NAME', '[BACKUP|newest]'], options: ['as', 'at', 'yes'], run: restore },

@@ -54,24 +54,27 @@ export const CLIENTS: Readonly<Record<string, KindOfClient>> = {
   },
 };
 
-/** As client libraries take it. Undefined: a kind that this version does not know. */
+/**
+ * As client libraries take it; `isSecure`: with TLS. Undefined: a kind that this version does not know.
+ */
 export function uriOf(
   kind: string,
   { user, password, database }: Access,
   { host, port }: Endpoint,
+  { isSecure = false }: { isSecure?: boolean } = {},
 ): string | undefined {
-  const at = `${user}:${password}@${host}:${port}`;
+  const at = `${user}:${password}@${host.includes(':') ? `[${host}]` : host}:${port}`;
   switch (kind) {
     case 'postgres':
-      return `postgresql://${at}/${database}`;
+      return `postgresql://${at}/${database}${isSecure ? '?sslmode=require' : ''}`;
     case 'mysql':
       return `mysql://${at}/${database}`;
     case 'redis':
-      return `redis://${at}`;
+      return `${isSecure ? 'rediss' : 'redis'}://${at}`;
     case 'rabbitmq':
-      return `amqp://${at}/main`;
+      return `${isSecure ? 'amqps' : 'amqp'}://${at}/main`;
     case 'nats':
-      return `nats://${at}`;
+      return `${isSecure ? 'tls' : 'nats'}://${at}`;
     default:
       return undefined;
   }

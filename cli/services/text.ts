@@ -139,11 +139,21 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
       ...(service.wal ? [`log          kept: peer service restore ${service.name} --at TIME`] : []),
     );
   }
+  if (service.export !== null) lines.push(`export       ${exportText(service.export, colours)}`);
   const bound = service.bindings.map(({ app, prefix, granted }) => {
     const notes = [...(prefix === '' ? [] : [`as ${prefix}`]), ...(granted === false ? ['not usable yet'] : [])];
     return notes.length === 0 ? app : `${app} (${notes.join(', ')})`;
   });
   return [...lines, `bound to     ${bound.length === 0 ? 'none' : bound.join(', ')}`].join('\n');
+}
+
+function exportText(exported: NonNullable<ServiceShape['export']>, colours: Output['colours']): string {
+  const { host, port, node, isOpen, problem, granted, fingerprint } = exported;
+  const address = `${host.includes(':') ? `[${host}]` : host}:${port} on ${node}`;
+  if (isOpen === null) return `${address} ${colours.yellow('(which does not answer)')}`;
+  if (!isOpen) return `${address} ${colours.red(`(not open${problem === null ? '' : `: ${problem}`})`)}`;
+  const access = granted === false ? ', its credentials do not work yet' : '';
+  return `${address}, with TLS${fingerprint === null ? '' : ` (key ${fingerprint})`}${access}`;
 }
 
 /** `hello/0`, `hello/worker/1`. */

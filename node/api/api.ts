@@ -14,6 +14,7 @@ import { bindingsRoutes } from './routes/bindings.ts';
 import { buildpacksRoutes } from './routes/buildpacks.ts';
 import { envRoutes } from './routes/env.ts';
 import { explanationsRoutes } from './routes/explanations.ts';
+import { exportsRoutes } from './routes/exports.ts';
 import { linesRoutes } from './routes/lines.ts';
 import { nodesRoutes } from './routes/nodes.ts';
 import { peopleRoutes } from './routes/people.ts';
@@ -72,6 +73,7 @@ export function createApi(context: ApiContext) {
     .route('/', servicesRoutes(context))
     .route('/', bindingsRoutes(context))
     .route('/', serviceSessionsRoutes(context))
+    .route('/', exportsRoutes(context))
     .route('/', backupsRoutes(context))
     .route('/', volumesRoutes(context))
     .route('/', serviceLifeRoutes(context))

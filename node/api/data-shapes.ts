@@ -66,6 +66,41 @@ export type ServiceShape = Omit<ServiceSummaryShape, 'bindings'> & {
   instance: InstanceShape | null;
   /** Why it does not run, when it does not; one line. */
   reason: string | null;
+  /** Null: bound apps alone reach it. */
+  export: ServiceExportShape | null;
+};
+
+/** Where others than bound apps reach it. What its nodes did not say is null. */
+export type ServiceExportShape = {
+  host: string;
+  port: number;
+  node: string;
+  createdAtMs: number;
+  createdBy: string;
+  /** Whether the node listens there, and why not. */
+  isOpen: boolean | null;
+  problem: string | null;
+  /** Whether the engine has its access by now. */
+  granted: boolean | null;
+  /** What clients are to trust, as PEM; and of its key SHA-256, in hex. Null where this node cannot tell. */
+  certificate: string | null;
+  fingerprint: string | null;
+};
+
+/** What was opened just now: nothing else ever answers with the password. */
+export type ExportedShape = {
+  service: string;
+  kind: string;
+  node: string;
+  host: string;
+  port: number;
+  user: string;
+  password: string;
+  database: string;
+  certificate: string;
+  fingerprint: string;
+  heldBy: number;
+  warning: string | null;
 };
 
 export type KindPlanShape = { memoryBytes: number; storageBytes: number; connections: number };

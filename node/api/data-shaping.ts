@@ -6,13 +6,14 @@ import { serviceHost } from '../core/service-address.ts';
 import { compareText } from '../core/text.ts';
 import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService, ObservedView } from '../ports/node-service.ts';
-import type { KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
+import type { ExportAccess, ExportDoorState, KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
 import type { HeldSnapshot } from '../ports/snapshots.ts';
 import type {
   BackupShape,
   BindingShape,
   KindShape,
   RestoredShape,
+  ServiceExportShape,
   ServiceShape,
   ServiceState,
   ServiceSummaryShape,
@@ -79,7 +80,7 @@ export function statusOf(node: NodeId, { view, observed }: Known): VolumeShape['
 
 export function serviceShape(
   service: ServiceView,
-  known: Known & Pick<NodeService, 'explain' | 'kinds'>,
+  known: Known & Pick<NodeService, 'explain' | 'kinds'> & ExportKnown,
   status: ServiceStatus | undefined,
   backups: readonly HeldBackup[],
 ): ServiceShape {
@@ -106,11 +107,32 @@ export function serviceShape(
     createdBy: service.createdBy,
     instance: found === undefined || workload === undefined ? null : instanceShape(found, workload),
     reason: reasonOf(service, known, found),
+    export: exportShape(service, known, status),
   };
 }
 
 export const beforeShape = (volume: VolumeView | undefined, view: DesiredView): ServiceShape['before'] =>
   volume?.before === undefined ? null : { version: volume.before.version, node: nodeName(view, volume.before.node) };
+
+function exportShape(
+  { export: exported }: ServiceView,
+  { view, door, access }: Known & ExportKnown,
+  status: ServiceStatus | undefined,
+): ServiceExportShape | null {
+  if (exported === undefined) return null;
+  const { id, host, port, node, createdAtMs, createdBy } = exported;
+  return {
+    ...{ host, port, node: nodeName(view, node), createdAtMs, createdBy },
+    isOpen: door?.isOpen ?? null,
+    problem: door?.problem ?? null,
+    granted: status === undefined ? null : status.bindings.includes(id),
+    certificate: access?.certificate ?? null,
+    fingerprint: access?.fingerprint ?? null,
+  };
+}
+
+/** What its nodes say of an export, and what is known of it here. */
+type ExportKnown = { door?: ExportDoorState | undefined; access?: ExportAccess | undefined };
 
 /** Of the newest that was restored for a test; the clock of another node may be ahead. */
 export function provenAgeMs(backups: readonly HeldBackup[]): number | null {

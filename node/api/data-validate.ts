@@ -61,6 +61,12 @@ export const bindBody = object({
   rotate: v.optional(v.boolean('should be true or false')),
 });
 export const unbindBody = object({ app: v.string('should be text') });
+/** `host`: an address of the node, which is that of the service unless it is said. */
+export const exportBody = object({
+  host: ruled(data.exportHostProblem),
+  port: whole(data.EXPORT_PORT_MIN, data.EXPORT_PORT_MAX),
+  node: v.optional(v.string('should be text')),
+});
 /** `session`: the id that `connect` has answered with. */
 export const tunnelOptions = object({ session: ruled(limits.idProblem) });
 export const accessQuery = object({ binding: ruled(limits.idProblem) });

@@ -38,6 +38,8 @@ export type ApiErrorCode = Extract<
   | 'upgrade_unconfirmed'
   | 'backup_unknown'
   | 'unavailable'
+  | 'unreachable'
+  | 'export_failed'
   | 'internal'
 >;
 

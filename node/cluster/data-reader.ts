@@ -5,8 +5,8 @@ import type { NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { Log } from '../lib/log.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { SERVICE_STATUS, VOLUME_STATUS } from '../ports/methods.ts';
-import type { ServiceStatus, ServicesDesk, VolumeStatus } from '../ports/services-desk.ts';
+import { EXPORT_DOOR, SERVICE_STATUS, VOLUME_STATUS } from '../ports/methods.ts';
+import type { ExportDoorState, ServiceStatus, ServicesDesk, VolumeStatus } from '../ports/services-desk.ts';
 
 export type DataReaderParts = {
   self: NodeId;
@@ -24,6 +24,7 @@ export class DataReader {
   constructor(parts: DataReaderParts) {
     this.#parts = parts;
     parts.gossip.handle(SERVICE_STATUS, ({ service }) => parts.desk.status(service));
+    parts.gossip.handle(EXPORT_DOOR, ({ service, ...listen }) => parts.desk.exportDoor(service, listen));
     parts.gossip.handle(VOLUME_STATUS, ({ volume }) => parts.desk.volume(volume));
   }
 
@@ -40,6 +41,19 @@ export class DataReader {
     return this.#ask(view().volumes.get(volume)?.node, {
       here: () => desk.volume(volume),
       there: (node) => gossip.request(node, VOLUME_STATUS, { volume }),
+    });
+  }
+
+  /** Asked of the node itself; undefined when it does not answer. */
+  exportDoor(
+    node: NodeId,
+    service: ServiceId,
+    { host, port }: { host: string; port: number },
+  ): Promise<ExportDoorState | undefined> {
+    const { desk, gossip } = this.#parts;
+    return this.#ask(node, {
+      here: () => desk.exportDoor(service, { host, port }),
+      there: (asked) => gossip.request(asked, EXPORT_DOOR, { service, host, port }),
     });
   }
 

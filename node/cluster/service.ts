@@ -81,7 +81,8 @@ export type ServiceParts = {
   serviceSessions: { open: NodeService['openServiceSession']; tunnel: NodeService['openServiceTunnel'] };
   createInvite: NodeService['createInvite'];
   usage: Pick<UsageReader, 'usage'>;
-  data: Pick<DataReader, 'serviceStatus' | 'volumeStatus'>;
+  data: Pick<DataReader, 'serviceStatus' | 'volumeStatus' | 'exportDoor'>;
+  exportAccess: NodeService['exportAccess'];
   backups: Backups;
   volumes: VolumeLife;
   kinds: readonly KindInfo[];
@@ -213,6 +214,8 @@ export class Service implements NodeService {
 
   volumeStatus: NodeService['volumeStatus'] = (volume) => this.#parts.data.volumeStatus(volume);
 
+  exportAccess: NodeService['exportAccess'] = (service) => this.#parts.exportAccess(service);
+  exportDoor: NodeService['exportDoor'] = (...asks) => this.#parts.data.exportDoor(...asks);
   openSession: NodeService['openSession'] = (request, io) => this.#parts.sessions.open(request, io);
   openServiceSession: NodeService['openServiceSession'] = (...asks) => this.#parts.serviceSessions.open(...asks);
   openServiceTunnel: NodeService['openServiceTunnel'] = (...asks) => this.#parts.serviceSessions.tunnel(...asks);

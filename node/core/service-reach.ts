@@ -22,7 +22,7 @@ export type ServiceReachInput = {
   /** Where instances reach the machine; undefined: they share its network. */
   gateway: string | undefined;
   /** Doors that the router has open, as it told. */
-  doors: readonly (HostPort & { service: ServiceId })[];
+  doors: readonly (HostPort & { service: ServiceId; exported?: true })[];
 };
 
 export type ServiceReach = {
@@ -38,7 +38,8 @@ export type ServiceReach = {
 export function serviceReach(input: ServiceReachInput): ServiceReach {
   const { services, places, gateway } = input;
   const bound = boundApps(input.bindings);
-  const openDoors = new Map(input.doors.map(({ service, host, port }) => [service, { host, port }]));
+  const inner = input.doors.filter(({ exported }) => exported === undefined);
+  const openDoors = new Map(inner.map(({ service, host, port }) => [service, { host, port }]));
   const reach: ServiceReach = { table: { places: [], doors: [] }, calls: [] };
   for (const { id: service, name, address, kind } of services.values()) {
     const place = places.get(service);

@@ -80,7 +80,13 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   const life = await makeVolumeLife({ ...parts, record: (event) => record(parts, event) }, shutdown);
   const ways = new ServiceWays(parts);
   return {
-    desk: new ServicesHere({ view, self: ground.self, steward, volumes: works.volumes }),
+    desk: new ServicesHere({
+      view,
+      self: ground.self,
+      steward,
+      volumes: works.volumes,
+      isExported: (service) => ways.isExported(service),
+    }),
     guests: steward,
     nodeOf: (service) => nodeOf(parts, service),
     kinds: KINDS.map(({ name, tags, plans, least, debianPackage, backup, archive }) => ({

@@ -11,6 +11,7 @@ import { UsageReader } from '../cluster/usage-reader.ts';
 import { VERSION } from '../lib/version.ts';
 import type { Stager } from '../ports/staging.ts';
 import { sealChanges } from '../secrets/seal-changes.ts';
+import { exportAccess } from '../services/exports.ts';
 import { ServiceSessions } from '../sessions/service-sessions.ts';
 import { Sessions } from '../sessions/sessions.ts';
 import { stageWith } from '../storage/stage-with.ts';
@@ -64,6 +65,7 @@ export function makeService(parts: Parts): Service {
     serviceSessions: makeServiceSessions(parts),
     usage: new UsageReader({ self, gossip, meter: runtime, nodesOf, log }),
     data: new DataReader({ self, gossip, desk: data.desk, view: ground.view, isThere: known.isAlive, log }),
+    exportAccess: (id) => exportAccess(ground.view().services.get(id), (...sealed) => ground.keyring.open(...sealed)),
     backups: data.backups,
     volumes: data.volumes,
     kinds: data.kinds,

@@ -7,6 +7,7 @@ import { type ServiceReachInput, serviceReach } from '../core/service-reach.ts';
 import type { OpenDoor, ServicePlace } from '../ports/router.ts';
 import type { ServiceCall } from '../ports/runtime.ts';
 import { kindOf } from '../services/catalogue.ts';
+import { exportedDoors } from '../services/exports.ts';
 import type { Agent } from './agent.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
@@ -57,12 +58,32 @@ export class ServiceWays {
       gateway: works.isolation.networks?.gateway,
       doors: this.#doors,
     });
-    const said = JSON.stringify(table);
+    const exports = [...services.values()].flatMap((one) => (one.export?.node === ground.self ? [one.export] : []));
+    // Without certificates, which are made anew each time.
+    const said = JSON.stringify([table, exports]);
     if (said !== this.#tableSaid) {
-      this.#tableSaid = said;
-      lines.router.setServices(table);
+      const doors = this.#exportedDoors();
+      // One that is missing is looked for again.
+      this.#tableSaid = doors.length === exports.length ? said : '';
+      lines.router.setServices({ ...table, doors: [...table.doors, ...doors] });
     }
     this.#setCalls(calls);
+  }
+
+  /** Whether the service's door to others than apps is open on this node. */
+  isExported(service: ServiceId): boolean {
+    return this.#doors.some((door) => door.service === service && door.exported === true);
+  }
+
+  #exportedDoors(): ReturnType<typeof exportedDoors> {
+    const { ground } = this.#parts;
+    return exportedDoors({
+      view: ground.view(),
+      self: ground.self,
+      kindOf,
+      open: (...sealed) => ground.keyring.open(...sealed),
+      failed: ({ name }, error) => ground.log.warn('service.not_exported', { service: name, error }),
+    });
   }
 
   #places(services: ServiceReachInput['services']): Map<ServiceId, ServicePlace> {

@@ -1,8 +1,10 @@
 // What others ask of the services and volumes of this node, answered by the parts that know.
 
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import type { NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
-import type { ServiceStatus, ServicesDesk, VolumeStatus } from '../ports/services-desk.ts';
+import type { ExportDoorState, ServiceStatus, ServicesDesk, VolumeStatus } from '../ports/services-desk.ts';
 import type { Steward } from '../services/steward.ts';
 import type { VolumeStore } from '../volumes/store.ts';
 
@@ -19,7 +21,36 @@ export type ServicesHereParts = {
   self: NodeId;
   steward: Steward;
   volumes: Pick<VolumeStore, 'placeOf' | 'usedBytes'>;
+  /** Whether the router has the service's door to others open. */
+  isExported: (service: ServiceId) => boolean;
 };
+
+/** Listens there for a moment. */
+async function listenProblem({ host, port }: { host: string; port: number }): Promise<string | undefined> {
+  const server = createServer();
+  try {
+    server.listen({ host, port, exclusive: true });
+    await once(server, 'listening');
+    return undefined;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    switch (code) {
+      case 'EADDRINUSE':
+        return `port ${port} is in use there: choose another`;
+      case 'EADDRNOTAVAIL':
+      case 'EINVAL':
+        return `it has no address ${host}: name one of its own, or 0.0.0.0, or another node with --node`;
+      case 'EACCES':
+        return `it may not use port ${port}: choose a higher one`;
+      default:
+        return message.slice(0, PROBLEM_LENGTH_MAX);
+    }
+  } finally {
+    server.close();
+  }
+}
+
+const PROBLEM_LENGTH_MAX = 200;
 
 export class ServicesHere implements ServicesDesk {
   readonly #parts: ServicesHereParts;
@@ -42,6 +73,12 @@ export class ServicesHere implements ServicesDesk {
       ...(usage === undefined ? {} : { connections: usage.connections }),
       ...(usedBytes === undefined ? {} : { usedBytes }),
     };
+  }
+
+  async exportDoor(service: ServiceId, listen: { host: string; port: number }): Promise<ExportDoorState> {
+    if (this.#parts.isExported(service)) return { isOpen: true };
+    const problem = await listenProblem(listen);
+    return { isOpen: false, ...(problem === undefined ? {} : { problem }) };
   }
 
   async volume(id: VolumeId): Promise<VolumeStatus> {

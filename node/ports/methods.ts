@@ -300,6 +300,18 @@ export const VOLUME_STATUS = method('volume.status', v.object({ volume: volumeId
   replyBytesMax: 8 * KIB,
 });
 
+/** Whether the service's door is open at an address of the node, or could be. */
+export const EXPORT_DOOR = method(
+  'service.export-door',
+  v.object({
+    service: serviceId,
+    host: text(64),
+    port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
+  }),
+  v.object({ isOpen: v.boolean(), problem: v.optional(text(256)) }),
+  { timeoutMs: 5_000 },
+);
+
 /** The source that the app (by its name) was pushed from last, when it is here. */
 export const SOURCE_OF = method('source.of', v.object({ app: text(256) }), v.object({ digest: v.nullable(digest) }), {
   timeoutMs: 1_000,

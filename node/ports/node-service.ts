@@ -11,7 +11,7 @@ import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
 import type { InstanceUsage } from './runtime.ts';
 import type { SecretKeeper } from './secrets.ts';
-import type { KindInfo, ServiceStatus, VolumeStatus } from './services-desk.ts';
+import type { ExportAccess, ExportDoorState, KindInfo, ServiceStatus, VolumeStatus } from './services-desk.ts';
 import type { VolumeLife } from './snapshots.ts';
 import type { StagedDroplet, StageRequest, Stager } from './staging.ts';
 
@@ -93,6 +93,14 @@ export interface NodeService {
   serviceStatus(service: ServiceId): Promise<ServiceStatus | undefined>;
   /** The same of a volume. */
   volumeStatus(volume: VolumeId): Promise<VolumeStatus | undefined>;
+  /** Asked of the node that is to listen there; undefined when it does not answer. */
+  exportDoor(
+    node: NodeId,
+    service: ServiceId,
+    listen: { host: string; port: number },
+  ): Promise<ExportDoorState | undefined>;
+  /** Fails with `secret_unreadable`, and with `not_exported`. */
+  exportAccess(service: ServiceId): ExportAccess;
   /** Backups of services, wherever they run and are held. */
   readonly backups: Backups;
   /** Snapshots of volumes, and their moves. */

@@ -8,8 +8,23 @@ import type { Unreached } from './gossip.ts';
 /** Where a service runs: at an address of this node, or behind another node's link. */
 export type ServicePlace = { host: string; port: number } | { node: NodeId; link: string };
 
-/** A service that apps here reach through the router. Port 0: any free one, which is told by onDoors. */
-export type ServiceDoor = { service: ServiceId; listen: { host: string; port: number } };
+/**
+ * A service that apps here reach through the router. Port 0: any free one, which is told by onDoors. `exported`: a
+ * door for whoever reaches it.
+ */
+export type ServiceDoor = { service: ServiceId; listen: { host: string; port: number }; exported?: ExportedDoor };
+
+/**
+ * Nothing passes without TLS. `certificate`: the router ends it, and shows this. `startsTls`: the engine does, once
+ * the client has asked for it in the words of its protocol, which the router sees to.
+ */
+export type ExportedDoor = { connectionsMax: number } & (
+  | { certificate: { keyPem: string; certPem: string } }
+  | { startsTls: StartsTls }
+);
+
+/** Protocols that begin in clear, and in which a client asks for TLS. */
+export type StartsTls = 'postgres' | 'mysql';
 
 export type ServiceTable = {
   /**
@@ -21,7 +36,7 @@ export type ServiceTable = {
 };
 
 /** One that accepts connections. */
-export type OpenDoor = { service: ServiceId; host: string; port: number };
+export type OpenDoor = { service: ServiceId; host: string; port: number; exported?: true };
 
 /** The router process as the daemon sees it. */
 export interface RouterHandle {

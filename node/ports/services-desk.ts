@@ -14,7 +14,7 @@ export type KindInfo = Pick<ServiceKind, 'name' | 'tags' | 'plans' | 'least' | '
 
 /** What the node that runs a service knows of it alone. What could not be found out is missing. */
 export type ServiceStatus = {
-  /** Those whose access the engine has by now. */
+  /** Those whose access the engine has by now; the export's id among them. */
   bindings: BindingId[];
   /** Clients connected. */
   connections?: number;
@@ -37,8 +37,17 @@ export interface ServiceGuests {
   dismiss(service: ServiceId, user: string): void;
 }
 
+/** How clients of an exported service come in, and what they are to trust: its authority, as PEM, and of its key
+ * SHA-256, in hex. */
+export type ExportAccess = Access & { certificate: string; fingerprint: string };
+
+/** `problem`: why the node cannot listen there. */
+export type ExportDoorState = { isOpen: boolean; problem?: string };
+
 /** Of this node alone. Fails with an error with a code when it does not run, or hold, what is asked for. */
 export interface ServicesDesk {
   status(service: ServiceId): Promise<ServiceStatus>;
   volume(volume: VolumeId): Promise<VolumeStatus>;
+  /** Whether the service's door is open at the address of this node, or could be. */
+  exportDoor(service: ServiceId, listen: { host: string; port: number }): Promise<ExportDoorState>;
 }

@@ -5,6 +5,7 @@
 import type { ServiceId } from '../../crdt/ids.ts';
 import type { ServiceView } from '../../crdt/view.ts';
 import type { InstanceSpec } from '../core/types.ts';
+import type { StartsTls } from './router.ts';
 
 export type PlanName = 'small' | 'medium' | 'large';
 
@@ -33,6 +34,8 @@ export type ServiceContext = {
   readonly engine: Engine;
   /** Password of the engine's own administrator, which Peer alone uses. Letters and digits. */
   readonly adminPassword: string;
+  /** A new certificate of the service's own authority, for its engine. */
+  certificate(): { keyPem: string; certPem: string };
 };
 
 /** How the engine is run. Everything lies below /data, where the volume is. */
@@ -125,6 +128,11 @@ export type ServiceKind = {
   readonly least: Readonly<Pick<ServicePlan, 'memoryBytes' | 'storageBytes'>>;
   /** What to install where it is missing, for people: Debian's package. */
   readonly debianPackage: string;
+  /**
+   * The protocol begins in clear, and TLS is asked for in it: the engine does that, with the context's certificate.
+   * Undefined: whoever opens it to others ends TLS in front of it.
+   */
+  readonly startsTls?: StartsTls;
   /** Engines that the machine has, newest first. */
   find(machine: Machine): Promise<Engine[]>;
   program(context: ServiceContext): ServiceProgram;

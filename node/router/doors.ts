@@ -1,17 +1,27 @@
-// Listens for bound apps of this node on behalf of services that run elsewhere. What is accepted is led on by
-// service-ways.ts; who gets here at all is for the network's rules. A door that cannot be opened is tried again.
+// Listens for bound apps of this node on behalf of services that run elsewhere; and for whoever comes, where a service
+// is exported, with TLS alone. What is accepted is led on by service-ways.ts; who gets to the former at all is for the
+// network's rules. A door that cannot be opened is tried again.
 
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { ServiceId } from '../../crdt/ids.ts';
 import { formatHostPort } from '../lib/host-port.ts';
 import type { OpenDoor, ServiceDoor } from '../ports/router.ts';
 import type { BoundedLog } from './bounded-log.ts';
-import { net, SOCKET_OPTIONS } from './builtin.ts';
-import { DOOR_RETRY_DELAY_MS, DOORS_BACKLOG } from './limits.ts';
+import { net, SOCKET_OPTIONS, tls } from './builtin.ts';
+import { DOOR_RETRY_DELAY_MS, DOORS_BACKLOG, GUARD_TIMEOUT_MS } from './limits.ts';
 import type { ServiceWays } from './service-ways.ts';
+import { GuardedClient } from './tls-guard.ts';
 import { breakOff } from './tunnel.ts';
 
-type Door = { wanted: ServiceDoor; server: Server | undefined; retry: NodeJS.Timeout | undefined; port: number };
+type Door = {
+  wanted: ServiceDoor;
+  server: Server | undefined;
+  retry: NodeJS.Timeout | undefined;
+  port: number;
+  /** Of an exported one: they end with it, as nobody may have come but through it. */
+  clients: Set<Duplex>;
+};
 
 export class Doors {
   readonly #ways: ServiceWays;
@@ -38,7 +48,7 @@ export class Doors {
     for (const one of wanted) {
       const key = doorKey(one);
       if (this.#doors.has(key)) continue;
-      const door: Door = { wanted: one, server: undefined, retry: undefined, port: 0 };
+      const door: Door = { wanted: one, server: undefined, retry: undefined, port: 0, clients: new Set() };
       this.#doors.set(key, door);
       this.#open(key, door);
     }
@@ -51,7 +61,7 @@ export class Doors {
 
   #open(key: string, door: Door): void {
     const { service, listen } = door.wanted;
-    const server = net.createServer({ ...SOCKET_OPTIONS, noDelay: true }, (client) => this.#accept(client, service));
+    const server = this.#serverOf(door);
     door.server = server;
     server.on('error', (error) => {
       // Later ones are failures to accept a connection (no file descriptors left): that client's alone.
@@ -67,13 +77,36 @@ export class Doors {
     });
   }
 
+  #serverOf(door: Door): Server {
+    const { service, exported } = door.wanted;
+    const options = { ...SOCKET_OPTIONS, noDelay: true };
+    if (exported === undefined) return net.createServer(options, (client) => this.#accept(client, service));
+    const keep = (client: Duplex): void => {
+      door.clients.add(client);
+      client.once('close', () => door.clients.delete(client));
+      this.#accept(client, service);
+    };
+    let server: Server;
+    if ('certificate' in exported) {
+      const { keyPem: key, certPem: cert } = exported.certificate;
+      const secured = { ...options, key, cert, minVersion: 'TLSv1.2' as const, handshakeTimeout: GUARD_TIMEOUT_MS };
+      server = tls.createServer(secured, keep).on('tlsClientError', (_error, client) => client.destroy());
+    } else {
+      const { startsTls } = exported;
+      server = net.createServer(options, (client) => keep(new GuardedClient(client, startsTls)));
+    }
+    server.maxConnections = exported.connectionsMax;
+    return server;
+  }
+
   #close(key: string, door: Door): void {
     this.#doors.delete(key);
     clearTimeout(door.retry);
     door.server?.close();
+    for (const client of door.clients) client.destroy();
   }
 
-  #accept(client: Socket, service: ServiceId): void {
+  #accept(client: Duplex, service: ServiceId): void {
     client.on('error', () => client.destroy());
     this.#ways.lead(client, service, {
       hereOnly: false,
@@ -86,8 +119,15 @@ export class Doors {
 
   #tell(): void {
     const open = [...this.#doors.values()].filter(({ port }) => port !== 0);
-    this.#changed(open.map(({ wanted, port }) => ({ service: wanted.service, host: wanted.listen.host, port })));
+    this.#changed(
+      open.map(({ wanted: { service, listen, exported }, port }) => ({
+        ...{ service, host: listen.host, port },
+        ...(exported === undefined ? {} : { exported: true as const }),
+      })),
+    );
   }
 }
 
-const doorKey = ({ service, listen }: ServiceDoor): string => `${service} ${formatHostPort(listen)}`;
+/** A certificate that is made anew is no other door. */
+const doorKey = ({ service, listen, exported }: ServiceDoor): string =>
+  `${service} ${formatHostPort(listen)}${exported === undefined ? '' : ' exported'}`;

@@ -75,6 +75,10 @@ export const SERVICE_CONNECTIONS_MAX = 1_000;
 export const SERVICE_CONNECT_TIMEOUT_MS = 3_000;
 /** Connections that wait to be accepted: apps open a whole pool at once when they start. */
 export const DOORS_BACKLOG = 511;
+/** Of an exported service: for a client that is there to ask for TLS, and to come to terms on it. */
+export const GUARD_TIMEOUT_MS = 10_000;
+/** What either side of such a connection says in clear at most: a greeting, and a request for TLS. */
+export const GUARD_BYTES_MAX = 4 * 1024;
 /** Pause after a door could not be opened: its address may be another program's, or not there yet. */
 export const DOOR_RETRY_DELAY_MS = 1_000;
 

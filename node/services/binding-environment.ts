@@ -90,7 +90,11 @@ function boundService(
   };
 }
 
-export const accessOf = (service: ServiceView, binding: BindingView, open: Options['open']): Access => ({
+export const accessOf = (
+  service: ServiceView,
+  binding: Pick<BindingView, 'id' | 'secret'>,
+  open: Options['open'],
+): Access => ({
   user: userOf(binding),
   password: open(bindingContext(binding.id), binding.secret),
   database: databaseName(service.name),

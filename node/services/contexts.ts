@@ -3,6 +3,8 @@
 
 import { serviceContext } from '../../crdt/sealed.ts';
 import type { ServiceView } from '../../crdt/view.ts';
+import { serviceHost } from '../core/service-address.ts';
+import { serverCertificate } from '../identity/service-certificate.ts';
 import type { Engine, PlanName, ServiceContext, ServiceKind } from '../ports/services.ts';
 import { CommandFailed } from './run-command.ts';
 
@@ -30,9 +32,9 @@ export class Contexts {
       throw new CommandFailed(`this node has no ${service.kind} ${service.version}`);
     }
     const plan = Object.hasOwn(kind.plans, service.plan) ? kind.plans[service.plan as PlanName] : kind.plans.small;
-    return {
-      kind,
-      context: { service, plan, engine, adminPassword: open(serviceContext(service.id), service.secret) },
-    };
+    const adminPassword = open(serviceContext(service.id), service.secret);
+    const names: [string] = [serviceHost(service.name)];
+    const certificate = () => serverCertificate(adminPassword, { service: service.id, names });
+    return { kind, context: { service, plan, engine, adminPassword, certificate } };
   }
 }

@@ -4,7 +4,17 @@
 import type { Access, Engine, Machine, ServiceCommand, ServiceContext, ServiceKind } from '../ports/services.ts';
 import { databaseName, quoted, word } from './names.ts';
 import { anywhere, findPrograms, versionIn } from './programs.ts';
-import { bashCommand, DATA, restoreCommand, SPOOL, serviceScript, UNFINISHED } from './scripts.ts';
+import {
+  bashCommand,
+  CERTIFICATE,
+  CERTIFICATE_KEY,
+  certificateFiles,
+  DATA,
+  restoreCommand,
+  SPOOL,
+  serviceScript,
+  UNFINISHED,
+} from './scripts.ts';
 
 const NAME = 'mysql';
 const PORT = 3306;
@@ -49,6 +59,8 @@ function configuration({ service, plan }: ServiceContext): string {
     extra_max_connections: String(ADMIN_CONNECTIONS),
     max_connections: String(plan.connections),
     skip_name_resolve: 'on',
+    ssl_cert: CERTIFICATE,
+    ssl_key: CERTIFICATE_KEY,
     local_infile: 'off',
     performance_schema: 'off',
     character_set_server: 'utf8mb4',
@@ -100,7 +112,11 @@ mkdir /data/tmp
 exec ${quoted(server)} --defaults-file=/data/my.cnf`,
     }),
     env: { TZ: 'UTC' },
-    files: { '/data/my.cnf': configuration(context), '/data/setup.sql': setUp(context) },
+    files: {
+      '/data/my.cnf': configuration(context),
+      '/data/setup.sql': setUp(context),
+      ...certificateFiles(context),
+    },
     stopSignal: 'SIGTERM',
     stopGraceMs: STOP_GRACE_MS,
   };
@@ -215,6 +231,7 @@ export const mysql: ServiceKind = {
   tags: ['mysql', 'mariadb', 'relational', 'sql', 'database'],
   port: PORT,
   debianPackage: 'mariadb-server',
+  startsTls: 'mysql',
   plans: {
     small: { memoryBytes: 384 * MIB, storageBytes: GIB, connections: 40 },
     medium: { memoryBytes: GIB, storageBytes: 10 * GIB, connections: 100 },

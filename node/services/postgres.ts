@@ -5,7 +5,17 @@ import type { Access, Engine, Machine, ServiceCommand, ServiceContext, ServiceKi
 import { databaseName, quoted, word } from './names.ts';
 import { ARCHIVE_SCRIPT, archiveScript, archiveSettings, postgresArchive } from './postgres-archive.ts';
 import { findPrograms, versionIn } from './programs.ts';
-import { bashCommand, DATA, restoreCommand, SPOOL, serviceScript, UNFINISHED } from './scripts.ts';
+import {
+  bashCommand,
+  CERTIFICATE,
+  CERTIFICATE_KEY,
+  certificateFiles,
+  DATA,
+  restoreCommand,
+  SPOOL,
+  serviceScript,
+  UNFINISHED,
+} from './scripts.ts';
 
 const NAME = 'postgres';
 const PORT = 5432;
@@ -60,6 +70,9 @@ function configuration({ service, plan }: ServiceContext): string {
     min_wal_size: '48MB',
     wal_log_hints: 'on',
     jit: 'off',
+    ssl: 'on',
+    ssl_cert_file: CERTIFICATE,
+    ssl_key_file: CERTIFICATE_KEY,
     password_encryption: 'scram-sha-256',
     log_destination: 'stderr',
     logging_collector: 'off',
@@ -114,6 +127,7 @@ function programOf(context: ServiceContext): ReturnType<ServiceKind['program']> 
       '/data/pg_hba.conf': accessRules(databaseName(service.name)),
       '/data/setup.sql': setUp(databaseName(service.name)),
       ...(service.wal === true ? { [ARCHIVE_SCRIPT]: archiveScript(context) } : {}),
+      ...certificateFiles(context),
     },
     // "Fast": SIGTERM would wait until the last client has gone.
     stopSignal: 'SIGINT',
@@ -280,6 +294,7 @@ export const postgres: ServiceKind = {
   tags: ['postgres', 'postgresql', 'relational', 'sql', 'database'],
   port: PORT,
   debianPackage: 'postgresql',
+  startsTls: 'postgres',
   plans: {
     small: { memoryBytes: 256 * MIB, storageBytes: GIB, connections: 40 },
     medium: { memoryBytes: GIB, storageBytes: 10 * GIB, connections: 100 },

@@ -16,6 +16,10 @@ export const REPLACED = '/data/db.old';
 /** A backup on its way in. */
 export const SPOOL = '/data/restore.tmp';
 
+/** Where its certificate is, for engines that do TLS themselves. */
+export const CERTIFICATE = '/data/tls.crt';
+export const CERTIFICATE_KEY = '/data/tls.key';
+
 /** The only folders that are on the path: other programs are named in full. */
 const PATH = '/usr/bin:/bin';
 
@@ -27,6 +31,11 @@ fail() { printf '%s\\n' "$1" >&2; exit 1; }
 # The folder's own files; to sync the file system would wait for all that the machine writes.
 put_on_disk() { find "$1" -depth -exec sync {} +; }
 `;
+
+export function certificateFiles({ certificate }: ServiceContext): Record<string, string> {
+  const { keyPem, certPem } = certificate();
+  return { [CERTIFICATE]: certPem, [CERTIFICATE_KEY]: keyPem };
+}
 
 export const markerOf = (kind: string, version: string): string => JSON.stringify({ kind, version });
 

@@ -47,7 +47,7 @@ export type StewardParts = {
 /** Someone who is to be let in. */
 type Wanted = { user: string; access: () => Access; whom: string };
 
-/** A person for as long as their session lasts; written down nowhere, so that what forgets them lets them in no more. */
+/** A person while their session lasts; written down nowhere, so that whoever forgets them ends their access. */
 type Guest = { access: Access; whom: string; settle: (error?: Error) => void };
 
 /** Of one service whose engine runs here. */
@@ -139,12 +139,14 @@ export class Steward {
     this.look();
   }
 
-  /** Bindings that the engine of a service here lets in; undefined when it does not run here. */
+  /** Bindings, and the export, that the engine of a service here lets in; undefined when it does not run here. */
   granted(service: ServiceId): BindingId[] | undefined {
     const charge = this.#charges.get(service);
     if (charge === undefined) return undefined;
-    const bindings = [...this.#parts.view().bindings.values()].filter((one) => one.service === service);
-    return bindings
+    const { bindings, services } = this.#parts.view();
+    const exported = services.get(service)?.export;
+    const known = [...bindings.values()].filter((one) => one.service === service);
+    return [...known, ...(exported === undefined ? [] : [exported])]
       .filter((one) => charge.granted.has(userOf(one)))
       .map(({ id }) => id)
       .sort();
@@ -212,7 +214,17 @@ export class Steward {
   #wantedOf(service: ServiceView, bindings: readonly BindingView[]): Wanted[] {
     const { open, view } = this.#parts;
     const guests = [...(this.#guests.get(service.id)?.values() ?? [])];
+    const { export: exported } = service;
     return [
+      ...(exported === undefined
+        ? []
+        : [
+            {
+              user: userOf(exported),
+              access: () => accessOf(service, exported, open),
+              whom: `who reaches ${exported.host} port ${exported.port}`,
+            },
+          ]),
       ...bindings.map((binding) => ({
         user: userOf(binding),
         access: () => accessOf(service, binding, open),

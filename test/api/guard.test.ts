@@ -52,6 +52,8 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'POST /v1/services/:name/unbind': 'developer',
   'POST /v1/services/:name/connect': 'developer',
   'POST /v1/services/:name/tunnel': 'developer',
+  'POST /v1/services/:name/export': 'developer',
+  'DELETE /v1/services/:name/export': 'developer',
   'GET /v1/services/:name/access': 'viewer',
   'GET /v1/volumes': 'viewer',
   'GET /v1/volumes/:id': 'viewer',

@@ -20,6 +20,7 @@ import {
 } from '../../crdt/ids.ts';
 import { readView } from '../../crdt/read.ts';
 import type { DesiredDoc, Role } from '../../crdt/schema.ts';
+import { bindingContext } from '../../crdt/sealed.ts';
 import type { AppView, DesiredView } from '../../crdt/view.ts';
 import { openChunk } from '../../node/blobs/chunk-codec.ts';
 import { ChunkFrames } from '../../node/blobs/chunk-frames.ts';
@@ -89,7 +90,10 @@ export class MemoryNode implements NodeService {
   readonly engines = new Map<string, string[]>();
   /** What the node of a service says; by default that it has every access. */
   onServiceStatus: (service: ServiceId) => Promise<ServiceStatus | undefined> = async (service) => ({
-    bindings: [...this.#view.bindings.values()].filter((one) => one.service === service).map(({ id }) => id),
+    bindings: [
+      ...[...this.#view.bindings.values()].filter((one) => one.service === service).map(({ id }) => id),
+      ...[this.#view.services.get(service)?.export?.id ?? []].flat(),
+    ],
     connections: 3,
     usedBytes: 40 * 1024 ** 2,
   });
@@ -532,6 +536,16 @@ export class MemoryNode implements NodeService {
   }
 
   /** Commands run for real, as plain processes of this machine. */
+  /** What nodes say of addresses that services are to be exported at. */
+  onExportDoor: NodeService['exportDoor'] = async (_node, service) => ({
+    isOpen: this.#view.services.get(service)?.export !== undefined,
+  });
+  exportDoor: NodeService['exportDoor'] = (...asks) => this.onExportDoor(...asks);
+  exportAccess: NodeService['exportAccess'] = (id) => {
+    const { name, export: exported } = this.#view.services.get(id)!;
+    const password = this.secrets.open(bindingContext(exported!.id), exported!.secret);
+    return { user: 'exported', password, database: name, certificate: 'PEM\n', fingerprint: 'ab'.repeat(32) };
+  };
   openSession: NodeService['openSession'] = (request, io) => this.#sessions.open(request, io);
   openServiceSession: NodeService['openServiceSession'] = (...asks) => this.#serviceSessions.open(...asks);
   openServiceTunnel: NodeService['openServiceTunnel'] = (...asks) => this.#serviceSessions.tunnel(...asks);

@@ -392,6 +392,58 @@ describe('a binding', () => {
   });
 });
 
+describe('an export', () => {
+  const WHERE = { host: '192.168.1.5', port: 5432 };
+
+  it('has credentials that are answered once, sealed, and shown to nobody later', async () => {
+    const { developer, viewer, node } = await withDatabase();
+    const { status, body } = await developer.post('/v1/services/db/export', WHERE);
+    expect(status).toBe(201);
+    const { export: exported, volume } = serviceOf(node, 'db');
+    const home = node.view().nodes.get(volume!.node)!.name;
+    expect(exported).toMatchObject({ ...WHERE, node: volume!.node });
+    expect(body).toMatchObject({
+      service: 'db',
+      kind: 'postgres',
+      node: home,
+      ...WHERE,
+      user: 'exported',
+      warning: null,
+    });
+    expect(body.password).toMatch(PASSWORD);
+    expect(node.secrets.open(`binding/${exported!.id}`, exported!.secret)).toBe(body.password);
+    const shown = (await viewer.get('/v1/services/db')).body;
+    expect(shown.export).toMatchObject({ ...WHERE, node: home, isOpen: true, granted: true, certificate: 'PEM\n' });
+    expect(JSON.stringify([shown, (await viewer.get('/v1/history')).body])).not.toContain(body.password);
+    expect((await developer.send('DELETE', '/v1/services/db/export')).body).toMatchObject({ exported: false });
+    expect((await viewer.get('/v1/services/db')).body.export).toBeNull();
+  });
+
+  it('that its node cannot open is refused before anything is written', async () => {
+    const { developer, node } = await withDatabase();
+    node.onExportDoor = async () => ({ isOpen: false, problem: 'port 5432 is in use there: choose another' });
+    const refused = await developer.post('/v1/services/db/export', { ...WHERE, node: 'beta' });
+    expect(refused).toMatchObject({ status: 409, body: { error: { code: 'export_failed' } } });
+    expect(refused.body.error.message).toBe(
+      'beta cannot listen at 192.168.1.5:5432: port 5432 is in use there: choose another',
+    );
+    node.onExportDoor = async () => undefined;
+    expect((await developer.post('/v1/services/db/export', WHERE)).body.error.code).toBe('unreachable');
+    expect(serviceOf(node, 'db').export).toBeUndefined();
+  });
+
+  it('is of a service that runs here, at an address and a port that the system does not keep', async () => {
+    const { developer } = await withDatabase();
+    await developer.send('PUT', '/v1/services/mail', { credentials: { uri: 'smtp://mail' } });
+    const codeOf = async (path: string, body: object) => (await developer.post(path, body)).body.error.code;
+    expect(await codeOf('/v1/services/mail/export', WHERE)).toBe('service_provided');
+    expect(await codeOf('/v1/services/db/export', { ...WHERE, port: 22 })).toBe('bad_request');
+    expect(await codeOf('/v1/services/db/export', { ...WHERE, host: 'example.org' })).toBe('bad_request');
+    expect(await codeOf('/v1/services/db/export', { ...WHERE, node: 'gamma' })).toBe('not_found');
+    expect((await developer.send('DELETE', '/v1/services/db/export')).body.error.code).toBe('not_exported');
+  });
+});
+
 describe("a service of one's own", () => {
   const credentials = { uri: 'https://user:pa55@mail.example.org', port: 587 };
 

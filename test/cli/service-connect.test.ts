@@ -1,9 +1,11 @@
-// peer service connect through scripts/peer: what it opens, and how it ends. The service behind it is one that answers
+// peer service connect and export through scripts/peer: what they open, and how it ends. The service behind it is one that answers
 // with what it is sent; real engines and their clients are in test/e2e/services.test.ts.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TUNNELS_PER_SESSION_MAX } from '../../node/sessions/service-sessions.ts';
 import { MemoryNode, type SessionTimes, tokenOf } from '../api/memory-node.ts';
@@ -153,6 +155,52 @@ describe('peer service connect --tunnel', () => {
     expect(String(await echoed(tunnel, Buffer.from('again')))).toBe('again');
     tunnel.child.kill('SIGINT');
     expect((await tunnel.ended).stderr).toContain('a connection failed: The service queue accepts no connection.\n');
+  });
+});
+
+describe('peer service export', () => {
+  it('opens, shows once with which credentials, writes what to trust, and closes', async () => {
+    await start();
+    const file = join(cli.home, 'queue.pem');
+    const where = ['service', 'export', 'queue', '192.168.1.5:6380'];
+    const opened = await cli.run([...where, '--certificate', file], { role: 'developer' });
+    expect(opened.stdout).toMatch(/^queue is open to whoever reaches 192.168.1.5:6380 on alpha, with TLS/);
+    expect(opened.stdout).toMatch(/^url +rediss:\/\/exported:[A-Za-z0-9]{32}@192.168.1.5:6380$/m);
+    expect(await readFile(file, 'utf8')).toBe('PEM\n');
+    expect((await cli.run(['service', 'status', 'queue'])).stdout).toContain(
+      `export       192.168.1.5:6380 on alpha, with TLS (key ${'ab'.repeat(32)})`,
+    );
+    expect(await cli.run(where)).toMatchObject({ status: 1, stderr: expect.stringContaining('exported at') });
+    const again = join(cli.home, 'again.pem');
+    expect(await cli.json(['service', 'export', 'queue', '--certificate', again])).toMatchObject({ file: again });
+    expect((await cli.run(['service', 'export', 'queue', '--stop'])).stdout).toMatch(/^queue is closed/);
+    expect((await cli.json(['service', 'status', 'queue'])).export).toBeNull();
+  });
+
+  it('refuses what cannot be in one line, with nothing opened and no file made', async () => {
+    await start();
+    const file = join(cli.home, 'there.pem');
+    await writeFile(file, 'mine');
+    const table: [string[], number, RegExp][] = [
+      [['queue'], 2, /HOST:PORT is missing/],
+      [['queue', '192.168.1.5'], 2, /should be HOST:PORT/],
+      [['queue', '192.168.1.5:0'], 2, /say which/],
+      [['queue', '192.168.1.5:22'], 2, /1024 to 65535/],
+      [['queue', 'localhost:6380'], 2, /must be an IP address of the node/],
+      [['queue', '192.168.1.5:6380', '--stop'], 2, /--stop goes alone/],
+      [['queue', '--stop'], 1, /queue is not exported/],
+      [['queue', '--certificate', join(cli.home, 'new.pem')], 1, /queue is not exported/],
+      [['queue', '192.168.1.5:6380', '--certificate', file], 1, /it is there already/],
+      [['none', '192.168.1.5:6380', '--certificate', join(cli.home, 'new.pem')], 1, /no service none/],
+    ];
+    for (const [args, status, reason] of table) {
+      const ran = await cli.run(['service', 'export', ...args], { role: 'developer' });
+      expect([ran.status, ran.stderr.trim().split('\n').length, args.join(' ')]).toEqual([status, 1, args.join(' ')]);
+      expect(ran.stderr).toMatch(reason);
+    }
+    expect(await readFile(file, 'utf8')).toBe('mine');
+    await expect(readFile(join(cli.home, 'new.pem'))).rejects.toThrow('ENOENT');
+    expect((await cli.json(['service', 'status', 'queue'])).export).toBeNull();
   });
 });
 

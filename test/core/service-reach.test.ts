@@ -48,6 +48,11 @@ describe('services', () => {
     ]);
   });
 
+  it('are never called through a door that is open to others', () => {
+    const doors = [{ service: FAR, host: '192.168.1.5', port: 5432, exported: true as const }];
+    expect(serviceReach(input({ doors })).calls).toEqual([nearCall]);
+  });
+
   it('that run nowhere keep their door, and are led nowhere', () => {
     const { table } = serviceReach(input({ places: new Map() }));
     expect(table.places).toEqual([]);

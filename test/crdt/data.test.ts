@@ -20,6 +20,7 @@ import {
   createApp,
   createService,
   documentWith,
+  exportService,
   merged,
   newVolume,
   node,
@@ -350,6 +351,45 @@ describe('a service', () => {
       'address_taken',
     );
     expect(codeOf({ ...createService(1), kind: 'user-provided' } as NamedChange)).toBe('invalid_value');
+  });
+});
+
+describe('an export of a service', () => {
+  const unexport: NamedChange = { change: 'unexportService', service: service(1) };
+
+  it('is there with who made it, until it is closed; it neither starts the service anew nor shows its secret', () => {
+    const view = viewAfter(createService(1), exportService(1, 7));
+    expect(view.services.get(service(1))!.export).toEqual({
+      ...{ id: binding(7), node: node(1), host: '192.168.1.5', port: 5432, secret: 'sealed:e' },
+      ...{ createdAtMs: alice.atMs, createdBy: alice.by },
+    });
+    const before = asWorkload(viewAfter(createService(1)), 1);
+    expect(asWorkload(view, 1).release!.id).toBe(before.release!.id);
+    expect(asWorkload(view, 1).restartCount).toBe(before.restartCount);
+    expect(viewAfter(createService(1), exportService(1, 7), unexport).services.get(service(1))!.export).toBeUndefined();
+  });
+
+  it('made on both sides is one of the two whole', () => {
+    const other = exportService(1, 8, { node: node(2), host: '::1', port: 6000, secret: 'sealed:f' });
+    const { export: open } = apart([createService(1)], [exportService(1, 7)], [other])
+      .view()
+      .services.get(service(1))!;
+    expect([
+      [binding(7), node(1), '192.168.1.5', 5432, 'sealed:e'],
+      [binding(8), node(2), '::1', 6000, 'sealed:f'],
+    ]).toContainEqual([open!.id, open!.node, open!.host, open!.port, open!.secret]);
+  });
+
+  it('is refused a second time, at the port of another, and at what is no address and port of a node', () => {
+    expect(codeOf(createService(1), exportService(1, 7), exportService(1, 8))).toBe('already_exported');
+    expect(codeOf(createService(1), createService(2), exportService(1, 7), exportService(2, 8))).toBe(
+      'already_exported',
+    );
+    expect(codeOf(createService(1), exportService(1, 7, { host: 'db.example.org' }))).toBe('invalid_value');
+    expect(codeOf(createService(1), exportService(1, 7, { port: 443 }))).toBe('out_of_range');
+    expect(codeOf(createService(1), exportService(1, 7, { node: node(9) }))).toBe('node_unknown');
+    expect(codeOf(createService(1), unexport)).toBe('not_exported');
+    expect(codeOf(exportService(1, 7))).toBe('service_unknown');
   });
 });
 

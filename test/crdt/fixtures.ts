@@ -113,6 +113,21 @@ export function createService(index: number, kind = 'postgres', more: Partial<Ne
   };
 }
 
+export const exportService = (
+  index: number,
+  id: number | string,
+  more: Partial<Extract<NamedChange, { change: 'exportService' }>> = {},
+): NamedChange => ({
+  change: 'exportService',
+  service: service(index),
+  export: typeof id === 'number' ? binding(id) : asBindingId(id),
+  node: node(1),
+  host: '192.168.1.5',
+  port: 5432,
+  secret: 'sealed:e',
+  ...more,
+});
+
 export const bind = (
   index: number,
   serviceIndex: number,

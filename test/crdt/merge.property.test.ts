@@ -16,6 +16,7 @@ import {
   createApp,
   createService,
   documentWith,
+  exportService,
   newVolume,
   node,
   plain,
@@ -89,6 +90,8 @@ const change: fc.Arbitrary<NamedChange> = fc.oneof(
   small.map((index): NamedChange => ({ change: 'deleteService', service: service(index) })),
   small.map((index): NamedChange => ({ change: 'restartService', service: service(index) })),
   fc.tuple(freshId, small, small).map(([id, one, other]) => bind(id, one, other)),
+  fc.tuple(small, freshId).map(([index, id]) => exportService(index, 100 + id, { node: node(9), port: 5_000 + index })),
+  small.map((index): NamedChange => ({ change: 'unexportService', service: service(index) })),
   freshId.map((id): NamedChange => ({ change: 'unbindService', binding: binding(id) })),
 );
 

@@ -97,18 +97,21 @@ export class DataApp {
     return (await this.inside(through, script)).trim();
   }
 
-  /** What becomes of a connection out of the app's first instance: `connected`, or the code of the error. */
-  async reach(through: LocalNode, address: string, port: number): Promise<string> {
+  /**
+   * What becomes of a connection out of an instance, the app's first unless it is said: `connected`, or the code of
+   * the error.
+   */
+  async reach(through: LocalNode, address: string, port: number, from = `${this.name}/0`): Promise<string> {
     const script = `const socket = require('node:net').connect(${port}, '${address}');
       const end = (what) => { console.log(what); process.exit(); };
       socket.on('connect', () => end('connected')).on('error', (error) => end(error.code));
       socket.setTimeout(10_000, () => end('no answer'));`;
-    return (await this.inside(through, script)).trim();
+    return (await this.inside(through, script, from)).trim();
   }
 
-  /** What a program within the app's first instance prints. */
-  async inside(through: LocalNode, script: string): Promise<string> {
-    const ran = await this.#cluster.peer(through, ['exec', `${this.name}/0`, '--', 'node', '-e', script]);
+  /** What a program within an instance prints, the app's first unless it is said. */
+  async inside(through: LocalNode, script: string, from = `${this.name}/0`): Promise<string> {
+    const ran = await this.#cluster.peer(through, ['exec', from, '--', 'node', '-e', script]);
     expect(ran).toMatchObject({ code: 0 });
     return ran.stdout;
   }

@@ -8,19 +8,30 @@ import { findEngine } from '../../node/runtime/docker/engine.ts';
 import { APP_LABEL, INSTANCE_LABEL, NODE_LABEL, stackTag } from '../../node/runtime/docker/labels.ts';
 import { hostStack } from '../../node/staging/stack.ts';
 import { LocalCluster, type LocalNode, type Ran, ROOT, waitFor } from '../../scripts/local-cluster.ts';
+import { DataApp, dataAppFolder, serviceOf } from './data-app.ts';
 import { appOf, lastWords, nodesOf, open } from './observe.ts';
 
 const APP = 'hello';
 const HOST = `${APP}.localhost`;
 const STACK = stackTag(hostStack());
 const DEADLINE_MS = 20_000;
+const STARTS_MS = 240_000;
+/** Both slots of the app, and services; no room for another app's instance. */
+const SANDBOX_MEMORY = '1152M';
+/** By where they run: on the node of the containers, and on the other one. */
+const SERVICES = [
+  { name: 'near-postgres', kind: 'postgres', node: 'docker', prefix: 'NEAR', port: 5432 },
+  { name: 'near-redis', kind: 'redis', node: 'docker', prefix: 'NEAR', port: 6379 },
+  { name: 'far-mysql', kind: 'mysql', node: 'sandbox', prefix: 'FAR', port: 3306 },
+  { name: 'far-rabbitmq', kind: 'rabbitmq', node: 'sandbox', prefix: 'FAR', port: 5672 },
+] as const;
 
 let cluster: LocalCluster;
 const docker = (): LocalNode => cluster.nodes[0]!;
 const sandbox = (): LocalNode => cluster.nodes[1]!;
 
 async function peer(on: LocalNode, ...args: string[]): Promise<Ran> {
-  const ran = await cluster.peer(on, args);
+  const ran = await cluster.peer(on, args, { timeoutMs: STARTS_MS });
   expect(ran, `peer ${args.join(' ')} on ${on.name}`).toMatchObject({ code: 0 });
   return ran;
 }
@@ -50,7 +61,7 @@ const idsOn = async (node: LocalNode): Promise<string[]> => {
 beforeAll(async () => {
   cluster = await LocalCluster.create();
   await cluster.startNode({ name: 'docker', args: ['--runtime', 'auto'] });
-  await cluster.startNode({ name: 'sandbox', join: await cluster.invite(1) });
+  await cluster.startNode({ name: 'sandbox', join: await cluster.invite(1), args: ['--memory', SANDBOX_MEMORY] });
   await cluster.waitForAlive(2);
   await peer(sandbox(), 'push', join(ROOT, 'test', 'apps', 'hello-node'), '--name', APP, '--instances', '2');
 }, 120_000);
@@ -99,6 +110,46 @@ describe('a node with a container engine', () => {
     expect(await containers()).toEqual(before);
     await open(cluster, docker(), HOST);
   });
+
+  it(
+    'leads bound containers to services of its own and of another node, with their client libraries, and no others',
+    async () => {
+      const client = new DataApp(cluster, 'client');
+      await Promise.all([
+        dataAppFolder(join(cluster.folder, 'data-app')).then((folder) =>
+          peer(docker(), 'push', folder, '--name', client.name, '--memory', '320M', '--no-start'),
+        ),
+        ...SERVICES.map(({ kind, name, node }) => peer(docker(), 'service', 'create', kind, name, '--node', node)),
+      ]);
+      for (const { name, prefix } of SERVICES) await peer(docker(), 'bind', name, client.name, '--as', prefix);
+      await peer(docker(), 'start-app', client.name);
+      const [instance] = (await appOf(cluster, docker(), client.name)).instances;
+      expect([instance!.node, (await containers()).includes(instance!.id)]).toEqual(['docker', true]);
+      for (const { name } of SERVICES) {
+        await client.write(docker(), name, 'first', `of ${name}`);
+        expect(await client.read(sandbox(), name, 'first')).toBe(`of ${name}`);
+      }
+      // Ways that an earlier daemon has made are there after it.
+      cluster.killDaemon(docker());
+      await cluster.restartNode(docker());
+      for (const { name } of SERVICES) await client.readAgain(docker(), name, 'first', `of ${name}`);
+      const stranger = (await appOf(cluster, docker(), APP)).instances.find(({ node }) => node === 'docker')!;
+      for (const { name, port } of SERVICES) {
+        const { address } = await serviceOf(cluster, docker(), name);
+        expect(await client.reach(docker(), address!, port), name).toBe('connected');
+        expect(await client.reach(docker(), address!, port, `${APP}/${stranger.index}`), name).toBe('ECONNREFUSED');
+        await peer(docker(), 'unbind', name, client.name);
+        await waitFor(`the way to ${name} to close`, DEADLINE_MS, async () => {
+          expect(await client.reach(docker(), address!, port)).toBe('ECONNREFUSED');
+          return true;
+        });
+      }
+      await peer(docker(), 'delete', client.name);
+      await Promise.all(SERVICES.map(({ name }) => peer(docker(), 'service', 'delete', name, '--yes')));
+      await waitFor('its network to go', DEADLINE_MS, async () => (await networks()).length === 1);
+    },
+    STARTS_MS,
+  );
 
   it('takes an image of its engine, and another such node runs it too', async () => {
     const second = await cluster.startNode({

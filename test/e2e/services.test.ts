@@ -8,6 +8,7 @@ import { Lan } from '../../scripts/lan.ts';
 import { LocalCluster, type LocalNode, type Ran, run, splitAddress, waitFor } from '../../scripts/local-cluster.ts';
 import { routerOf } from '../../scripts/processes.ts';
 import { DataApp, dataAppFolder, serviceOf } from './data-app.ts';
+import { ExportedServices } from './exported-services.ts';
 import { appOf, instanceProcesses, lastWords } from './observe.ts';
 
 type Service = { name: string; kind: string; node: 'a' | 'b'; prefix?: string; variable: string };
@@ -181,6 +182,59 @@ describe('engines', () => {
     const near = SERVICES.filter(({ node }) => node === 'b');
     for (const service of near) expect(await reachesRouter((await instanceOf(service))!), service.name).toBe(false);
   });
+});
+
+/** Reads what the app wrote, with the client that people have for it. */
+const READS: Readonly<Record<string, string[]>> = {
+  postgres: ['-Atc', "SELECT value FROM notes WHERE key = 'first'"],
+  mysql: ['-Ne', "SELECT value FROM notes WHERE name = 'first'"],
+  redis: ['get', 'first'],
+};
+
+describe('people', () => {
+  it('connect through any node with the client of the kind, and their credentials end with it', async () => {
+    for (const { name, kind } of FAR.filter((one) => READS[one.kind] !== undefined)) {
+      const ran = await cluster.peer(b, ['service', 'connect', name, '--', ...READS[kind]!], { timeoutMs: 60_000 });
+      expect(ran, name).toMatchObject({ code: 0, stdout: `of ${name}\n` });
+    }
+    const roles = ['-Atc', "SELECT count(*) FROM pg_roles WHERE rolname ~ '^b[0-9a-f]{16}$'"];
+    await waitFor('only apps and who asks to be let in', 30_000, async () => {
+      expect((await peer(b, 'service', 'connect', 'far-postgres', '--', ...roles)).stdout).toBe('3\n');
+      return true;
+    });
+  });
+
+  it(
+    'reach what is exported from another host, with TLS and what they were given alone',
+    async () => {
+      const exported = new ExportedServices(cluster, { from: 'b', lan });
+      // What runs on a, and is opened by either node.
+      for (const [at, { name }] of FAR.entries()) {
+        await exported.open(b, { name, node: at % 2 === 0 ? 'a' : 'b', port: 16_000 + at });
+      }
+      for (const [at, { name }] of FAR.entries()) {
+        expect(`${name}: ${await exported.read(name)}`).toBe(`${name}: of ${name}`);
+        expect(await exported.readInClear(name), name).toMatch(/^refused: .*(TLS alone|closed|I\/O error|reset)/s);
+        const another = FAR.at(at - 1)!.name;
+        expect(await exported.read(name, another), name).toMatch(/^refused: .*(certificate|issuer)/s);
+      }
+      cluster.killDaemon(a);
+      await cluster.restartNode(a);
+      refresh();
+      await each(FAR, async ({ name }) => {
+        await waitFor(`${name} to be open again`, STARTS_MS, async () => {
+          expect(await exported.read(name)).toBe(`of ${name}`);
+          return true;
+        });
+        await peer(b, 'service', 'export', name, '--stop');
+        await waitFor(`${name} to be closed`, 20_000, async () => {
+          expect(await exported.read(name)).toMatch(/^refused: /);
+          return true;
+        });
+      });
+    },
+    STARTS_MS,
+  );
 });
 
 describe('a request that cannot be', () => {

@@ -16,6 +16,7 @@ import {
   binding,
   clusterId,
   createService,
+  exportService,
   newVolume,
   node,
   release,
@@ -142,6 +143,8 @@ function write(document: DesiredDocument, prng: Prng): void {
     { change: 'restartService', service: prng.pick([...view.services.keys(), service(1)]) },
     { change: 'deleteService', service: prng.pick([...view.services.keys(), service(1)]) },
     { ...bind(80, 1, 1), app, service: prng.pick([...view.services.keys(), service(1)]) } as NamedChange,
+    exportService(1, 82),
+    { change: 'unexportService', service: prng.pick([...view.services.keys(), service(1)]) },
     { change: 'unbindService', binding: prng.pick([...view.bindings.keys(), binding(1)]) },
   ];
   for (const change of prng.shuffle(changes).slice(0, 3)) {

@@ -45,6 +45,9 @@ import {
 } from '../../crdt/limits.ts';
 import {
   addressProblem,
+  EXPORT_PORT_MAX,
+  EXPORT_PORT_MIN,
+  exportHostProblem,
   kindProblem,
   ON_LOSS,
   prefixProblem,
@@ -120,6 +123,11 @@ function checkData(view: DesiredView, check: Check): void {
     check(at, addressProblem(one.address) ?? versionProblem(one.version) ?? kindProblem(one.plan));
     if (addresses.has(one.address)) check(at, 'has the address of another');
     addresses.add(one.address);
+    if (one.export !== undefined) {
+      const { id: access, node, host, port, secret } = one.export;
+      check(at, idProblem(access) ?? idProblem(node) ?? exportHostProblem(host) ?? secretProblem(secret));
+      check(at, integerProblem(port, { min: EXPORT_PORT_MIN, max: EXPORT_PORT_MAX }));
+    }
     if (view.workloads.has(asAppId(id)) !== (one.volume !== undefined)) check(at, 'runs without data, or not with it');
   }
   for (const [id, one] of view.bindings) {

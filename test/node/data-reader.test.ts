@@ -28,6 +28,7 @@ function cluster(dataOn: NodeId, desk: ServicesDesk, isThere: (node: NodeId) => 
   const nothing: ServicesDesk = {
     status: async () => Promise.reject(new Error('it does not run here')),
     volume: async () => Promise.reject(new Error('it is not here')),
+    exportDoor: async () => ({ isOpen: false }),
   };
   const readerOn = (self: NodeId) =>
     new DataReader({
@@ -51,7 +52,11 @@ function cluster(dataOn: NodeId, desk: ServicesDesk, isThere: (node: NodeId) => 
   return { reader: readerOn(here), asked };
 }
 
-const desk: ServicesDesk = { status: async () => status, volume: async () => ({ path: '/data/volumes/data' }) };
+const desk: ServicesDesk = {
+  status: async () => status,
+  volume: async () => ({ path: '/data/volumes/data' }),
+  exportDoor: async () => ({ isOpen: true }),
+};
 
 describe('what a node knows of its data', () => {
   it('is asked of that node', async () => {

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { vi } from 'vitest';
 import { asServiceId } from '../../crdt/ids.ts';
+import { serverCertificate } from '../../node/identity/service-certificate.ts';
 import type {
   Access,
   Endpoint,
@@ -105,6 +106,7 @@ export class TestService {
       plan,
       engine,
       adminPassword: 'AdminsOwn0123456789',
+      certificate: () => serverCertificate('AdminsOwn0123456789', { service: 'it', names: ['it.service.internal'] }),
     };
   }
 

@@ -47,8 +47,13 @@ export function servicesRoutes({ service, log }: ApiContext) {
       })
       .get('/v1/services/:name', requires('viewer'), async (c) => {
         const asked = serviceFor(c, service.view(), 'status');
-        const [status, backups] = await Promise.all([service.serviceStatus(asked.id), service.backups.list(asked.id)]);
-        return c.json(serviceShape(asked, serviceKnown(service), status, backups));
+        const [status, backups, door] = await Promise.all([
+          service.serviceStatus(asked.id),
+          service.backups.list(asked.id),
+          asked.export && service.exportDoor(asked.export.node, asked.id, asked.export),
+        ]);
+        const known = { ...serviceKnown(service), door, access: exportAccess(service, asked) };
+        return c.json(serviceShape(asked, known, status, backups));
       })
       .patch('/v1/services/:name', requires('developer'), jsonBody(configureServiceBody), async (c) => {
         const asked = serviceFor(c, service.view(), 'change');
@@ -111,6 +116,16 @@ export function servicesRoutes({ service, log }: ApiContext) {
         return rolloutStream({ service, log }, asAppId(asked), { release, replaced: undefined }, c.req.raw.signal);
       })
   );
+}
+
+/** Undefined where it is not exported, or this node lacks the key to tell. */
+function exportAccess(service: ApiContext['service'], { id, export: exported }: ServiceView) {
+  if (exported === undefined) return undefined;
+  try {
+    return service.exportAccess(id);
+  } catch {
+    return undefined;
+  }
 }
 
 const serviceKnown = (service: ApiContext['service']) => ({
