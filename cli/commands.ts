@@ -251,18 +251,23 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: "End an app's credentials of a service, and restart it",
     options: [noWait],
   },
-  { usage: 'volumes', summary: 'List volumes, those that nothing mounts too', options: [] },
+  {
+    usage: 'volumes',
+    summary: 'List volumes, those that nothing mounts too',
+    options: [{ flags: '--orphans', summary: 'Files on nodes that no volume refers to any more (admins)' }],
+  },
   {
     usage: 'volume <action> [volume] [snapshot]',
     summary:
-      'snapshot, snapshots, restore, move, recover, configure, path or delete APP/INDEX[:PATH]; restore names a SNAPSHOT',
+      'snapshot, snapshots, restore, move, recover, configure, path or delete APP/INDEX[:PATH]; restore names a SNAPSHOT; remove-orphan ORPHAN',
     options: [
       { flags: '--to <NODE>', summary: 'move, restore, recover: the node it is to be on' },
+      { flags: '--node <NODE>', summary: 'remove-orphan: the node that has it' },
       { flags: '--size <SIZE>', summary: 'configure: how large it may be' },
       ...schedule,
-      { flags: '--yes', summary: 'delete, restore, recover: do not ask before' },
+      { flags: '--yes', summary: 'delete, restore, recover, remove-orphan: do not ask before' },
     ],
-    actions: ['snapshot', 'snapshots', 'restore', 'move', 'recover', 'configure', 'path', 'delete'],
+    actions: ['snapshot', 'snapshots', 'restore', 'move', 'recover', 'configure', 'path', 'delete', 'remove-orphan'],
   },
   {
     usage: 'why <slot>',

@@ -142,7 +142,12 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
 }
 
 /** `hello/0`, `hello/worker/1`. */
-export const slotText = ({ owner, ownerKind, process, index }: VolumeShape): string =>
+export const slotText = ({
+  owner,
+  ownerKind,
+  process,
+  index,
+}: Pick<VolumeShape, 'owner' | 'ownerKind' | 'process' | 'index'>): string =>
   ownerKind === 'service' ? owner : `${owner}/${process === 'web' ? '' : `${process}/`}${index}`;
 
 export function volumesTable(volumes: readonly VolumeShape[], { colours, width }: Shown): string {

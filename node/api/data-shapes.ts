@@ -148,6 +148,27 @@ export type SnapshotShape = {
   holders: string[];
 };
 
+/** Files of a volume on a node that nothing in the desired state refers to. Null: nobody knows. */
+export type OrphanShape = {
+  /** Name of the node that they are on. */
+  node: string;
+  volume: string;
+  lineage: string;
+  why: 'deleted' | 'replaced' | 'moved' | 'unreadable';
+  owner: string | null;
+  process: string | null;
+  index: number | null;
+  path: string | null;
+  sizeBytes: number | null;
+  usedBytes: number | null;
+  createdAtMs: number | null;
+  /** When its node noticed. */
+  sinceMs: number | null;
+};
+
+/** `silent`: names of nodes that did not answer, or are not alive. */
+export type OrphansShape = { orphans: OrphanShape[]; silent: string[] };
+
 /** What came of a restore, a move or a recovery. */
 export type LifeResultShape = {
   /** Where the volume is now. */

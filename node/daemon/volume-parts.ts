@@ -9,8 +9,11 @@ import { slotKey } from '../core/slots.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import { SNAPSHOT_COPIES, SNAPSHOTS_MAX } from '../ports/methods.ts';
 import type { VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
+import { isProof } from '../services/proof.ts';
 import { SnapshotKeeper } from '../volumes/keeper.ts';
 import { VolumeMover } from '../volumes/mover.ts';
+import { Orphans } from '../volumes/orphans.ts';
+import type { Agent } from './agent.ts';
 import type { Ground } from './ground.ts';
 import type { Lines } from './lines.ts';
 import type { Shutdown } from './shutdown.ts';
@@ -25,6 +28,7 @@ type Parts = {
   events: EventLog;
   storage: Storage;
   replicator: Replicator;
+  agent: Agent;
   record: (event: ClusterEvent) => void;
 };
 
@@ -67,11 +71,30 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
     log,
   });
   shutdown.add('moves', () => mover.close());
+  const orphans = makeOrphans(parts, shutdown);
   const volumes: VolumeLife = {
     list: (volume) => keeper.list(volume),
     take: (...asks) => keeper.take(...asks),
     receive: (...asks) => mover.receive(...asks),
     move: (...asks) => mover.move(...asks),
+    orphans: () => orphans.orphans(),
+    removeOrphan: (...asks) => orphans.removeOrphan(...asks),
   };
   return { volumes, mover };
+}
+
+function makeOrphans({ ground, lines, works, known, agent, record }: Parts, shutdown: Shutdown): Orphans {
+  const { self, view, log, store } = ground;
+  const orphans = new Orphans({
+    ...{ self, view, log, gossip: lines.gossip, store: works.volumes },
+    ...{ nameOf: known.nameOf, aliveOthers: known.aliveOthers },
+    isCaughtUp: () => agent.isCaughtUp(),
+    isOthers: isProof,
+    record: (message) => record({ name: 'volume.orphan_removed', message }),
+    nowMs: () => Date.now(),
+  });
+  shutdown.add('orphans', () => orphans.close());
+  orphans.desiredChanged();
+  store.onChange(() => orphans.desiredChanged());
+  return orphans;
 }

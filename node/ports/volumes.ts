@@ -10,6 +10,8 @@ export type VolumeRequest = {
   instance: InstanceId;
   /** Name of the app or service, for people. */
   owner: string;
+  /** Whose instance it is; absent of a task. */
+  slot?: { process: string; index: number };
   /** All that it mounts; at least one. */
   mounts: readonly VolumeMount[];
   /** User that the files are to belong to, when that is not for the store to choose: an image's own. */
@@ -32,9 +34,12 @@ export type LocalVolume = {
   lineage: LineageId;
   /** Name of the app or service when it was last mounted, for people. */
   owner: string;
+  slot?: { process: string; index: number };
   path: string;
   sizeBytes: number;
   createdAtMs: number;
+  /** When this node noticed that nothing refers to it; undefined of what is in use. */
+  orphanedAtMs?: number;
   /** As it was last measured; undefined before. */
   usedBytes: number | undefined;
   /** The instance that has it mounted, or a task where no instance has. */

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { chown, mkdir, open, readdir, readFile, rename, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
-import type { LineageId, VolumeId } from '../../crdt/ids.ts';
+import { asLineageId, asVolumeId, type LineageId, type VolumeId } from '../../crdt/ids.ts';
 import { runCommand } from '../lib/program.ts';
 import { VolumeError } from './errors.ts';
 
@@ -16,6 +16,10 @@ export type VolumeRecord = {
   lineage: LineageId;
   /** Name of the app or service, for people. */
   owner: string;
+  /** The slot that mounted it last; older daemons did not write it down. */
+  slot?: { process: string; index: number };
+  /** When this node noticed that nothing in the desired state refers to it. Unix ms. */
+  orphanedAtMs?: number;
   /** Owner of all the files. */
   uid: number;
   path: string;
@@ -45,20 +49,28 @@ export function dataFolder(folder: string): string {
   return join(folder, DATA);
 }
 
-/** Every volume that is there, and what an earlier daemon left half made or half removed. */
-export async function listVolumes(root: string): Promise<{ records: VolumeRecord[]; leftovers: string[] }> {
-  const records: VolumeRecord[] = [];
-  const leftovers: string[] = [];
+export type FoundVolumes = {
+  records: VolumeRecord[];
+  /** Folders whose record cannot be read, or is another's. */
+  unreadable: Pick<VolumeRecord, 'id' | 'lineage'>[];
+  /** What an earlier daemon left half made or half removed. */
+  leftovers: string[];
+};
+
+/** Every volume that is there. */
+export async function listVolumes(root: string): Promise<FoundVolumes> {
+  const { records, unreadable, leftovers }: FoundVolumes = { records: [], unreadable: [], leftovers: [] };
   for (const name of await foldersIn(root)) {
     if (PASSING.test(name)) leftovers.push(join(root, name));
     if (!NAME.test(name)) continue;
     for (const lineage of await foldersIn(join(root, name))) {
-      const folder = join(root, name, lineage);
-      const record = NAME.test(lineage) ? await readRecord(folder) : undefined;
+      if (!NAME.test(lineage)) continue;
+      const record = await readRecord(join(root, name, lineage));
       if (record?.id === name && record.lineage === lineage) records.push(record);
+      else unreadable.push({ id: asVolumeId(name), lineage: asLineageId(lineage) });
     }
   }
-  return { records, leftovers };
+  return { records, unreadable, leftovers };
 }
 
 async function readRecord(folder: string): Promise<VolumeRecord | undefined> {
@@ -108,7 +120,7 @@ export async function makeVolume(
 }
 
 /** Out of sight at once; resolves when it is removed. */
-export async function removeVolume(root: string, { id, lineage }: VolumeRecord): Promise<void> {
+export async function removeVolume(root: string, { id, lineage }: Pick<VolumeRecord, 'id' | 'lineage'>): Promise<void> {
   const removing = join(root, `.removing-${randomBytes(8).toString('hex')}`);
   const folder = join(root, id, lineage);
   await rename(folder, removing);

@@ -128,7 +128,8 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
     await copies.bring(snapshot, holders, signal);
     signal.throwIfAborted();
     const { sizeBytes, path } = keeper.expectVolume(volume);
-    const meta = { owner: snapshot.owner, path, sizeBytes: Math.max(sizeBytes, snapshot.volumeBytes) };
+    const slot = { process: snapshot.process, index: snapshot.index };
+    const meta = { owner: snapshot.owner, slot, path, sizeBytes: Math.max(sizeBytes, snapshot.volumeBytes) };
     await snapshots.restore(blobs.read(snapshot.digest), { id: volume, lineage }, meta);
     await copies.keep(snapshot);
   }

@@ -41,7 +41,10 @@ export type VolumeRef = { id: VolumeId; lineage: LineageId };
 /** Writes what is to be in a volume; `uid`: whose it will be, undefined where all is the daemon's own. */
 type Fill = (data: string, uid: number | undefined) => Promise<void>;
 
-export type VolumeMeta = Pick<VolumeRecord, 'owner' | 'path' | 'sizeBytes'>;
+/** What came with others, which may take as long, is asked for within that time. */
+const ARRIVING_MAX_MS = 6 * 60 * 60_000;
+
+export type VolumeMeta = Pick<VolumeRecord, 'owner' | 'slot' | 'path' | 'sizeBytes'>;
 
 export class VolumeStore implements Volumes {
   readonly #options: VolumeStoreOptions;
@@ -51,8 +54,12 @@ export class VolumeStore implements Volumes {
   readonly #holds: Holds;
   readonly #meter: Meter;
   readonly #listeners: ((event: VolumeEvent) => void)[] = [];
+  /** Folders of which nothing is known, by their key. */
+  readonly #unreadable = new Map<string, VolumeRef>();
   /** Users of those that are on their way here. */
   readonly #receiving = new Map<string, number>();
+  /** Those that came, and what the desired state had then: it is to have them next. */
+  readonly #arriving = new Map<string, { before: LineageId | undefined; untilMs: number }>();
   /** One after the other: users are handed out by looking at all records. */
   #working: Promise<unknown> = Promise.resolve();
 
@@ -69,7 +76,8 @@ export class VolumeStore implements Volumes {
   static async open(options: VolumeStoreOptions): Promise<VolumeStore> {
     const store = new VolumeStore(options);
     await mkdir(store.root, { recursive: true, mode: 0o700 });
-    const { records, leftovers } = await listVolumes(store.root);
+    const { records, unreadable, leftovers } = await listVolumes(store.root);
+    for (const ref of unreadable) store.#unreadable.set(keyOf(ref), ref);
     for (const record of records) store.#keep(record);
     for (const folder of leftovers) {
       void removeTree(folder).catch((error: Error) => {
@@ -102,15 +110,16 @@ export class VolumeStore implements Volumes {
    * Makes those that are not here yet, all with the same owner. Of the others only what is said of them changes, and
    * their owner when it is another.
    */
-  prepare(request: Pick<VolumeRequest, 'owner' | 'mounts' | 'uid' | 'shared'>): Promise<HeldVolumes> {
+  prepare(request: Pick<VolumeRequest, 'owner' | 'slot' | 'mounts' | 'uid' | 'shared'>): Promise<HeldVolumes> {
     return this.#inOrder(async () => {
-      const { owner, mounts } = request;
+      const { owner, slot, mounts } = request;
       for (const mount of mounts) this.#refuseOtherLineage(mount);
       const there = mounts.map((mount) => this.#records.get(keyOf(mount))).find((record) => record !== undefined);
       const uid = this.#owned ? (request.uid ?? there?.uid ?? this.#freeUid()) : ownUid();
       if (request.shared) this.#refuseOtherUser(mounts, uid);
       for (const mount of mounts) {
-        const meta = { owner, path: mount.path, sizeBytes: mount.sizeBytes };
+        const of = slot === undefined ? {} : { slot };
+        const meta = { owner, ...of, path: mount.path, sizeBytes: mount.sizeBytes };
         if (this.#records.has(keyOf(mount))) await this.#update(mount, { ...meta, uid });
         else await this.#make(mount, { ...meta, uid });
       }
@@ -130,18 +139,38 @@ export class VolumeStore implements Volumes {
 
   list(): LocalVolume[] {
     return [...this.#records]
-      .map(([key, { id, lineage, owner, path, sizeBytes, createdAtMs }]) => ({
-        id,
-        lineage,
-        owner,
-        path,
-        sizeBytes,
-        createdAtMs,
+      .map(([key, { version: _, uid: __, ...record }]) => ({
+        ...record,
         usedBytes: this.#meter.usedBytes(key),
         heldBy: this.#holds.usersOf(key)[0],
-        orphan: this.#options.wanted(id) !== lineage,
+        orphan: this.#options.wanted(record.id) !== record.lineage,
       }))
       .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  }
+
+  /** Folders that are there and tell nothing of themselves. */
+  unreadable(): VolumeRef[] {
+    return [...this.#unreadable.values()];
+  }
+
+  /** Whether it came a while ago, and the desired state has not turned to it yet, nor to anything else. */
+  isArriving(ref: VolumeRef): boolean {
+    const arriving = this.#arriving.get(keyOf(ref));
+    if (arriving === undefined) return false;
+    const wanted = this.#options.wanted(ref.id);
+    if (wanted === arriving.before && performance.now() < arriving.untilMs) return true;
+    this.#arriving.delete(keyOf(ref));
+    return false;
+  }
+
+  /** Writes down since when it is an orphan, or that it is none. */
+  mark(ref: VolumeRef, orphanedAtMs: number | undefined): Promise<void> {
+    return this.#inOrder(async () => {
+      const { orphanedAtMs: _, ...record } = this.placeOf(ref).record;
+      const marked = orphanedAtMs === undefined ? record : { ...record, orphanedAtMs };
+      await writeRecord(this.#folder(ref), marked);
+      this.#records.set(keyOf(ref), marked);
+    });
   }
 
   /** What is known of it, and where its files are. Fails with VolumeError `volume_missing`. */
@@ -183,6 +212,8 @@ export class VolumeStore implements Volumes {
     try {
       // It may take long, and keeps no other volume waiting.
       await this.#make(ref, { ...meta, uid }, fill);
+      const untilMs = performance.now() + ARRIVING_MAX_MS;
+      this.#arriving.set(key, { before: this.#options.wanted(ref.id), untilMs });
     } finally {
       this.#receiving.delete(key);
     }
@@ -194,8 +225,9 @@ export class VolumeStore implements Volumes {
    */
   async remove(ref: VolumeRef): Promise<void> {
     const removing = await this.#inOrder(async () => {
-      const { record } = this.placeOf(ref);
       const key = keyOf(ref);
+      if (this.#unreadable.delete(key)) return { done: removeVolume(this.root, ref) };
+      const { record } = this.placeOf(ref);
       const [user] = this.#holds.usersOf(key);
       if (user !== undefined) {
         throw new VolumeError('volume_busy', `the volume ${record.path} is mounted by ${user}`);
@@ -235,6 +267,10 @@ export class VolumeStore implements Volumes {
     if (this.#records.has(keyOf(ref))) return;
     if (this.#receiving.has(keyOf(ref))) {
       throw new VolumeError('volume_busy', `the volume ${ref.path} is being brought to this node`);
+    }
+    if ([...this.#unreadable.values()].some(({ id }) => id === ref.id)) {
+      const message = `what is known of the volume ${ref.path} on this node cannot be read: see peer volumes --orphans`;
+      throw new VolumeError('other_lineage', message);
     }
     const other = [...this.#records.values()].find(({ id }) => id === ref.id);
     if (other === undefined) return;

@@ -51,6 +51,8 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'POST /v1/services/:name/bind': 'developer',
   'POST /v1/services/:name/unbind': 'developer',
   'GET /v1/services/:name/access': 'viewer',
+  'GET /v1/orphans': 'admin',
+  'DELETE /v1/orphans/:node/:volume/:lineage': 'admin',
   'GET /v1/volumes': 'viewer',
   'GET /v1/volumes/:id': 'viewer',
   'DELETE /v1/volumes/:id': 'developer',
