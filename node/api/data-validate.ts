@@ -62,11 +62,13 @@ export const accessQuery = object({ binding: ruled(limits.idProblem) });
 
 const snapshotEveryMs = backupEveryMs;
 const snapshotsKept = whole(0, data.COPIES_KEPT_MAX);
+const onLoss = v.picklist(data.ON_LOSS, `should be one of ${data.ON_LOSS.join(', ')}`);
 export const volumeEntries = {
   path: ruled(data.volumePathProblem),
   sizeBytes: v.optional(sizeBytes),
   snapshotEveryMs: v.optional(snapshotEveryMs),
   snapshotsKept: v.optional(snapshotsKept),
+  onLoss: v.optional(onLoss),
 };
 /** Of a push or a scaling. */
 export const volumeWishes = v.pipe(

@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import type { NewVolume } from '../../crdt/change-data.ts';
 import { type AppId, asLineageId, asVolumeId } from '../../crdt/ids.ts';
+import type { OnLoss } from '../../crdt/schema.ts';
 import type { ReleaseView, VolumeView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import { pinFor } from './pinning.ts';
@@ -13,6 +14,7 @@ export type VolumeWish = {
   sizeBytes?: number | undefined;
   snapshotEveryMs?: number | undefined;
   snapshotsKept?: number | undefined;
+  onLoss?: OnLoss | undefined;
 };
 
 export type SlotsAsked = {
@@ -75,9 +77,10 @@ function settingsOf({ volumes, process, wishes }: SlotsAsked): VolumeSettings[] 
       snapshotsKept,
       onLoss,
     })),
-    ...asked.map(({ path, sizeBytes = SIZE_BYTES_DEFAULT, snapshotEveryMs = 0, snapshotsKept = 0 }) => ({
-      ...{ path, sizeBytes, snapshotEveryMs, snapshotsKept },
-      onLoss: 'wait' as const,
-    })),
+    ...asked.map(
+      ({ path, sizeBytes = SIZE_BYTES_DEFAULT, snapshotEveryMs = 0, snapshotsKept = 0, onLoss = 'wait' }) => ({
+        ...{ path, sizeBytes, snapshotEveryMs, snapshotsKept, onLoss },
+      }),
+    ),
   ];
 }
