@@ -127,6 +127,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       settingOption('maxSurge'),
       volume,
       ...schedule,
+      { flags: '--image-volumes', summary: 'Make volumes of what the image declares as volumes; else it is in memory' },
       { flags: '--create-services', summary: 'Make services of the manifest that are named like their kind' },
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],

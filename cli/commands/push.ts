@@ -191,6 +191,7 @@ export async function pushOptions(options: Options): Promise<PushOptions> {
   } else if (Object.keys(schedule).length > 0) {
     throw new UsageError('--snapshot and --keep are of the volumes that --volume makes: see peer volume configure');
   }
+  if (flagOption(options, 'imageVolumes')) push.imageVolumes = true;
   if (flagOption(options, 'createServices')) push.createServices = true;
   // Last, as somebody may be asked for them.
   const env = textsOption(options, 'env');

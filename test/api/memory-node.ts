@@ -93,6 +93,8 @@ export class MemoryNode implements NodeService {
   withoutRoom: DropletCopies['withoutRoom'] = [];
   /** Set to make the next pushes images. */
   stagedImage: { id: string; ref: string } | undefined;
+  /** Folders that they declare as volumes. */
+  stagedImageVolumes: string[] = [];
   /** Set to make the next calls fail with it. */
   failWrites: Error | undefined;
   readonly writes: { changes: NamedChange[]; by: string }[] = [];
@@ -216,7 +218,7 @@ export class MemoryNode implements NodeService {
       http: '10.0.0.1:8080',
       arch: 'x64',
       stacks: ['debian12'],
-      runtimes: ['process'],
+      runtimes: this.stagedImage === undefined ? ['process'] : ['docker'],
       services: this.engines.get(node.name) ?? ENGINES,
       labels: {},
       pressure: this.pressures.get(node.name) ?? [],
@@ -388,7 +390,7 @@ export class MemoryNode implements NodeService {
       digest: asDigest(`sha256:${hash.digest('hex')}`),
       sizeBytes: bytes,
       stack: this.stagedStack,
-      ...(this.stagedImage === undefined ? {} : { image: this.stagedImage }),
+      ...(this.stagedImage === undefined ? {} : { image: this.stagedImage, imageVolumes: this.stagedImageVolumes }),
       buildpack: request.buildpacks[0] ?? 'sample',
       processes: { ...this.processes },
     };

@@ -154,8 +154,14 @@ describe('orphans', () => {
     });
     expect(await developer.get('/v1/orphans')).toMatchObject({ status: 403 });
     const path = `/v1/orphans/${there}/${ids.volume}/${ids.lineage}`;
-    expect(await admin.send('DELETE', path)).toMatchObject({ status: 200, body: { node: there, ...ids, removed: true } });
-    expect(await admin.send('DELETE', path)).toMatchObject({ status: 404, body: { error: { code: 'volume_missing' } } });
+    expect(await admin.send('DELETE', path)).toMatchObject({
+      status: 200,
+      body: { node: there, ...ids, removed: true },
+    });
+    expect(await admin.send('DELETE', path)).toMatchObject({
+      status: 404,
+      body: { error: { code: 'volume_missing' } },
+    });
     expect(await admin.send('DELETE', `/v1/orphans/nowhere/${ids.volume}/older`)).toMatchObject({ status: 404 });
     expect(await admin.send('DELETE', `/v1/orphans/${there}/..%2f/older`)).toMatchObject({ status: 404 });
   });
