@@ -44,6 +44,11 @@ const schedule: readonly OptionSpec[] = [
   { flags: '--keep <N>', summary: 'How many snapshots of it are kept' },
 ];
 
+const hardQuota: OptionSpec = {
+  flags: '--hard-quota',
+  summary: 'Give it a disk of its own, which takes its whole size at once and ends there',
+};
+
 export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'start',
@@ -127,6 +132,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       settingOption('maxSurge'),
       volume,
       ...schedule,
+      hardQuota,
       { flags: '--image-volumes', summary: 'Make volumes of what the image declares as volumes; else it is in memory' },
       { flags: '--create-services', summary: 'Make services of the manifest that are named like their kind' },
       { flags: '--no-start', summary: 'Release it, but do not start it' },

@@ -63,6 +63,8 @@ export function reasonText(reason: Reason): string {
       return reason.text;
     case 'noEngine':
       return `has no ${reason.wanted}`;
+    case 'noHardQuota':
+      return 'cannot give a volume a hard quota: that needs root, loop devices and mkfs.ext4';
     case 'pinned':
       return `does not have its data, which is on ${reason.nodeName ?? reason.node}`;
     case 'moving':

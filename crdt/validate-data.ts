@@ -12,6 +12,7 @@ import {
   COPIES_KEPT_MAX,
   COPY_INTERVAL_MS_MAX,
   COPY_INTERVAL_MS_MIN,
+  HARD_QUOTA_BYTES_MIN,
   kindProblem,
   ON_LOSS,
   prefixProblem,
@@ -36,8 +37,11 @@ type Of<Kind extends DataChange['change']> = Extract<DataChange, { change: Kind 
 export const dataRules = {
   createVolumes: validateNewVolumes,
   configureVolume: (view: DesiredView, change: Of<'configureVolume'>): void => {
-    knownVolume(view, change.volume);
+    const { hardQuota, sizeBytes } = knownVolume(view, change.volume);
     checkVolumeSettings(change);
+    if (hardQuota && change.sizeBytes !== undefined && change.sizeBytes < sizeBytes) {
+      throw new ChangeRejected('invalid_value', 'size: a volume with a hard quota never gets smaller; make a new one.');
+    }
   },
   moveVolume: (view: DesiredView, change: Of<'moveVolume'>): void => {
     const { movedFrom, lineage } = knownVolume(view, change.volume);
@@ -198,6 +202,13 @@ function checkNewVolume(view: DesiredView, volume: NewVolume): void {
   checkInteger('index', volume.index, { min: 0, max: INSTANCES_MAX - 1 });
   check('path of a volume', volume.path, volumePathProblem(volume.path));
   checkSize('size', volume.sizeBytes);
+  if (volume.hardQuota !== undefined) {
+    checkBoolean('hard quota', volume.hardQuota);
+    checkInteger('size of a volume with a hard quota', volume.sizeBytes, {
+      min: HARD_QUOTA_BYTES_MIN,
+      max: VOLUME_BYTES_MAX,
+    });
+  }
   checkVolumeSettings(volume);
   for (const key of ['snapshotEveryMs', 'snapshotsKept', 'onLoss'] as const) {
     if (volume[key] === undefined) throw new ChangeRejected('invalid_value', `volume: must say its ${key}.`);

@@ -5,7 +5,7 @@ import * as v from 'valibot';
 import type { PushOptions } from '../../node/api/validate.ts';
 import { parseDuration, parseSize, parseVolume, parseWhole, VOLUME_SIZE } from '../values.ts';
 import { isMapping } from './document.ts';
-import { mapping, read } from './fields.ts';
+import { mapping, read, yesOrNo } from './fields.ts';
 
 export type VolumeWish = NonNullable<PushOptions['volumes']>[number];
 
@@ -21,6 +21,7 @@ const settings = {
   snapshot: v.nullish(read(every)),
   keep: v.nullish(read((value) => parseWhole(value, '', SNAPSHOTS_KEPT))),
   'on-loss': v.nullish(v.picklist(ON_LOSS, 'should be wait or restore')),
+  'hard-quota': v.nullish(yesOrNo),
 };
 type Settings = v.InferOutput<ReturnType<typeof mapping<typeof settings>>>;
 
@@ -42,11 +43,18 @@ export const volumeEntry = v.lazy(
     isMapping(input) ? (whole as v.GenericSchema<unknown, VolumeWish>) : (path as v.GenericSchema<unknown, VolumeWish>),
 );
 
-function wishOf({ size, snapshot, keep, 'on-loss': onLoss }: Settings): Omit<VolumeWish, 'path'> {
+function wishOf({
+  size,
+  snapshot,
+  keep,
+  'on-loss': onLoss,
+  'hard-quota': hardQuota,
+}: Settings): Omit<VolumeWish, 'path'> {
   return {
     ...(typeof size === 'number' ? { sizeBytes: size } : {}),
     ...(typeof snapshot === 'number' ? { snapshotEveryMs: snapshot } : {}),
     ...(typeof keep === 'number' ? { snapshotsKept: keep } : {}),
     ...(onLoss ? { onLoss } : {}),
+    ...(hardQuota ? { hardQuota } : {}),
   };
 }

@@ -115,6 +115,8 @@ export type VolumeShape = {
   index: number;
   path: string;
   sizeBytes: number;
+  /** Whether it has a disk of its own, which ends at its size. */
+  hardQuota: boolean;
   /** Name of the node that has it, and what that is; null of one that was removed from the cluster. */
   node: string;
   nodeStatus: 'alive' | 'suspect' | 'dead' | 'left' | 'unknown' | 'removed';

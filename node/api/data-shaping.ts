@@ -186,6 +186,7 @@ export function volumeShape(volume: VolumeView, known: Known): VolumeShape {
     index: volume.index,
     path: volume.path,
     sizeBytes: volume.sizeBytes,
+    hardQuota: volume.hardQuota === true,
     node: nodeName(view, volume.node),
     nodeStatus: statusOf(volume.node, known),
     wanted: isWanted(volume, view),

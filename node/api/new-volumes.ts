@@ -15,6 +15,7 @@ export type VolumeWish = {
   snapshotEveryMs?: number | undefined;
   snapshotsKept?: number | undefined;
   onLoss?: OnLoss | undefined;
+  hardQuota?: boolean | undefined;
 };
 
 export type SlotsAsked = {
@@ -27,7 +28,10 @@ export type SlotsAsked = {
   release: Pick<ReleaseView, 'droplet' | 'image'>;
 };
 
-type VolumeSettings = Pick<NewVolume, 'path' | 'sizeBytes' | 'snapshotEveryMs' | 'snapshotsKept' | 'onLoss'>;
+type VolumeSettings = Pick<
+  NewVolume,
+  'path' | 'sizeBytes' | 'snapshotEveryMs' | 'snapshotsKept' | 'onLoss' | 'hardQuota'
+>;
 
 const SIZE_BYTES_DEFAULT = 1024 ** 3;
 
@@ -53,7 +57,7 @@ export function newVolumes(service: Pick<NodeService, 'view' | 'observed'>, aske
           owner: app.id,
           key: `${app.id}/${process}/${index}`,
           memoryBytes: app.memoryBytes,
-          needs: asked.release,
+          needs: { ...asked.release, hardQuota: missing.some((one) => one.hardQuota === true) },
         },
         `the data of ${app.name}/${process === 'web' ? '' : `${process}/`}${index}`,
       );
@@ -70,16 +74,25 @@ function settingsOf({ volumes, process, wishes }: SlotsAsked): VolumeSettings[] 
   const first = volumes.filter((one) => one.process === process && one.index === 0);
   const asked = wishes.filter(({ path }) => !first.some((one) => one.path === path));
   return [
-    ...first.map(({ path, sizeBytes, snapshotEveryMs, snapshotsKept, onLoss }) => ({
+    ...first.map(({ path, sizeBytes, snapshotEveryMs, snapshotsKept, onLoss, hardQuota }) => ({
       path,
       sizeBytes,
       snapshotEveryMs,
       snapshotsKept,
       onLoss,
+      ...(hardQuota ? { hardQuota } : {}),
     })),
     ...asked.map(
-      ({ path, sizeBytes = SIZE_BYTES_DEFAULT, snapshotEveryMs = 0, snapshotsKept = 0, onLoss = 'wait' }) => ({
+      ({
+        path,
+        sizeBytes = SIZE_BYTES_DEFAULT,
+        snapshotEveryMs = 0,
+        snapshotsKept = 0,
+        onLoss = 'wait',
+        hardQuota,
+      }) => ({
         ...{ path, sizeBytes, snapshotEveryMs, snapshotsKept, onLoss },
+        ...(hardQuota ? { hardQuota: true as const } : {}),
       }),
     ),
   ];

@@ -50,7 +50,9 @@ export function pinFor(question: PinQuestion, wish: PinWish, what: string, node?
 
 const refusalText = (reasons: readonly Infeasible[]): string =>
   reasonText(
-    reasons.find(({ kind }) => kind === 'notAlive' || kind === 'exhausted' || kind === 'noEngine') ?? reasons[0]!,
+    reasons.find(
+      ({ kind }) => kind === 'notAlive' || kind === 'exhausted' || kind === 'noEngine' || kind === 'noHardQuota',
+    ) ?? reasons[0]!,
   );
 
 function candidateOf(

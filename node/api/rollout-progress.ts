@@ -188,6 +188,8 @@ export function reasonText(reason: Infeasible): string {
       return reason.text;
     case 'noEngine':
       return `has no ${reason.wanted}`;
+    case 'noHardQuota':
+      return 'cannot give a volume a hard quota';
     case 'pinned':
       return `does not have its data, which is on ${reason.nodeName ?? reason.node}`;
     case 'moving':

@@ -144,9 +144,10 @@ function placeFor({ service, volume }: LifeWork, together: readonly VolumeView[]
     throw new ApiError('bad_request', 'nothing says what is to mount it: say where with --to NODE');
   }
   const slot = { app: volume.owner, process: volume.process, index: volume.index };
+  const needs = { ...owner.release, hardQuota: together.some((one) => one.hardQuota === true) };
   return pinFor(
     { view, observed: service.observed(), pending: [], replaced: [slot] },
-    { owner: volume.owner, key: slotKey(slot), memoryBytes: owner.memoryBytes, needs: owner.release },
+    { owner: volume.owner, key: slotKey(slot), memoryBytes: owner.memoryBytes, needs },
     `${together.map(({ path }) => path).join(', ')} of ${owner.name}`,
   );
 }

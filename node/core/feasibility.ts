@@ -21,6 +21,8 @@ export type Infeasible =
   | { kind: 'exhausted'; pressure: Pressure; text: string }
   /** It is a service, whose engine the node does not have. */
   | { kind: 'noEngine'; wanted: string; has: readonly string[] }
+  /** Its volume is to have a hard quota, which needs root there, loop devices and mkfs.ext4. */
+  | { kind: 'noHardQuota' }
   /** The slot's data is on another node. `nodeName`: for people, where it is known. */
   | { kind: 'pinned'; node: NodeId; nodeName?: string }
   /** Its data was moved to this node, and the one before has not said yet that nothing runs on it any more. */
@@ -35,11 +37,13 @@ export type Needs = {
   readonly droplet?: Pick<ReleaseView['droplet'], 'stack'>;
   readonly image?: ReleaseView['image'];
   readonly service?: Pick<ServiceView, 'kind' | 'version'>;
+  /** Of new data, which the node is to keep. */
+  readonly hardQuota?: boolean;
 };
 
 /** What they read of a node. */
 export type Asked = Pick<Candidate, 'node' | 'status' | 'draining' | 'freeBytes'> & {
-  report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure' | 'services'>;
+  report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure' | 'services' | 'hardQuota'>;
 };
 
 /**
@@ -70,6 +74,7 @@ export function infeasibleReasons(
   else if (release.droplet !== undefined && !candidate.report.stacks.includes(release.droplet.stack)) {
     reasons.push({ kind: 'stack', wanted: release.droplet.stack, has: candidate.report.stacks });
   }
+  if (release.hardQuota && candidate.report.hardQuota !== true) reasons.push({ kind: 'noHardQuota' });
   if (candidate.freeBytes < app.memoryBytes) {
     reasons.push({ kind: 'memory', wantedBytes: app.memoryBytes, freeBytes: candidate.freeBytes });
   }

@@ -22,8 +22,8 @@ export type VolumeRequest = {
   signal: AbortSignal;
 };
 
-/** `from`: its folder on this machine. `to`: where it is mounted. */
-export type MountedFolder = { from: string; to: string; sizeBytes: number };
+/** `from`: its folder on this machine. `to`: where it is mounted. `hardQuota`: it is a mount there. */
+export type MountedFolder = { from: string; to: string; sizeBytes: number; hardQuota?: true };
 
 /** `uid`: owner of all the files, and the user that the instance runs as; undefined where all run as the daemon's. */
 export type HeldVolumes = { uid: number | undefined; folders: readonly MountedFolder[] };

@@ -8,6 +8,7 @@ import writeFileAtomic from 'write-file-atomic';
 import { asLineageId, asVolumeId, type LineageId, type VolumeId } from '../../crdt/ids.ts';
 import { runCommand } from '../lib/program.ts';
 import { VolumeError } from './errors.ts';
+import { detachDisk, makeDisk } from './hard-disk.ts';
 
 /** Version: raised when an older daemon's record can no longer be read. */
 export type VolumeRecord = {
@@ -24,6 +25,8 @@ export type VolumeRecord = {
   uid: number;
   path: string;
   sizeBytes: number;
+  /** Its files are on a disk of its own (hard-disk.ts). */
+  hardQuota?: true;
   createdAtMs: number;
 };
 
@@ -99,6 +102,7 @@ export async function makeVolume(
   const folder = join(root, record.id, record.lineage);
   try {
     await mkdir(dataFolder(making), { recursive: true, mode: 0o700 });
+    if (record.hardQuota) await makeDisk(making, record.sizeBytes);
     if (owned) await chown(dataFolder(making), record.uid, record.uid);
     if (fill !== undefined) {
       await fill(dataFolder(making), owned ? record.uid : undefined);
@@ -106,7 +110,9 @@ export async function makeVolume(
     }
     await writeRecord(making, record);
     // All of it at once: a file system keeps no order among files.
-    if (fill !== undefined) await runCommand(['sync', '-f', making], { timeoutMs: WALK_TIMEOUT_MS });
+    if (fill !== undefined) {
+      await runCommand(['sync', '-f', making, dataFolder(making)], { timeoutMs: WALK_TIMEOUT_MS });
+    }
     await syncFolder(making);
     await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
     await rename(making, folder);
@@ -134,8 +140,9 @@ export async function giveTo(data: string, uid: number): Promise<void> {
   await runCommand(['chown', '-Rh', `${uid}:${uid}`, '--', data], { timeoutMs: WALK_TIMEOUT_MS });
 }
 
-/** In a process of its own. */
+/** In a process of its own. Of a volume: its disk is let go of first. */
 export async function removeTree(folder: string): Promise<void> {
+  await detachDisk(folder).catch(() => {});
   // Should something be mounted still, it is not this folder's to empty.
   const remove = ['rm', '-rf', '--one-file-system', '--', folder];
   await runCommand(remove, { timeoutMs: WALK_TIMEOUT_MS }).catch(async () => {

@@ -127,9 +127,11 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
     const holders = from === undefined ? ((await this.#held(snapshot.id, volume))?.holders ?? []) : [from];
     await copies.bring(snapshot, holders, signal);
     signal.throwIfAborted();
-    const { sizeBytes, path } = keeper.expectVolume(volume);
+    const { sizeBytes, path, hardQuota } = keeper.expectVolume(volume);
     const slot = { process: snapshot.process, index: snapshot.index };
-    const meta = { owner: snapshot.owner, slot, path, sizeBytes: Math.max(sizeBytes, snapshot.volumeBytes) };
+    const hard = hardQuota ? { hardQuota } : {};
+    const size = { sizeBytes: Math.max(sizeBytes, snapshot.volumeBytes), ...hard };
+    const meta = { owner: snapshot.owner, slot, path, ...size };
     await snapshots.restore(blobs.read(snapshot.digest), { id: volume, lineage }, meta);
     await copies.keep(snapshot);
   }

@@ -1,5 +1,5 @@
-// Files of volumes that nothing in the desired state refers to: which of them there are on any node, why, and their end
-// on a person's word. Removes nothing by itself.
+// Files of volumes that nothing in the desired state refers to: which of them there are on any node, why, and their
+// end on a person's word. Removes nothing by itself.
 
 import type { LineageId, NodeId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';

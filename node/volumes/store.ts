@@ -20,6 +20,7 @@ import {
   volumesFolder,
   writeRecord,
 } from './folder.ts';
+import { attachDisk, detachDisk, growDisk } from './hard-disk.ts';
 import { Holds, type Wanted } from './holds.ts';
 import { fullnessMessage, Meter } from './meter.ts';
 
@@ -27,6 +28,8 @@ export type VolumeStoreOptions = {
   dataDir: string;
   /** Users that files of volumes may belong to. Undefined: all is the daemon's own. */
   users: { first: number; count: number } | undefined;
+  /** Whether this machine can give a volume a disk of its own. Default false. */
+  hardQuotas?: boolean;
   /** The lineage that the desired state has of a volume whose data is on this node; undefined: none. */
   wanted: (id: VolumeId) => LineageId | undefined;
   log: Log;
@@ -44,7 +47,7 @@ type Fill = (data: string, uid: number | undefined) => Promise<void>;
 /** What came with others, which may take as long, is asked for within that time. */
 const ARRIVING_MAX_MS = 6 * 60 * 60_000;
 
-export type VolumeMeta = Pick<VolumeRecord, 'owner' | 'slot' | 'path' | 'sizeBytes'>;
+export type VolumeMeta = Pick<VolumeRecord, 'owner' | 'slot' | 'path' | 'sizeBytes' | 'hardQuota'>;
 
 export class VolumeStore implements Volumes {
   readonly #options: VolumeStoreOptions;
@@ -78,6 +81,7 @@ export class VolumeStore implements Volumes {
     await mkdir(store.root, { recursive: true, mode: 0o700 });
     const { records, unreadable, leftovers } = await listVolumes(store.root);
     for (const ref of unreadable) store.#unreadable.set(keyOf(ref), ref);
+    for (const record of records) await store.#remount(record);
     for (const record of records) store.#keep(record);
     for (const folder of leftovers) {
       void removeTree(folder).catch((error: Error) => {
@@ -114,12 +118,14 @@ export class VolumeStore implements Volumes {
     return this.#inOrder(async () => {
       const { owner, slot, mounts } = request;
       for (const mount of mounts) this.#refuseOtherLineage(mount);
+      for (const mount of mounts) await this.attach(mount);
       const there = mounts.map((mount) => this.#records.get(keyOf(mount))).find((record) => record !== undefined);
       const uid = this.#owned ? (request.uid ?? there?.uid ?? this.#freeUid()) : ownUid();
       if (request.shared) this.#refuseOtherUser(mounts, uid);
       for (const mount of mounts) {
         const of = slot === undefined ? {} : { slot };
-        const meta = { owner, ...of, path: mount.path, sizeBytes: mount.sizeBytes };
+        const hard = mount.hardQuota ? { hardQuota: true as const } : {};
+        const meta = { owner, ...of, path: mount.path, sizeBytes: mount.sizeBytes, ...hard };
         if (this.#records.has(keyOf(mount))) await this.#update(mount, { ...meta, uid });
         else await this.#make(mount, { ...meta, uid });
       }
@@ -146,6 +152,15 @@ export class VolumeStore implements Volumes {
         orphan: this.#options.wanted(record.id) !== record.lineage,
       }))
       .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  }
+
+  /**
+   * Mounts the volume's own disk where that is not so: before its files are read or mounted. Harmless where it has
+   * none, or is not here. Fails with VolumeError `no_hard_quota`.
+   */
+  async attach(ref: VolumeRef): Promise<void> {
+    const record = this.#records.get(keyOf(ref));
+    if (record?.hardQuota) await attachDisk(this.#folder(record));
   }
 
   /** Folders that are there and tell nothing of themselves. */
@@ -240,8 +255,23 @@ export class VolumeStore implements Volumes {
     await removing.done;
   }
 
-  close(): void {
+  /** Disks that nobody has mounted are let go of; the others stay for the next daemon. */
+  async close(): Promise<void> {
     this.#meter.close();
+    for (const [key, record] of this.#records) {
+      if (!record.hardQuota || this.#holds.usersOf(key).length > 0) continue;
+      await detachDisk(this.#folder(record)).catch((error: Error) => {
+        this.#options.log.warn('volumes.disk_left', { volume: record.id, error: error.message });
+      });
+    }
+  }
+
+  /** After a start of the machine. What cannot be mounted now is tried again when it is needed. */
+  async #remount(record: VolumeRecord): Promise<void> {
+    if (!record.hardQuota) return;
+    await attachDisk(this.#folder(record)).catch((error: Error) => {
+      this.#options.log.warn('volumes.disk_not_mounted', { volume: record.id, error: error.message });
+    });
   }
 
   get #owned(): boolean {
@@ -255,7 +285,8 @@ export class VolumeStore implements Volumes {
   #heldBy(mounts: readonly (VolumeRef & { path: string })[]): HeldVolumes {
     const folders = mounts.map((mount) => {
       const { record, data } = this.placeOf(mount);
-      return { from: data, to: mount.path, sizeBytes: record.sizeBytes };
+      const hard = record.hardQuota ? { hardQuota: true as const } : {};
+      return { from: data, to: mount.path, sizeBytes: record.sizeBytes, ...hard };
     });
     const [first] = mounts;
     const uid = first !== undefined && this.#owned ? this.placeOf(first).record.uid : undefined;
@@ -292,6 +323,10 @@ export class VolumeStore implements Volumes {
   }
 
   async #make({ id, lineage }: VolumeRef, rest: VolumeMeta & { uid: number }, fill?: Fill): Promise<void> {
+    if (rest.hardQuota && !this.#options.hardQuotas) {
+      const message = `this node cannot give the volume ${rest.path} a hard quota: that needs root, loop devices and mkfs.ext4`;
+      throw new VolumeError('no_hard_quota', message);
+    }
     const record: VolumeRecord = { version: 1, id, lineage, ...rest, createdAtMs: Date.now() };
     await makeVolume(this.root, { record, owned: this.#owned }, fill);
     this.#keep(record);
@@ -300,6 +335,13 @@ export class VolumeStore implements Volumes {
   async #update(ref: VolumeRef, changes: VolumeMeta & { uid: number }): Promise<void> {
     const before = this.#records.get(keyOf(ref))!;
     const record = { ...before, ...changes };
+    // It is what it was made as, and never gets smaller.
+    if (before.hardQuota) {
+      // Whoever asks is not running yet; with others it waits for another start.
+      const mayGrow = this.#holds.usersOf(keyOf(ref)).length <= 1;
+      record.sizeBytes = mayGrow ? Math.max(before.sizeBytes, changes.sizeBytes) : before.sizeBytes;
+      if (record.sizeBytes > before.sizeBytes) await growDisk(this.#folder(ref), record.sizeBytes);
+    } else delete record.hardQuota;
     if (JSON.stringify(record) === JSON.stringify(before)) return;
     if (record.uid !== before.uid && this.#owned) await giveTo(dataFolder(this.#folder(ref)), record.uid);
     await writeRecord(this.#folder(ref), record);

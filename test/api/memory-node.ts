@@ -91,6 +91,8 @@ export class MemoryNode implements NodeService {
   });
   /** Nodes that take no copy of a droplet. */
   withoutRoom: DropletCopies['withoutRoom'] = [];
+  /** Set where no node can give a volume a disk of its own. */
+  withoutHardQuotas = false;
   /** Set to make the next pushes images. */
   stagedImage: { id: string; ref: string } | undefined;
   /** Folders that they declare as volumes. */
@@ -220,6 +222,7 @@ export class MemoryNode implements NodeService {
       stacks: ['debian12'],
       runtimes: this.stagedImage === undefined ? ['process'] : ['docker'],
       services: this.engines.get(node.name) ?? ENGINES,
+      hardQuota: !this.withoutHardQuotas,
       labels: {},
       pressure: this.pressures.get(node.name) ?? [],
       disk: { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },

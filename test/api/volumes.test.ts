@@ -29,7 +29,9 @@ describe('a push of an image that declares volumes', () => {
     known.node.stagedImage = { id: `sha256:${'1'.repeat(64)}`, ref: 'shop:1' };
     known.node.stagedImageVolumes = declared;
     const { events } = await known.developer.push('shop', { instances: 1, image: 'shop:1', ...options });
-    const warnings = events.flatMap((one) => (one.type === 'line' && String(one.text).startsWith('warning') ? [one.text] : []));
+    const warnings = events.flatMap((one) =>
+      one.type === 'line' && String(one.text).startsWith('warning') ? [one.text] : [],
+    );
     return { ...known, warnings, last: events.at(-1)! };
   };
 
@@ -80,6 +82,27 @@ describe('a push with a volume', () => {
       nodeStatus: 'alive',
       wanted: true,
       mounted: true,
+    });
+  });
+
+  it('gives them a hard quota when asked to, those of later slots too, where one can be had', async () => {
+    const { developer, node, viewer } = await withVolumes({
+      volumes: [{ path: '/data', sizeBytes: 64 * MIB, hardQuota: true }],
+      instances: 1,
+    });
+    await developer.post('/v1/apps/shop/scale', { scale: { web: 2 } });
+    const { body } = await viewer.get('/v1/volumes');
+    expect(body.map((one: { hardQuota: boolean }) => one.hardQuota)).toEqual([true, true]);
+    const smaller = await developer.send('PATCH', `/v1/volumes/${body[0].id}`, { sizeBytes: 32 * MIB });
+    expect(smaller).toMatchObject({
+      status: 400,
+      body: { error: { message: expect.stringMatching(/never gets smaller/) } },
+    });
+    node.withoutHardQuotas = true;
+    const { events } = await developer.push('blog', { volumes: [{ path: '/data', hardQuota: true }] });
+    expect(events.at(-1)).toMatchObject({
+      code: 'no_node_for_data',
+      message: expect.stringMatching(/alpha cannot give a volume a hard quota/),
     });
   });
 

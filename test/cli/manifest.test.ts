@@ -35,13 +35,20 @@ describe('a manifest', () => {
     ],
     ['no-route: true', { routes: [] }],
     [
-      'services:\n- cache\n- name: db\n  kind: postgres\n  plan: medium\n  memory: 512M\nvolumes: [/data, "/logs:64M", {path: /kept, size: 2G, snapshot: 1h, keep: 24, on-loss: wait}]',
+      'services:\n- cache\n- name: db\n  kind: postgres\n  plan: medium\n  memory: 512M\nvolumes: [/data, "/logs:64M", {path: /kept, size: 2G, snapshot: 1h, keep: 24, on-loss: wait, hard-quota: true}]',
       {
         services: [{ name: 'cache' }, { name: 'db', kind: 'postgres', plan: 'medium', memoryBytes: 512 * MiB }],
         volumes: [
           { path: '/data' },
           { path: '/logs', sizeBytes: 64 * MiB },
-          { path: '/kept', sizeBytes: 2048 * MiB, snapshotEveryMs: 3_600_000, snapshotsKept: 24, onLoss: 'wait' },
+          {
+            path: '/kept',
+            sizeBytes: 2048 * MiB,
+            snapshotEveryMs: 3_600_000,
+            snapshotsKept: 24,
+            onLoss: 'wait',
+            hardQuota: true,
+          },
         ],
       },
     ],

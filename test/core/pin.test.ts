@@ -39,6 +39,16 @@ describe('new data', () => {
     expect(pin(nodes, [], app)).toEqual({ node: 'bare' });
   });
 
+  it('with a hard quota goes where one can be had', () => {
+    const hard = { ...app, needs: { ...app.needs, hardQuota: true } };
+    const able = candidate('able');
+    able.report = { ...able.report, hardQuota: true } as typeof able.report;
+    expect(pin([candidate('other', { freeBytes: 2048 * MIB }), able], [], hard)).toEqual({ node: 'able' });
+    expect(pin([candidate('other')], [], hard)).toEqual({
+      refusals: [{ node: 'other', reasons: [{ kind: 'noHardQuota' }] }],
+    });
+  });
+
   it('says of every node why not, when none can', () => {
     const nodes = [candidate('b', { services: [] }), candidate('a', { freeBytes: 1 })];
     expect(pin(nodes, [], database)).toEqual({
