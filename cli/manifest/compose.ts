@@ -1,7 +1,6 @@
 // Compose files as plans, as far as the model reaches: each service is an app, or a service of the cluster. Names
 // every key that has no meaning here, all of them at once, instead of running something that was not asked for. Pure.
-// See
-// https://github.com/compose-spec/compose-spec/blob/main/spec.md
+// See https://github.com/compose-spec/compose-spec/blob/main/spec.md
 
 import { posix } from 'node:path';
 import * as v from 'valibot';
