@@ -57,7 +57,7 @@ export function newVolumes(service: Pick<NodeService, 'view' | 'observed'>, aske
           owner: app.id,
           key: `${app.id}/${process}/${index}`,
           memoryBytes: app.memoryBytes,
-          needs: { ...asked.release, hardQuota: missing.some((one) => one.hardQuota === true) },
+          needs: { ...asked.release, hardQuotaBytes: hardQuotaBytes(missing) },
         },
         `the data of ${app.name}/${process === 'web' ? '' : `${process}/`}${index}`,
       );
@@ -68,6 +68,10 @@ export function newVolumes(service: Pick<NodeService, 'view' | 'observed'>, aske
   }
   return made;
 }
+
+/** How much disk the hard quotas among them take. */
+export const hardQuotaBytes = (volumes: readonly Pick<VolumeView, 'hardQuota' | 'sizeBytes'>[]): number =>
+  volumes.reduce((sum, one) => sum + (one.hardQuota ? one.sizeBytes : 0), 0);
 
 /** Of each path once: as slot 0 has it, else as it is asked for. */
 function settingsOf({ volumes, process, wishes }: SlotsAsked): VolumeSettings[] {

@@ -123,8 +123,9 @@ async function allocate(image: string, sizeBytes: number): Promise<void> {
   const [bytes, { size }, { bavail, bsize }] = [imageBytes(sizeBytes), await stat(image), await statfs(image)];
   // It would take all that is left before it failed.
   if (bytes - size > bavail * bsize) {
-    const message = `a hard quota of ${formatBytes(sizeBytes)} needs as much free disk on this node: free some disk space`;
-    throw new VolumeError('disk_full', message);
+    // It has not run out of disk: only this is too large.
+    const message = `a hard quota of ${formatBytes(sizeBytes)} needs as much free disk on this node: free some, or ask for less`;
+    throw new VolumeError('no_hard_quota', message);
   }
   await run(['fallocate', '--length', String(bytes), image]);
 }

@@ -40,12 +40,19 @@ describe('new data', () => {
   });
 
   it('with a hard quota goes where one can be had', () => {
-    const hard = { ...app, needs: { ...app.needs, hardQuota: true } };
+    const hard = { ...app, needs: { ...app.needs, hardQuotaBytes: 64 * MIB } };
     const able = candidate('able');
-    able.report = { ...able.report, hardQuota: true } as typeof able.report;
-    expect(pin([candidate('other', { freeBytes: 2048 * MIB }), able], [], hard)).toEqual({ node: 'able' });
-    expect(pin([candidate('other')], [], hard)).toEqual({
-      refusals: [{ node: 'other', reasons: [{ kind: 'noHardQuota' }] }],
+    const withDisk = (one: PinCandidate, freeBytes: number): PinCandidate => {
+      const disk = { freeBytes, totalBytes: 4096 * MIB };
+      return { ...one, report: { ...one.report, hardQuota: true, disk } };
+    };
+    const [other, full] = [candidate('other', { freeBytes: 2048 * MIB }), withDisk(candidate('full'), 32 * MIB)];
+    expect(pin([other, full, withDisk(able, 1024 * MIB)], [], hard)).toEqual({ node: 'able' });
+    expect(pin([other, full], [], hard)).toEqual({
+      refusals: [
+        { node: 'full', reasons: [{ kind: 'disk', wantedBytes: 64 * MIB, freeBytes: 32 * MIB }] },
+        { node: 'other', reasons: [{ kind: 'noHardQuota' }] },
+      ],
     });
   });
 

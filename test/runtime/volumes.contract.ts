@@ -120,7 +120,8 @@ export function describeVolumes(
       await node.ready(first.id);
       await opened.runtime.close({ keepInstances: true });
       await open();
-      await opened.runtime.adopt();
+      const mounted = [{ id: mount.id, lineage: mount.lineage }];
+      expect(await opened.runtime.adopt()).toMatchObject([{ id: first.id, volumes: mounted }]);
       expect(opened.volumes.list()).toMatchObject([{ id: mount.id, heldBy: first.id, path: '/data' }]);
       const next = await start({ volumes: [mount] });
       await expect.poll(() => node.lines(next, 'CELL'), WAIT).toHaveLength(1);

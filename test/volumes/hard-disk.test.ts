@@ -150,7 +150,7 @@ describe.runIf(IS_ROOT)('a volume with a hard quota', () => {
   });
 
   it.each([
-    ['larger than the disk has room', 2 ** 44 - MIB, {}, 'disk_full', /needs as much free disk on this node/],
+    ['larger than the disk has room', 2 ** 44 - MIB, {}, 'no_hard_quota', /needs as much free disk on this node/],
     ['on a node that cannot make one', 16 * MIB, { hardQuotas: false }, 'no_hard_quota', /needs root, loop devices/],
   ])('%s is refused, and nothing of it is made', async (_, sizeBytes, options, code, message) => {
     store = await node.open(options);
