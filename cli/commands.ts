@@ -53,6 +53,11 @@ const withData: readonly OptionSpec[] = [
   { flags: '--strand', summary: 'Leave it there, out of reach of the others' },
 ];
 
+const hardQuota: OptionSpec = {
+  flags: '--hard-quota',
+  summary: 'Give it a disk of its own, which takes its whole size at once and ends there',
+};
+
 export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'start',
@@ -136,6 +141,8 @@ export const COMMANDS: readonly CommandSpec[] = [
       settingOption('maxSurge'),
       volume,
       ...schedule,
+      hardQuota,
+      { flags: '--image-volumes', summary: 'Make volumes of what the image declares as volumes; else it is in memory' },
       { flags: '--create-services', summary: 'Make services of the manifest that are named like their kind' },
       { flags: '--no-start', summary: 'Release it, but do not start it' },
     ],
@@ -275,18 +282,23 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: "End an app's credentials of a service, and restart it",
     options: [noWait],
   },
-  { usage: 'volumes', summary: 'List volumes, those that nothing mounts too', options: [] },
+  {
+    usage: 'volumes',
+    summary: 'List volumes, those that nothing mounts too',
+    options: [{ flags: '--orphans', summary: 'Files on nodes that no volume refers to any more (admins)' }],
+  },
   {
     usage: 'volume <action> [volume] [snapshot]',
     summary:
-      'snapshot, snapshots, restore, move, recover, configure, path or delete APP/INDEX[:PATH]; restore names a SNAPSHOT',
+      'snapshot, snapshots, restore, move, recover, configure, path or delete APP/INDEX[:PATH]; restore names a SNAPSHOT; remove-orphan ORPHAN',
     options: [
       { flags: '--to <NODE>', summary: 'move, restore, recover: the node it is to be on' },
+      { flags: '--node <NODE>', summary: 'remove-orphan: the node that has it' },
       { flags: '--size <SIZE>', summary: 'configure: how large it may be' },
       ...schedule,
-      { flags: '--yes', summary: 'delete, restore, recover: do not ask before' },
+      { flags: '--yes', summary: 'delete, restore, recover, remove-orphan: do not ask before' },
     ],
-    actions: ['snapshot', 'snapshots', 'restore', 'move', 'recover', 'configure', 'path', 'delete'],
+    actions: ['snapshot', 'snapshots', 'restore', 'move', 'recover', 'configure', 'path', 'delete', 'remove-orphan'],
   },
   {
     usage: 'why <slot>',

@@ -63,6 +63,10 @@ export function reasonText(reason: Reason): string {
       return reason.text;
     case 'noEngine':
       return `has no ${reason.wanted}`;
+    case 'noHardQuota':
+      return 'cannot give a volume a hard quota: that needs root, loop devices and mkfs.ext4';
+    case 'disk':
+      return `has ${formatBytes(reason.freeBytes)} of disk free, and its hard quota takes ${formatBytes(reason.wantedBytes)} at once`;
     case 'pinned':
       return `does not have its data, which is on ${reason.nodeName ?? reason.node}`;
     case 'moving':

@@ -160,7 +160,7 @@ export function parseChoice<const T extends string>(text: string, what: string, 
   return found;
 }
 
-const VOLUME_SIZE: Range = { min: '1M', max: '16T' };
+export const VOLUME_SIZE: Range = { min: '1M', max: '16T' };
 
 /** `/data` and `/data:2G`. */
 export function parseVolume(text: string, what: string): { path: string; sizeBytes?: number } {

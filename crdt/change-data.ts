@@ -11,6 +11,7 @@ export type NewVolume = {
   index: number;
   path: string;
   sizeBytes: number;
+  hardQuota?: true;
   node: NodeId;
   lineage: LineageId;
   snapshotEveryMs: number;

@@ -124,6 +124,7 @@ function createVolume(doc: Draft, { id, ...volume }: NewVolume, author: ChangeAu
   putMap(mapIn(doc, 'volumes'), id, {
     ...place,
     ...{ snapshotEveryMs, snapshotsKept, onLoss },
+    ...(volume.hardQuota ? { hardQuota: true } : {}),
     createdAtMs: author.atMs,
   });
 }

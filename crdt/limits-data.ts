@@ -18,6 +18,8 @@ export const VOLUMES_PER_CHANGE_MAX = 100;
 
 export const VOLUME_BYTES_MIN = MiB;
 export const VOLUME_BYTES_MAX = 16 * TiB;
+/** Of one with a disk of its own: below that the file system would take most of it. */
+export const HARD_QUOTA_BYTES_MIN = 16 * MiB;
 export const VOLUME_PATH_LENGTH_MAX = 255;
 
 /** Between two snapshots or backups of one volume or service. 0 stands for never. */

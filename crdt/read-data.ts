@@ -22,7 +22,7 @@ import {
   volumePathProblem,
 } from './limits-data.ts';
 import { readServices, workloadOf } from './read-services.ts';
-import { anyText, choice, entries, field, integerIn, isMap } from './read-values.ts';
+import { anyText, choice, entries, field, flag, integerIn, isMap } from './read-values.ts';
 import type { Place } from './record-problems.ts';
 import type { AppView, BindingView, Conflict, DesiredView, ServiceView, VolumeView } from './view.ts';
 
@@ -118,6 +118,7 @@ const readVolume = (id: VolumeId, doc: unknown, place: Place): VolumeView => ({
   index: (field(doc, 'index') as number) + 0,
   path: anyText(field(doc, 'path')) ?? '',
   sizeBytes: integerIn(doc, 'sizeBytes', SIZE, place),
+  ...(flag(doc, 'hardQuota', place) ? { hardQuota: true as const } : {}),
   node: asNodeId(anyText(field(field(doc, 'home'), 'node')) ?? ''),
   lineage: asLineageId(anyText(field(field(doc, 'home'), 'lineage')) ?? ''),
   ...readMove(doc),

@@ -78,6 +78,8 @@ export type VolumeDoc = {
   /** Where its instance sees it. */
   path: string;
   sizeBytes: number;
+  /** It can never be larger than that: it has a disk of its own. Said when it is made; absent: no. */
+  hardQuota?: boolean;
   /** One value, replaced as a whole: of two moves made apart one wins with all that it said. */
   home: VolumeHomeDoc;
   /** `movedAtMs` of the move after which the node before has stopped what ran on it. */

@@ -15,6 +15,7 @@ import {
   EXPORT_PORT_MAX,
   EXPORT_PORT_MIN,
   exportHostProblem,
+  HARD_QUOTA_BYTES_MIN,
   kindProblem,
   ON_LOSS,
   prefixProblem,
@@ -40,8 +41,12 @@ export const dataRules = {
   createVolumes: validateNewVolumes,
   configureVolume: (view: DesiredView, change: Of<'configureVolume'>): void => {
     const volume = knownVolume(view, change.volume);
+    const { hardQuota, sizeBytes } = volume;
     checkVolumeSettings(change);
     if (change.onLoss === 'restore') checkIsNoService(serviceOf(view, volume));
+    if (hardQuota && change.sizeBytes !== undefined && change.sizeBytes < sizeBytes) {
+      throw new ChangeRejected('invalid_value', 'size: a volume with a hard quota never gets smaller; make a new one.');
+    }
   },
   moveVolume: (view: DesiredView, change: Of<'moveVolume'>): void => {
     const { movedFrom, lineage } = knownVolume(view, change.volume);
@@ -282,6 +287,13 @@ function checkNewVolume(view: DesiredView, volume: NewVolume): void {
   checkInteger('index', volume.index, { min: 0, max: INSTANCES_MAX - 1 });
   check('path of a volume', volume.path, volumePathProblem(volume.path));
   checkSize('size', volume.sizeBytes);
+  if (volume.hardQuota !== undefined) {
+    checkBoolean('hard quota', volume.hardQuota);
+    checkInteger('size of a volume with a hard quota', volume.sizeBytes, {
+      min: HARD_QUOTA_BYTES_MIN,
+      max: VOLUME_BYTES_MAX,
+    });
+  }
   checkVolumeSettings(volume);
   for (const key of ['snapshotEveryMs', 'snapshotsKept', 'onLoss'] as const) {
     if (volume[key] === undefined) throw new ChangeRejected('invalid_value', `volume: must say its ${key}.`);

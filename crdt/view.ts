@@ -125,6 +125,8 @@ export type VolumeView = {
   readonly index: number;
   readonly path: string;
   readonly sizeBytes: number;
+  /** It has a disk of its own there, which ends at its size. */
+  readonly hardQuota?: true;
   /** Where its data is, and its slot can run. It may have been removed from the cluster. */
   readonly node: NodeId;
   readonly lineage: LineageId;

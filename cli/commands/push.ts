@@ -185,7 +185,11 @@ export async function pushOptions(options: Options): Promise<PushOptions> {
   if (timeout !== undefined) push.healthTimeoutMs = parseDuration(timeout, '--timeout', HEALTH_TIMEOUT);
   if (options.start === false) push.start = false;
   const volumes = textsOption(options, 'volume');
-  const schedule = scheduleIn(options);
+  const hard = flagOption(options, 'hardQuota') ? { hardQuota: true } : {};
+  const schedule = { ...scheduleIn(options), ...hard };
+  if (volumes === undefined && 'hardQuota' in hard) {
+    throw new UsageError('--hard-quota is of the volumes that --volume makes: give one, such as --volume /data:2G');
+  }
   if (volumes !== undefined) {
     push.volumes = parseVolumes(volumes, '--volume').map((one) => ({ ...one, ...schedule }));
   } else if (Object.keys(schedule).length > 0) {
@@ -193,6 +197,7 @@ export async function pushOptions(options: Options): Promise<PushOptions> {
       '--snapshot, --keep and --on-loss are of the volumes that --volume makes: see peer volume configure',
     );
   }
+  if (flagOption(options, 'imageVolumes')) push.imageVolumes = true;
   if (flagOption(options, 'createServices')) push.createServices = true;
   // Last, as somebody may be asked for them.
   const env = textsOption(options, 'env');

@@ -6,6 +6,7 @@ import { kebabCase } from '../parse.ts';
 import { closest } from '../suggest.ts';
 import { move, recover, restore, snapshot, snapshots } from '../volumes/life.ts';
 import { configure, pathOf, remove } from '../volumes/manage.ts';
+import { removeOrphan } from '../volumes/orphans.ts';
 
 type Action = {
   /** As people write it. */
@@ -29,6 +30,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   move: { usage: [SLOT], needed: 1, options: ['to'], run: move },
   recover: { usage: [SLOT], needed: 1, options: ['to', 'yes'], run: recover },
   delete: { usage: [SLOT], needed: 1, options: ['yes'], run: remove },
+  'remove-orphan': { usage: ['ORPHAN'], needed: 1, options: ['node', 'yes'], run: removeOrphan },
 };
 
 export async function run(context: Context): Promise<void> {

@@ -11,13 +11,13 @@ import {
   INSTANCES_MAX,
   parseName,
   parseSize,
-  parseVolume,
   parseWhole,
 } from '../values.ts';
 import { isMapping, readYaml } from './document.ts';
 import { mapping, parseData, read, text, yesOrNo } from './fields.ts';
 import type { AppPlan } from './plan.ts';
 import { interpolate, type Variables } from './variables.ts';
+import { volumeEntry } from './volume-fields.ts';
 
 const APPLICATIONS_MAX = 100;
 const PROBES = 'probes run as Peer sets them (1 s each, every 10 s once ready): remove it';
@@ -73,8 +73,6 @@ const serviceMapping = mapping(
 /** A service by its name; with a kind it is made where there is none. */
 const serviceWish = v.lazy((input) => (isMapping(input) ? serviceMapping : serviceName));
 
-const volume = read((value) => parseVolume(value, ''));
-
 const application = mapping(
   {
     name: v.nullish(read((value) => parseName(value, ''))),
@@ -112,7 +110,7 @@ const application = mapping(
     ),
     'default-route': v.nullish(yesOrNo),
     services: v.nullish(v.array(serviceWish, 'should be a list of names, or of mappings with name and kind')),
-    volumes: v.nullish(v.array(volume, 'should be a list, such as - /data:2G')),
+    volumes: v.nullish(v.array(volumeEntry, 'should be a list, such as - /data:2G')),
     processes: v.nullish(v.array(process, 'should be a list of processes, such as - type: worker')),
     ...sized,
     ...health,

@@ -1,6 +1,6 @@
-// Compose files as plans, as far as the model reaches: each service is an app. Names every key that has no meaning
-// here, all of them at once, instead of running something that was not asked for. Pure. See
-// https://github.com/compose-spec/compose-spec/blob/main/spec.md
+// Compose files as plans, as far as the model reaches: each service is an app, or a service of the cluster. Names
+// every key that has no meaning here, all of them at once, instead of running something that was not asked for. Pure.
+// See https://github.com/compose-spec/compose-spec/blob/main/spec.md
 
 import { posix } from 'node:path';
 import * as v from 'valibot';
@@ -14,19 +14,26 @@ import {
   parseSize,
   parseWhole,
 } from '../values.ts';
+import {
+  ComposeVolumes,
+  databaseIn,
+  databaseRefused,
+  provider,
+  refusedMounts,
+  type ServiceWish,
+  wishOfProvider,
+} from './compose-data.ts';
 import { type ShellVariables, substitute } from './compose-variables.ts';
 import { type Data, isMapping, readYaml } from './document.ts';
 import { parseData, read, text } from './fields.ts';
 import type { AppPlan } from './plan.ts';
 
 const SERVICES_MAX = 100;
-const DATA = 'instances keep no files: use a service outside of the cluster for data';
 const NETWORK = 'apps reach each other by their routes: remove it';
 
 /** Of known keys: why not, and what to do. */
 const REFUSED: Record<string, string> = {
-  volumes: DATA,
-  volumes_from: DATA,
+  volumes_from: 'a volume belongs to one app: give each its own under volumes',
   tmpfs: 'each instance has its own /tmp: remove it',
   networks: NETWORK,
   network_mode: NETWORK,
@@ -83,6 +90,8 @@ const build = v.object({
 });
 
 const service = v.object({
+  provider: v.nullish(provider),
+  volumes: v.nullish(v.custom<Data>(() => true)),
   image: v.nullish(text),
   build: v.nullish(v.lazy((input) => (typeof input === 'string' ? text : build))),
   command: v.nullish(words),
@@ -122,7 +131,7 @@ type Service = v.InferOutput<typeof service>;
 
 /** Keys that a mapping may hold here, by its path with `*` for names. */
 const KNOWN: Record<string, readonly string[]> = {
-  '': ['services', 'version', 'name'],
+  '': ['services', 'version', 'name', 'volumes'],
   'services.*': Object.keys(service.entries),
   'services.*.build': ['context', 'dockerfile'],
   'services.*.deploy': ['replicas', 'resources'],
@@ -151,7 +160,9 @@ export async function readCompose({ source, file, variables, readEnvFile }: Comp
     throw new CliError('bad_manifest', `${file}: services: holds more than ${SERVICES_MAX}`);
   }
   refuseUnsupported(data, file);
-  const apps = new Map<string, { plan: AppPlan; after: string[] }>();
+  const volumes = new ComposeVolumes((data as { volumes?: Data }).volumes, file);
+  const apps = new Map<string, App>();
+  const provided = new Map<string, ServiceWish>();
   for (const [name, written] of Object.entries(services)) {
     const fail = (path: string, message: string): never => {
       throw new CliError('bad_manifest', `${file}: services.${name}${path === '' ? '' : `.${path}`}: ${message}`);
@@ -162,13 +173,37 @@ export async function readCompose({ source, file, variables, readEnvFile }: Comp
       `${file}: services.${name}`,
     );
     const parsed = parseService(written, (path, message) => fail(path, message));
+    if (parsed.provider) {
+      if (parsed.image || parsed.build) fail('provider', 'excludes image and build: remove them');
+      provided.set(name, wishOfProvider(name, parsed.provider));
+      continue;
+    }
     const plan = planOfService(name, parsed, fail);
     const env = await environmentOf(parsed, variables, readEnvFile, fail);
     if (Object.keys(env).length > 0) plan.options.env = env;
+    const mounts = volumes.of(name, parsed.volumes, fail);
+    if (mounts.length > 0) plan.options.volumes = mounts;
     const { depends_on: dependsOn } = parsed;
     apps.set(name, { plan, after: Array.isArray(dependsOn) ? dependsOn : Object.keys(dependsOn ?? {}) });
   }
+  bindProvided(apps, provided, file);
   return inOrder(apps, file);
+}
+
+type App = { plan: AppPlan; after: string[] };
+
+/** An app is bound to what it depends on, and comes after the other apps that it depends on. */
+function bindProvided(apps: ReadonlyMap<string, App>, provided: ReadonlyMap<string, ServiceWish>, file: string): void {
+  for (const app of apps.values()) {
+    const wishes = app.after.flatMap((name) => provided.get(name) ?? []);
+    if (wishes.length > 0) app.plan.options.services = wishes;
+  }
+  for (const name of provided.keys()) {
+    if ([...apps.values()].some(({ after }) => after.includes(name))) continue;
+    const message = `nothing depends on it: write depends_on: [${name}] at what uses it`;
+    throw new CliError('bad_manifest', `${file}: services.${name}: ${message}`);
+  }
+  for (const app of apps.values()) app.after = app.after.filter((name) => !provided.has(name));
 }
 
 /** As parseData, with the path in Compose's notation. */
@@ -193,8 +228,13 @@ function refuseUnsupported(data: Data, file: string): void {
         found.push(Object.hasOwn(REFUSED, key) ? `${at} (${REFUSED[key]})` : `${at} (remove it)`);
         continue;
       }
-      if (pattern === 'services') walk(inner, at, 'services.*');
-      else walk(inner, at, pattern === '' ? key : `${pattern}.${key}`);
+      if (pattern === 'services') {
+        const database = databaseIn(inner);
+        if (database === undefined) walk(inner, at, 'services.*');
+        else found.push(`${at} (${databaseRefused(database)})`);
+      } else if (pattern === 'services.*' && key === 'volumes') {
+        found.push(...refusedMounts(inner).map((clause) => `${at} (${clause})`));
+      } else walk(inner, at, pattern === '' ? key : `${pattern}.${key}`);
     }
   };
   walk(data, '', '');
@@ -284,7 +324,7 @@ async function environmentOf(
 }
 
 /** Each after those it depends on, otherwise as written. */
-function inOrder(apps: ReadonlyMap<string, { plan: AppPlan; after: string[] }>, file: string): AppPlan[] {
+function inOrder(apps: ReadonlyMap<string, App>, file: string): AppPlan[] {
   const ordered: AppPlan[] = [];
   const state = new Map<string, 'visiting' | 'done'>();
   const visit = (name: string, by: string): void => {

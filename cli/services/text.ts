@@ -157,7 +157,12 @@ function exportText(exported: NonNullable<ServiceShape['export']>, colours: Outp
 }
 
 /** `hello/0`, `hello/worker/1`. */
-export const slotText = ({ owner, ownerKind, process, index }: VolumeShape): string =>
+export const slotText = ({
+  owner,
+  ownerKind,
+  process,
+  index,
+}: Pick<VolumeShape, 'owner' | 'ownerKind' | 'process' | 'index'>): string =>
   ownerKind === 'service' ? owner : `${owner}/${process === 'web' ? '' : `${process}/`}${index}`;
 
 /** `2h ago from 12m old, a lost`; empty of one that never was by itself. */

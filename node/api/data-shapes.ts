@@ -157,6 +157,8 @@ export type VolumeShape = {
   index: number;
   path: string;
   sizeBytes: number;
+  /** Whether it has a disk of its own, which ends at its size. */
+  hardQuota: boolean;
   /** Name of the node that has it, and what that is; null of one that was removed from the cluster. */
   node: string;
   nodeStatus: 'alive' | 'suspect' | 'dead' | 'left' | 'unknown' | 'removed';
@@ -208,6 +210,27 @@ export type SnapshotShape = {
   frozenMs: number;
   holders: string[];
 };
+
+/** Files of a volume on a node that nothing in the desired state refers to. Null: nobody knows. */
+export type OrphanShape = {
+  /** Name of the node that they are on. */
+  node: string;
+  volume: string;
+  lineage: string;
+  why: 'deleted' | 'replaced' | 'moved' | 'unreadable';
+  owner: string | null;
+  process: string | null;
+  index: number | null;
+  path: string | null;
+  sizeBytes: number | null;
+  usedBytes: number | null;
+  createdAtMs: number | null;
+  /** When its node noticed. */
+  sinceMs: number | null;
+};
+
+/** `silent`: names of nodes that did not answer, or are not alive. */
+export type OrphansShape = { orphans: OrphanShape[]; silent: string[] };
 
 /** What came of a restore, a move or a recovery. */
 export type LifeResultShape = {

@@ -7,11 +7,12 @@ import { compareText } from '../core/text.ts';
 import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService, ObservedView } from '../ports/node-service.ts';
 import type { ExportAccess, ExportDoorState, KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
-import type { HeldSnapshot } from '../ports/snapshots.ts';
+import type { FoundOrphans, HeldSnapshot } from '../ports/snapshots.ts';
 import type {
   BackupShape,
   BindingShape,
   KindShape,
+  OrphansShape,
   RestoredShape,
   ServiceExportShape,
   ServiceShape,
@@ -213,6 +214,7 @@ export function volumeShape(volume: VolumeView, known: Known): VolumeShape {
     index: volume.index,
     path: volume.path,
     sizeBytes: volume.sizeBytes,
+    hardQuota: volume.hardQuota === true,
     node: nodeName(view, volume.node),
     nodeStatus: statusOf(volume.node, known),
     wanted: isWanted(volume, view),
@@ -253,6 +255,22 @@ export const snapshotShape = (snapshot: HeldSnapshot, view: DesiredView): Snapsh
     holders: holders.map((node) => nodeName(view, node)).sort(compareText),
   };
 };
+
+export const orphansShape = ({ orphans, silent }: FoundOrphans, { view, observed }: Known): OrphansShape => ({
+  orphans: orphans
+    .map((one) => ({
+      node: nodeName(view, one.node),
+      ...{ volume: one.volume, lineage: one.lineage, why: one.why },
+      ...{ owner: one.owner ?? null, process: one.process ?? null, index: one.index ?? null, path: one.path ?? null },
+      ...{ sizeBytes: one.sizeBytes ?? null, usedBytes: one.usedBytes ?? null },
+      ...{ createdAtMs: one.createdAtMs ?? null, sinceMs: one.sinceMs ?? null },
+    }))
+    .sort((a, b) => compareText(a.node, b.node) || compareText(a.owner ?? '', b.owner ?? '')),
+  silent: [...view.nodes.values()]
+    .filter(({ id }) => silent.includes(id) || statusOf(id, { view, observed }) !== 'alive')
+    .map(({ name }) => name)
+    .sort(compareText),
+});
 
 /** Every volume, by the name of its owner, then its slot and path. */
 export function volumeShapes(known: Known): VolumeShape[] {

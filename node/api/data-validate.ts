@@ -80,6 +80,7 @@ export const volumeEntries = {
   snapshotEveryMs: v.optional(snapshotEveryMs),
   snapshotsKept: v.optional(snapshotsKept),
   onLoss: v.optional(onLoss),
+  hardQuota: v.optional(v.boolean('should be true or false')),
 };
 /** Of a push or a scaling. */
 export const volumeWishes = v.pipe(

@@ -15,6 +15,7 @@ export type VolumeWish = {
   snapshotEveryMs?: number | undefined;
   snapshotsKept?: number | undefined;
   onLoss?: OnLoss | undefined;
+  hardQuota?: boolean | undefined;
 };
 
 export type SlotsAsked = {
@@ -27,7 +28,10 @@ export type SlotsAsked = {
   release: Pick<ReleaseView, 'droplet' | 'image'>;
 };
 
-type VolumeSettings = Pick<NewVolume, 'path' | 'sizeBytes' | 'snapshotEveryMs' | 'snapshotsKept' | 'onLoss'>;
+type VolumeSettings = Pick<
+  NewVolume,
+  'path' | 'sizeBytes' | 'snapshotEveryMs' | 'snapshotsKept' | 'onLoss' | 'hardQuota'
+>;
 
 const SIZE_BYTES_DEFAULT = 1024 ** 3;
 
@@ -53,7 +57,7 @@ export function newVolumes(service: Pick<NodeService, 'view' | 'observed'>, aske
           owner: app.id,
           key: `${app.id}/${process}/${index}`,
           memoryBytes: app.memoryBytes,
-          needs: asked.release,
+          needs: { ...asked.release, hardQuotaBytes: hardQuotaBytes(missing) },
         },
         `the data of ${app.name}/${process === 'web' ? '' : `${process}/`}${index}`,
       );
@@ -65,21 +69,34 @@ export function newVolumes(service: Pick<NodeService, 'view' | 'observed'>, aske
   return made;
 }
 
+/** How much disk the hard quotas among them take. */
+export const hardQuotaBytes = (volumes: readonly Pick<VolumeView, 'hardQuota' | 'sizeBytes'>[]): number =>
+  volumes.reduce((sum, one) => sum + (one.hardQuota ? one.sizeBytes : 0), 0);
+
 /** Of each path once: as slot 0 has it, else as it is asked for. */
 function settingsOf({ volumes, process, wishes }: SlotsAsked): VolumeSettings[] {
   const first = volumes.filter((one) => one.process === process && one.index === 0);
   const asked = wishes.filter(({ path }) => !first.some((one) => one.path === path));
   return [
-    ...first.map(({ path, sizeBytes, snapshotEveryMs, snapshotsKept, onLoss }) => ({
+    ...first.map(({ path, sizeBytes, snapshotEveryMs, snapshotsKept, onLoss, hardQuota }) => ({
       path,
       sizeBytes,
       snapshotEveryMs,
       snapshotsKept,
       onLoss,
+      ...(hardQuota ? { hardQuota } : {}),
     })),
     ...asked.map(
-      ({ path, sizeBytes = SIZE_BYTES_DEFAULT, snapshotEveryMs = 0, snapshotsKept = 0, onLoss = 'wait' }) => ({
+      ({
+        path,
+        sizeBytes = SIZE_BYTES_DEFAULT,
+        snapshotEveryMs = 0,
+        snapshotsKept = 0,
+        onLoss = 'wait',
+        hardQuota,
+      }) => ({
         ...{ path, sizeBytes, snapshotEveryMs, snapshotsKept, onLoss },
+        ...(hardQuota ? { hardQuota: true as const } : {}),
       }),
     ),
   ];

@@ -47,10 +47,11 @@ export function pinFor(question: PinQuestion, wish: PinWish, what: string, node?
   );
 }
 
+/** Of several reasons these say most. */
+const TELLING: readonly Infeasible['kind'][] = ['notAlive', 'exhausted', 'noEngine', 'noHardQuota', 'disk'];
+
 const refusalText = (reasons: readonly Infeasible[]): string =>
-  reasonText(
-    reasons.find(({ kind }) => kind === 'notAlive' || kind === 'exhausted' || kind === 'noEngine') ?? reasons[0]!,
-  );
+  reasonText(reasons.find(({ kind }) => TELLING.includes(kind)) ?? reasons[0]!);
 
 function candidateOf(
   { id, status }: MemberView,

@@ -3,8 +3,10 @@
 import type { NamedChange } from '../../crdt/change.ts';
 import type { NewVolume } from '../../crdt/change-data.ts';
 import type { AppId } from '../../crdt/ids.ts';
-import type { AppView, DesiredView, ReleaseView, ServiceView } from '../../crdt/view.ts';
+import { volumePathProblem } from '../../crdt/limits-data.ts';
+import type { AppView, DesiredView, ReleaseView, ServiceView, VolumeView } from '../../crdt/view.ts';
 import type { NodeService } from '../ports/node-service.ts';
+import type { StagedDroplet } from '../ports/staging.ts';
 import { ApiError } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
 import { GRANT_WAIT_MS, untilGranted } from './granted.ts';
@@ -84,6 +86,29 @@ export async function untilBound(
       if (warning !== undefined) sink.send({ type: 'line', text: `warning: ${warning}` });
     }),
   );
+}
+
+/**
+ * Volumes that are asked for, and with `imageVolumes` those that the image declares. Says which it declares and does
+ * not get: what is written there does not last. Fails with `bad_request` where one cannot be a volume.
+ */
+export function wishedVolumes(
+  { imageVolumes: declared = [] }: Pick<StagedDroplet, 'imageVolumes'>,
+  options: Pick<PushOptions, 'volumes' | 'imageVolumes'>,
+  present: readonly Pick<VolumeView, 'path'>[],
+): { volumes: NonNullable<PushOptions['volumes']>; lost: string[] } {
+  const volumes = options.volumes ?? [];
+  const left = declared.filter((path) => ![...volumes, ...present].some((one) => one.path === path));
+  if (options.imageVolumes !== true) return { volumes, lost: left };
+  for (const path of left) {
+    const problem = volumePathProblem(path);
+    if (problem === undefined) continue;
+    throw new ApiError(
+      'bad_request',
+      `the image declares the volume ${path}, which ${problem}: leave out --image-volumes`,
+    );
+  }
+  return { volumes: [...volumes, ...left.map((path) => ({ path }))], lost: [] };
 }
 
 /** Of every process type that has volumes, or is asked to: those that its slots lack. */

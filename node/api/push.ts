@@ -20,7 +20,7 @@ import type { StagedDroplet } from '../ports/staging.ts';
 import { ApiError, oneLine } from './errors.ts';
 import type { EventSink } from './event-stream.ts';
 import { findApp } from './lookup.ts';
-import { serviceChanges, untilBound, volumeChanges } from './push-data.ts';
+import { serviceChanges, untilBound, volumeChanges, wishedVolumes } from './push-data.ts';
 import { followRollout } from './rollout.ts';
 import { lostRoutes, pressureWarnings } from './shaping.ts';
 import type { PushEvent } from './stream-events.ts';
@@ -69,6 +69,12 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
     signal: sink.signal,
   });
   const processes = processesOf(staged, options);
+  const present = (existing?.volumes ?? []).filter((one) => one.process === mainProcess(processes));
+  const { volumes, lost } = wishedVolumes(staged, options, present);
+  if (lost.length > 0) {
+    const text = `warning: what is written to ${lost.join(', ')} is lost with each instance, though the image declares it as a volume: --image-volumes keeps it`;
+    sink.send({ type: 'line', text: oneLine(text) });
+  }
   sink.send({ type: 'step', step: 'replicating', detail: `${staged.digest}, ${staged.sizeBytes} bytes` });
   const { holders, withoutRoom } = await service.replicateDroplet(staged.digest);
   const nameOf = (id: NodeId): string => service.view().nodes.get(id)?.name ?? id;
@@ -90,7 +96,7 @@ export async function push(service: NodeService, request: PushRequest, sink: Eve
   const release = asReleaseId(randomUUID());
   const changes: NamedChange[] = [
     ...appChanges(target, now, service.view(), request, processes),
-    ...volumesOf(service, { target, now, request, processes, staged }),
+    ...volumesOf(service, { target, now, request, processes, staged, volumes }),
     {
       change: 'addRelease',
       app: target,
@@ -146,7 +152,14 @@ async function boundFirst(
 
 function volumesOf(
   service: NodeService,
-  { target, now, request, processes, staged }: Released & { now: AppView | undefined; staged: StagedDroplet },
+  {
+    target,
+    now,
+    request,
+    processes,
+    staged,
+    volumes,
+  }: Released & { now: AppView | undefined; staged: StagedDroplet } & Pick<Required<PushOptions>, 'volumes'>,
 ): NamedChange[] {
   const { name, options } = request;
   const asked = scaleOf(options, processes);
@@ -160,7 +173,7 @@ function volumesOf(
     app: { id: target, name, memoryBytes: options.memoryBytes ?? now?.memoryBytes ?? MEMORY_BYTES_DEFAULT },
     existing: now,
     counts,
-    wishes: { process: mainProcess(processes), volumes: options.volumes ?? [] },
+    wishes: { process: mainProcess(processes), volumes },
     release: { droplet: dropletOf(staged), ...imageOf(staged, options) },
   });
 }

@@ -188,6 +188,10 @@ export function reasonText(reason: Infeasible): string {
       return reason.text;
     case 'noEngine':
       return `has no ${reason.wanted}`;
+    case 'noHardQuota':
+      return 'cannot give a volume a hard quota';
+    case 'disk':
+      return `has ${mebibytes(reason.freeBytes)} of disk free, and its hard quota takes ${mebibytes(reason.wantedBytes)} at once`;
     case 'pinned':
       return `does not have its data, which is on ${reason.nodeName ?? reason.node}`;
     case 'moving':

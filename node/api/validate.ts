@@ -113,6 +113,8 @@ export const pushOptions = object({
   start: v.optional(v.boolean('should be true or false')),
   /** Folders of the process type of `instances` that outlive its instances: what its slots lack is made. */
   volumes: v.optional(volumeWishes),
+  /** What its image declares as volumes is to be some; else it is in memory. */
+  imageVolumes: v.optional(v.boolean('should be true or false')),
   /** Bound to the app before it starts; those with a kind are made where there are none of the name. */
   services: v.optional(serviceWishes),
   /** Of a name without a kind that is the name of a kind, too. */

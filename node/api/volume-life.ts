@@ -14,6 +14,7 @@ import type { LifeResultShape as LifeResult } from './data-shapes.ts';
 import { isWanted, nodeName } from './data-shaping.ts';
 import { ApiError } from './errors.ts';
 import { nodeNamed } from './lookup.ts';
+import { hardQuotaBytes } from './new-volumes.ts';
 import { pinFor } from './pinning.ts';
 
 /** What a busy machine takes to stop and start an instance; then it is said that it does not run yet. */
@@ -187,9 +188,10 @@ export function placeFor({ service, volume }: LifeWork, together: readonly Volum
     throw new ApiError('bad_request', 'nothing says what is to mount it: say where with --to NODE');
   }
   const slot = { app: volume.owner, process: volume.process, index: volume.index };
+  const needs = { ...owner.release, hardQuotaBytes: hardQuotaBytes(together) };
   return pinFor(
     { view, observed: service.observed(), pending: [], replaced: [slot] },
-    { owner: volume.owner, key: slotKey(slot), memoryBytes: owner.memoryBytes, needs: owner.release },
+    { owner: volume.owner, key: slotKey(slot), memoryBytes: owner.memoryBytes, needs },
     volume.process === SERVICE_PROCESS ? owner.name : `${together.map(({ path }) => path).join(', ')} of ${owner.name}`,
     only,
   );

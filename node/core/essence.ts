@@ -35,6 +35,7 @@ const REPORT_FIELDS = [
   'stacks',
   'runtimes',
   'services',
+  'hardQuota',
   'labels',
   'droplets',
   'lost',

@@ -21,6 +21,10 @@ export type Infeasible =
   | { kind: 'exhausted'; pressure: Pressure; text: string }
   /** It is a service, whose engine the node does not have. */
   | { kind: 'noEngine'; wanted: string; has: readonly string[] }
+  /** Its volume is to have a hard quota, which needs root there, loop devices and mkfs.ext4. */
+  | { kind: 'noHardQuota' }
+  /** The same, and takes all of it at once. */
+  | { kind: 'disk'; wantedBytes: number; freeBytes: number }
   /** The slot's data is on another node. `nodeName`: for people, where it is known. */
   | { kind: 'pinned'; node: NodeId; nodeName?: string }
   /** Its data was moved to this node, and the one before has not said yet that nothing runs on it any more. */
@@ -35,11 +39,15 @@ export type Needs = {
   readonly droplet?: Pick<ReleaseView['droplet'], 'stack'>;
   readonly image?: ReleaseView['image'];
   readonly service?: Pick<ServiceView, 'kind' | 'version'>;
+  /** Of new data that the node is to keep: how much its hard quotas take, in bytes. Absent or 0: it has none. */
+  readonly hardQuotaBytes?: number;
 };
 
 /** What they read of a node. */
 export type Asked = Pick<Candidate, 'node' | 'status' | 'draining' | 'freeBytes'> & {
-  report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure' | 'services'>;
+  report: Pick<Candidate['report'], 'status' | 'runtimes' | 'stacks' | 'pressure' | 'services' | 'hardQuota'> & {
+    disk?: { freeBytes: number };
+  };
 };
 
 /**
@@ -70,6 +78,8 @@ export function infeasibleReasons(
   else if (release.droplet !== undefined && !candidate.report.stacks.includes(release.droplet.stack)) {
     reasons.push({ kind: 'stack', wanted: release.droplet.stack, has: candidate.report.stacks });
   }
+  const quota = quotaReason(candidate, release.hardQuotaBytes ?? 0);
+  if (quota !== undefined) reasons.push(quota);
   if (candidate.freeBytes < app.memoryBytes) {
     reasons.push({ kind: 'memory', wantedBytes: app.memoryBytes, freeBytes: candidate.freeBytes });
   }
@@ -77,6 +87,13 @@ export function infeasibleReasons(
     reasons.push({ kind: 'exhausted', pressure, text: pressureText(pressure) });
   }
   return reasons;
+}
+
+function quotaReason({ report }: Asked, wantedBytes: number): Infeasible | undefined {
+  if (wantedBytes === 0) return undefined;
+  if (report.hardQuota !== true) return { kind: 'noHardQuota' };
+  const freeBytes = report.disk?.freeBytes;
+  return freeBytes === undefined || freeBytes >= wantedBytes ? undefined : { kind: 'disk', wantedBytes, freeBytes };
 }
 
 /** Whether there is no such reason: placement asks this of every node for every slot. */

@@ -63,7 +63,10 @@ export const isRestorable = (pin: Pin): boolean =>
 
 /** What an instance of the slot mounts. */
 export const mountsOf = (pin: Pick<Pin, 'volumes'>): VolumeMount[] =>
-  pin.volumes.map(({ id, lineage, path, sizeBytes }) => ({ id, lineage, path, sizeBytes }));
+  pin.volumes.map(({ id, lineage, path, sizeBytes, hardQuota }) => ({
+    ...{ id, lineage, path, sizeBytes },
+    ...(hardQuota ? { hardQuota } : {}),
+  }));
 
 /** Whether the instance mounts just these lineages; one that was adopted without a word on that is believed to. */
 export function isMountedAs(pin: Pin, mounted: readonly Pick<VolumeMount, 'id' | 'lineage'>[] | undefined): boolean {

@@ -29,6 +29,7 @@ export type SelfInfo = Pick<
   | 'stacks'
   | 'runtimes'
   | 'services'
+  | 'hardQuota'
   | 'labels'
   | 'memoryBytes'
 >;

@@ -66,6 +66,8 @@ export type Report = {
   runtimes: string[];
   /** Engines of services that it can run, `postgres 15`, sorted. Absent in reports of older versions. */
   services?: string[];
+  /** Whether it can give volumes a disk of their own. Absent in reports of older versions. */
+  hardQuota?: boolean;
   labels: Record<string, string>;
   memoryBytes: number;
   /** 1-minute load average divided by cores, in steps of 0.25, so that noise does not make news. */
@@ -247,7 +249,7 @@ export type InstanceSpec = {
 export type HostEntry = { readonly name: string; readonly address: string };
 
 /** A volume that an instance mounts: on this node, of this lineage. */
-export type VolumeMount = Pick<VolumeView, 'id' | 'lineage' | 'path' | 'sizeBytes'>;
+export type VolumeMount = Pick<VolumeView, 'id' | 'lineage' | 'path' | 'sizeBytes' | 'hardQuota'>;
 
 /** What happened, for `peer events`. `name` is dotted: `instance.ready`, `member.dead`. */
 export type ClusterEvent = {

@@ -43,6 +43,7 @@ export function makeAgent(ground: Ground, works: Works, shutdown: Shutdown): Age
       stacks: [...runtime.stacks],
       runtimes: [runtime.kind],
       services: engineNames(works.engines),
+      hardQuota: works.isolation.ownDisks,
       labels: options.labels,
       memoryBytes: options.memoryBytes ?? Math.floor(totalmem() * MEMORY_SHARE),
     },

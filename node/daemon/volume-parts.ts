@@ -10,8 +10,10 @@ import { slotKey } from '../core/slots.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import { SNAPSHOT_COPIES, SNAPSHOTS_MAX } from '../ports/methods.ts';
 import type { VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
+import { isProof } from '../services/proof.ts';
 import { SnapshotKeeper } from '../volumes/keeper.ts';
 import { VolumeMover } from '../volumes/mover.ts';
+import { Orphans } from '../volumes/orphans.ts';
 import { LossRestorer } from '../volumes/restorer.ts';
 import { SetAside } from '../volumes/set-aside.ts';
 import type { Agent } from './agent.ts';
@@ -25,11 +27,11 @@ type Parts = {
   ground: Ground;
   lines: Lines;
   works: Works;
-  agent: Agent;
   known: KnownCluster;
   events: EventLog;
   storage: Storage;
   replicator: Replicator;
+  agent: Agent;
   record: (event: ClusterEvent) => void;
 };
 
@@ -79,6 +81,7 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
   });
   shutdown.add('moves', () => mover.close());
   const aside = new SetAside({ self, gossip, store, expectVolume: (id) => keeper.expectVolume(id) });
+  const orphans = makeOrphans(parts, shutdown);
   const volumes: VolumeLife = {
     list: (volume) => keeper.list(volume),
     take: (...asks) => keeper.take(...asks),
@@ -86,6 +89,8 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
     move: (...asks) => mover.move(...asks),
     putBack: (...asks) => aside.putBack(...asks),
     discard: (...asks) => aside.discard(...asks),
+    orphans: () => orphans.orphans(),
+    removeOrphan: (...asks) => orphans.removeOrphan(...asks),
   };
   const restorer = new LossRestorer({
     ...shared,
@@ -99,4 +104,20 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
   });
   shutdown.add('restores of lost volumes', () => restorer.close());
   return { volumes, mover, restorer };
+}
+
+function makeOrphans({ ground, lines, works, known, agent, record }: Parts, shutdown: Shutdown): Orphans {
+  const { self, view, log, store } = ground;
+  const orphans = new Orphans({
+    ...{ self, view, log, gossip: lines.gossip, store: works.volumes },
+    ...{ nameOf: known.nameOf, aliveOthers: known.aliveOthers },
+    isCaughtUp: () => agent.isCaughtUp(),
+    isOthers: isProof,
+    record: (message) => record({ name: 'volume.orphan_removed', message }),
+    nowMs: () => Date.now(),
+  });
+  shutdown.add('orphans', () => orphans.close());
+  orphans.desiredChanged();
+  store.onChange(() => orphans.desiredChanged());
+  return orphans;
 }

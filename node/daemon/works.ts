@@ -57,6 +57,7 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
   const volumes = await VolumeStore.open({
     dataDir: dataDir.path,
     users: isolation.ownUsers ? volumeUids(self) : undefined,
+    hardQuotas: isolation.ownDisks,
     wanted: (id) => {
       const volume = view().volumes.get(id);
       return volume?.node === self ? volume.lineage : undefined;

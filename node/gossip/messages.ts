@@ -124,6 +124,7 @@ const reportSchema = v.looseObject({
   stacks: list(line(NAME_CHARS_MAX), 64),
   runtimes: list(line(NAME_CHARS_MAX), 64),
   services: v.optional(list(line(NAME_CHARS_MAX), 64)),
+  hardQuota: v.optional(v.boolean()),
   labels: v.pipe(
     v.record(line(NAME_CHARS_MAX), line(NAME_CHARS_MAX)),
     v.check((labels) => Object.keys(labels).length <= MAP_ITEMS_MAX),

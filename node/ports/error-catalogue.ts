@@ -166,6 +166,7 @@ export const ERRORS = {
   volume_missing: nothing(404, 'no', 'there is no such volume on this node'),
   volume_busy: nothing(409, 'later', 'an instance has the volume mounted, or it is here already'),
   other_lineage: nothing(409, 'no', 'the volume is on this node with another history than the one that is asked for'),
+  no_hard_quota: nothing(503, 'elsewhere', 'the node cannot give a volume a disk of its own'),
   volume_unavailable: nothing(503, 'later', 'a volume of the instance cannot be had on this node now'),
   volume_unmountable: nothing(422, 'no', 'what the app has where its volume is to be is in the way'),
   service_unusable: nothing(503, 'elsewhere', 'the service cannot be run on this node'),

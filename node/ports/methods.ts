@@ -14,7 +14,7 @@ import type { LogLine } from './logs.ts';
 import type { RecordedEvent, TaskTarget } from './node-service.ts';
 import type { InstanceUsage } from './runtime.ts';
 import type { ServiceStatus, VolumeStatus } from './services-desk.ts';
-import type { VolumeOrder, VolumeSnapshot } from './snapshots.ts';
+import type { Orphan, VolumeOrder, VolumeSnapshot } from './snapshots.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -215,6 +215,23 @@ const volumeOrder: v.GenericSchema<unknown, VolumeOrder> = v.object({
   lineage: lineageId,
   snapshot: volumeSnapshot,
 });
+
+/** Of one node, that are told of. */
+export const ORPHANS_MAX = 1_000;
+const ORPHAN_REASONS = ['deleted', 'replaced', 'moved', 'unreadable'] as const;
+const orphan = v.object({
+  volume: volumeId,
+  lineage: lineageId,
+  why: v.picklist(ORPHAN_REASONS),
+  owner: v.optional(text(256)),
+  process: v.optional(processType),
+  index: v.optional(count),
+  path: v.optional(text(PATH_CHARS_MAX)),
+  sizeBytes: measured,
+  usedBytes: measured,
+  createdAtMs: measured,
+  sinceMs: measured,
+}) as unknown as v.GenericSchema<unknown, Omit<Orphan, 'node'>>;
 
 const slot: v.GenericSchema<unknown, Slot> = v.object({ app: appId, process: processType, index: count });
 
@@ -473,6 +490,20 @@ export const MOVE_VOLUME = method(
   'volume.move',
   v.object({ volume: volumeId, to: nodeId, by: text(256) }),
   v.object({ moved: v.literal(true) }),
+  VOLUME_WORK,
+);
+
+/** Files of volumes that nothing refers to any more, on the node that is asked. */
+export const LIST_ORPHANS = method('volume.orphans', v.object({}), someOf(orphan, ORPHANS_MAX), {
+  timeoutMs: 5_000,
+  replyBytesMax: 2 * MIB,
+});
+
+/** For good. */
+export const REMOVE_ORPHAN = method(
+  'volume.remove-orphan',
+  v.object({ volume: volumeId, lineage: lineageId, by: text(256) }),
+  v.object({ removed: v.literal(true) }),
   VOLUME_WORK,
 );
 

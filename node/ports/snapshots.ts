@@ -36,6 +36,37 @@ export type HeldSnapshot = VolumeSnapshot & { holders: NodeId[] };
 /** What a node is to make of a snapshot: a lineage of the volume, which is there whole or not at all. */
 export type VolumeOrder = { volume: VolumeId; lineage: LineageId; snapshot: VolumeSnapshot };
 
+/**
+ * Why files of a volume are an orphan on their node.
+ * - `deleted`: the volume was deleted, and this node had not heard of it while it was there.
+ * - `replaced`: a restore or a recovery has begun another lineage.
+ * - `moved`: the volume is on another node; goes by itself once it runs there.
+ * - `unreadable`: what is known of them cannot be read.
+ */
+export type OrphanReason = 'deleted' | 'replaced' | 'moved' | 'unreadable';
+
+/** Files of a volume that nothing in the desired state refers to. */
+export type Orphan = {
+  node: NodeId;
+  volume: VolumeId;
+  lineage: LineageId;
+  why: OrphanReason;
+  /** As they were when it was last mounted; all absent where they cannot be read. */
+  owner?: string;
+  process?: string;
+  index?: number;
+  path?: string;
+  /** What it might take, and what it takes, once it was measured. */
+  sizeBytes?: number;
+  usedBytes?: number;
+  /** By the clock of its node. `sinceMs`: when that node noticed that it is one. */
+  createdAtMs?: number;
+  sinceMs?: number;
+};
+
+/** `silent`: nodes that are alive and did not answer. */
+export type FoundOrphans = { orphans: Orphan[]; silent: NodeId[] };
+
 /** From any node. All fail with an error with a `code`, and one line for people. */
 export interface VolumeLife {
   /** Of the volume, also of one that was deleted, or of all; newest first, from every node that answers. */
@@ -57,4 +88,8 @@ export interface VolumeLife {
   putBack(volume: VolumeId, lineage: LineageId, signal: AbortSignal): Promise<void>;
   /** Removes what the volume was before an upgrade, for good, where that is. Harmless to repeat. */
   discard(volume: VolumeId, signal: AbortSignal): Promise<void>;
+  /** Of every node that answers. */
+  orphans(): Promise<FoundOrphans>;
+  /** For good. Refused for what is none, or is mounted. */
+  removeOrphan(orphan: Pick<Orphan, 'node' | 'volume' | 'lineage'>, by: string): Promise<void>;
 }

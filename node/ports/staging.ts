@@ -33,6 +33,8 @@ export type StagedDroplet = {
   processes: Record<string, string>;
   /** The droplet is the archive of this image; `processes` says what it runs by itself. */
   image?: { id: string; ref: string };
+  /** Folders that the image declares as volumes. */
+  imageVolumes?: string[];
 };
 
 /**

@@ -10,6 +10,8 @@ export type VolumeRequest = {
   instance: InstanceId;
   /** Name of the app or service, for people. */
   owner: string;
+  /** Whose instance it is; absent of a task. */
+  slot?: { process: string; index: number };
   /** All that it mounts; at least one. */
   mounts: readonly VolumeMount[];
   /** User that the files are to belong to, when that is not for the store to choose: an image's own. */
@@ -20,8 +22,8 @@ export type VolumeRequest = {
   signal: AbortSignal;
 };
 
-/** `from`: its folder on this machine. `to`: where it is mounted. */
-export type MountedFolder = { from: string; to: string; sizeBytes: number };
+/** `from`: its folder on this machine. `to`: where it is mounted. `hardQuota`: it is a mount there. */
+export type MountedFolder = { from: string; to: string; sizeBytes: number; hardQuota?: true };
 
 /** `uid`: owner of all the files, and the user that the instance runs as; undefined where all run as the daemon's. */
 export type HeldVolumes = { uid: number | undefined; folders: readonly MountedFolder[] };
@@ -32,9 +34,12 @@ export type LocalVolume = {
   lineage: LineageId;
   /** Name of the app or service when it was last mounted, for people. */
   owner: string;
+  slot?: { process: string; index: number };
   path: string;
   sizeBytes: number;
   createdAtMs: number;
+  /** When this node noticed that nothing refers to it; undefined of what is in use. */
+  orphanedAtMs?: number;
   /** As it was last measured; undefined before. */
   usedBytes: number | undefined;
   /** The instance that has it mounted, or a task where no instance has. */

@@ -44,6 +44,8 @@ type Entry<Place> = {
   done: Promise<void>;
 };
 
+const refOf = ({ id, lineage }: NonNullable<InstanceRecord['volumes']>[number]) => ({ id, lineage });
+
 export class InstanceTable<Place extends { record: InstanceRecord }> {
   readonly #log: Log;
   readonly #logs: Pick<LogStore, 'append'>;
@@ -104,7 +106,9 @@ export class InstanceTable<Place extends { record: InstanceRecord }> {
       .finally(() => this.#entries.delete(record.id));
     const { id, process, index, restartCount, memoryBytes, port } = record;
     const release = record.release.id;
-    return { id, app: record.app.id, process, index, release, restartCount, memoryBytes, port, ...host };
+    // By them the core sees whether what it has mounted is still what it is to have.
+    const volumes = record.volumes === undefined ? {} : { volumes: record.volumes.map(refOf) };
+    return { id, app: record.app.id, process, index, release, restartCount, memoryBytes, port, ...volumes, ...host };
   }
 
   stop(id: InstanceId, reason: string): void {

@@ -29,17 +29,21 @@ export function recordedMounts(spec: Pick<InstanceSpec, 'volumes'>): { volumes?:
  */
 export async function acquireVolumes(
   volumes: Volumes | undefined,
-  spec: Pick<InstanceSpec, 'id' | 'app' | 'volumes'>,
+  spec: Pick<InstanceSpec, 'id' | 'app' | 'volumes'> & { process?: string; index?: number },
   options: { uid?: number; shared?: true; signal: AbortSignal },
 ): Promise<HeldVolumes | undefined> {
   const mounts = spec.volumes ?? [];
   if (mounts.length === 0) return undefined;
   if (volumes === undefined) throw new RuntimeError('volume_unavailable', 'this node keeps no volumes');
-  return volumes.acquire({ instance: spec.id, owner: spec.app.name, mounts, ...options }).catch((error: Error) => {
-    options.signal.throwIfAborted();
-    if (error.name !== 'VolumeError') throw error;
-    throw new RuntimeError('volume_unavailable', error.message, { cause: error });
-  });
+  const { process, index } = spec;
+  const slot = options.shared || process === undefined || index === undefined ? {} : { slot: { process, index } };
+  return volumes
+    .acquire({ instance: spec.id, owner: spec.app.name, ...slot, mounts, ...options })
+    .catch((error: Error) => {
+      options.signal.throwIfAborted();
+      if (error.name !== 'VolumeError') throw error;
+      throw new RuntimeError('volume_unavailable', error.message, { cause: error });
+    });
 }
 
 /** Of the path in a sandbox that runs a droplet, what it is behind the sandbox's links. */

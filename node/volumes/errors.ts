@@ -11,6 +11,7 @@
  * - `not_frozen`: an instance could not be held still; the snapshot was not taken.
  * - `unavailable`: no node that answers has what is asked for; nothing was touched.
  * - `volume_moving`: the desired state has it elsewhere, or this node has not heard of it yet; a retry may succeed.
+ * - `no_hard_quota`: this node cannot make, mount or enlarge a disk of the volume's own; nothing was made.
  * - `aborted`: whoever asked gave up; nothing is held.
  * - `invalid_name`: a bug or a hostile name; nothing was touched.
  */
@@ -25,6 +26,7 @@ export type VolumeErrorCode =
   | 'not_frozen'
   | 'unavailable'
   | 'volume_moving'
+  | 'no_hard_quota'
   | 'aborted'
   | 'invalid_name';
 

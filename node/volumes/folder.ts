@@ -8,6 +8,7 @@ import writeFileAtomic from 'write-file-atomic';
 import { asLineageId, asVolumeId, type LineageId, type VolumeId } from '../../crdt/ids.ts';
 import { runCommand } from '../lib/program.ts';
 import { VolumeError } from './errors.ts';
+import { detachDisk, makeDisk } from './hard-disk.ts';
 
 /** Version: raised when an older daemon's record can no longer be read. */
 export type VolumeRecord = {
@@ -16,10 +17,16 @@ export type VolumeRecord = {
   lineage: LineageId;
   /** Name of the app or service, for people. */
   owner: string;
+  /** The slot that mounted it last; older daemons did not write it down. */
+  slot?: { process: string; index: number };
+  /** When this node noticed that nothing in the desired state refers to it. Unix ms. */
+  orphanedAtMs?: number;
   /** Owner of all the files. */
   uid: number;
   path: string;
   sizeBytes: number;
+  /** Its files are on a disk of its own (hard-disk.ts). */
+  hardQuota?: true;
   createdAtMs: number;
 };
 
@@ -45,24 +52,36 @@ export function dataFolder(folder: string): string {
   return join(folder, DATA);
 }
 
-/** Every volume that is there, and what an earlier daemon left half made or half removed. */
-export async function listVolumes(root: string): Promise<{ records: VolumeRecord[]; leftovers: string[] }> {
-  const records: VolumeRecord[] = [];
-  const leftovers: string[] = [];
+export type FoundVolumes = {
+  records: VolumeRecord[];
+  /** Folders whose record cannot be read, or is another's. */
+  unreadable: Pick<VolumeRecord, 'id' | 'lineage'>[];
+  /** What an earlier daemon left half made or half removed. */
+  leftovers: string[];
+};
+
+/** Every volume that is there. */
+export async function listVolumes(root: string): Promise<FoundVolumes> {
+  const { records, unreadable, leftovers }: FoundVolumes = { records: [], unreadable: [], leftovers: [] };
   for (const name of await foldersIn(root)) {
     if (PASSING.test(name)) leftovers.push(join(root, name));
     if (!NAME.test(name)) continue;
     for (const lineage of await foldersIn(join(root, name))) {
       const folder = join(root, name, lineage);
-      const record = NAME.test(lineage) ? await readRecord(folder) : undefined;
-      if (record === undefined) continue;
+      if (!NAME.test(lineage)) continue;
+      const record = await readRecord(folder);
       // A renaming was cut off before its record was written: the folder says what it is.
-      const named = { ...record, id: asVolumeId(name), lineage: asLineageId(lineage) };
-      if (record.id !== name || record.lineage !== lineage) await writeRecord(folder, named);
-      records.push(named);
+      const named = { id: asVolumeId(name), lineage: asLineageId(lineage) };
+      if (record === undefined) {
+        unreadable.push(named);
+        continue;
+      }
+      const whole = { ...record, ...named };
+      if (record.id !== name || record.lineage !== lineage) await writeRecord(folder, whole);
+      records.push(whole);
     }
   }
-  return { records, leftovers };
+  return { records, unreadable, leftovers };
 }
 
 async function readRecord(folder: string): Promise<VolumeRecord | undefined> {
@@ -91,6 +110,7 @@ export async function makeVolume(
   const folder = join(root, record.id, record.lineage);
   try {
     await mkdir(dataFolder(making), { recursive: true, mode: 0o700 });
+    if (record.hardQuota) await makeDisk(making, record.sizeBytes);
     if (owned) await chown(dataFolder(making), record.uid, record.uid);
     if (fill !== undefined) {
       await fill(dataFolder(making), owned ? record.uid : undefined);
@@ -98,7 +118,9 @@ export async function makeVolume(
     }
     await writeRecord(making, record);
     // All of it at once: a file system keeps no order among files.
-    if (fill !== undefined) await runCommand(['sync', '-f', making], { timeoutMs: WALK_TIMEOUT_MS });
+    if (fill !== undefined) {
+      await runCommand(['sync', '-f', making, dataFolder(making)], { timeoutMs: WALK_TIMEOUT_MS });
+    }
     await syncFolder(making);
     await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
     await rename(making, folder);
@@ -124,7 +146,7 @@ export async function renameVolume(root: string, from: VolumeRecord, to: VolumeR
 }
 
 /** Out of sight at once; resolves when it is removed. */
-export async function removeVolume(root: string, { id, lineage }: VolumeRecord): Promise<void> {
+export async function removeVolume(root: string, { id, lineage }: Pick<VolumeRecord, 'id' | 'lineage'>): Promise<void> {
   const removing = join(root, `.removing-${randomBytes(8).toString('hex')}`);
   const folder = join(root, id, lineage);
   await rename(folder, removing);
@@ -138,8 +160,9 @@ export async function giveTo(data: string, uid: number): Promise<void> {
   await runCommand(['chown', '-Rh', `${uid}:${uid}`, '--', data], { timeoutMs: WALK_TIMEOUT_MS });
 }
 
-/** In a process of its own. */
+/** In a process of its own. Of a volume: its disk is let go of first. */
 export async function removeTree(folder: string): Promise<void> {
+  await detachDisk(folder).catch(() => {});
   // Should something be mounted still, it is not this folder's to empty.
   const remove = ['rm', '-rf', '--one-file-system', '--', folder];
   await runCommand(remove, { timeoutMs: WALK_TIMEOUT_MS }).catch(async () => {

@@ -184,8 +184,10 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
   async #unpack({ volume: id, lineage, snapshot }: VolumeOrder): Promise<void> {
     const { keeper, snapshots, blobs, copies } = this.#parts;
     const volume = keeper.expectVolume(id);
-    const { path } = volume;
-    const meta = { owner: snapshot.owner, path, sizeBytes: Math.max(volume.sizeBytes, snapshot.volumeBytes) };
+    const { path, hardQuota } = volume;
+    const slot = { process: snapshot.process, index: snapshot.index };
+    const size = { sizeBytes: Math.max(volume.sizeBytes, snapshot.volumeBytes), ...(hardQuota ? { hardQuota } : {}) };
+    const meta = { owner: snapshot.owner, slot, path, ...size };
     await snapshots.restore(blobs.read(snapshot.digest), { id, lineage }, meta);
     if (!isOfService(volume)) await copies.keep(snapshot);
   }

@@ -15,8 +15,8 @@ export const GO = 'go\n';
 
 /**
  * Copies `/from` to `/to` as it is at one point in time, for which the instance is held still: between READY and DONE.
- * Where the file system shares blocks, all is copied then. Elsewhere it is copied twice before, and only what differs
- * is copied then.
+ * Where the file system shares blocks (which is tried, unless `$1` says no), all is copied then. Elsewhere it is
+ * copied twice before, and only what differs is copied then.
  *
  * What differs is told by inode, size, times and mode. A file that was changed shortly before it was looked at may
  * have been changed again within the same tick of the clock, or through memory that is mapped and marked as changed
@@ -30,8 +30,8 @@ export const COPY = `
 set -euo pipefail
 : >/lists/old >/lists/copied
 head -c 4096 /dev/zero >/lists/probe
-share=yes
-cp --reflink=always /lists/probe /to/probe 2>/lists/problem || share=no
+share=$1
+[ "$share" = no ] || cp --reflink=always /lists/probe /to/probe 2>/lists/problem || share=no
 rm -f /to/probe
 
 look() {

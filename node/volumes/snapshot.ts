@@ -104,6 +104,8 @@ export class Snapshots {
   async #take(ref: VolumeRef, signal: AbortSignal | undefined): Promise<Snapshot> {
     const { store } = this.#options;
     const { record, data } = store.placeOf(ref);
+    // Without its disk the folder is there, and empty.
+    await store.attach(ref);
     const uid = store.ownerOf(ref);
     const scratch = join(store.root, `.making-${randomBytes(8).toString('hex')}`);
     const [copy, lists] = [join(scratch, 'copy'), join(scratch, 'lists')];
@@ -113,7 +115,8 @@ export class Snapshots {
         await mkdir(folder, { recursive: true, mode: 0o700 });
         if (uid !== undefined) await chown(folder, uid, uid);
       }
-      const frozenMs = await this.#copy({ ref, uid, data, copy, lists, signal });
+      const isApart = record.hardQuota === true;
+      const frozenMs = await this.#copy({ ref, uid, data, copy, lists, isApart, signal });
       const packed = await this.#pack({ uid, copy, bytesMax: tarBytesMax(record.sizeBytes), signal });
       return { ...packed, frozenMs };
     } finally {
@@ -128,9 +131,11 @@ export class Snapshots {
     data: string;
     copy: string;
     lists: string;
+    /** The volume is on a file system of its own, which shares no blocks with that of the copy. */
+    isApart: boolean;
     signal: AbortSignal | undefined;
   }): Promise<number> {
-    const { ref, uid, data, copy, lists, signal } = options;
+    const { ref, uid, data, copy, lists, isApart, signal } = options;
     const { tools } = this.#options;
     const stdin = new PassThrough();
     const said = new Said();
@@ -140,7 +145,7 @@ export class Snapshots {
       .run({
         name: `copy-${suffix()}`,
         uid,
-        argv: ['/bin/bash', '-c', COPY],
+        argv: ['/bin/bash', '-c', COPY, 'peer', isApart ? 'no' : 'yes'],
         binds: [
           { from: data, to: FROM, writable: false },
           { from: copy, to: TO, writable: true },

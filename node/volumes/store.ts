@@ -21,6 +21,7 @@ import {
   volumesFolder,
   writeRecord,
 } from './folder.ts';
+import { attachDisk, detachDisk, growDisk } from './hard-disk.ts';
 import { Holds, type Wanted } from './holds.ts';
 import { fullnessMessage, Meter } from './meter.ts';
 
@@ -28,6 +29,8 @@ export type VolumeStoreOptions = {
   dataDir: string;
   /** Users that files of volumes may belong to. Undefined: all is the daemon's own. */
   users: { first: number; count: number } | undefined;
+  /** Whether this machine can give a volume a disk of its own. Default false. */
+  hardQuotas?: boolean;
   /** The lineage that the desired state has of a volume whose data is on this node; undefined: none. */
   wanted: (id: VolumeId) => LineageId | undefined;
   log: Log;
@@ -42,7 +45,10 @@ export type VolumeRef = { id: VolumeId; lineage: LineageId };
 /** Writes what is to be in a volume; `uid`: whose it will be, undefined where all is the daemon's own. */
 type Fill = (data: string, uid: number | undefined) => Promise<void>;
 
-export type VolumeMeta = Pick<VolumeRecord, 'owner' | 'path' | 'sizeBytes'>;
+/** What came with others, which may take as long, is asked for within that time. */
+const ARRIVING_MAX_MS = 6 * 60 * 60_000;
+
+export type VolumeMeta = Pick<VolumeRecord, 'owner' | 'slot' | 'path' | 'sizeBytes' | 'hardQuota'>;
 
 export class VolumeStore implements Volumes {
   readonly #options: VolumeStoreOptions;
@@ -52,8 +58,12 @@ export class VolumeStore implements Volumes {
   readonly #holds: Holds;
   readonly #meter: Meter;
   readonly #listeners: ((event: VolumeEvent) => void)[] = [];
+  /** Folders of which nothing is known, by their key. */
+  readonly #unreadable = new Map<string, VolumeRef>();
   /** Users of those that are on their way here. */
   readonly #receiving = new Map<string, number>();
+  /** Those that came, and what the desired state had then: it is to have them next. */
+  readonly #arriving = new Map<string, { before: LineageId | undefined; untilMs: number }>();
   /** One after the other: users are handed out by looking at all records. */
   #working: Promise<unknown> = Promise.resolve();
 
@@ -70,7 +80,9 @@ export class VolumeStore implements Volumes {
   static async open(options: VolumeStoreOptions): Promise<VolumeStore> {
     const store = new VolumeStore(options);
     await mkdir(store.root, { recursive: true, mode: 0o700 });
-    const { records, leftovers } = await listVolumes(store.root);
+    const { records, unreadable, leftovers } = await listVolumes(store.root);
+    for (const ref of unreadable) store.#unreadable.set(keyOf(ref), ref);
+    for (const record of records) await store.#remount(record);
     for (const record of records) store.#keep(record);
     for (const folder of leftovers) {
       void removeTree(folder).catch((error: Error) => {
@@ -103,15 +115,18 @@ export class VolumeStore implements Volumes {
    * Makes those that are not here yet, all with the same owner. Of the others only what is said of them changes, and
    * their owner when it is another.
    */
-  prepare(request: Pick<VolumeRequest, 'owner' | 'mounts' | 'uid' | 'shared'>): Promise<HeldVolumes> {
+  prepare(request: Pick<VolumeRequest, 'owner' | 'slot' | 'mounts' | 'uid' | 'shared'>): Promise<HeldVolumes> {
     return this.#inOrder(async () => {
-      const { owner, mounts } = request;
+      const { owner, slot, mounts } = request;
       for (const mount of mounts) this.#refuseOtherLineage(mount);
+      for (const mount of mounts) await this.attach(mount);
       const there = mounts.map((mount) => this.#records.get(keyOf(mount))).find((record) => record !== undefined);
       const uid = this.#owned ? (request.uid ?? there?.uid ?? this.#freeUid()) : ownUid();
       if (request.shared) this.#refuseOtherUser(mounts, uid);
       for (const mount of mounts) {
-        const meta = { owner, path: mount.path, sizeBytes: mount.sizeBytes };
+        const of = slot === undefined ? {} : { slot };
+        const hard = mount.hardQuota ? { hardQuota: true as const } : {};
+        const meta = { owner, ...of, path: mount.path, sizeBytes: mount.sizeBytes, ...hard };
         if (this.#records.has(keyOf(mount))) await this.#update(mount, { ...meta, uid });
         else await this.#make(mount, { ...meta, uid });
       }
@@ -131,18 +146,47 @@ export class VolumeStore implements Volumes {
 
   list(): LocalVolume[] {
     return [...this.#records]
-      .map(([key, { id, lineage, owner, path, sizeBytes, createdAtMs }]) => ({
-        id,
-        lineage,
-        owner,
-        path,
-        sizeBytes,
-        createdAtMs,
+      .map(([key, { version: _, uid: __, ...record }]) => ({
+        ...record,
         usedBytes: this.#meter.usedBytes(key),
         heldBy: this.#holds.usersOf(key)[0],
-        orphan: this.#options.wanted(id) !== lineage,
+        orphan: this.#options.wanted(record.id) !== record.lineage,
       }))
       .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  }
+
+  /**
+   * Mounts the volume's own disk where that is not so: before its files are read or mounted. Harmless where it has
+   * none, or is not here. Fails with VolumeError `no_hard_quota`.
+   */
+  async attach(ref: VolumeRef): Promise<void> {
+    const record = this.#records.get(keyOf(ref));
+    if (record?.hardQuota) await attachDisk(this.#folder(record));
+  }
+
+  /** Folders that are there and tell nothing of themselves. */
+  unreadable(): VolumeRef[] {
+    return [...this.#unreadable.values()];
+  }
+
+  /** Whether it came a while ago, and the desired state has not turned to it yet, nor to anything else. */
+  isArriving(ref: VolumeRef): boolean {
+    const arriving = this.#arriving.get(keyOf(ref));
+    if (arriving === undefined) return false;
+    const wanted = this.#options.wanted(ref.id);
+    if (wanted === arriving.before && performance.now() < arriving.untilMs) return true;
+    this.#arriving.delete(keyOf(ref));
+    return false;
+  }
+
+  /** Writes down since when it is an orphan, or that it is none. */
+  mark(ref: VolumeRef, orphanedAtMs: number | undefined): Promise<void> {
+    return this.#inOrder(async () => {
+      const { orphanedAtMs: _, ...record } = this.placeOf(ref).record;
+      const marked = orphanedAtMs === undefined ? record : { ...record, orphanedAtMs };
+      await writeRecord(this.#folder(ref), marked);
+      this.#records.set(keyOf(ref), marked);
+    });
   }
 
   /** What is known of it, and where its files are. Fails with VolumeError `volume_missing`. */
@@ -184,6 +228,8 @@ export class VolumeStore implements Volumes {
     try {
       // It may take long, and keeps no other volume waiting.
       await this.#make(ref, { ...meta, uid }, fill);
+      const untilMs = performance.now() + ARRIVING_MAX_MS;
+      this.#arriving.set(key, { before: this.#options.wanted(ref.id), untilMs });
     } finally {
       this.#receiving.delete(key);
     }
@@ -217,8 +263,9 @@ export class VolumeStore implements Volumes {
    */
   async remove(ref: VolumeRef): Promise<void> {
     const removing = await this.#inOrder(async () => {
-      const { record } = this.placeOf(ref);
       const key = keyOf(ref);
+      if (this.#unreadable.delete(key)) return { done: removeVolume(this.root, ref) };
+      const { record } = this.placeOf(ref);
       const [user] = this.#holds.usersOf(key);
       if (user !== undefined) {
         throw new VolumeError('volume_busy', `the volume ${record.path} is mounted by ${user}`);
@@ -231,8 +278,23 @@ export class VolumeStore implements Volumes {
     await removing.done;
   }
 
-  close(): void {
+  /** Disks that nobody has mounted are let go of; the others stay for the next daemon. */
+  async close(): Promise<void> {
     this.#meter.close();
+    for (const [key, record] of this.#records) {
+      if (!record.hardQuota || this.#holds.usersOf(key).length > 0) continue;
+      await detachDisk(this.#folder(record)).catch((error: Error) => {
+        this.#options.log.warn('volumes.disk_left', { volume: record.id, error: error.message });
+      });
+    }
+  }
+
+  /** After a start of the machine. What cannot be mounted now is tried again when it is needed. */
+  async #remount(record: VolumeRecord): Promise<void> {
+    if (!record.hardQuota) return;
+    await attachDisk(this.#folder(record)).catch((error: Error) => {
+      this.#options.log.warn('volumes.disk_not_mounted', { volume: record.id, error: error.message });
+    });
   }
 
   get #owned(): boolean {
@@ -246,7 +308,8 @@ export class VolumeStore implements Volumes {
   #heldBy(mounts: readonly (VolumeRef & { path: string })[]): HeldVolumes {
     const folders = mounts.map((mount) => {
       const { record, data } = this.placeOf(mount);
-      return { from: data, to: mount.path, sizeBytes: record.sizeBytes };
+      const hard = record.hardQuota ? { hardQuota: true as const } : {};
+      return { from: data, to: mount.path, sizeBytes: record.sizeBytes, ...hard };
     });
     const [first] = mounts;
     const uid = first !== undefined && this.#owned ? this.placeOf(first).record.uid : undefined;
@@ -258,6 +321,10 @@ export class VolumeStore implements Volumes {
     if (this.#records.has(keyOf(ref))) return;
     if (this.#receiving.has(keyOf(ref))) {
       throw new VolumeError('volume_busy', `the volume ${ref.path} is being brought to this node`);
+    }
+    if ([...this.#unreadable.values()].some(({ id }) => id === ref.id)) {
+      const message = `what is known of the volume ${ref.path} on this node cannot be read: see peer volumes --orphans`;
+      throw new VolumeError('other_lineage', message);
     }
     const other = [...this.#records.values()].find(({ id }) => id === ref.id);
     if (other === undefined) return;
@@ -279,6 +346,10 @@ export class VolumeStore implements Volumes {
   }
 
   async #make({ id, lineage }: VolumeRef, rest: VolumeMeta & { uid: number }, fill?: Fill): Promise<void> {
+    if (rest.hardQuota && !this.#options.hardQuotas) {
+      const message = `this node cannot give the volume ${rest.path} a hard quota: that needs root, loop devices and mkfs.ext4`;
+      throw new VolumeError('no_hard_quota', message);
+    }
     const record: VolumeRecord = { version: 1, id, lineage, ...rest, createdAtMs: Date.now() };
     await makeVolume(this.root, { record, owned: this.#owned }, fill);
     this.#keep(record);
@@ -287,6 +358,13 @@ export class VolumeStore implements Volumes {
   async #update(ref: VolumeRef, changes: VolumeMeta & { uid: number }): Promise<void> {
     const before = this.#records.get(keyOf(ref))!;
     const record = { ...before, ...changes };
+    // It is what it was made as, and never gets smaller.
+    if (before.hardQuota) {
+      // Whoever asks is not running yet; with others it waits for another start.
+      const mayGrow = this.#holds.usersOf(keyOf(ref)).length <= 1;
+      record.sizeBytes = mayGrow ? Math.max(before.sizeBytes, changes.sizeBytes) : before.sizeBytes;
+      if (record.sizeBytes > before.sizeBytes) await growDisk(this.#folder(ref), record.sizeBytes);
+    } else delete record.hardQuota;
     if (JSON.stringify(record) === JSON.stringify(before)) return;
     if (record.uid !== before.uid && this.#owned) await giveTo(dataFolder(this.#folder(ref)), record.uid);
     await writeRecord(this.#folder(ref), record);

@@ -55,6 +55,8 @@ const ROUTES: Record<string, Role | 'anyone'> = {
   'POST /v1/services/:name/export': 'developer',
   'DELETE /v1/services/:name/export': 'developer',
   'GET /v1/services/:name/access': 'viewer',
+  'GET /v1/orphans': 'admin',
+  'DELETE /v1/orphans/:node/:volume/:lineage': 'admin',
   'GET /v1/volumes': 'viewer',
   'GET /v1/volumes/:id': 'viewer',
   'DELETE /v1/volumes/:id': 'developer',

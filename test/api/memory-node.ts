@@ -99,8 +99,12 @@ export class MemoryNode implements NodeService {
   });
   /** Nodes that take no copy of a droplet. */
   withoutRoom: DropletCopies['withoutRoom'] = [];
+  /** Set where no node can give a volume a disk of its own. */
+  withoutHardQuotas = false;
   /** Set to make the next pushes images. */
   stagedImage: { id: string; ref: string } | undefined;
+  /** Folders that they declare as volumes. */
+  stagedImageVolumes: string[] = [];
   /** Set to make the next calls fail with it. */
   failWrites: Error | undefined;
   readonly writes: { changes: NamedChange[]; by: string }[] = [];
@@ -257,8 +261,9 @@ export class MemoryNode implements NodeService {
       http: '10.0.0.1:8080',
       arch: 'x64',
       stacks: ['debian12'],
-      runtimes: ['process'],
+      runtimes: this.stagedImage === undefined ? ['process'] : ['docker'],
       services: this.engines.get(node.name) ?? ENGINES,
+      hardQuota: !this.withoutHardQuotas,
       labels: {},
       pressure: this.pressures.get(node.name) ?? [],
       disk: { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
@@ -429,7 +434,7 @@ export class MemoryNode implements NodeService {
       digest: asDigest(`sha256:${hash.digest('hex')}`),
       sizeBytes: bytes,
       stack: this.stagedStack,
-      ...(this.stagedImage === undefined ? {} : { image: this.stagedImage }),
+      ...(this.stagedImage === undefined ? {} : { image: this.stagedImage, imageVolumes: this.stagedImageVolumes }),
       buildpack: request.buildpacks[0] ?? 'sample',
       processes: { ...this.processes },
     };

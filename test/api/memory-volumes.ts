@@ -4,10 +4,12 @@
 import type { LineageId, NodeId, VolumeId } from '../../crdt/ids.ts';
 import { asDigest } from '../../crdt/ids.ts';
 import type { NodeService } from '../../node/ports/node-service.ts';
-import type { HeldSnapshot, VolumeLife, VolumeOrder } from '../../node/ports/snapshots.ts';
+import type { FoundOrphans, HeldSnapshot, Orphan, VolumeLife, VolumeOrder } from '../../node/ports/snapshots.ts';
+import { VolumeError } from '../../node/volumes/errors.ts';
 
 export class MemoryVolumes implements VolumeLife {
   readonly snapshots: HeldSnapshot[] = [];
+  readonly found: FoundOrphans = { orphans: [], silent: [] };
   readonly received: (VolumeOrder & { node: NodeId })[] = [];
   /** Set to make the next restores fail with it. */
   failReceive: Error | undefined;
@@ -56,6 +58,17 @@ export class MemoryVolumes implements VolumeLife {
 
   async discard(id: VolumeId): Promise<void> {
     this.discarded.push(id);
+  }
+
+  async orphans(): Promise<FoundOrphans> {
+    return this.found;
+  }
+
+  async removeOrphan({ node, volume, lineage }: Pick<Orphan, 'node' | 'volume' | 'lineage'>): Promise<void> {
+    const { orphans } = this.found;
+    const at = orphans.findIndex((one) => one.node === node && one.volume === volume && one.lineage === lineage);
+    if (at < 0) throw new VolumeError('volume_missing', 'there is no such orphan');
+    orphans.splice(at, 1);
   }
 
   async move(id: VolumeId, to: NodeId, by: string): Promise<void> {

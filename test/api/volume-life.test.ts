@@ -1,6 +1,7 @@
 // What people ask for in the life of a volume, through the API: snapshots, restores, moves, recoveries.
 
 import { describe, expect, it } from 'vitest';
+import { asLineageId } from '../../crdt/ids.ts';
 import { VolumeError } from '../../node/volumes/errors.ts';
 import { eventsOf, testApi } from './client.ts';
 import { tokenOf } from './memory-node.ts';
@@ -136,5 +137,32 @@ describe('a recovery', () => {
       message: expect.stringContaining(`no node that answers holds a snapshot of /data: wait for ${here}`),
     });
     expect(volume().node).toBe(`12D3KooW${here}`);
+  });
+});
+
+describe('orphans', () => {
+  it('are listed with what is known of them, and removed one by one', async () => {
+    const { node, admin, developer, there, volume } = await withVolume();
+    const at = [...node.view().nodes.values()].find(({ name }) => name === there)!.id;
+    const known = { owner: 'gone', process: 'web', index: 2, path: '/data', sizeBytes: 1024, sinceMs: 5 };
+    const ids = { volume: volume().id, lineage: asLineageId('older') };
+    node.volumes.found.orphans.push({ node: at, ...ids, why: 'replaced', ...known });
+    node.volumes.found.silent.push(at);
+    expect((await admin.get('/v1/orphans')).body).toEqual({
+      orphans: [{ node: there, ...ids, why: 'replaced', ...known, usedBytes: null, createdAtMs: null }],
+      silent: [there],
+    });
+    expect(await developer.get('/v1/orphans')).toMatchObject({ status: 403 });
+    const path = `/v1/orphans/${there}/${ids.volume}/${ids.lineage}`;
+    expect(await admin.send('DELETE', path)).toMatchObject({
+      status: 200,
+      body: { node: there, ...ids, removed: true },
+    });
+    expect(await admin.send('DELETE', path)).toMatchObject({
+      status: 404,
+      body: { error: { code: 'volume_missing' } },
+    });
+    expect(await admin.send('DELETE', `/v1/orphans/nowhere/${ids.volume}/older`)).toMatchObject({ status: 404 });
+    expect(await admin.send('DELETE', `/v1/orphans/${there}/..%2f/older`)).toMatchObject({ status: 404 });
   });
 });

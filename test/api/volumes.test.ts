@@ -24,6 +24,46 @@ async function withVolumes(options: object = {}) {
   return known;
 }
 
+describe('a push of an image that declares volumes', () => {
+  const pushed = async (options: object, declared: string[], known = testApi()) => {
+    known.node.stagedImage = { id: `sha256:${'1'.repeat(64)}`, ref: 'shop:1' };
+    known.node.stagedImageVolumes = declared;
+    const { events } = await known.developer.push('shop', { instances: 1, image: 'shop:1', ...options });
+    const warnings = events.flatMap((one) =>
+      one.type === 'line' && String(one.text).startsWith('warning') ? [one.text] : [],
+    );
+    return { ...known, warnings, last: events.at(-1)! };
+  };
+
+  it('makes them when asked to, and says otherwise that what is written there is lost', async () => {
+    const first = await pushed({}, ['/var/lib/shop', '/srv/more']);
+    expect(first.warnings).toEqual([
+      'warning: what is written to /var/lib/shop, /srv/more is lost with each instance, though the image declares it as a volume: --image-volumes keeps it',
+    ]);
+    expect(volumesIn(first.node)).toEqual([]);
+    const volumes = [{ path: '/srv/more', sizeBytes: 64 * MIB }];
+    const asked = await pushed({ volumes, imageVolumes: true }, ['/var/lib/shop', '/srv/more'], first);
+    expect(asked.warnings).toEqual([]);
+    expect(volumesIn(asked.node).map(({ path, sizeBytes }) => [path, sizeBytes / MIB])).toEqual(
+      expect.arrayContaining([
+        ['/srv/more', 64],
+        ['/var/lib/shop', 1024],
+      ]),
+    );
+    // They are there now, whatever a later push says.
+    const later = await pushed({}, ['/var/lib/shop', '/srv/more'], asked);
+    expect(later.warnings).toEqual([]);
+    expect(slotsIn(later.node)).toHaveLength(2);
+  });
+
+  it('is refused, with nothing made, where one is a folder of the system', async () => {
+    const { last, node } = await pushed({ imageVolumes: true }, ['/data', '/etc/shop']);
+    expect(last).toMatchObject({ type: 'failed', code: 'bad_request' });
+    expect(last).toHaveProperty('message', expect.stringMatching(/\/etc\/shop.*leave out --image-volumes$/));
+    expect(node.view().apps.size + volumesIn(node).length).toBe(0);
+  });
+});
+
 describe('a push with a volume', () => {
   it('makes one for each slot, on different nodes, and starts each where its own is', async () => {
     const { node, viewer } = await withVolumes();
@@ -42,6 +82,27 @@ describe('a push with a volume', () => {
       nodeStatus: 'alive',
       wanted: true,
       mounted: true,
+    });
+  });
+
+  it('gives them a hard quota when asked to, those of later slots too, where one can be had', async () => {
+    const { developer, node, viewer } = await withVolumes({
+      volumes: [{ path: '/data', sizeBytes: 64 * MIB, hardQuota: true }],
+      instances: 1,
+    });
+    await developer.post('/v1/apps/shop/scale', { scale: { web: 2 } });
+    const { body } = await viewer.get('/v1/volumes');
+    expect(body.map((one: { hardQuota: boolean }) => one.hardQuota)).toEqual([true, true]);
+    const smaller = await developer.send('PATCH', `/v1/volumes/${body[0].id}`, { sizeBytes: 32 * MIB });
+    expect(smaller).toMatchObject({
+      status: 400,
+      body: { error: { message: expect.stringMatching(/never gets smaller/) } },
+    });
+    node.withoutHardQuotas = true;
+    const { events } = await developer.push('blog', { volumes: [{ path: '/data', hardQuota: true }] });
+    expect(events.at(-1)).toMatchObject({
+      code: 'no_node_for_data',
+      message: expect.stringMatching(/alpha cannot give a volume a hard quota/),
     });
   });
 

@@ -281,7 +281,7 @@ describe('push with a manifest', () => {
 
   it('says that a Compose file beside an app is not used, and uses one that is alone', async () => {
     const path = mkdtempSync(join(cli.home, 'project-'));
-    writeFileSync(join(path, 'compose.yaml'), 'services: {web: {build: ., volumes: [a]}}');
+    writeFileSync(join(path, 'compose.yaml'), 'services: {web: {build: ., volumes: [./a:/a]}}');
     expect(await cli.run(['push', path])).toMatchObject({
       status: 1,
       stderr: expect.stringMatching(/^peer: compose.yaml: not supported: services.web.volumes \(/),

@@ -16,7 +16,15 @@ const quiet = { routes: [], health: { kind: 'process' } };
 
 describe('a Compose file', () => {
   const means: [text: string, plan: Partial<AppPlan>][] = [
-    ['image: redis:7', { image: 'redis:7', options: { routes: [], health: { kind: 'process' } } }],
+    ['image: busybox:1', { image: 'busybox:1', options: { routes: [], health: { kind: 'process' } } }],
+    [
+      'image: postgres:17\ncommand: pg_dump -Fc',
+      { image: 'postgres:17', options: { ...quiet, command: 'pg_dump -Fc' } as never },
+    ],
+    [
+      'image: a\nvolumes: [/data/, "/more"]',
+      { image: 'a', options: { ...quiet, volumes: [{ path: '/data' }, { path: '/more' }] } as never },
+    ],
     ['image: nginx\nports: ["8080:80"]', { image: 'nginx', options: {} }],
     ['image: nginx\nports: ["127.0.0.1:8080:80/tcp"]', { image: 'nginx', options: {} }],
     ['image: nginx\nports:\n- target: 80\n  published: 8080', { image: 'nginx', options: {} }],
@@ -77,13 +85,13 @@ describe('a Compose file', () => {
 
   const substituted: [text: string, image: string][] = [
     ['$TAG', '7'],
-    ['redis:$TAG', 'redis:7'],
-    [`redis:\${TAG}`, 'redis:7'],
-    [`redis:\${NONE:-6}`, 'redis:6'],
-    [`redis:\${EMPTY-6}`, 'redis:'],
-    [`redis:\${EMPTY:-6}`, 'redis:6'],
-    [`redis\${TAG:+-alpine}`, 'redis-alpine'],
-    [`redis:$\${TAG}`, `redis:\${TAG}`],
+    ['nginx:$TAG', 'nginx:7'],
+    [`nginx:\${TAG}`, 'nginx:7'],
+    [`nginx:\${NONE:-6}`, 'nginx:6'],
+    [`nginx:\${EMPTY-6}`, 'nginx:'],
+    [`nginx:\${EMPTY:-6}`, 'nginx:6'],
+    [`nginx\${TAG:+-alpine}`, 'nginx-alpine'],
+    [`nginx:$\${TAG}`, `nginx:\${TAG}`],
   ];
   it.each(substituted)('reads the image %s as %s', async (text, image) => {
     expect((await one(`image: "${text}"`, { TAG: '7', EMPTY: '' })).image).toBe(image);
@@ -102,7 +110,7 @@ describe('a Compose file', () => {
       expect.objectContaining({
         exitStatus: 1,
         message:
-          'compose.yaml: not supported: services.web.volumes (instances keep no files: use a service outside of the cluster for data), services.web.healthcheck.interval (remove it), services.web.deploy.resources.limits.cpus (remove it), services.web.xyzzy (remove it), networks (apps reach each other by their routes: remove it)',
+          'compose.yaml: not supported: services.web.volumes (./x: instances see no folders of the machine: put files into the image or the folder that is pushed, and name a volume for data, such as data:/data), services.web.healthcheck.interval (remove it), services.web.deploy.resources.limits.cpus (remove it), services.web.xyzzy (remove it), networks (apps reach each other by their routes: remove it)',
       }),
     );
   });
@@ -135,6 +143,109 @@ describe('a Compose file', () => {
   ];
   it.each(refused)('refuses %j: %s', async (text, message) => {
     await expect(one(text)).rejects.toThrow(expect.objectContaining({ message: `compose.yaml: ${message}` }));
+  });
+
+  it('makes named volumes volumes of the app that mounts them, in either syntax', async () => {
+    const text = `
+services:
+  web:
+    image: a
+    volumes:
+    - kept:/var/lib/kept:rw
+    - {type: volume, source: wide, target: /srv/wide}
+  other: {image: b, volumes: [third:/third:z]}
+volumes:
+  kept:
+  wide: {driver: local, x-peer: {size: 2G, snapshot: 1h, keep: 24, on-loss: wait}}
+  third: {name: third-of-all}
+  unused: {}`;
+    const [web, other] = await read(text);
+    const wide = { sizeBytes: 2048 * MiB, snapshotEveryMs: 3_600_000, snapshotsKept: 24, onLoss: 'wait' };
+    expect(web!.options.volumes).toEqual([{ path: '/var/lib/kept' }, { path: '/srv/wide', ...wide }]);
+    expect(other!.options.volumes).toEqual([{ path: '/third' }]);
+  });
+
+  const noVolume: [services: string, volumes: string, message: string][] = [
+    [
+      'web: {image: a, volumes: [x:/x]}',
+      '{}',
+      'services.web.volumes.0: there is no volume x: write it under volumes: at the top',
+    ],
+    [
+      'web: {image: a, volumes: [x:/x]}\n  two: {image: b, volumes: [x:/y]}',
+      '{x: }',
+      'services.two.volumes.0: web mounts x too, and a volume has one place in one app: give each its own, or let one app serve the files',
+    ],
+    ['web: {image: a, volumes: [x:/x, x:/y]}', '{x: }', 'services.web.volumes.1: web mounts x twice, and a volume'],
+    ['web: {image: a, volumes: [x:/x, y:/x/]}', '{x: , y: }', 'services.web.volumes.1: /x is there twice'],
+    ['web: {image: a, volumes: [x]}', '{x: }', 'services.web.volumes.0: should be NAME:/PATH, such as data:/data'],
+    ['web: {image: a, volumes: [x:y]}', '{x: }', 'services.web.volumes.0: should be NAME:/PATH, such as data:/data'],
+    ['web: {image: a, volumes: {x: /x}}', '{x: }', 'services.web.volumes: should be a list, such as - data:/data'],
+    [
+      'web: {image: a, volumes: [x:/x:ro]}',
+      '{x: }',
+      'not supported: services.web.volumes (x:/x:ro: a volume belongs to the one app',
+    ],
+    [
+      'web: {image: a, volumes: [/var/run/docker.sock:/s]}',
+      '{}',
+      'not supported: services.web.volumes (/var/run/docker.sock: apps do not reach',
+    ],
+    [
+      'web: {image: a, volumes: [{type: bind, source: ./x, target: /x}, ~/y:/y]}',
+      '{}',
+      'not supported: services.web.volumes (./x, ~/y: instances see no folders',
+    ],
+    [
+      'web: {image: a}',
+      '{x: {external: true}}',
+      'volumes: x/external: is of another project, and volumes belong to one app here: remove it',
+    ],
+    ['web: {image: a}', '{x: {driver: nfs}}', 'volumes: x/driver: should be local: volumes are folders of a node'],
+    ['web: {image: a}', '{x: {x-peer: {size: lots}}}', 'volumes: x/x-peer/size: should be a size such as 256M or 1G'],
+    ['web: {image: a}', '{x: {x-peer: {sice: 1G}}}', 'volumes: x/x-peer/sice: is not known: did you mean size?'],
+  ];
+  it.each(noVolume)('refuses %s with volumes %s', async (services, volumes, message) => {
+    await expect(read(`services:\n  ${services}\nvolumes: ${volumes}`)).rejects.toThrow(`compose.yaml: ${message}`);
+  });
+
+  it.each([
+    ['postgres:16-alpine', 'postgres', 'DATABASE_URL'],
+    ['docker.io/bitnami/mariadb@sha256:ab', 'mysql', 'MYSQL_HOST'],
+    ['redis', 'redis', 'REDIS_URL'],
+    ['rabbitmq:3-management', 'rabbitmq', 'AMQP_URL'],
+  ])('says how to use a service instead of a server of %s', async (image, kind, variable) => {
+    const server = `db: {image: '${image}', command: --any=flag, networks: [back], volumes: [./x:/y]}`;
+    await expect(read(`services:\n  ${server}\n  web: {image: a}`)).rejects.toThrow(
+      expect.objectContaining({
+        message: expect.stringMatching(
+          `^compose.yaml: not supported: services.db \\(a ${kind} server is a service here, with credentials of its own: write provider: {type: peer, options: {kind: ${kind}}} as all it holds, and depends_on at what uses it, which finds them in ${variable === 'DATABASE_URL' ? variable : `.*${variable}`}`,
+        ),
+      }),
+    );
+  });
+
+  it('binds apps to the services that they depend on', async () => {
+    const text = `
+services:
+  web: {image: a, depends_on: {db: {condition: service_healthy}, api: {}, cache: {}}}
+  api: {build: ./api, depends_on: [db]}
+  db: {provider: {type: peer, options: {kind: postgres, plan: medium, storage: 20G}}}
+  cache: {provider: {type: peer, options: {kind: redis, name: shop-cache}}}`;
+    const db = { name: 'db', kind: 'postgres', plan: 'medium', storageBytes: 20 * 1024 * MiB };
+    expect((await read(text)).map(({ name, options }) => [name, options.services])).toEqual([
+      ['api', [db]],
+      ['web', [db, { name: 'shop-cache', kind: 'redis' }]],
+    ]);
+    const refusal = (rest: string) => read(`services:\n  ${rest}`).catch((error: Error) => error.message);
+    const lone = 'db: {provider: {type: peer, options: {kind: postgres}}}\n  web: {image: a}';
+    expect(await refusal(lone)).toBe(
+      'compose.yaml: services.db: nothing depends on it: write depends_on: [db] at what uses it',
+    );
+    const other = 'db: {provider: {type: awesomecloud, options: {kind: postgres}}}';
+    expect(await refusal(other)).toBe('compose.yaml: services.db.provider.type: should be peer');
+    const both = 'db: {image: a, provider: {type: peer, options: {kind: postgres}}}';
+    expect(await refusal(both)).toMatch(/services.db.provider: excludes image and build/);
   });
 
   it('refuses a name that no app can have, and a file without services', async () => {

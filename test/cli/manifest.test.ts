@@ -35,10 +35,21 @@ describe('a manifest', () => {
     ],
     ['no-route: true', { routes: [] }],
     [
-      'services:\n- cache\n- name: db\n  kind: postgres\n  plan: medium\n  memory: 512M\nvolumes: [/data, "/logs:64M"]',
+      'services:\n- cache\n- name: db\n  kind: postgres\n  plan: medium\n  memory: 512M\nvolumes: [/data, "/logs:64M", {path: /kept, size: 2G, snapshot: 1h, keep: 24, on-loss: wait, hard-quota: true}]',
       {
         services: [{ name: 'cache' }, { name: 'db', kind: 'postgres', plan: 'medium', memoryBytes: 512 * MiB }],
-        volumes: [{ path: '/data' }, { path: '/logs', sizeBytes: 64 * MiB }],
+        volumes: [
+          { path: '/data' },
+          { path: '/logs', sizeBytes: 64 * MiB },
+          {
+            path: '/kept',
+            sizeBytes: 2048 * MiB,
+            snapshotEveryMs: 3_600_000,
+            snapshotsKept: 24,
+            onLoss: 'wait',
+            hardQuota: true,
+          },
+        ],
       },
     ],
     ['random-route: false\ndefault-route: true\nlifecycle: buildpack\nservices: []', {}],
@@ -148,6 +159,14 @@ applications:
     ],
     ['services: [db, db]', 'applications/0/services/1: db is there twice'],
     ['volumes: [data]', 'applications/0/volumes/0: should be /PATH or /PATH:SIZE, such as /data:2G'],
+    ['volumes: [{size: 1G}]', 'applications/0/volumes/0/path: is missing'],
+    ['volumes: [{path: /a, snapshot: 5s}]', 'applications/0/volumes/0/snapshot: should be a duration from 60s to 366d'],
+    ['volumes: [{path: /a, keep: 0}]', 'applications/0/volumes/0/keep: should be a whole number from 1 to 1000'],
+    ['volumes: [{path: /a, on-loss: hope}]', 'applications/0/volumes/0/on-loss: should be wait or restore'],
+    [
+      'volumes: [{path: /a, snapshots: 1h}]',
+      'applications/0/volumes/0/snapshots: is not known: did you mean snapshot?',
+    ],
     ['volumes: [/a, "/a:2G"]', 'applications/0/volumes/1: /a is there twice'],
     ['env: [A=1]', 'applications/0/env: should be a mapping of names to values'],
     ['env:\n  A: [1]', 'applications/0/env/A: should be text: write lists and mappings as JSON in quotes'],

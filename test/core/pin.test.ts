@@ -39,6 +39,23 @@ describe('new data', () => {
     expect(pin(nodes, [], app)).toEqual({ node: 'bare' });
   });
 
+  it('with a hard quota goes where one can be had', () => {
+    const hard = { ...app, needs: { ...app.needs, hardQuotaBytes: 64 * MIB } };
+    const able = candidate('able');
+    const withDisk = (one: PinCandidate, freeBytes: number): PinCandidate => {
+      const disk = { freeBytes, totalBytes: 4096 * MIB };
+      return { ...one, report: { ...one.report, hardQuota: true, disk } };
+    };
+    const [other, full] = [candidate('other', { freeBytes: 2048 * MIB }), withDisk(candidate('full'), 32 * MIB)];
+    expect(pin([other, full, withDisk(able, 1024 * MIB)], [], hard)).toEqual({ node: 'able' });
+    expect(pin([other, full], [], hard)).toEqual({
+      refusals: [
+        { node: 'full', reasons: [{ kind: 'disk', wantedBytes: 64 * MIB, freeBytes: 32 * MIB }] },
+        { node: 'other', reasons: [{ kind: 'noHardQuota' }] },
+      ],
+    });
+  });
+
   it('says of every node why not, when none can', () => {
     const nodes = [candidate('b', { services: [] }), candidate('a', { freeBytes: 1 })];
     expect(pin(nodes, [], database)).toEqual({

@@ -80,6 +80,15 @@ describe('a volume', () => {
     });
   });
 
+  it('with a hard quota says so, and never gets smaller', () => {
+    const hard = newVolume(1, { hardQuota: true, sizeBytes: 64 * MIB });
+    const resized = (sizeBytes: number): NamedChange => ({ change: 'configureVolume', volume: volume(1), sizeBytes });
+    const view = viewAfter(createVolumes(hard, newVolume(2, { index: 1 })), resized(96 * MIB));
+    expect(view.volumes.get(volume(1))).toMatchObject({ hardQuota: true, sizeBytes: 96 * MIB });
+    expect(view.volumes.get(volume(2))).not.toHaveProperty('hardQuota');
+    expect(codeOf(createVolumes(hard), resized(32 * MIB))).toBe('invalid_value');
+  });
+
   it('has a new lineage after a recovery; of two made apart one holds', () => {
     const recover = (to: number, lineage: string): NamedChange => ({
       ...{ change: 'moveVolume', volume: volume(1), node: node(to) },
@@ -173,6 +182,8 @@ describe('a volume', () => {
     ['with an odd process type', { process: '../web' }, 'invalid_value'],
     ['copied every second', { snapshotEveryMs: 1_000 }, 'out_of_range'],
     ['with an odd word for a loss', { onLoss: 'pray' as 'wait' }, 'invalid_value'],
+    ['too small for a disk of its own', { hardQuota: true, sizeBytes: 8 * MIB }, 'out_of_range'],
+    ['with an odd word for its quota', { hardQuota: 'yes' as never }, 'invalid_value'],
     ['with an odd lineage', { lineage: '../x' as NewVolume['lineage'] }, 'invalid_id'],
   ])('%s is refused', (_what, more, code) => {
     expect(codeOf(createVolumes(newVolume(1, more)))).toBe(code);

@@ -171,6 +171,7 @@ const FIELDS = {
     'index',
     'path',
     'sizeBytes',
+    'hardQuota',
     'home',
     'snapshotEveryMs',
     'snapshotsKept',

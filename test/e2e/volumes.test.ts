@@ -5,7 +5,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { LifeResultShape, SnapshotShape, VolumeShape } from '../../node/api/data-shapes.ts';
+import type { LifeResultShape, OrphansShape, SnapshotShape, VolumeShape } from '../../node/api/data-shapes.ts';
 import type { StatusShape, WhyShape } from '../../node/api/shapes.ts';
 import { LocalCluster, type LocalNode, waitFor } from '../../scripts/local-cluster.ts';
 import { appOf, lastWords } from './observe.ts';
@@ -155,6 +155,20 @@ describe('what an app wrote to its volume', { timeout: TIMEOUT_MS }, () => {
       ),
     );
     expect(files.some((text) => text.endsWith('lost-with-the-node\n'))).toBe(true);
+
+    // Until an admin, from any node, says that it is of no use.
+    const { orphans } = await peer<OrphansShape>('volumes', '--orphans');
+    expect(orphans.filter(({ node }) => node === before.node)).toHaveLength(kept.length);
+    const left = orphans.find(({ node, why }) => node === before.node && why === 'replaced')!;
+    expect(left).toMatchObject({
+      owner: 'notes',
+      process: 'web',
+      index: 0,
+      path: '/data',
+      sinceMs: expect.any(Number),
+    });
+    await peer('volume', 'remove-orphan', left.lineage, '--yes');
+    expect(await lineagesAt(before.node, before)).not.toContain(left.lineage);
   });
 
   it('is restored elsewhere by itself where it says so, and says how old it is then', async () => {

@@ -81,7 +81,7 @@ export async function dockerHarness(
     },
     async dispose() {
       for (const store of stores) await store.close();
-      for (const volumes of volumesOpened) volumes.close();
+      for (const volumes of volumesOpened) await volumes.close();
       await blobs.close();
       await node.dispose();
     },

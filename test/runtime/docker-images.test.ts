@@ -179,6 +179,7 @@ describe('a Dockerfile', () => {
   it('is built, and what the builder says is passed on', () => {
     expect(shopLines).toContain(MADE);
     expect(shop).toMatchObject({
+      imageVolumes: ['/data'],
       buildpack: 'image',
       processes: { web: 'python3 server.py' },
       image: { ref: 'Dockerfile' },

@@ -61,7 +61,15 @@ export async function openVolumes(
   { ownUsers }: Pick<Isolation, 'ownUsers'>,
 ): Promise<VolumeStore> {
   const users = ownUsers ? volumeUids(nodeId) : undefined;
-  return VolumeStore.open({ dataDir, users, wanted: () => undefined, log: silent, sampleMs: 50, waitMaxMs: 20_000 });
+  return VolumeStore.open({
+    dataDir,
+    users,
+    wanted: () => undefined,
+    hardQuotas: users !== undefined,
+    log: silent,
+    sampleMs: 50,
+    waitMaxMs: 20_000,
+  });
 }
 
 export type ProcessHarness = VolumesHarness & { dataDir: string };
@@ -104,7 +112,7 @@ export async function processHarness(
     checkNothingLeft: () => checkNothingLeft(node),
     async dispose() {
       for (const store of stores) await store.close();
-      for (const volumes of volumesOpened) volumes.close();
+      for (const volumes of volumesOpened) await volumes.close();
       for (const isolation of isolations) await closeIsolation(isolation, { keepInstances: false });
       await node.dispose();
     },

@@ -58,6 +58,7 @@ export function describeVolumes(
     });
     afterEach(async () => {
       await opened.runtime.close({ keepInstances: false });
+      await opened.volumes.close();
       await harness.checkNothingLeft();
       await harness.dispose();
     });
@@ -119,7 +120,8 @@ export function describeVolumes(
       await node.ready(first.id);
       await opened.runtime.close({ keepInstances: true });
       await open();
-      await opened.runtime.adopt();
+      const mounted = [{ id: mount.id, lineage: mount.lineage }];
+      expect(await opened.runtime.adopt()).toMatchObject([{ id: first.id, volumes: mounted }]);
       expect(opened.volumes.list()).toMatchObject([{ id: mount.id, heldBy: first.id, path: '/data' }]);
       const next = await start({ volumes: [mount] });
       await expect.poll(() => node.lines(next, 'CELL'), WAIT).toHaveLength(1);
@@ -208,6 +210,23 @@ export function describeVolumes(
       await shell(at, 'head -c 6000000 /dev/zero >/data/file');
       expect(await node.exitReason(spec.id)).toBe('its volume /data is full: 5.7 MiB of 4 MiB');
       expect((await stat(join(dataOf(mount), 'file'))).size).toBe(6_000_000);
+    });
+
+    test('with a hard quota end at their size, in instances and tasks, which run on', async () => {
+      const mount = { ...aMount('/data', 24 * MIB), hardQuota: true as const };
+      const spec = await start({ volumes: [mount] });
+      const at = await node.ready(spec.id);
+      const full = await shell(at, 'head -c 40000000 /dev/zero >/data/file; rm /data/file; echo kept >/data/note');
+      expect(full).toMatchObject({ status: 0, err: expect.stringContaining('No space left on device') });
+      const task = { ...taskOf(spec), volumes: [mount] };
+      const attended = await opened.runtime.runTask(task, { argv: ['cat', '/data/note'] });
+      attended.stdin.end();
+      expect(await text(attended.stdout)).toBe('kept\n');
+      await opened.runtime.close({ keepInstances: true });
+      await open();
+      await opened.runtime.adopt();
+      expect((await shell(at, 'cat /data/note')).out).toBe('kept\n');
+      expect(await readFile(join(dataOf(mount), 'note'), 'utf8')).toBe('kept\n');
     });
 
     test.each([

@@ -31,10 +31,11 @@ export class VolumesNode {
 
   /** A new store on the directory, as after a restart of the daemon. */
   async open(changes: Partial<VolumeStoreOptions> = {}): Promise<VolumeStore> {
-    this.#store?.close();
+    await this.#store?.close();
     this.#store = await VolumeStore.open({
       dataDir: this.dataDir,
       users: IS_ROOT ? USERS : undefined,
+      hardQuotas: IS_ROOT,
       wanted: (id) => this.wanted.get(id),
       log: silent,
       sampleMs: 20,
@@ -59,7 +60,7 @@ export class VolumesNode {
   }
 
   async dispose(): Promise<void> {
-    this.#store?.close();
+    await this.#store?.close();
     await rm(this.dataDir, { recursive: true, force: true });
   }
 }

@@ -64,6 +64,23 @@ describe('snapshots', () => {
     await node.dispose();
   });
 
+  it.runIf(process.getuid?.() === 0)('are of a volume with a disk of its own, and become one, too', async () => {
+    const hard = node.mount({ sizeBytes: 16 * MIB, hardQuota: true });
+    const held = await store.prepare({ owner: 'shop', mounts: [hard] });
+    const from = held.folders[0]!.from;
+    await writeFile(join(from, 'file'), 'kept');
+    await run('chown', ['-R', `${held.uid}:${held.uid}`, from]);
+    // As after a start of the machine on which that did not succeed at first.
+    await run('umount', [from]);
+    const { digest } = await snapshots.take(hard);
+    const copy = node.mount({ lineage: asLineageId(randomUUID()) });
+    const meta = { owner: 'shop', path: '/data', sizeBytes: 16 * MIB, hardQuota: true as const };
+    await snapshots.restore(blobs.read(digest), copy, meta);
+    const { data: restoredTo } = store.placeOf(copy);
+    expect(await treeOf(restoredTo)).toEqual(await treeOf(from));
+    expect((await stat(restoredTo)).dev).not.toBe((await stat(store.root)).dev);
+  });
+
   /** As a program of the instance would. */
   const own = async (): Promise<void> => {
     if (uid !== undefined) await run('chown', ['-Rh', `${uid}:${uid}`, data]);

@@ -2,14 +2,20 @@
 // stream of what happens, as it may take long.
 
 import { Hono } from 'hono';
+import { asLineageId, asVolumeId } from '../../../crdt/ids.ts';
+import { idProblem } from '../../../crdt/limits.ts';
 import type { UserView } from '../../../crdt/view.ts';
 import { readsAll } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import type { LifeResultShape, SnapshotShape } from '../data-shapes.ts';
-import { snapshotShape } from '../data-shaping.ts';
+import { nodeName, orphansShape, snapshotShape } from '../data-shaping.ts';
 import { moveVolumeBody, recoverVolumeBody, restoreVolumeBody } from '../data-validate.ts';
+import { ApiError, failureOf, reportUnexpected } from '../errors.ts';
+import { eventStream } from '../event-stream.ts';
 import { lifeStream } from '../life-stream.ts';
+import { nodeNamed } from '../lookup.ts';
+import type { LifeEvent } from '../stream-events.ts';
 import { jsonBody } from '../validate.ts';
 import { type LifeWork, moveVolume, recoverVolume, restoreVolume } from '../volume-life.ts';
 import { volumeFor } from './volumes.ts';
@@ -30,6 +36,20 @@ export function volumeLifeRoutes({ service, log }: ApiContext) {
   };
   return (
     new Hono<ApiEnv>()
+      /** On every node that answers. */
+      .get('/v1/orphans', requires('admin'), async (c) => {
+        const known = () => ({ view: service.view(), observed: service.observed() });
+        return c.json(orphansShape(await service.volumes.orphans(), known()));
+      })
+      .delete('/v1/orphans/:node/:volume/:lineage', requires('admin'), async (c) => {
+        const { id: node } = nodeNamed(service.view(), c.req.param('node'));
+        const [volume, lineage] = [asVolumeId(c.req.param('volume')), asLineageId(c.req.param('lineage'))];
+        if ([volume, lineage].some((id) => idProblem(id) !== undefined)) {
+          throw new ApiError('not_found', 'there is no such orphan: see peer volumes --orphans');
+        }
+        await service.volumes.removeOrphan({ node, volume, lineage }, c.get('user').name);
+        return c.json({ node: nodeName(service.view(), node), volume, lineage, removed: true });
+      })
       /** Those of volumes that are gone, too. */
       .get('/v1/snapshots', requires('viewer'), async (c) => {
         const snapshots = await service.volumes.list(undefined);

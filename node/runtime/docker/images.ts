@@ -16,7 +16,7 @@ import { RuntimeError } from '../errors.ts';
 import { inspectImage } from './base-images.ts';
 import { type BuildPlace, buildImage } from './build.ts';
 import type { Engine } from './engine.ts';
-import { imageStack, ownCommand } from './image-config.ts';
+import { imageStack, ownCommand, volumes } from './image-config.ts';
 import { progressOf } from './progress.ts';
 
 /** Of the archive of one image. */
@@ -118,6 +118,7 @@ export class EngineImages implements Images {
         buildpack: 'image',
         processes: command === undefined ? {} : { web: command },
         image: { id: image.Id, ref },
+        imageVolumes: volumes(image).map((path) => path.replace(/\/+$/, '')),
       };
     } finally {
       stop.removeEventListener('abort', abort);

@@ -140,6 +140,11 @@ export class ContainerMaker {
       ...(shared === undefined ? {} : { shared }),
       signal,
     });
+    if (held?.folders.some((one) => one.hardQuota) === true && !this.#parts.ownDisks) {
+      this.#parts.volumes?.release(spec.id);
+      const message = "the container engine does not see what this daemon mounts, and a volume's own disk is a mount";
+      throw new RuntimeError('volume_unavailable', message);
+    }
     return held === undefined ? undefined : { ...held, asUser: own === undefined ? held.uid : undefined };
   }
 
