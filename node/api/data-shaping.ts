@@ -13,7 +13,6 @@ import type {
   BindingShape,
   KindShape,
   OrphansShape,
-  RestoredShape,
   ServiceExportShape,
   ServiceShape,
   ServiceState,
@@ -24,6 +23,7 @@ import type {
 } from './data-shapes.ts';
 import { enginesOf } from './engines.ts';
 import { workloadOf } from './lookup.ts';
+import { isWanted, nodeName, restoredShape, statusOf } from './placed-data.ts';
 import { reasonText } from './rollout-progress.ts';
 import { instanceShape, instancesOf, type Observed } from './shaping.ts';
 
@@ -39,9 +39,6 @@ export const boundApps = (service: ServiceView, view: DesiredView): string[] =>
   bindingsOf(service, view)
     .map((one) => appName(view, one))
     .sort(compareText);
-
-/** What the name of a node says to people; the id of one that is gone. */
-export const nodeName = (view: DesiredView, node: NodeId): string => view.nodes.get(node)?.name ?? node;
 
 export function serviceSummaryShape(service: ServiceView, { view, observed }: Known): ServiceSummaryShape {
   return {
@@ -72,11 +69,6 @@ export function serviceState(service: ServiceView, known: Known): ServiceState {
   if (service.stopped) return 'stopped';
   const status = statusOf(volume.node, known);
   return status === 'alive' || status === 'suspect' ? 'waiting' : `node ${status}`;
-}
-
-export function statusOf(node: NodeId, { view, observed }: Known): VolumeShape['nodeStatus'] {
-  if (!view.nodes.has(node)) return 'removed';
-  return observed.members.find(({ id }) => id === node)?.status ?? 'unknown';
 }
 
 export function serviceShape(
@@ -227,16 +219,6 @@ export function volumeShape(volume: VolumeView, known: Known): VolumeShape {
   };
 }
 
-export function restoredShape({ restored, base }: VolumeView, view: DesiredView): RestoredShape | null {
-  if (restored === undefined) return null;
-  return {
-    lost: nodeName(view, restored.lost),
-    atMs: restored.atMs,
-    snapshot: base?.id ?? null,
-    snapshotAgeMs: base === undefined ? null : Math.max(0, restored.atMs - base.takenAtMs),
-  };
-}
-
 export const volumeDetailShape = (
   volume: VolumeView,
   known: Known,
@@ -291,11 +273,4 @@ function ownerOf({ owner }: VolumeView, view: DesiredView): { name: string; kind
   if (app !== undefined) return { name: app.name, kind: 'app' };
   const service = [...view.services.values()].find(({ id }) => (id as string) === owner);
   return service === undefined ? undefined : { name: service.name, kind: 'service' };
-}
-
-/** Whether its slot is asked for, also by an app that has no release yet. */
-export function isWanted(volume: VolumeView, view: DesiredView): boolean {
-  const owner = view.workloads.get(volume.owner);
-  if (owner === undefined || owner.stopped || !volume.mounted) return false;
-  return volume.index < (owner.scale[volume.process] ?? (volume.process === 'web' ? 1 : 0));
 }

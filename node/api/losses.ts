@@ -10,7 +10,7 @@ import type { Slot } from '../core/types.ts';
 import type { ObservedView } from '../ports/node-service.ts';
 import type { HeldSnapshot } from '../ports/snapshots.ts';
 import type { WhyDataShape } from './data-shapes.ts';
-import { isWanted, nodeName, restoredShape, statusOf } from './data-shaping.ts';
+import { isWanted, nodeName, restoredShape, statusOf } from './placed-data.ts';
 
 type Known = { view: DesiredView; observed: ObservedView };
 

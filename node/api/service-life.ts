@@ -9,11 +9,12 @@ import { slotKey } from '../core/slots.ts';
 import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { ServiceLifeShape } from './data-shapes.ts';
-import { ageOf, beforeShape, nodeName } from './data-shaping.ts';
+import { ageOf, beforeShape } from './data-shaping.ts';
 import { compareVersions, enginesOf } from './engines.ts';
 import { ApiError } from './errors.ts';
 import { nodeNamed } from './lookup.ts';
 import { pinFor } from './pinning.ts';
+import { nodeName } from './placed-data.ts';
 import {
   expectAlive,
   instancesOf,

@@ -7,8 +7,9 @@ import { slotKey } from '../core/slots.ts';
 import { compareText } from '../core/text.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { MovedDataShape, StrandedShape } from './data-shapes.ts';
-import { ageOf, nodeName, provenAgeMs, serviceState } from './data-shaping.ts';
+import { ageOf, provenAgeMs, serviceState } from './data-shaping.ts';
 import { ApiError, failureOf } from './errors.ts';
+import { nodeName } from './placed-data.ts';
 import { moveVolume, ofItsSlot, placeFor } from './volume-life.ts';
 
 /** Named in one line that refuses. */

@@ -11,11 +11,11 @@ import { slotKey } from '../core/slots.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { HeldSnapshot } from '../ports/snapshots.ts';
 import type { LifeResultShape as LifeResult } from './data-shapes.ts';
-import { isWanted, nodeName } from './data-shaping.ts';
 import { ApiError } from './errors.ts';
 import { nodeNamed } from './lookup.ts';
 import { hardQuotaBytes } from './new-volumes.ts';
 import { pinFor } from './pinning.ts';
+import { isWanted, nodeName } from './placed-data.ts';
 
 /** What a busy machine takes to stop and start an instance; then it is said that it does not run yet. */
 const READY_WITHIN_MS = 120_000;

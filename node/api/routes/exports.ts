@@ -12,11 +12,11 @@ import { serviceFor } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import type { ExportedShape } from '../data-shapes.ts';
-import { nodeName } from '../data-shaping.ts';
 import { exportBody } from '../data-validate.ts';
 import { ApiError } from '../errors.ts';
 import { untilGranted } from '../granted.ts';
 import { nodeNamed } from '../lookup.ts';
+import { nodeName } from '../placed-data.ts';
 import { jsonBody } from '../validate.ts';
 
 /** Less than a client waits for an answer. */

@@ -7,11 +7,12 @@ import type { DesiredView, UserView, VolumeView } from '../../../crdt/view.ts';
 import { type AppAccess, appFor, readsAll, requireAccess, requireServiceAccess } from '../access.ts';
 import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
-import { isWanted, volumeDetailShape, volumeShape, volumeShapes } from '../data-shaping.ts';
+import { volumeDetailShape, volumeShape, volumeShapes } from '../data-shaping.ts';
 import { addVolumeBody, configureVolumeBody } from '../data-validate.ts';
 import { ApiError } from '../errors.ts';
 import { volumeOf } from '../lookup.ts';
 import { newVolumes } from '../new-volumes.ts';
+import { isWanted } from '../placed-data.ts';
 import { desiredOf } from '../shaping.ts';
 import { jsonBody } from '../validate.ts';
 
