@@ -1,6 +1,5 @@
 // How the shapes of services, bindings and volumes follow from the desired and the observed state. Pure.
 
-import type { NodeId } from '../../crdt/ids.ts';
 import type { BindingView, DesiredView, ServiceView, VolumeView } from '../../crdt/view.ts';
 import { serviceHost } from '../core/service-address.ts';
 import { compareText } from '../core/text.ts';
