@@ -236,7 +236,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--backup-every <TIME>', summary: 'How often it is backed up, or never (24h)' },
       { flags: '--keep <N>', summary: 'How many backups are kept (7)' },
       { flags: '--wal', summary: 'Keep its log of changes too, for restore --at (postgres)' },
-      { flags: '--no-wal', summary: 'configure: keep it no longer' },
+      { flags: '--without-wal', summary: 'configure: keep it no longer' },
       { flags: '--at <TIME>', summary: 'restore: as it was then: 2026-01-31T12:00:00Z, or 10m for ten minutes ago' },
       { flags: '--credentials <FROM>', summary: 'JSON: @FILE, - for stdin; asked for without it' },
       { flags: '--as <NAME>', summary: 'bind: in front of the names of its variables; restore: into a new service' },

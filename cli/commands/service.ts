@@ -28,7 +28,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   create: { usage: ['KIND', 'NAME'], options: [...SETTINGS, 'version', 'node', 'wait'], run: create },
   provide: { usage: ['NAME'], options: ['credentials'], run: provide },
   status: { usage: ['NAME'], options: [], run: status },
-  configure: { usage: ['NAME'], options: [...SETTINGS, 'wait'], run: configure },
+  configure: { usage: ['NAME'], options: [...SETTINGS, 'withoutWal', 'wait'], run: configure },
   delete: { usage: ['NAME'], options: ['yes'], run: remove },
   stop: { usage: ['NAME'], options: ['wait'], run: switched('stop') },
   start: { usage: ['NAME'], options: ['wait'], run: switched('start') },

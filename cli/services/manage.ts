@@ -77,7 +77,7 @@ export async function configure([given]: Args, { options, client, output }: Cont
   const json = settingsIn(options);
   if (Object.keys(json).length === 0) {
     throw new UsageError(
-      'nothing to change: give --plan, --memory, --storage, --backup-every, --keep, --wal or --no-wal',
+      'nothing to change: give --plan, --memory, --storage, --backup-every, --keep, --wal or --without-wal',
     );
   }
   const connected = await client();
@@ -118,7 +118,7 @@ function settingsIn(options: Options) {
   const keep = textOption(options, 'keep');
   const isNever = every === 'never' || every === '0';
   return {
-    ...(options.wal === undefined ? {} : { wal: options.wal !== false }),
+    ...(flagOption(options, 'wal') ? { wal: true } : flagOption(options, 'withoutWal') ? { wal: false } : {}),
     ...(plan === undefined ? {} : { plan }),
     ...(memory === undefined ? {} : { memoryBytes: parseSize(memory, '--memory', INSTANCE_MEMORY) }),
     ...(storage === undefined ? {} : { storageBytes: parseSize(storage, '--storage', { min: '1M', max: '16T' }) }),

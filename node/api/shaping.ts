@@ -11,7 +11,6 @@ import { compareText } from '../core/text.ts';
 import type { InstanceReport } from '../core/types.ts';
 import type { MemberView, NodeService, ObservedView } from '../ports/node-service.ts';
 import type { InstanceUsage } from '../ports/runtime.ts';
-import { lossWarnings } from './losses.ts';
 import type {
   AppShape,
   AppSummaryShape,
@@ -260,7 +259,7 @@ export function statusShape(service: NodeService, user: UserView): StatusShape {
     apps: view.apps.size,
     instances,
     blobs: service.blobUsage(),
-    warnings: [...pressureWarnings(observed), ...lossWarnings({ view, observed }, Date.now())],
+    warnings: pressureWarnings(observed),
     conflicts: view.conflicts.map((conflict) => conflictLine(conflict, view)),
     problems: view.problems.map(problemText),
   };

@@ -119,6 +119,7 @@ export const ERRORS = {
 
   // Backups
   backup_unknown: nothing(404, 'no', 'no node that answers holds such a backup'),
+  outside_window: nothing(422, 'no', 'the service cannot be restored to that moment; the message says to which it can'),
   backup_unusable: nothing(422, 'no', 'it is no backup of such a service, or is damaged, or could not be restored'),
   nothing_to_back_up: nothing(409, 'no', 'the kind of service keeps nothing'),
   service_not_ready: nothing(409, 'later', 'the service does not run now'),

@@ -73,6 +73,8 @@ type Fetched = {
   /** All that was committed by then is held, as there was nothing more to fetch. */
   coveredMs: number;
   lineage: string;
+  /** The last piece that was fetched. */
+  last?: string | undefined;
   needsBase: boolean;
   saidAtMs: number;
 };
@@ -190,11 +192,12 @@ export class ServiceArchives implements Archives {
       const printed = await runInService(proof.runtime, instance, archive.seal(context), limits);
       const lines = printed.split('\n');
       const names = lines.filter((line) => archive.isName(line));
-      if (lines.includes('gap')) {
+      if (lines.includes('gap') || this.#isGapBefore(service, archive, names[0], known)) {
         known.needsBase = true;
-        const text = `changes of ${service.name} were given up, as nobody fetched them: moments before its next base cannot all be made again`;
+        const text = `some changes of ${service.name} were never fetched: moments until its next base cannot be made again`;
         record('service.log_gap', service, text);
       }
+      known.last = names.at(-1) ?? known.last;
       if (names.length === 0) {
         known.coveredMs = begunMs;
         return;
@@ -205,6 +208,18 @@ export class ServiceArchives implements Archives {
       // What was closed by then has been fetched: nothing older is left.
       known.coveredMs = begunMs;
     }
+  }
+
+  /** Its log was not kept for a while, or not all of it is here that was. */
+  #isGapBefore({ id }: ServiceView, archive: ServiceArchive, name: string | undefined, known: Fetched): boolean {
+    if (name === undefined) return false;
+    known.last ??= this.#parts.copies
+      .here(id)
+      .filter(({ what, lineage }) => what === 'log' && lineage === known.lineage)
+      .map(({ last }) => last)
+      .sort()
+      .at(-1);
+    return known.last !== undefined && name > archive.next(known.last);
   }
 
   /** Dropped where it was only once it is held here, and by others where there are any. */

@@ -44,7 +44,7 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   readonly #failedAtMs = new Map<VolumeId, number>();
   readonly #ending = new AbortController();
   readonly #running = new Map<VolumeId, Promise<unknown>>();
-  /** The nodes that lived when it was looked last who holds what, and when that is to be looked at in any case. */
+  /** The nodes that lived, and the volumes that were here, when it was looked last who holds what, and when that is to be looked at in any case. */
   #spread = { among: '', againAtMs: Number.POSITIVE_INFINITY };
   #spreading: Promise<void> | undefined;
   /** One after the other. */
@@ -165,11 +165,13 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   /** Nodes that held some of it may have died since. Never fails. */
   async #lookForThin(): Promise<void> {
     const { aliveOthers, copies, view, self, nowMs, log } = this.#parts;
-    const among = aliveOthers().sort().join();
+    // Volumes that have come here were looked after by another until then.
+    const mine = [...view().volumes.values()].filter(({ node }) => node === self).map(({ id }) => id);
+    const among = mine.length === 0 ? '' : [...aliveOthers().sort(), ...mine].join();
     if (among === this.#spread.among && nowMs() < this.#spread.againAtMs) return;
     const isHere = (volume: VolumeId): boolean => view().volumes.get(volume)?.node === self;
     this.#spread = { among, againAtMs: Number.POSITIVE_INFINITY };
-    if (![...view().volumes.values()].some(({ node }) => node === self)) return;
+    if (among === '') return;
     const { signal } = this.#ending;
     try {
       const held = await copies.list(undefined);

@@ -156,3 +156,36 @@ describe('who may', () => {
     expect((await admin.get('/v1/backups')).body).toHaveLength(1);
   });
 });
+
+describe('an earlier moment', () => {
+  it('is made a backup of, where the log of changes is kept, and refused where there is none', async () => {
+    const { developer, viewer, id, api, restore, node } = await withDatabase();
+    const at = async (atMs: number, as: 'developer' | 'viewer' = 'developer') => {
+      const response = await api.request('/v1/services/db/moments', {
+        method: 'POST',
+        headers: { authorization: `Bearer ${tokenOf(as)}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ atMs }),
+      });
+      return response.ok ? (await eventsOf(response)).at(-1)! : { status: response.status };
+    };
+    const momentMs = Date.UTC(2026, 0, 2);
+    expect((await viewer.get('/v1/services/db/moments')).body).toEqual({ name: 'db', windows: [] });
+    expect(await at(momentMs)).toMatchObject({ type: 'failed', code: 'outside_window' });
+    expect(await developer.send('PATCH', '/v1/services/db', { wal: true })).toMatchObject({ body: { restarts: true } });
+    expect((await viewer.get('/v1/services/db')).body).toMatchObject({ wal: true });
+    expect((await viewer.get('/v1/services/db/moments')).body.windows).toHaveLength(1);
+    expect(await at(momentMs, 'viewer')).toEqual({ status: 403 });
+    const made = await at(momentMs);
+    expect(made).toMatchObject({ type: 'done', service: id, proof: { state: 'proven' } });
+    await restore((made as unknown as { id: string }).id);
+    expect(node.backups.data.get(id)).toBe(new Date(momentMs).toISOString());
+  });
+
+  it('is not kept of a kind that has no log', async () => {
+    const { developer } = await withDatabase();
+    expect(await developer.post('/v1/services', { kind: 'redis', name: 'cache', wal: true })).toMatchObject({
+      status: 400,
+      body: { error: { message: expect.stringContaining('has no log of changes') } },
+    });
+  });
+});

@@ -10,6 +10,7 @@ const plan = (memoryBytes: number, connections: number) => ({ memoryBytes, stora
 export const KINDS: readonly KindInfo[] = [
   {
     name: 'postgres',
+    hasLog: true,
     tags: ['postgres', 'sql'],
     plans: { small: plan(128 * MIB, 40), medium: plan(256 * MIB, 80), large: plan(2 * GIB, 200) },
     least: { memoryBytes: 64 * MIB, storageBytes: 128 * MIB },

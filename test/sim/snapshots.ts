@@ -222,8 +222,9 @@ export class SimSnapshots {
   #look(): void {
     this.#node.later(LOOK_MS, () => {
       this.#look();
-      const among = this.#aliveOthers().join();
       const volumes = this.#volumes();
+      const mine = [...(volumes?.values() ?? [])].filter(({ node }) => node === this.#node.id).map(({ id }) => id);
+      const among = [...this.#aliveOthers(), ...mine].join();
       if (among === this.#among || volumes === undefined) return;
       this.#among = among;
       const self = this.#node.id;

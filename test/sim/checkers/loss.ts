@@ -31,8 +31,9 @@ const WIPED_MAX = 2;
 export class Loss implements Checker {
   readonly name = 'loss';
   readonly #world: World;
-  /** By observer and observed: since when it is held for dead, and until when, if that is over. */
-  readonly #dead = new Map<string, { sinceMs: number; endedMs: number }>();
+  /** By observer and observed: since when it is held for dead; and the last time before, which is over. */
+  readonly #dead = new Map<string, { sinceMs: number }>();
+  readonly #wasDead = new Map<string, { sinceMs: number; endedMs: number }>();
   /** By pair of nodes: when a message last could go both ways. */
   readonly #reachedMs = new Map<string, number>();
   /** `volume lineage`. */
@@ -57,7 +58,7 @@ export class Loss implements Checker {
   }
 
   booted(node: SimNode): void {
-    for (const other of this.#world.nodes) this.#dead.delete(`${node.index} ${other.index}`);
+    for (const other of this.#world.nodes) this.#endBelief(`${node.index} ${other.index}`);
   }
 
   asked(changes: readonly NamedChange[]): void {
@@ -167,17 +168,18 @@ export class Loss implements Checker {
     for (const other of this.#world.nodes) {
       if (other === node || node.core === undefined) continue;
       const key = `${node.index} ${other.index}`;
-      const status = node.core.members.get(other.id)?.status ?? 'dead';
-      const known = this.#dead.get(key);
-      if (status === 'dead') {
-        if (known === undefined || known.endedMs !== Number.POSITIVE_INFINITY) {
-          const sinceMs = known === undefined ? node.bootedAtMs : nowMs;
-          this.#dead.set(key, { sinceMs, endedMs: Number.POSITIVE_INFINITY });
-        }
-      } else if (known === undefined || known.endedMs === Number.POSITIVE_INFINITY) {
-        this.#dead.set(key, { sinceMs: known?.sinceMs ?? nowMs, endedMs: nowMs });
-      }
+      // One that it has not heard of since it booted may hold anything.
+      const isDead = (node.core.members.get(other.id)?.status ?? 'dead') === 'dead';
+      if (!isDead) this.#endBelief(key);
+      else if (!this.#dead.has(key)) this.#dead.set(key, { sinceMs: nowMs });
     }
+  }
+
+  #endBelief(key: string): void {
+    const belief = this.#dead.get(key);
+    if (belief === undefined) return;
+    this.#dead.delete(key);
+    this.#wasDead.set(key, { ...belief, endedMs: this.#world.clock.nowMs });
   }
 
   #checkCall(node: SimNode, effect: LossOrder): void {
@@ -188,11 +190,16 @@ export class Loss implements Checker {
     if (waiting !== undefined) this.#world.fail(this.name, `${what}, and ${waiting.id} waits for its node`);
     if (view?.nodes.has(effect.lost) !== true) return;
     const lost = this.#world.indexOf(effect.lost);
-    const fromMs = nowMs - DELAY_SHARE * this.#delayMs!;
+    const lastedMs = DELAY_SHARE * this.#delayMs!;
+    const fromMs = nowMs - lastedMs;
     const agrees = (observer: number): boolean => {
-      const belief = this.#dead.get(`${observer} ${lost}`);
-      // What ended a moment ago may not have been heard of yet.
-      return belief !== undefined && belief.sinceMs <= fromMs && belief.endedMs > nowMs - UNNOTICED_MS;
+      const key = `${observer} ${lost}`;
+      if ((this.#dead.get(key)?.sinceMs ?? Number.POSITIVE_INFINITY) <= fromMs) return true;
+      // What ended a moment ago, by a crash too, may not have been heard of yet.
+      const before = this.#wasDead.get(key);
+      return (
+        before !== undefined && before.endedMs > nowMs - UNNOTICED_MS && before.endedMs - before.sinceMs >= lastedMs
+      );
     };
     const agreeing = this.#world.nodes.filter(({ index }) => agrees(index)).length;
     if (!agrees(node.index) || 2 * agreeing <= view.nodes.size) {
