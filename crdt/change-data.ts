@@ -103,8 +103,8 @@ export type DataChange =
    */
   | { change: 'upgradeService'; service: ServiceId; version: string; node: NodeId; lineage: LineageId }
   /**
-   * What was before the upgrade is its data again, under a lineage of its own, as some may still run on the other. What
-   * came since stays on its node as an orphan.
+   * What was before the upgrade is its data again, under a lineage of its own, as some may still run on the other.
+   * What came since stays on its node as an orphan.
    */
   | { change: 'revertService'; service: ServiceId; lineage: LineageId }
   /** What was before the upgrade is forgotten: nothing refers to it any more. */

@@ -9,9 +9,10 @@ import { slotKey } from '../core/slots.ts';
 import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { ServiceLifeShape } from './data-shapes.ts';
-import { ageOf, beforeShape } from './data-shaping.ts';
+import { ageOf, beforeShape, bindingsOf } from './data-shaping.ts';
 import { compareVersions, enginesOf } from './engines.ts';
 import { ApiError } from './errors.ts';
+import { GRANT_WAIT_MS, untilGranted } from './granted.ts';
 import { nodeNamed } from './lookup.ts';
 import { pinFor } from './pinning.ts';
 import { nodeName } from './placed-data.ts';
@@ -25,6 +26,9 @@ import {
   runsAnew,
   until,
 } from './volume-life.ts';
+
+const OUTCOME_UNKNOWN: readonly unknown[] = ['timeout', 'closed', 'unavailable', 'not_replicated'];
+const UPGRADED_WITHIN_MS = 30_000;
 
 export type ServiceWork = {
   service: NodeService;
@@ -66,7 +70,12 @@ export async function recoverService(
   if (chosen !== undefined) {
     const { holders: _, ...backup } = chosen;
     onLine(`${name} comes back as it was ${agoText(backup.takenAtMs)}, from backup ${backup.id}`);
-    await service.backups.rebuild(node, { service: asked.id, backup, version, lineage }, onLine, signal);
+    const order = { service: asked.id, backup, version, lineage };
+    await service.backups.rebuild(node, order, onLine, signal).catch((error: Error & { code?: unknown }) => {
+      if (!OUTCOME_UNKNOWN.includes(error.code)) throw error;
+      const where = nodeName(service.view(), node);
+      throw new ApiError('unavailable', `${where} went away meanwhile, and ${name} is as it was: ask again`);
+    });
   }
   expectSame(work);
   await service.write([{ change: 'moveVolume', volume: volume.id, node, lineage }], by);
@@ -96,10 +105,19 @@ export async function upgradeService(
       `${asked.name} does not run, and a backup of it is needed: see peer service status ${asked.name}`,
     );
   }
-  const made = await service.backups.upgrade({ service: asked.id, version, to: node, by }, onLine, signal);
+  const isUpgraded = (): boolean => service.view().volumes.get(volume.id)?.before?.lineage === volume.lineage;
+  let made: { id: string; takenAtMs: number } | undefined;
+  try {
+    made = await service.backups.upgrade({ service: asked.id, version, to: node, by }, onLine, signal);
+  } catch (error) {
+    // The way to its node broke, and the upgrade need not have: what is written says so.
+    const isUnknown = OUTCOME_UNKNOWN.includes((error as { code?: unknown }).code) && !signal.aborted;
+    if (!isUnknown || !(await until(lifeWork(work), isUpgraded, UPGRADED_WITHIN_MS))) throw error;
+  }
+  await until(lifeWork(work), isUpgraded);
   onLine(`starting it as ${asked.kind} ${version} on ${nodeName(service.view(), node)}`);
-  await until(lifeWork(work), () => service.view().volumes.get(volume.id)?.lineage !== volume.lineage);
-  return shapeOf(work, { ready: await started(work, node, before), made });
+  const ready = await started(work, node, before);
+  return shapeOf(work, { ready, ...(made === undefined ? {} : { made }) });
 }
 
 /** What was before the upgrade goes, for good. */
@@ -184,12 +202,18 @@ async function backupToRecover(
   throw new ApiError('backup_unknown', `no node that answers holds a proven backup of ${name}; ${advice}`);
 }
 
+/** To the second: what came since is lost. */
 function agoText(takenAtMs: number): string {
-  const minutes = Math.round(ageOf(takenAtMs) / 60_000);
-  if (minutes < 1) return 'less than a minute ago';
-  if (minutes < 120) return `${minutes} min ago`;
-  const hours = Math.round(minutes / 60);
-  return hours < 48 ? `${hours} h ago` : `${Math.round(hours / 24)} d ago`;
+  const seconds = Math.round(ageOf(takenAtMs) / 1000);
+  const parts: [number, string][] = [
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor(seconds / 3600) % 24, 'h'],
+    [Math.floor(seconds / 60) % 60, 'min'],
+    [seconds % 60, 's'],
+  ];
+  const told = parts.slice(parts.findIndex(([count], at) => count > 0 || at === parts.length - 1));
+  const age = told.map(([count, unit]) => `${count} ${unit}`).join(' ');
+  return `${age} ago (${new Date(takenAtMs).toISOString()})`;
 }
 
 /** Only versions that a node has, and none that is older than what the data is. */
@@ -257,10 +281,19 @@ function expectSame({ service, asked, signal }: ServiceWork): void {
   );
 }
 
-const started = (work: ServiceWork, node: NodeId, before: ReadonlyMap<string, unknown>): Promise<boolean> =>
-  until(lifeWork(work), () => runsAnew(lifeWork(work), node, before) || !isAsked(lifeWork(work))).then(
-    (so) => so && isAsked(lifeWork(work)),
-  );
+/** Ready, and the apps that are bound to it are let in again: what was made anew knows none of them yet. */
+async function started(work: ServiceWork, node: NodeId, before: ReadonlyMap<string, unknown>): Promise<boolean> {
+  const { service, asked, signal, onLine } = work;
+  const life = lifeWork(work);
+  await until(life, () => runsAnew(life, node, before) || !isAsked(life));
+  if (!isAsked(life) || !runsAnew(life, node, before)) return false;
+  for (const { id } of bindingsOf(asked, service.view())) {
+    const question = { service: asked.id, binding: id, timeoutMs: GRANT_WAIT_MS, signal };
+    const warning = await untilGranted(service, question);
+    if (warning !== undefined) onLine(warning);
+  }
+  return true;
+}
 
 function shapeOf(
   { service, asked }: ServiceWork,

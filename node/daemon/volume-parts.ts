@@ -66,6 +66,8 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
       const member = known.aliveOtherMembers().find(({ id }) => id === node);
       return member?.report?.instances.some((one) => one.state === 'ready' && slotKey(one) === key) ?? false;
     },
+    isGone: (node) =>
+      !known.observed().members.some(({ id, status }) => id === node && (status === 'alive' || status === 'suspect')),
     writeMoved: async (volumes, to, by) => {
       const changes = volumes.map((volume) => ({ change: 'moveVolume' as const, volume, node: to }));
       await replicator.write(changes, { by, atMs: Date.now() });

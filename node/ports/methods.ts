@@ -5,10 +5,9 @@
 import * as v from 'valibot';
 import type { AppId, BindingId, Digest, InstanceId, LineageId, NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import { DIGEST_PATTERN, idProblem, processTypeProblem } from '../../crdt/limits.ts';
-import { versionProblem } from '../../crdt/limits-data.ts';
 import type { Slot } from '../core/types.ts';
 import type { ArchivePiece } from './archives.ts';
-import type { Backup, RebuildOrder, UpgradeOrder } from './backups.ts';
+import type { Backup } from './backups.ts';
 import type { AttendedCommand } from './commands.ts';
 import type { LogLine } from './logs.ts';
 import type { RecordedEvent, TaskTarget } from './node-service.ts';
@@ -16,7 +15,7 @@ import type { InstanceUsage } from './runtime.ts';
 import type { ServiceStatus, VolumeStatus } from './services-desk.ts';
 import type { Orphan, VolumeOrder, VolumeSnapshot } from './snapshots.ts';
 
-const KIB = 1024;
+export const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /** One request, one answer. */
@@ -42,7 +41,7 @@ export type StreamMethod<Request, Item> = Pick<Method<Request, Item>, 'name' | '
 /** One request, then bytes in both directions. */
 export type DuplexMethod<Request> = Pick<Method<Request, never>, 'name' | 'request' | 'requestBytesMax'>;
 
-type Bounds = { timeoutMs: number; requestBytesMax?: number; replyBytesMax?: number; whileWanted?: boolean };
+export type Bounds = { timeoutMs: number; requestBytesMax?: number; replyBytesMax?: number; whileWanted?: boolean };
 
 export const method = <Request, Reply>(
   name: string,
@@ -61,20 +60,24 @@ export const method = <Request, Reply>(
 
 // ---------------------------------------------------------------- parts of messages
 
-const text = (charsMax: number) => v.pipe(v.string('should be text'), v.maxLength(charsMax, 'is too long'));
+export const text = (charsMax: number) => v.pipe(v.string('should be text'), v.maxLength(charsMax, 'is too long'));
 const size = v.pipe(
   v.number('should be a number'),
   v.finite('should be finite'),
   v.minValue(0, 'should not be negative'),
 );
-const count = v.pipe(v.number('should be a number'), v.safeInteger('should be whole'), v.minValue(0, 'is negative'));
+export const count = v.pipe(
+  v.number('should be a number'),
+  v.safeInteger('should be whole'),
+  v.minValue(0, 'is negative'),
+);
 const appId = v.custom<AppId>((value) => idProblem(value) === undefined, 'should be the id of an app');
 const digest = v.custom<Digest>(
   (value) => typeof value === 'string' && DIGEST_PATTERN.test(value),
   'should be sha256:…',
 );
 const processType = v.custom<string>((value) => processTypeProblem(value) === undefined, 'should be a process type');
-const nodeId = v.pipe(
+export const nodeId = v.pipe(
   text(128),
   v.transform((value) => value as NodeId),
 );
@@ -82,7 +85,10 @@ const instanceId = v.pipe(
   text(200),
   v.transform((value) => value as InstanceId),
 );
-const serviceId = v.custom<ServiceId>((value) => idProblem(value) === undefined, 'should be the id of a service');
+export const serviceId = v.custom<ServiceId>(
+  (value) => idProblem(value) === undefined,
+  'should be the id of a service',
+);
 const nothing = v.pipe(
   v.unknown(),
   v.transform((): undefined => undefined),
@@ -112,7 +118,7 @@ export const BACKUPS_MAX = 2_000;
 export const ARCHIVE_PIECES_MAX = 20_000;
 const PROOFS = ['proven', 'skipped', 'failed'] as const;
 /** Also as a node keeps it on disk. */
-const backup: v.GenericSchema<unknown, Backup> = v.object({
+export const backup: v.GenericSchema<unknown, Backup> = v.object({
   id: v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a backup'),
   service: serviceId,
   name: text(64),
@@ -165,7 +171,7 @@ const usage: v.GenericSchema<unknown, InstanceUsage> = v.object({
   diskBytes: v.fallback(v.optional(size), undefined),
 }) as unknown as v.GenericSchema<unknown, InstanceUsage>;
 
-const volumeId = v.custom<VolumeId>((value) => idProblem(value) === undefined, 'should be the id of a volume');
+export const volumeId = v.custom<VolumeId>((value) => idProblem(value) === undefined, 'should be the id of a volume');
 const bindingId = v.custom<BindingId>((value) => idProblem(value) === undefined, 'should be the id of a binding');
 const measured = v.fallback(v.optional(size), undefined);
 const serviceStatus = v.object({
@@ -180,7 +186,10 @@ const volumeStatus = v.object({ path: text(PATH_CHARS_MAX), usedBytes: measured 
 
 /** Of all volumes together. */
 export const SNAPSHOTS_MAX = 10_000;
-const lineageId = v.custom<LineageId>((value) => idProblem(value) === undefined, 'should be the id of a lineage');
+export const lineageId = v.custom<LineageId>(
+  (value) => idProblem(value) === undefined,
+  'should be the id of a lineage',
+);
 const snapshotId = v.custom<string>((value) => idProblem(value) === undefined, 'should be the id of a snapshot');
 /** Also as a node keeps it on disk. */
 const pieceName = v.pipe(v.string(), v.regex(/^[0-9A-Za-z._-]{1,64}$/, 'is no name of a piece'));
@@ -396,7 +405,7 @@ export const SNAPSHOT_COPIES = copyMethods('snapshot', volumeSnapshot, volumeId,
 
 /** What happens while a backup is taken or put back, then how it ended. */
 export type ServiceStep = { line: string } | { backup: Backup } | { failed: { code: string; message: string } };
-const serviceStep: v.GenericSchema<unknown, ServiceStep> = v.union([
+export const serviceStep: v.GenericSchema<unknown, ServiceStep> = v.union([
   v.object({ line: text(1_000) }),
   v.object({ backup }),
   v.object({ failed: v.object({ code: text(64), message: text(1_000) }) }),
@@ -424,24 +433,6 @@ export const RECOVER_SERVICE: StreamMethod<{ service: ServiceId; atMs: number },
   item: serviceStep,
   itemBytesMax: 8 * KIB,
 };
-const version = v.custom<string>((value) => versionProblem(value) === undefined, 'should be a version');
-/** Makes a service's data of a backup, under a lineage that nothing mounts yet. */
-export const REBUILD_SERVICE: StreamMethod<RebuildOrder, ServiceStep> = {
-  name: 'backup.rebuild',
-  request: v.object({ service: serviceId, backup, version, lineage: lineageId }),
-  requestBytesMax: 8 * KIB,
-  item: serviceStep,
-  itemBytesMax: 8 * KIB,
-};
-/** Upgrades a service that runs on the node. */
-export const UPGRADE_SERVICE: StreamMethod<UpgradeOrder, ServiceStep> = {
-  name: 'service.upgrade',
-  request: v.object({ service: serviceId, version, to: nodeId, by: text(256) }),
-  requestBytesMax: 2 * KIB,
-  item: serviceStep,
-  itemBytesMax: 8 * KIB,
-};
-
 /** Takes one of a volume that the node has. */
 export const TAKE_SNAPSHOT = method(
   'snapshot.take',
@@ -458,14 +449,6 @@ export const RECEIVE_VOLUME = method(
   VOLUME_WORK,
 );
 
-/** Says that the node has room for a volume that is to come, of so many bytes. */
-export const EXPECT_VOLUME = method(
-  'volume.expect',
-  v.object({ volume: volumeId, sizeBytes: count }),
-  v.object({ fits: v.literal(true) }),
-  { timeoutMs: 5_000 },
-);
-
 /**
  * Makes the lineage that was moved there from whoever asks; what it has of it already is older, and goes. `passing`:
  * snapshots that were made for the move alone.
@@ -476,14 +459,6 @@ export const TAKE_OVER_VOLUME = method(
   v.object({ received: v.literal(true) }),
   VOLUME_WORK,
 );
-
-const ofLineage = v.object({ volume: volumeId, lineage: lineageId });
-const done = v.object({ done: v.literal(true) });
-const LINEAGE_WORK: Bounds = { timeoutMs: 60_000, whileWanted: true };
-/** What the volume was before an upgrade, which the node has, is that lineage from now on. */
-export const RENAME_LINEAGE = method('volume.put-back', ofLineage, done, LINEAGE_WORK);
-/** Removes what the volume was before an upgrade, which the node has. */
-export const DISCARD_LINEAGE = method('volume.discard', ofLineage, done, { ...LINEAGE_WORK, timeoutMs: 30 * 60_000 });
 
 /** Moves the volumes of a slot, which the node has, to another; answered when that is written. */
 export const MOVE_VOLUME = method(

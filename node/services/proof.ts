@@ -1,6 +1,6 @@
 // Proves a backup: restores it into an instance of its own, beside the service, on an empty volume, and lets the
-// engine check what came of it. Nothing of it is left afterwards, whatever happens, unless what came of it is to become
-// the service's data.
+// engine check what came of it. Nothing of it is left afterwards, whatever happens, unless what came of it is to
+// become the service's data.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { asInstanceId, asLineageId, asVolumeId, type InstanceId, type VolumeId } from '../../crdt/ids.ts';

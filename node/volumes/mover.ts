@@ -10,8 +10,9 @@ import { formatBytes } from '../lib/format-bytes.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlobStore } from '../ports/blobs.ts';
 import type { Copies } from '../ports/copies.ts';
+import { EXPECT_VOLUME } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { EXPECT_VOLUME, MOVE_VOLUME, RECEIVE_VOLUME, TAKE_OVER_VOLUME } from '../ports/methods.ts';
+import { MOVE_VOLUME, RECEIVE_VOLUME, TAKE_OVER_VOLUME } from '../ports/methods.ts';
 import type { VolumeLife, VolumeOrder, VolumeSnapshot } from '../ports/snapshots.ts';
 import { VolumeError } from './errors.ts';
 import type { SnapshotKeeper } from './keeper.ts';
@@ -45,6 +46,8 @@ export type MoverParts = {
   gossip: Pick<Gossip, 'handle' | 'request'>;
   /** Whether that node says that it runs the volume's slot, ready. */
   runsAt: (volume: VolumeView) => boolean;
+  /** Whether the node is taken for dead, or has left. */
+  isGone: (node: NodeId) => boolean;
   /** Writes that these are on that node; for the node that has them. */
   writeMoved: (volumes: readonly VolumeId[], to: NodeId, by: string) => Promise<void>;
   /** Writes that this node has left it; never fails. */
@@ -249,7 +252,7 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
   }
 
   async #handOver(id: VolumeId): Promise<void> {
-    const { view, self, keeper, gossip, writeLeft, nameOf, record, log, nowMs } = this.#parts;
+    const { view, self, keeper, gossip, writeLeft, nameOf, record, log, nowMs, isGone } = this.#parts;
     const volume = view().volumes.get(id);
     if (volume === undefined || volume.movedFrom !== self) return;
     const { node, lineage } = volume;
@@ -270,11 +273,13 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
       record('volume.left', volume, `${keeper.nameOf(volume)} is on ${nameOf(node)} now`);
     } catch (error) {
       if (this.#ending.signal.aborted) return;
-      const reason = oneLine((error as Error).message, REASON_LENGTH_MAX);
       const sinceMs = this.#failingSinceMs.get(id) ?? nowMs();
       const isLasting = nowMs() - sinceMs >= CALL_OFF_AFTER_MS;
-      if ((isLasting || HOPELESS.includes((error as { code?: unknown }).code)) && (await this.#callOff(volume, reason)))
-        return;
+      const isLost = isGone(node);
+      const isHopeless = isLost || isLasting || HOPELESS.includes((error as { code?: unknown }).code);
+      const why = isLost ? `${nameOf(node)} is not alive` : (error as Error).message;
+      const reason = oneLine(why, REASON_LENGTH_MAX);
+      if (isHopeless && (await this.#callOff(volume, reason))) return;
       if (!this.#failingSinceMs.has(id)) {
         record('volume.move_waits', volume, `${keeper.nameOf(volume)} cannot go to ${nameOf(node)} yet: ${reason}`);
       }
@@ -303,6 +308,11 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
       ({ mounted, ...one }) => mounted && one.node === volume.node && isOfSlot(one, volume),
     );
     if (together.length === 0 || together.some(({ movedFrom }) => movedFrom !== self)) return false;
+    // Said first: whoever waits for the move looks for the reason once it reads that it is over.
+    for (const one of together) {
+      const text = `${keeper.nameOf(one)} stays where it was, as it could not go to ${nameOf(volume.node)}: ${reason}`;
+      record('volume.move_called_off', one, text);
+    }
     try {
       await writeKept(together.map(({ id }) => id));
     } catch (error) {
@@ -312,8 +322,6 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
     for (const one of together) {
       this.#failingSinceMs.delete(one.id);
       await this.#forgetPassing(one.id).catch(() => {});
-      const text = `${keeper.nameOf(one)} stays, as it could not go to ${nameOf(volume.node)}: ${reason}`;
-      record('volume.move_called_off', one, text);
     }
     return true;
   }

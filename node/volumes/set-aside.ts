@@ -3,8 +3,8 @@
 
 import type { LineageId, NodeId, VolumeId } from '../../crdt/ids.ts';
 import type { VolumeView } from '../../crdt/view.ts';
+import { DISCARD_LINEAGE, RENAME_LINEAGE } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { DISCARD_LINEAGE, RENAME_LINEAGE } from '../ports/methods.ts';
 import type { VolumeLife } from '../ports/snapshots.ts';
 import { VolumeError } from './errors.ts';
 import type { VolumeStore } from './store.ts';

@@ -74,7 +74,7 @@ export class MemoryVolumes implements VolumeLife {
   async move(id: VolumeId, to: NodeId, by: string): Promise<void> {
     const { node } = this.#node.view().volumes.get(id)!;
     await this.#node.write([{ change: 'moveVolume', volume: id, node: to }], by);
-    const end = this.callsOff ? 'keepVolume' : 'leaveVolume';
-    await this.#node.write([{ change: end, volume: id, node }], 'node');
+    if (!this.callsOff) await this.#node.write([{ change: 'leaveVolume', volume: id, node }], 'node');
+    else setImmediate(() => void this.#node.write([{ change: 'keepVolume', volume: id, node }], 'node'));
   }
 }

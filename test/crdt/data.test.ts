@@ -493,6 +493,30 @@ describe('odd records of data', () => {
     ]);
   });
 
+  it('that say what no upgrade is are read as if they said nothing of one', () => {
+    const data = { owner: service(1), process: 'service', index: 0, path: '/data' };
+    const db = {
+      name: 'db',
+      kind: 'postgres',
+      version: '15',
+      plan: 'small',
+      secret: 'sealed:x',
+      address: '198.18.0.11',
+    };
+    const found = (more: object) => {
+      const home = { node: node(1), lineage: 'now', ...more };
+      const view = readView({ apps: {}, services: { [service(1)]: db }, volumes: { v: { ...data, home } } });
+      const { version, volume } = view.services.get(service(1))!;
+      return { version, before: volume!.before };
+    };
+    const before = { node: node(2), lineage: 'old', version: '14' };
+    expect(found({ version: '16', before })).toEqual({ version: '16', before });
+    expect(found({ version: '../16', before })).toEqual({ version: '15', before: undefined });
+    for (const odd of [7, [], {}, { ...before, lineage: 'now' }, { ...before, node: {} }, { ...before, version: '' }]) {
+      expect(found({ version: '16', before: odd })).toEqual({ version: '16', before: undefined });
+    }
+  });
+
   it('of a missing map are none', () => {
     expect(readView({ apps: {} })).toMatchObject({ services: new Map(), volumes: new Map(), bindings: new Map() });
   });

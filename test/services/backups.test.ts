@@ -1,18 +1,19 @@
 // Backups on three nodes with real stores and links between them; the engine is a folder, its tools are real commands.
 
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ServiceId } from '../../crdt/ids.ts';
+import { asLineageId, type ServiceId } from '../../crdt/ids.ts';
 import type { DesiredView, ServiceView } from '../../crdt/view.ts';
 import type { Backup } from '../../node/ports/backups.ts';
 import type { Copies } from '../../node/ports/copies.ts';
 import { BACKUP_COPIES } from '../../node/ports/methods.ts';
 import type { RuntimeEvent } from '../../node/ports/runtime.ts';
-import { ServiceBackups } from '../../node/services/backups.ts';
+import { type BackupsParts, ServiceBackups } from '../../node/services/backups.ts';
 import { Contexts } from '../../node/services/contexts.ts';
+import { Rebuilds } from '../../node/services/rebuilds.ts';
 import { openCopies } from '../../node/storage/copies.ts';
 import { PlainRunner } from '../api/plain-runner.ts';
 import { BlobCluster, type BlobNode } from '../blobs/nodes.ts';
@@ -23,7 +24,13 @@ import { folderKind, INSTANCE, open, service, viewOf } from './fixtures.ts';
 const HOUR_MS = 60 * 60_000;
 const NOBODY = new AbortController().signal;
 
-type Member = { node: BlobNode; copies: Copies<Backup, ServiceId>; backups: ServiceBackups; root: string };
+type Member = {
+  node: BlobNode;
+  copies: Copies<Backup, ServiceId>;
+  backups: ServiceBackups;
+  rebuilds: Rebuilds;
+  root: string;
+};
 
 let blobs: BlobCluster;
 let nodes: BlobNode[];
@@ -51,19 +58,25 @@ let freeBytes: number;
 let aliveCount: number;
 /** What becomes of an instance that is to prove a backup; undefined: it never answers. */
 let proofStarts: boolean | undefined;
+/** Whether nobody was let in to a service that is being upgraded. */
+let staysShut: boolean;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peer-backups-'));
   files = service('files', { backupEveryMs: HOUR_MS, backupsKept: 2 });
   view = viewOf([files], []);
   aliveCount = nodes.length;
+  staysShut = true;
   [events, nowMs, freeBytes, proofStarts] = [[], 1_800_000_000_000, Number.POSITIVE_INFINITY, true];
   const requests = new InProcessRequests();
   members = await Promise.all(nodes.map((node, number) => member(node, number, requests)));
   await writeFile(join(members[0]!.root, 'content'), 'first');
 });
 afterEach(async () => {
-  for (const { backups } of members) await backups.close();
+  for (const { backups, rebuilds } of members) {
+    await rebuilds.close();
+    await backups.close();
+  }
   await rm(folder, { recursive: true });
 });
 
@@ -96,12 +109,10 @@ async function member(node: BlobNode, number: number, requests: InProcessRequest
     });
   // A proof's instance has another folder for its root: the commands of the kind are told by where they run.
   const kind = folderKind('"$PEER_ROOT"');
-  const backups = new ServiceBackups({
+  const shared: Omit<BackupsParts, 'nodeOf' | 'instanceOf' | 'restored' | 'log'> = {
     self: node.id,
     view: () => view,
     contexts: new Contexts({ kindOf: () => kind, engineOf: () => ({ version: '1', programs: {} }), open }),
-    nodeOf: () => nodes[0]!.id,
-    instanceOf: (id: ServiceId) => (number === 0 && id === files.id ? INSTANCE : undefined),
     copies,
     blobs: node.store,
     gossip,
@@ -126,12 +137,30 @@ async function member(node: BlobNode, number: number, requests: InProcessRequest
       renameVolume: (_, { lineage }) => rename(join(root, 'proof', 'content'), join(root, lineage)),
     },
     freeMemoryBytes: () => freeBytes,
-    restored: () => events.push('restored'),
     record: (name) => events.push(name),
-    log: silentLog,
     nowMs: () => nowMs,
+  };
+  const backups = new ServiceBackups({
+    ...shared,
+    nodeOf: () => nodes[0]!.id,
+    instanceOf: (id: ServiceId) => (number === 0 && id === files.id ? INSTANCE : undefined),
+    restored: () => events.push('restored'),
+    log: silentLog,
   });
-  return { node, copies, backups, root };
+  const rebuilds = new Rebuilds({
+    ...{ ...shared, backups },
+    steward: {
+      shut: async () => void events.push('shut'),
+      isShut: () => staysShut,
+      reopen: () => events.push('reopened'),
+    },
+    writeUpgraded: async (_, to, by) => {
+      events.push(`written by ${by}`);
+      const volume = { ...files.volume!, node: to.node, lineage: to.lineage };
+      view = viewOf([{ ...files, version: to.version, volume }], []);
+    },
+  });
+  return { node, copies, backups, rebuilds, root };
 }
 
 const contentOfService = (): Promise<string> => readFile(join(members[0]!.root, 'content'), 'utf8');
@@ -278,6 +307,58 @@ describe('a backup', () => {
     expect(await contentOfService()).toBe('from elsewhere');
     await expect(upload('PGDMP')).rejects.toMatchObject({ code: 'backup_unusable' });
     await expect(upload('')).rejects.toMatchObject({ code: 'backup_unusable' });
+  });
+});
+
+describe('the data of a service', () => {
+  const LINEAGE = asLineageId('l-new');
+  const rebuild = async (backup: Backup, number = 2) => {
+    const order = { service: files.id, backup, version: '1', lineage: LINEAGE };
+    return members[3]!.rebuilds.rebuild(nodes[number]!.id, order, () => {}, NOBODY);
+  };
+  const upgrade = (signal = NOBODY) =>
+    members[3]!.rebuilds.upgrade({ service: files.id, version: '2', to: nodes[1]!.id, by: 'ada' }, () => {}, signal);
+  const lineagesAt = async (number: number): Promise<string[]> =>
+    (await readdir(members[number]!.root)).filter((name) => name.includes('-') || name === LINEAGE);
+
+  it('is made of a backup on another node, which need not hold it, and is proven by that', async () => {
+    freeBytes = 0;
+    const { backup } = await take();
+    expect(backup.proof?.state).toBe('skipped');
+    freeBytes = Number.POSITIVE_INFINITY;
+    expect((await rebuild(backup)).proof).toMatchObject({ state: 'proven', text: '5' });
+    expect(await readFile(join(members[2]!.root, LINEAGE), 'utf8')).toBe('first');
+  });
+
+  it('is not there when the backup cannot be restored, or there is no memory for it', async () => {
+    const { backup } = await take();
+    await expect(rebuild({ ...backup, kind: 'other' })).rejects.toMatchObject({ code: 'backup_unusable' });
+    freeBytes = 0;
+    await expect(rebuild(backup)).rejects.toMatchObject({ code: 'no_room' });
+    [freeBytes, proofStarts] = [Number.POSITIVE_INFINITY, false];
+    await expect(rebuild(backup)).rejects.toMatchObject({ code: 'service_not_ready' });
+    expect(await lineagesAt(2)).toEqual([]);
+  });
+
+  it('is upgraded by a last backup, from when on nobody is let in, into the other version', async () => {
+    const last = await upgrade();
+    expect(last.proof).toMatchObject({ state: 'proven' });
+    const { version, volume } = [...view.services.values()][0]!;
+    expect([version, volume!.node]).toEqual(['2', nodes[1]!.id]);
+    expect(await readFile(join(members[1]!.root, volume!.lineage), 'utf8')).toBe('first');
+    expect(events).toEqual(['shut', 'written by ada', 'service.upgraded']);
+  });
+
+  it('is as it was when an upgrade fails, and apps are let in again', async () => {
+    proofStarts = false;
+    await expect(upgrade()).rejects.toMatchObject({ code: 'service_not_ready' });
+    expect(events).toEqual(['shut', 'reopened', 'service.upgrade_failed']);
+    [events, proofStarts, staysShut] = [[], true, false];
+    await expect(upgrade()).rejects.toMatchObject({ message: 'files was started anew meanwhile: ask again' });
+    expect(events).toEqual(['shut', 'reopened', 'service.upgrade_failed']);
+    expect([...view.services.values()]).toEqual([files]);
+    await expect(upgrade(AbortSignal.abort())).rejects.toThrow();
+    expect([...view.services.values()]).toEqual([files]);
   });
 });
 

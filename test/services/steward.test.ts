@@ -102,6 +102,32 @@ describe('the steward', () => {
     }
   });
 
+  it('lets nobody in while the service is shut, whatever is bound meanwhile, until it is opened again', async () => {
+    bind(binding(1, files));
+    await untilUsersAre('b0000000100004000');
+    await steward.shut(files.id);
+    expect(await users()).toEqual([]);
+    bind(binding(1, files), binding(2, files));
+    await steward.shut(files.id);
+    expect([await users(), steward.isShut(files.id)]).toEqual([[], true]);
+    steward.reopen(files.id);
+    await untilUsersAre('b0000000100004000', 'b0000000200004000');
+  });
+
+  it('opens a service that was shut when another instance runs it, and does not shut one that does not run', async () => {
+    bind(binding(1, files));
+    await steward.shut(files.id);
+    instance = undefined;
+    steward.look();
+    expect(steward.isShut(files.id)).toBe(true);
+    instance = 'i-2' as InstanceId;
+    steward.look();
+    expect(steward.isShut(files.id)).toBe(false);
+    await untilUsersAre('b0000000100004000');
+    instance = undefined;
+    await expect(steward.shut(files.id)).rejects.toMatchObject({ code: 'service_command_failed' });
+  });
+
   it('does nothing when nothing has changed', async () => {
     bind(binding(1, files));
     await vi.waitFor(() => expect(steward.granted(files.id)).toHaveLength(1), 10_000);

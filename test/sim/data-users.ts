@@ -1,8 +1,16 @@
 // Users with data: what they ask for of volumes and service instances and when, and how that is put to a node. Apart
 // from the other users, so that a seed without data is as it was.
 
-import type { NamedChange } from '../../crdt/change.ts';
-import { asAppId, asBindingId, asLineageId, asServiceId, asVolumeId } from '../../crdt/ids.ts';
+import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
+import {
+  asAppId,
+  asBindingId,
+  asLineageId,
+  asServiceId,
+  asVolumeId,
+  type NodeId,
+  type VolumeId,
+} from '../../crdt/ids.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';
 import type { SimNode } from './node.ts';
 import { hexOf, type Prng } from './prng.ts';
@@ -80,6 +88,22 @@ function move(world: World, view: DesiredView, action: DataAction): void {
     ({ id }): NamedChange => ({ change: 'moveVolume', volume: id, node: to }),
   );
   world.write(node, moves);
+}
+
+/**
+ * Of a volume that the node has left, as its core found: what was written since the first copy has been brought, or
+ * could not be, and then all of its slot stays, unless one has gone already.
+ */
+export function endOfMove(
+  volume: VolumeId,
+  { view, self, author }: { view: DesiredView | undefined; self: NodeId; author: ChangeAuthor },
+): NamedChange[] {
+  const left: NamedChange[] = [{ change: 'leaveVolume', volume, node: self }];
+  const moved = view?.volumes.get(volume);
+  if (view === undefined || moved === undefined || hexOf(`${volume}/${author.atMs}`, 1) > '3') return left;
+  const together = togetherWith(moved, view).filter(({ mounted }) => mounted);
+  if (together.length === 0 || together.some(({ movedFrom }) => movedFrom !== self)) return left;
+  return together.map(({ id }) => ({ change: 'keepVolume', volume: id, node: self }));
 }
 
 /** All volumes of the slot. */

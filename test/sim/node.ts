@@ -7,6 +7,7 @@ import { place } from '../../node/core/placement.ts';
 import { type CoreState, initialState, SALTS, type SelfInfo } from '../../node/core/state.ts';
 import { step } from '../../node/core/step.ts';
 import type { Effect, Event, InstanceReport, Report, RouteTable } from '../../node/core/types.ts';
+import { endOfMove } from './data-users.ts';
 import { SimDisk } from './disk.ts';
 import { SimGossip } from './gossip.ts';
 import type { Endpoint } from './network.ts';
@@ -429,8 +430,8 @@ export class SimNode implements Endpoint {
       }
       case 'leaveVolume': {
         const author = { by: `node ${this.self.name}`, atMs: this.wallMs() };
-        const change = { change: 'leaveVolume', volume: effect.volume, node: this.self.node } as const;
-        this.replicator?.write([change], author, (result) => this.world.written(this, result));
+        const changes = endOfMove(effect.volume, { view: this.store?.document.view(), self: this.id, author });
+        this.replicator?.write(changes, author, (result) => this.world.written(this, result));
         return;
       }
       case 'restoreVolumes':

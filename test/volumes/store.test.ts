@@ -1,7 +1,7 @@
 // The volumes of a node: made at their first use, mounted by one instance at a time, kept until a person removes them.
 
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asLineageId } from '../../crdt/ids.ts';
@@ -140,6 +140,21 @@ describe('a lineage', () => {
         [recovered.lineage, false],
       ]),
     );
+  });
+
+  it('is another once it is renamed, also when that was cut off before it was written down', async () => {
+    const store = await node.open();
+    const mount = node.mount();
+    const to = { id: mount.id, lineage: asLineageId('renamed') };
+    await store.acquire({ instance: one, owner: 'shop', mounts: [mount], signal: never() });
+    await expect(store.rename(mount, to)).rejects.toMatchObject({ code: 'volume_busy' });
+    store.release(one);
+    await store.rename(mount, to);
+    expect(store.list()).toMatchObject([{ ...to, path: '/data' }]);
+    await expect(store.rename(mount, to)).rejects.toMatchObject({ code: 'volume_missing' });
+    await rename(join(store.root, to.id, to.lineage), join(store.root, to.id, 'cut-off'));
+    expect((await node.open()).list()).toMatchObject([{ id: to.id, lineage: 'cut-off' }]);
+    expect((await node.open()).list()).toMatchObject([{ id: to.id, lineage: 'cut-off' }]);
   });
 
   it('that could not be received whole is not there', async () => {
