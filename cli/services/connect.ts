@@ -3,6 +3,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { constants } from 'node:os';
 import { basename } from 'node:path';
 import type { Client } from '../client.ts';
 import { type Context, flagOption } from '../context.ts';
@@ -13,6 +14,7 @@ import { CLIENTS, type ClientCall, findProgram, uriOf, withFile } from './client
 import { statusOf } from './manage.ts';
 import { listenForTunnel, openServiceSession, type ServiceSession, type Tunnel } from './tunnel.ts';
 
+const { signals } = constants;
 const PORT_MAX = 65_535;
 /** A client that does not end when it is asked to. */
 const KILL_DELAY_MS = 5_000;
@@ -139,7 +141,8 @@ async function ended(child: ChildProcess, why: Error | undefined): Promise<reado
 async function exitOf(child: ChildProcess, name: string): Promise<number> {
   try {
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
-    return code ?? (signal === null ? 1 : 128);
+    // As shells have it.
+    return code ?? 128 + (signal === null ? 0 : signals[signal]);
   } catch (error) {
     throw new CliError('no_client', `${name} could not be started: ${(error as Error).message}`, { cause: error });
   }

@@ -8,6 +8,8 @@ import { parseHostPort, parseNameOrId } from '../values.ts';
 import { uriOf } from './clients.ts';
 import { statusOf } from './manage.ts';
 
+/** No address that a client could be told. */
+const WILDCARDS: readonly string[] = ['0.0.0.0', '::'];
 const USAGE = 'peer service export NAME HOST:PORT, or NAME --stop';
 
 export async function exportService([given, where]: readonly (string | undefined)[], context: Context): Promise<void> {
@@ -35,11 +37,13 @@ export async function exportService([given, where]: readonly (string | undefined
   const connected = await client();
   const open = () => answer(connected.v1.services[':name'].export.$post({ param: { name }, json }));
   const made = file === undefined ? await open() : await withCertificate(file, open);
-  const uri = uriOf(made.kind, made, made, { isSecure: true }) ?? null;
+  const isAll = WILDCARDS.includes(made.host);
+  const uri = isAll ? null : (uriOf(made.kind, made, made, { isSecure: true }) ?? null);
+  const place = isAll ? `port ${made.port} of any address of ${made.node}` : `${address} on ${made.node}`;
   if (made.warning !== null) output.note(`warning: ${made.warning}`);
   output.result({ ...made, uri }, () =>
     [
-      `${name} is open to whoever reaches ${address} on ${made.node}, with TLS and these credentials, which are shown once:`,
+      `${name} is open to whoever reaches ${place}, with TLS and these credentials, which are shown once:`,
       ...(uri === null ? [] : [`url          ${uri}`]),
       `user         ${made.user}`,
       `password     ${made.password}`,

@@ -98,7 +98,7 @@ export function kindsTable(kinds: readonly KindShape[], { width }: Shown): strin
   const missing = kinds.filter(({ versions }) => versions.length === 0);
   const lines = missing.map(
     ({ kind, debianPackage }) =>
-      `no node has ${kind}: install Debian's ${debianPackage} on one, and restart its node (peer stop, peer start)`,
+      `no node has ${kind}: install Debian's ${debianPackage} on one, and restart its node as root (peer stop, peer start)`,
   );
   return [table, ...(lines.length === 0 ? [] : ['', ...lines])].join('\n');
 }

@@ -222,7 +222,7 @@ function versionsFor(
   const others = found.map(({ version, nodes }) => `${version} on ${nodes.map(({ name }) => name).join(', ')}`);
   const advice =
     others.length === 0
-      ? `install ${kind.debianPackage} on one (Debian), and restart its node`
+      ? `install ${kind.debianPackage} on one (Debian), and restart its node as root`
       : `there is ${others.join('; ')}`;
   const isVersion = wish.version !== undefined && others.length > 0;
   throw new ApiError(isVersion ? 'version_unknown' : 'no_node_for_data', `${lacking}: ${advice}`);

@@ -23,6 +23,8 @@ export class ServiceWays {
   /** What was said last, and is not said again. */
   #tableSaid = '';
   #callsSaid = '';
+  /** Those of which was said that they cannot be, as a secret cannot be opened here. */
+  readonly #notExported = new Set<ServiceId>();
   #setting: Promise<void> = Promise.resolve();
   #begun = false;
 
@@ -82,7 +84,11 @@ export class ServiceWays {
       self: ground.self,
       kindOf,
       open: (...sealed) => ground.keyring.open(...sealed),
-      failed: ({ name }, error) => ground.log.warn('service.not_exported', { service: name, error }),
+      failed: ({ name, id }, error) => {
+        if (this.#notExported.has(id)) return;
+        this.#notExported.add(id);
+        ground.log.warn('service.not_exported', { service: name, error });
+      },
     });
   }
 

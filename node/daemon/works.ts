@@ -7,11 +7,12 @@ import type { CachePeers } from '../ports/staging.ts';
 import { chooseRuntime } from '../runtime/choose.ts';
 import { createLogStore } from '../runtime/logs/store.ts';
 import { raiseShield } from '../runtime/network/shield.ts';
+import type { Isolation } from '../runtime/sandbox/confinement.ts';
 import { closeIsolation, prepareIsolation } from '../runtime/sandbox/isolation.ts';
 import { createSandbox } from '../runtime/sandbox/staging-sandbox.ts';
 import { volumeUids } from '../runtime/sandbox/users.ts';
 import { createVolumeTools } from '../runtime/sandbox/volume-tools.ts';
-import { engineFor, findEngines, kindOf } from '../services/catalogue.ts';
+import { type Engines, engineFor, engineNames, findEngines, kindOf } from '../services/catalogue.ts';
 import { Contexts } from '../services/contexts.ts';
 import { Launching } from '../services/launching.ts';
 import { machine } from '../services/machine.ts';
@@ -23,6 +24,22 @@ import type { Ground } from './ground.ts';
 import type { Shutdown } from './shutdown.ts';
 
 export type Works = Awaited<ReturnType<typeof makeWorks>>;
+
+/**
+ * None where an engine would listen on the machine's own network: open to all who reach the machine, and two of a kind
+ * at one port.
+ */
+export async function enginesFor(
+  { bwrap, networks }: Pick<Isolation, 'bwrap' | 'networks'>,
+  log: Ground['log'],
+): Promise<Engines> {
+  if (bwrap === undefined) return new Map();
+  const found = await findEngines(machine);
+  if (networks !== undefined || found.size === 0) return found;
+  const message = `this node runs no services, though it has ${engineNames(found).join(', ')}: its instances share the machine's network, where each would be open to all; start it as root`;
+  log.warn('services.none', { message });
+  return new Map();
+}
 
 /**
  * Nothing runs yet. Fails with RuntimeError where this machine cannot isolate instances and it was not told to do
@@ -65,7 +82,7 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
     log,
   });
   shutdown.add('volumes', () => volumes.close());
-  const engines = isolation.bwrap === undefined ? new Map() : await findEngines(machine);
+  const engines = await enginesFor(isolation, log);
   const contexts = new Contexts({
     kindOf,
     engineOf: (kind, version) => engineFor(engines, kind, version),

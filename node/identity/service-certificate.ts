@@ -2,7 +2,7 @@
 // node of the cluster has the same and nothing is stored; and certificates for servers, signed by it, with keys of
 // their own. Made anew, the authority's certificate has another signature and is as good: what counts is its key.
 
-import { isIP, SocketAddress } from 'node:net';
+import { isIP } from 'node:net';
 import { ALWAYS, certificatePem, der, nameOf, TAG, TAG_VERSION } from './certificate.ts';
 
 const { createECDH, createHash, createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync, randomBytes, sign } =
@@ -121,16 +121,24 @@ const extension = (id: Buffer, value: Buffer, isCritical = false): Buffer =>
   der(TAG.sequence, id, ...(isCritical ? [TRUE] : []), der(TAG.octetString, value));
 
 function alternativeName(name: string): Buffer {
-  const family = isIP(name);
-  return family === 0 ? der(TAG_DNS_NAME, Buffer.from(name)) : der(TAG_IP_ADDRESS, addressBytes(name, family));
+  // A zone says where on this machine an address is.
+  const [host = ''] = name.split('%');
+  switch (isIP(host)) {
+    case 0:
+      return der(TAG_DNS_NAME, Buffer.from(host));
+    case 4:
+      return der(TAG_IP_ADDRESS, Buffer.from(host.split('.').map(Number)));
+    default:
+      return der(TAG_IP_ADDRESS, ipv6Bytes(host));
+  }
 }
 
-function addressBytes(address: string, family: number): Buffer {
-  if (family === 4) return Buffer.from(address.split('.').map(Number));
-  const { address: canonical } = new SocketAddress({ address, family: 'ipv6' });
+function ipv6Bytes(address: string): Buffer {
+  // Of all ways to write it one: eight groups of hex digits, with the longest run of zeros left out.
+  const canonical = new URL(`http://[${address}]`).hostname.slice(1, -1);
   const [head = '', tail] = canonical.split('::');
-  const words = (text: string): string[] => (text === '' ? [] : text.split(':'));
-  const gap = tail === undefined ? 0 : 8 - words(head).length - words(tail).length;
-  const all = [...words(head), ...Array.from({ length: gap }, () => '0'), ...words(tail ?? '')];
-  return Buffer.from(all.map((word) => word.padStart(4, '0')).join(''), 'hex');
+  const groups = (text: string): string[] => (text === '' ? [] : text.split(':'));
+  const [before, after] = [groups(head), groups(tail ?? '')];
+  const zeros = Array.from({ length: 8 - before.length - after.length }, () => '0');
+  return Buffer.from([...before, ...zeros, ...after].map((group) => group.padStart(4, '0')).join(''), 'hex');
 }

@@ -15,7 +15,7 @@ import type { Access, ServiceCommand } from '../ports/services.ts';
 import { accessOf } from './binding-environment.ts';
 import type { Contexts } from './contexts.ts';
 import { databaseName, isUserOfBinding, newGuestUser, userOf } from './names.ts';
-import { CommandFailed, runInService } from './run-command.ts';
+import { runInService } from './run-command.ts';
 
 /** One call of an engine's tool; RabbitMQ's takes seconds on a busy machine. */
 const COMMAND_TIMEOUT_MS = 60_000;
@@ -29,6 +29,15 @@ const REASON_LENGTH_MAX = 200;
 const ADMISSION_TIMEOUT_MS = 60_000;
 /** Of one service at a time: each may use up as many of its connections as it likes. */
 export const GUESTS_MAX = 16;
+
+/** A person who is not let in; what the engine's tool says fails as it does. */
+class NotAdmitted extends Error {
+  readonly code: 'service_not_ready' | 'busy';
+  constructor(code: NotAdmitted['code'], message: string) {
+    super(message);
+    this.code = code;
+  }
+}
 
 export type ServiceUsage = { connections: number; dataBytes: number };
 
@@ -102,24 +111,25 @@ export class Steward {
   }
 
   /**
-   * Lets a person in until `dismiss`, with an access of their own. `whom`: their name. Fails with CommandFailed, and
-   * then they are not let in.
+   * Lets a person in until `dismiss`, with an access of their own. `whom`: their name. Fails with NotAdmitted or
+   * CommandFailed, and then they are not let in.
    */
   async admit(id: ServiceId, whom: string, signal: AbortSignal): Promise<Access> {
     const service = this.#parts.view().services.get(id);
     const guests = this.#guests.get(id) ?? new Map<string, Guest>();
     if (service === undefined || !this.#charges.has(id)) {
-      throw new CommandFailed(`${service?.name ?? 'the service'} does not run here now`);
+      throw new NotAdmitted('service_not_ready', `${service?.name ?? 'the service'} does not run here now`);
     }
     if (guests.size >= GUESTS_MAX) {
-      throw new CommandFailed(`${GUESTS_MAX} people are connected to ${service.name} already`);
+      throw new NotAdmitted('busy', `${GUESTS_MAX} people are connected to ${service.name} already: try again later`);
     }
     const access = { user: newGuestUser(), password: newPassword(), database: databaseName(service.name) };
     const ending = AbortSignal.any([signal, AbortSignal.timeout(ADMISSION_TIMEOUT_MS)]);
     try {
       await new Promise<void>((resolve, reject) => {
         const settle = (error?: Error): void => (error === undefined ? resolve() : reject(error));
-        const onEnd = (): void => settle(new CommandFailed(`${service.name} did not let you in in time`));
+        const onEnd = (): void =>
+          settle(new NotAdmitted('service_not_ready', `${service.name} did not let you in in time`));
         if (ending.aborted) onEnd();
         ending.addEventListener('abort', onEnd);
         this.#guests.set(id, guests.set(access.user, { access, whom, settle }));

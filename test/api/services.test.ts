@@ -186,7 +186,7 @@ describe('a new service', () => {
     const { body } = await developer.post('/v1/services', { kind: 'redis', name: 'cache' });
     expect(body.error).toMatchObject({
       code: 'no_node_for_data',
-      message: 'no living node has redis: install redis-server on one (Debian), and restart its node',
+      message: 'no living node has redis: install redis-server on one (Debian), and restart its node as root',
     });
   });
 

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { InstanceId } from '../../crdt/ids.ts';
+import type { InstanceId, NodeId } from '../../crdt/ids.ts';
 import type { BindingView, DesiredView } from '../../crdt/view.ts';
 import type { ClusterEvent } from '../../node/core/types.ts';
 import { Contexts } from '../../node/services/contexts.ts';
@@ -164,6 +164,16 @@ describe('the steward', () => {
     steward.dismiss(files.id, user);
     await untilUsersAre('b0000000100004000');
     expect(JSON.stringify([runner.started, events])).not.toContain(password);
+  });
+
+  it('lets in whom the service is exported to, until it is closed', async () => {
+    const exported = { ...binding(9, files), node: 'n-1' as NodeId, host: '192.168.1.5', port: 5432, createdBy: 'ann' };
+    view = viewOf([{ ...files, export: exported }], [binding(1, files)]);
+    steward.look();
+    await untilUsersAre('b0000000100004000', 'b0000000900004000');
+    await vi.waitFor(() => expect(steward.granted(files.id)).toEqual([binding(1, files).id, exported.id]), 10_000);
+    bind(binding(1, files));
+    await untilUsersAre('b0000000100004000');
   });
 
   it('lets nobody in who has gone meanwhile, nor more than it may, nor where the service does not run', async () => {
