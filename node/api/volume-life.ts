@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { NamedChange } from '../../crdt/change.ts';
 import { asLineageId, type NodeId } from '../../crdt/ids.ts';
 import type { VolumeView } from '../../crdt/view.ts';
+import { quotaReason } from '../core/feasibility.ts';
 import { slotKey } from '../core/slots.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { HeldSnapshot } from '../ports/snapshots.ts';
@@ -14,6 +15,7 @@ import { ApiError } from './errors.ts';
 import { nodeNamed } from './lookup.ts';
 import { hardQuotaBytes } from './new-volumes.ts';
 import { pinFor } from './pinning.ts';
+import { reasonText } from './rollout-progress.ts';
 
 /** What a busy machine takes to stop and start an instance; then it is said that it does not run yet. */
 const READY_WITHIN_MS = 120_000;
@@ -35,6 +37,7 @@ export async function restoreVolume(work: LifeWork, snapshotId: string, to?: str
     throw new ApiError('bad_request', `its slot has further volumes, which are on ${nodeName(view, volume.node)}`);
   }
   expectAlive(work, node);
+  expectQuota(work, node);
   const snapshot = snapshotNamed(await service.volumes.list(volume.id), snapshotId);
   return bringBack(work, [{ volume, snapshot }], node);
 }
@@ -61,6 +64,7 @@ export async function recoverVolume(work: LifeWork, to?: string): Promise<LifeRe
   }
   const node = to === undefined ? placeFor(work, together) : nodeNamed(view, to).id;
   expectAlive(work, node);
+  expectQuota(work, node);
   return bringBack(
     work,
     found.map((one) => ({ volume: one.volume, snapshot: one.snapshot! })),
@@ -79,6 +83,7 @@ export async function moveVolume(work: LifeWork, to: string): Promise<LifeResult
     throw new ApiError('unavailable', `${name}, which has the volume, is not alive: peer volume recover instead`);
   }
   expectAlive(work, node);
+  expectQuota(work, node);
   const before = instancesOf(work);
   onLine(`bringing what it holds to ${nodeName(view, node)} while it runs`);
   await service.volumes.move(volume.id, node, by, signal);
@@ -159,6 +164,19 @@ const isThere = (service: NodeService, node: NodeId): boolean =>
 function expectAlive({ service }: LifeWork, node: NodeId): void {
   if (service.observed().members.some(({ id, status }) => id === node && status === 'alive')) return;
   throw new ApiError('unavailable', `${nodeName(service.view(), node)} is not alive: see peer nodes`);
+}
+
+/** What has a hard quota takes all of it at once: a move would stop the slot, and then wait for room. */
+function expectQuota(work: LifeWork, node: NodeId): void {
+  const { service, volume } = work;
+  const view = service.view();
+  const report = service.observed().members.find(({ id }) => id === node)?.report;
+  const reason = report === undefined ? undefined : quotaReason({ report }, hardQuotaBytes(ofItsSlot(work)));
+  if (reason === undefined) return;
+  throw new ApiError(
+    'no_node_for_data',
+    `${nodeName(view, node)} cannot take ${volume.path}: it ${reasonText(reason)}`,
+  );
 }
 
 const isAsked = ({ service, volume }: LifeWork): boolean => {
