@@ -164,7 +164,11 @@ export function volumesTable(volumes: readonly VolumeShape[], { colours, width }
     [
       { title: 'OF', cell: slotText },
       { title: 'PATH', cell: (one) => one.path },
-      { title: 'SIZE', cell: (one) => formatBytes(one.sizeBytes), align: 'right' },
+      {
+        title: 'SIZE',
+        cell: (one) => `${formatBytes(one.sizeBytes)}${one.hardQuota ? ' hard' : ''}`,
+        align: 'right',
+      },
       nodeColumn,
       { title: 'STATE', cell: stateOf },
       { title: 'ID', cell: (one) => one.id, importance: 0 },
