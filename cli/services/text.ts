@@ -186,7 +186,11 @@ export function volumesTable(volumes: readonly VolumeShape[], { colours, width }
     [
       { title: 'OF', cell: slotText },
       { title: 'PATH', cell: (one) => one.path },
-      { title: 'SIZE', cell: (one) => formatBytes(one.sizeBytes), align: 'right' },
+      {
+        title: 'SIZE',
+        cell: (one) => `${formatBytes(one.sizeBytes)}${one.hardQuota ? ' hard' : ''}`,
+        align: 'right',
+      },
       nodeColumn,
       { title: 'STATE', cell: stateOf },
       { title: 'ON LOSS', cell: (one) => one.onLoss, importance: 1 },

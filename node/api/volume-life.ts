@@ -43,6 +43,7 @@ export async function restoreVolume(work: LifeWork, snapshotId: string, to?: str
     throw new ApiError('bad_request', `its slot has further volumes, which are on ${nodeName(view, volume.node)}`);
   }
   expectAlive(work, node);
+  expectQuota(work, node);
   const snapshot = snapshotNamed(await service.volumes.list(volume.id), snapshotId);
   return bringBack(work, [{ volume, snapshot }], node);
 }
@@ -75,6 +76,7 @@ export async function recoverVolume(work: LifeWork, to?: string): Promise<LifeRe
   }
   const node = to === undefined ? placeFor(work, together) : nodeNamed(view, to).id;
   expectAlive(work, node);
+  expectQuota(work, node);
   return bringBack(
     work,
     found.map((one) => ({ volume: one.volume, snapshot: one.snapshot! })),

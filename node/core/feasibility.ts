@@ -89,7 +89,8 @@ export function infeasibleReasons(
   return reasons;
 }
 
-function quotaReason({ report }: Asked, wantedBytes: number): Infeasible | undefined {
+/** Why it cannot give volumes hard quotas of that size together; undefined when it can. */
+export function quotaReason({ report }: Pick<Asked, 'report'>, wantedBytes: number): Infeasible | undefined {
   if (wantedBytes === 0) return undefined;
   if (report.hardQuota !== true) return { kind: 'noHardQuota' };
   const freeBytes = report.disk?.freeBytes;

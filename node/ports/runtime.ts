@@ -88,7 +88,7 @@ export type Frozen = {
   thaw(): Promise<boolean>;
 };
 
-/** The part of a runtime that holds instances still. */
+/** The part of a runtime that holds instances, and tasks, still. */
 export interface Freezer {
   /** All that runs in it. It goes on when the daemon ends. Fails with `not_running`, `not_frozen`. */
   freeze(id: InstanceId): Promise<Frozen>;

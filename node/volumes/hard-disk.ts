@@ -21,7 +21,8 @@ const TIMEOUT_MS = 10 * 60_000;
 
 /** Before a file system is enlarged; 1: it has repaired something. */
 const CHECK = 'e2fsck -f -p "$1" >&2; [ $? -le 1 ]';
-const GONE_WITHIN_MS = 5_000;
+/** A look at how full it is takes no longer, as a rule. */
+const SOON_MS = 5_000;
 const LOOK_MS = 20;
 
 /** What survives a crash of the machine is in the journal; a larger one lets more be on its way. */
@@ -89,26 +90,37 @@ export async function detachDisk(folder: string): Promise<void> {
 }
 
 /**
- * Never smaller. Nobody may have it mounted: enlarging a mounted one takes a right that a daemon in a container lacks.
- * Fails with VolumeError `disk_full` or `no_hard_quota`, and is then mounted as it was.
+ * Never smaller. Answers false, with nothing changed, where something has it mounted or open: a snapshot, a look at how
+ * full it is. Enlarging what is mounted takes a right that a daemon in a container lacks, and what is mounted elsewhere
+ * would be written to from two sides. Fails with VolumeError `no_hard_quota`, and is then mounted as it was.
  */
-export async function growDisk(folder: string, sizeBytes: number): Promise<void> {
+export async function growDisk(folder: string, sizeBytes: number): Promise<boolean> {
   const image = join(folder, IMAGE);
+  const unmount = () =>
+    runCommand(['umount', join(folder, DATA)]).then(
+      () => true,
+      () => false,
+    );
+  if (!(await soon(unmount))) return false;
   try {
-    await run(['umount', join(folder, DATA)]);
-    await deviceGone(image);
+    // The kernel gives the device back shortly after the last mount of it, wherever that is.
+    if (!(await soon(async () => (await deviceOf(image)) === undefined))) return false;
     await allocate(image, sizeBytes);
     await run(['/bin/sh', '-c', CHECK, 'peer', image]);
     await run(['resize2fs', image]);
+    return true;
   } finally {
     await attachDisk(folder);
   }
 }
 
-/** The kernel gives it back shortly after the last mount of it. */
-async function deviceGone(image: string): Promise<void> {
-  const deadlineMs = performance.now() + GONE_WITHIN_MS;
-  while ((await deviceOf(image)) !== undefined && performance.now() < deadlineMs) await delay(LOOK_MS);
+async function soon(isSo: () => Promise<boolean>): Promise<boolean> {
+  const deadlineMs = performance.now() + SOON_MS;
+  while (!(await isSo())) {
+    if (performance.now() > deadlineMs) return false;
+    await delay(LOOK_MS);
+  }
+  return true;
 }
 
 export async function isAttached(folder: string): Promise<boolean> {

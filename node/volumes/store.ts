@@ -119,7 +119,7 @@ export class VolumeStore implements Volumes {
     return this.#inOrder(async () => {
       const { owner, slot, mounts } = request;
       for (const mount of mounts) this.#refuseOtherLineage(mount);
-      for (const mount of mounts) await this.attach(mount);
+      for (const mount of mounts) await this.#attach(mount);
       const there = mounts.map((mount) => this.#records.get(keyOf(mount))).find((record) => record !== undefined);
       const uid = this.#owned ? (request.uid ?? there?.uid ?? this.#freeUid()) : ownUid();
       if (request.shared) this.#refuseOtherUser(mounts, uid);
@@ -159,7 +159,12 @@ export class VolumeStore implements Volumes {
    * Mounts the volume's own disk where that is not so: before its files are read or mounted. Harmless where it has
    * none, or is not here. Fails with VolumeError `no_hard_quota`.
    */
-  async attach(ref: VolumeRef): Promise<void> {
+  attach(ref: VolumeRef): Promise<void> {
+    // Two at once would make two devices of one file.
+    return this.#inOrder(() => this.#attach(ref));
+  }
+
+  async #attach(ref: VolumeRef): Promise<void> {
     const record = this.#records.get(keyOf(ref));
     if (record?.hardQuota) await attachDisk(this.#folder(record));
   }
@@ -360,15 +365,21 @@ export class VolumeStore implements Volumes {
     const record = { ...before, ...changes };
     // It is what it was made as, and never gets smaller.
     if (before.hardQuota) {
-      // Whoever asks is not running yet; with others it waits for another start.
-      const mayGrow = this.#holds.usersOf(keyOf(ref)).length <= 1;
-      record.sizeBytes = mayGrow ? Math.max(before.sizeBytes, changes.sizeBytes) : before.sizeBytes;
-      if (record.sizeBytes > before.sizeBytes) await growDisk(this.#folder(ref), record.sizeBytes);
+      record.sizeBytes = await this.#grown(before, changes.sizeBytes);
     } else delete record.hardQuota;
     if (JSON.stringify(record) === JSON.stringify(before)) return;
     if (record.uid !== before.uid && this.#owned) await giveTo(dataFolder(this.#folder(ref)), record.uid);
     await writeRecord(this.#folder(ref), record);
     this.#keep(record);
+  }
+
+  /** The size that it has then. Whoever asks is not running yet; with others it waits for another start. */
+  async #grown(record: VolumeRecord, sizeBytes: number): Promise<number> {
+    if (sizeBytes <= record.sizeBytes || this.#holds.usersOf(keyOf(record)).length > 1) return record.sizeBytes;
+    if (await growDisk(this.#folder(record), sizeBytes)) return sizeBytes;
+    const message = 'something looks at it: it is enlarged at a later start';
+    this.#options.log.warn('volumes.disk_not_enlarged', { volume: record.id, message });
+    return record.sizeBytes;
   }
 
   #keep(record: VolumeRecord): void {

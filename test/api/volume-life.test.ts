@@ -108,6 +108,29 @@ describe('a move', () => {
   });
 });
 
+describe('a volume with a hard quota', () => {
+  it('goes only where one can be had: else its slot would be stopped, and wait', async () => {
+    const volumes = [{ path: '/data', sizeBytes: 64 * 1024 ** 2, hardQuota: true }];
+    const { act, node, volume, here, there } = await withVolume({ volumes });
+    const before = volume();
+    await act('snapshots');
+    node.withoutHardQuotas = true;
+    for (const [action, body] of [
+      ['move', { node: there }],
+      ['restore', { snapshot: 'newest', node: there }],
+    ] as const) {
+      expect((await act(action, body)).last).toMatchObject({
+        code: 'no_node_for_data',
+        message: `${there} cannot take /data: it cannot give a volume a hard quota`,
+      });
+    }
+    expect([volume(), node.volumes.received]).toEqual([before, []]);
+    node.withoutHardQuotas = false;
+    expect((await act('move', { node: there })).last).toMatchObject({ type: 'done', node: there });
+    expect(here).not.toBe(there);
+  });
+});
+
 describe('a recovery', () => {
   it('is refused while the node that has the volume is alive', async () => {
     const { act, here } = await withVolume();

@@ -124,6 +124,14 @@ describe.runIf(IS_ROOT)('a volume with a hard quota', () => {
     await acquired({ ...mount, sizeBytes: 64 * MIB });
     expect(store.list()).toMatchObject([{ sizeBytes: 16 * MIB }]);
     store.release(task);
+    // Nor where it is mounted by something else: a snapshot, in a namespace of its own.
+    const other = join(node.dataDir, 'other');
+    execFileSync('mkdir', [other]);
+    execFileSync('mount', ['--bind', data, other]);
+    await acquired({ ...mount, sizeBytes: 64 * MIB });
+    execFileSync('umount', [other]);
+    expect(store.list()).toMatchObject([{ sizeBytes: 16 * MIB }]);
+    expect(await readFile(join(data, 'file'), 'utf8')).toBe('kept');
     await acquired({ ...mount, sizeBytes: 64 * MIB });
     const { bavail, bsize } = await statfs(data);
     expect(bavail * bsize).toBeGreaterThan(60 * MIB);
