@@ -162,7 +162,7 @@ ok = case rabbit_auth_backend_internal:lookup_user(User) of
   {error, not_found} -> ok
 end,
 Pids = [Pid || Pid <- rabbit_networking:local_connections(),
-  catch rabbit_networking:connection_info(Pid, [user]) =:= [{user, User}]],
+  (catch rabbit_networking:connection_info(Pid, [user])) =:= [{user, User}]],
 [catch rabbit_networking:close_connection(Pid, "the access was taken away") || Pid <- Pids],
 ok.`,
   );
@@ -225,7 +225,7 @@ export const rabbitmq: ServiceKind = {
     medium: { memoryBytes: GIB, storageBytes: 10 * GIB, connections: 500 },
     large: { memoryBytes: 4 * GIB, storageBytes: 50 * GIB, connections: 2_000 },
   },
-  least: { memoryBytes: 192 * MIB, storageBytes: 128 * MIB },
+  least: { memoryBytes: 256 * MIB, storageBytes: 128 * MIB },
   find,
   program: programOf,
   probe: () => bashCommand(`[ -e ${READY} ] || exit 1\n${GREETING}\ngreeted 2>/dev/null`),

@@ -84,6 +84,11 @@ const FILES: Attack[] = [
   ],
   ["see where other apps' files are", ({ dataDir }) => `ls ${dataDir}/instances ${dataDir}/staging-cache`, DENIED],
   [
+    "see the data of others, and services' sockets in it",
+    ({ dataDir }) => `ls ${dataDir}/volumes || ls ${dataDir}/volumes/*/*/data/*.sock`,
+    DENIED,
+  ],
+  [
     "read another app's files",
     ({ dataDir, neighbour }) =>
       `cat ${dataDir}/instances/${neighbour.instance}/home/app/server.js || ls /proc/${neighbour.pid}/cwd/`,

@@ -114,6 +114,16 @@ describe('wrong usage', () => {
     [['push', STATIC, '--env', '1A=x'], 'not beginning with a digit'],
     [['push', STATIC, '--env', 'PORT=1'], 'env.PORT: is set by Peer for each instance'],
     [['nodes', 'label', 'node-1', 'zone-=a'], 'with a letter or digit at both ends'],
+    [['service', 'create', 'redis', 'x"; DROP DATABASE x'], 'lower-case letters'],
+    [['service', 'create', 'redis', '$(reboot)'], 'lower-case letters'],
+    [['service', 'create', 'redis', '../../x'], 'lower-case letters'],
+    [['service', 'create', 'redis', 'x', '--version', '7.0; reboot'], 'must be a version such as'],
+    [['service', 'create', 'redis', 'x', '--storage', '1K'], 'from 1M to 16T'],
+    [['service', 'provide', 'x', '--credentials', '{"uri"'], 'should be JSON such as'],
+    [['bind', 'x', 'good', '--as', '1; reboot'], 'capital letters, digits or underscores'],
+    [['push', STATIC, '--volume', 'data:1G'], 'should be /PATH or /PATH:SIZE'],
+    [['push', STATIC, '--volume', '/data:1K'], 'from 1M to 16T'],
+    [['push', STATIC, '--volume', '/data', '--volume', '/data:1G'], 'was given twice'],
   ])('peer %j ends with 2', async (args, message) => expectFailure(await peer(...args), 2, message));
 });
 
@@ -140,6 +150,13 @@ describe('what there is not, or may not be', () => {
     [['rollback', 'good', 'v9'], 'good has no release v9'],
     [['env', 'unset', 'good', 'NOPE'], 'good has no variable NOPE'],
     [['unmap', 'good', 'nope.localhost'], 'good has no route nope.localhost'],
+    [['service', 'create', 'oracle', 'x'], 'there is no kind of service oracle: it is one of'],
+    ...['status', 'start', 'stop', 'backup', 'backups'].map((action): [string[], string] => [
+      ['service', action, 'nope'],
+      'there is no service nope: see peer services',
+    ]),
+    [['bind', 'nope', 'good'], 'there is no service nope: see peer services'],
+    [['volume', 'delete', 'good/0', '--yes'], 'good'],
     [['nodes', 'drain', 'nope'], 'there is no node nope: see peer nodes'],
     [['nodes', 'remove', 'nope'], 'there is no node nope'],
     [['nodes', 'remove', 'node-1'], 'last'],
