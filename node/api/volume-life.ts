@@ -6,6 +6,7 @@ import type { NamedChange } from '../../crdt/change.ts';
 import { asLineageId, type NodeId } from '../../crdt/ids.ts';
 import { SERVICE_PROCESS } from '../../crdt/limits-data.ts';
 import type { VolumeView } from '../../crdt/view.ts';
+import { quotaReason } from '../core/feasibility.ts';
 import { newestSnapshot } from '../core/newest-snapshot.ts';
 import { slotKey } from '../core/slots.ts';
 import type { NodeService } from '../ports/node-service.ts';
@@ -16,6 +17,7 @@ import { nodeNamed } from './lookup.ts';
 import { hardQuotaBytes } from './new-volumes.ts';
 import { pinFor } from './pinning.ts';
 import { isWanted, nodeName } from './placed-data.ts';
+import { reasonText } from './rollout-progress.ts';
 
 /** What a busy machine takes to stop and start an instance; then it is said that it does not run yet. */
 const READY_WITHIN_MS = 120_000;
@@ -205,6 +207,19 @@ export const isThere = (service: NodeService, node: NodeId): boolean =>
 export function expectAlive({ service }: LifeWork, node: NodeId): void {
   if (service.observed().members.some(({ id, status }) => id === node && status === 'alive')) return;
   throw new ApiError('unavailable', `${nodeName(service.view(), node)} is not alive: see peer nodes`);
+}
+
+/** What has a hard quota takes all of it at once: the slot would be stopped, and then wait for room. */
+function expectQuota(work: LifeWork, node: NodeId): void {
+  const { service, volume } = work;
+  const view = service.view();
+  const report = service.observed().members.find(({ id }) => id === node)?.report;
+  const reason = report === undefined ? undefined : quotaReason({ report }, hardQuotaBytes(ofItsSlot(work)));
+  if (reason === undefined) return;
+  throw new ApiError(
+    'no_node_for_data',
+    `${nodeName(view, node)} cannot take ${volume.path}: it ${reasonText(reason)}`,
+  );
 }
 
 export const isAsked = ({ service, volume }: LifeWork): boolean => {

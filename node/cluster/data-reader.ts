@@ -4,8 +4,8 @@
 import type { NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { Log } from '../lib/log.ts';
+import { EXPORT_DOOR, SERVICE_STATUS, VOLUME_STATUS } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { EXPORT_DOOR, SERVICE_STATUS, VOLUME_STATUS } from '../ports/methods.ts';
 import type { ExportDoorState, ServiceStatus, ServicesDesk, VolumeStatus } from '../ports/services-desk.ts';
 
 export type DataReaderParts = {

@@ -9,7 +9,7 @@ import type { Replicator } from '../cluster/replicator.ts';
 import type { ClusterEvent } from '../core/types.ts';
 import type { ArchivePiece } from '../ports/archives.ts';
 import type { Backup, Backups } from '../ports/backups.ts';
-import { ARCHIVE_COPIES, ARCHIVE_PIECES_MAX, BACKUP_COPIES, BACKUPS_MAX } from '../ports/methods.ts';
+import { ARCHIVE_COPIES, ARCHIVE_PIECES_MAX, BACKUP_COPIES, BACKUPS_MAX } from '../ports/data-methods.ts';
 import type { KindInfo, ServiceGuests, ServicesDesk } from '../ports/services-desk.ts';
 import type { VolumeLife } from '../ports/snapshots.ts';
 import { ServiceArchives } from '../services/archives.ts';

@@ -8,7 +8,7 @@ import { writeKeptVolumes, writeLeftVolume } from '../cluster/left-volume.ts';
 import type { Replicator } from '../cluster/replicator.ts';
 import { slotKey } from '../core/slots.ts';
 import type { ClusterEvent } from '../core/types.ts';
-import { SNAPSHOT_COPIES, SNAPSHOTS_MAX } from '../ports/methods.ts';
+import { SNAPSHOT_COPIES, SNAPSHOTS_MAX } from '../ports/data-methods.ts';
 import type { VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
 import { isProof } from '../services/proof.ts';
 import { SnapshotKeeper } from '../volumes/keeper.ts';

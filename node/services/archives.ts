@@ -11,8 +11,8 @@ import type { ArchivePiece, Archives, ArchiveWindow } from '../ports/archives.ts
 import type { Backup } from '../ports/backups.ts';
 import type { BlobStore } from '../ports/blobs.ts';
 import type { Copies, Held } from '../ports/copies.ts';
+import { RECOVER_SERVICE } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { RECOVER_SERVICE } from '../ports/methods.ts';
 import type { ServiceArchive, ServiceContext } from '../ports/services.ts';
 import { type Chain, chainFor, chainsOf, neededOf, outdatedOf, windowsOf } from './archive-windows.ts';
 import { begins } from './backup-content.ts';

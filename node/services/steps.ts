@@ -2,7 +2,7 @@
 
 import { oneLine } from '../../crdt/limits.ts';
 import type { Backup } from '../ports/backups.ts';
-import type { ServiceStep } from '../ports/methods.ts';
+import type { ServiceStep } from '../ports/data-methods.ts';
 import { BackupError } from './backup-error.ts';
 
 const REASON_LENGTH_MAX = 250;

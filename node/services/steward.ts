@@ -15,7 +15,7 @@ import type { Access, ServiceCommand } from '../ports/services.ts';
 import { accessOf } from './binding-environment.ts';
 import type { Contexts } from './contexts.ts';
 import { databaseName, isUserOfBinding, newGuestUser, userOf } from './names.ts';
-import { runInService } from './run-command.ts';
+import { CommandFailed, runInService } from './run-command.ts';
 
 /** One call of an engine's tool; RabbitMQ's takes seconds on a busy machine. */
 const COMMAND_TIMEOUT_MS = 60_000;

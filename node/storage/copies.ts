@@ -6,8 +6,8 @@ import { rendezvousWeights } from '../core/hash.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlobExchange, BlobStore, Room } from '../ports/blobs.ts';
 import type { Copies, CopyEntry, Held } from '../ports/copies.ts';
+import type { CopyMethods } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import type { CopyMethods } from '../ports/methods.ts';
 import { CopyIndex } from './copy-index.ts';
 
 /** Holders of each piece, the node that made it included; all that have room where those are fewer. */

@@ -4,8 +4,8 @@
 import type { LineageId, NodeId, VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';
 import type { Log } from '../lib/log.ts';
+import { LIST_ORPHANS, ORPHANS_MAX, REMOVE_ORPHAN } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { LIST_ORPHANS, ORPHANS_MAX, REMOVE_ORPHAN } from '../ports/methods.ts';
 import type { FoundOrphans, Orphan, OrphanReason, VolumeLife } from '../ports/snapshots.ts';
 import { VolumeError } from './errors.ts';
 import type { VolumeRef, VolumeStore } from './store.ts';

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asDigest, asLineageId, asNodeId, asServiceId, asVolumeId } from '../../crdt/ids.ts';
 import type { Backup } from '../../node/ports/backups.ts';
 import type { CopyEntry } from '../../node/ports/copies.ts';
-import { BACKUP_COPIES, SNAPSHOT_COPIES } from '../../node/ports/methods.ts';
+import { BACKUP_COPIES, SNAPSHOT_COPIES } from '../../node/ports/data-methods.ts';
 import type { VolumeSnapshot } from '../../node/ports/snapshots.ts';
 import { CopyIndex } from '../../node/storage/copy-index.ts';
 import { silentLog } from '../router/cluster.ts';

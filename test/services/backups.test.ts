@@ -9,7 +9,7 @@ import { asLineageId, type ServiceId } from '../../crdt/ids.ts';
 import type { DesiredView, ServiceView } from '../../crdt/view.ts';
 import type { Backup } from '../../node/ports/backups.ts';
 import type { Copies } from '../../node/ports/copies.ts';
-import { BACKUP_COPIES } from '../../node/ports/methods.ts';
+import { BACKUP_COPIES } from '../../node/ports/data-methods.ts';
 import type { RuntimeEvent } from '../../node/ports/runtime.ts';
 import { type BackupsParts, ServiceBackups } from '../../node/services/backups.ts';
 import { Contexts } from '../../node/services/contexts.ts';

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { asAppId, asLineageId, asVolumeId, type NodeId, type VolumeId } from '../../crdt/ids.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';
 import type { Copies } from '../../node/ports/copies.ts';
-import { SNAPSHOT_COPIES } from '../../node/ports/methods.ts';
+import { SNAPSHOT_COPIES } from '../../node/ports/data-methods.ts';
 import type { VolumeSnapshot } from '../../node/ports/snapshots.ts';
 import { openCopies } from '../../node/storage/copies.ts';
 import { SnapshotKeeper } from '../../node/volumes/keeper.ts';

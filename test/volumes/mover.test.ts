@@ -4,7 +4,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asAppId, asLineageId, asNodeId, asVolumeId } from '../../crdt/ids.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';
-import { TAKE_OVER_VOLUME } from '../../node/ports/methods.ts';
+import { TAKE_OVER_VOLUME } from '../../node/ports/data-methods.ts';
 import type { VolumeSnapshot } from '../../node/ports/snapshots.ts';
 import { VolumeError } from '../../node/volumes/errors.ts';
 import { VolumeMover } from '../../node/volumes/mover.ts';
