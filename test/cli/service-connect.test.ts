@@ -1,5 +1,5 @@
-// peer service connect and export through scripts/peer: what they open, and how it ends. The service behind it is one that answers
-// with what it is sent; real engines and their clients are in test/e2e/services.test.ts.
+// peer service connect and export through scripts/peer: what they open, and how it ends. The service behind it is one
+// that answers with what it is sent; real engines and their clients are in test/e2e/services.test.ts.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -49,7 +49,9 @@ const service = (node: string, more: Partial<ServiceView> = {}): ServiceView => 
   ...more,
 });
 
-/** An app whose slots each have a volume, on the nodes given; checked at every step: one user of a volume at a time. */
+/**
+ * An app whose slots each have a volume, on the nodes given; checked at every step: one user of a volume at a time.
+ */
 function withData(pins: string[], more: Partial<AppView> = {}, self?: (node: string) => Partial<SelfInfo>) {
   const shop = app('shop', { scale: { web: pins.length }, ...more });
   const options = self === undefined ? {} : { self: (node: string) => self(node) };

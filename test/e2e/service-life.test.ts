@@ -1,5 +1,5 @@
-// A service on three real daemons with a real engine: moved while it is written to, brought back from a backup when its
-// node is lost for good, and taken along when its node drains.
+// A service on three real daemons with a real engine: moved while it is written to, brought back from a backup when
+// its node is lost for good, and taken along when its node drains.
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';

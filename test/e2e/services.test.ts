@@ -1,5 +1,6 @@
 // Services of every kind that apps keep data in, with the real engines and the client libraries that people use: on
-// another host, so that every byte takes the whole way from the sandbox through the door and the link; and on the same.
+// another host, so that every byte takes the whole way from the sandbox through the door and the link; and on the
+// same.
 
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// Nodes with the cluster's key that this one does not know as members: who insists is told, a moment's stranger is not.
+// Nodes with the cluster's key that this one does not know as members: who insists is told, a moment's stranger is
+// not.
 
 import { describe, expect, it } from 'vitest';
 import { asNodeId } from '../../crdt/ids.ts';

@@ -1,6 +1,6 @@
 // Doors that are open to whoever comes: nothing passes without TLS, which the router ends, or the engine, once it was
-// asked for in the words of its protocol. Real engines behind them are in test/e2e/services.test.ts; here a server says
-// what they would.
+// asked for in the words of its protocol. Real engines behind them are in test/e2e/services.test.ts; here a server
+// says what they would.
 
 import { once } from 'node:events';
 import net, { type Socket } from 'node:net';

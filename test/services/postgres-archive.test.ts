@@ -1,5 +1,5 @@
-// PostgreSQL's log of changes on the real engine: what is put aside, and that data of a moment is made of a base and the
-// pieces after it, no more and no less.
+// PostgreSQL's log of changes on the real engine: what is put aside, and that data of a moment is made of a base and
+// the pieces after it, no more and no less.
 
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
