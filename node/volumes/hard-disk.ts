@@ -94,9 +94,9 @@ export async function detachDisk(folder: string): Promise<void> {
 }
 
 /**
- * Never smaller. Answers false, with nothing changed, where something has it mounted or open: a snapshot, a look at how
- * full it is. Enlarging what is mounted takes a right that a daemon in a container lacks, and what is mounted elsewhere
- * would be written to from two sides. Fails with VolumeError `no_hard_quota`, and is then mounted as it was.
+ * Never smaller. Answers false, with nothing changed, where something has it mounted or open: a snapshot, a look at
+ * how full it is. Enlarging what is mounted takes a right that a daemon in a container lacks, and what is mounted
+ * elsewhere would be written to from two sides. Fails with VolumeError `no_hard_quota`, and is then mounted as it was.
  */
 export async function growDisk(folder: string, sizeBytes: number): Promise<boolean> {
   const image = join(folder, IMAGE);
