@@ -19,8 +19,8 @@ const MIB = 1024 ** 2;
 /** A large file system on a busy machine. */
 const TIMEOUT_MS = 10 * 60_000;
 
-/** Before a file system is enlarged; 1: it has repaired something. */
-const CHECK = 'e2fsck -f -p "$1" >&2; [ $? -le 1 ]';
+/** What the machine was at when it lost its power is finished or undone; 1: that has repaired something. */
+const CHECK = 'e2fsck "$2" "$1" >&2; [ $? -le 1 ]';
 /** A look at how full it is takes no longer, as a rule. */
 const SOON_MS = 5_000;
 const LOOK_MS = 20;
@@ -70,11 +70,15 @@ export async function attachDisk(folder: string): Promise<void> {
 async function loopDevice(image: string): Promise<string> {
   const known = await deviceOf(image);
   if (known !== undefined) return known;
+  await check(image, '-p');
   const show = ['--find', '--show', image];
   // Not every file system below has direct I/O.
   const made = await runCommand(['losetup', '--direct-io=on', ...show]).catch(() => run(['losetup', ...show]));
   return made.trim();
 }
+
+/** Of one that has no device. Whole before it is enlarged (`-fp`), else as far as it was not let go of in order. */
+const check = (image: string, how: '-p' | '-fp'): Promise<string> => run(['/bin/sh', '-c', CHECK, 'peer', image, how]);
 
 async function deviceOf(image: string): Promise<string | undefined> {
   const found = await run(['losetup', '--noheadings', '--output', 'NAME', '--associated', image]);
@@ -106,7 +110,7 @@ export async function growDisk(folder: string, sizeBytes: number): Promise<boole
     // The kernel gives the device back shortly after the last mount of it, wherever that is.
     if (!(await soon(async () => (await deviceOf(image)) === undefined))) return false;
     await allocate(image, sizeBytes);
-    await run(['/bin/sh', '-c', CHECK, 'peer', image]);
+    await check(image, '-fp');
     await run(['resize2fs', image]);
     return true;
   } finally {

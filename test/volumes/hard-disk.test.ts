@@ -168,6 +168,23 @@ describe.runIf(IS_ROOT)('a volume with a hard quota', () => {
     expect(await readdir(store.root)).toEqual([]);
   });
 
+  it('whose disk is damaged is refused, and never taken for an empty one', async () => {
+    const mount = node.mount({ sizeBytes: 16 * MIB, hardQuota: true });
+    const data = await acquired(mount);
+    store.release(one);
+    await store.close();
+    await expect.poll(devices).toEqual([]);
+    const image = join(dirname(data), 'disk.img');
+    execFileSync('dd', ['if=/dev/zero', `of=${image}`, 'bs=1M', 'count=4', 'conv=notrunc', 'status=none']);
+    store = await node.open();
+    await expect(acquired(mount)).rejects.toMatchObject({
+      code: 'no_hard_quota',
+      message: expect.stringContaining('e2fsck'),
+    });
+    await expect(store.attach(mount)).rejects.toMatchObject({ code: 'no_hard_quota' });
+    expect([store.list().length, mounts(), devices()]).toEqual([1, [], []]);
+  });
+
   it('left half made by a daemon that was killed is cleared away at the next start', async () => {
     const mount = node.mount({ sizeBytes: 16 * MIB, hardQuota: true });
     const data = await acquired(mount);
