@@ -60,7 +60,9 @@ export class ServiceWays {
       gateway: works.isolation.networks?.gateway,
       doors: this.#doors,
     });
-    const exports = [...services.values()].flatMap((one) => (one.export?.node === ground.self ? [one.export] : []));
+    const exports = [...services.values()].flatMap(({ export: exported, plan }) =>
+      exported?.node === ground.self ? [{ ...exported, plan }] : [],
+    );
     // Without certificates, which are made anew each time.
     const said = JSON.stringify([table, exports]);
     if (said !== this.#tableSaid) {

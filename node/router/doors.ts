@@ -47,7 +47,13 @@ export class Doors {
     if (closed) this.#tell();
     for (const one of wanted) {
       const key = doorKey(one);
-      if (this.#doors.has(key)) continue;
+      const known = this.#doors.get(key);
+      if (known !== undefined) {
+        // The service may have been given a larger plan.
+        if (known.server && one.exported) known.server.maxConnections = one.exported.connectionsMax;
+        known.wanted = one;
+        continue;
+      }
       const door: Door = { wanted: one, server: undefined, retry: undefined, port: 0, clients: new Set() };
       this.#doors.set(key, door);
       this.#open(key, door);
