@@ -43,9 +43,9 @@ export type DataChange =
    */
   | { change: 'moveVolume'; volume: VolumeId; node: NodeId; lineage?: LineageId; snapshot?: SnapshotBase }
   /**
-   * By a node, on the word of the volume's `onLoss`: `lost` and `lostLineage` are what it saw when it decided. Rejected
-   * when the volume is elsewhere or another by now, waits for a person, or is a service's. Begins a lineage as a
-   * recovery does.
+   * By a node, on the word of the volume's `onLoss`: `lost` and `lostLineage` are what it saw when it decided.
+   * Rejected when the volume is elsewhere or another by now, waits for a person, or is a service's. Begins a lineage
+   * as a recovery does.
    */
   | {
       change: 'restoreVolume';

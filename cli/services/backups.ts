@@ -47,8 +47,8 @@ export async function backups([given]: Args, { client, output }: Context): Promi
 }
 
 /**
- * With `--as` into a service of its own, of the same kind and plan, which is made for it. With `--at` of a backup that is
- * made of the data as it was then.
+ * With `--as` into a service of its own, of the same kind and plan, which is made for it. With `--at` of a backup that
+ * is made of the data as it was then.
  */
 export async function restore([given, asked]: Args, { options, client, output }: Context): Promise<void> {
   const name = parseNameOrId(given!, 'service');

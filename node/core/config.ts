@@ -149,8 +149,9 @@ export const defaultConfig = {
   majorityStaleMs: 5_000,
   /**
    * How long a node has to be dead, seen from a majority without a break, before data whose volumes say `onLoss:
-   * restore` is made anew elsewhere of its newest snapshot. Well beyond a failover and a reboot: what was written since
-   * the snapshot is given up then. Lower serves again sooner; higher gives the node longer to come back with all of it.
+   * restore` is made anew elsewhere of its newest snapshot. Well beyond a failover and a reboot: what was written
+   * since the snapshot is given up then. Lower serves again sooner; higher gives the node longer to come back with all
+   * of it.
    */
   lossDelayMs: 60_000,
   /** Before such a restore is tried again while the desired state does not have it. */

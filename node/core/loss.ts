@@ -1,6 +1,6 @@
 // Loss: data whose node is gone for so long that, as its volumes say (`onLoss: restore`), it is made anew elsewhere of
-// its newest snapshot. Says which nodes this one holds for lost, and when it is the one to restore what they had. Writes
-// nothing, and moves nothing by itself.
+// its newest snapshot. Says which nodes this one holds for lost, and when it is the one to restore what they had.
+// Writes nothing, and moves nothing by itself.
 
 import type { NodeId, VolumeId } from '../../crdt/ids.ts';
 import type { AppView, DesiredView, ReleaseView, VolumeView } from '../../crdt/view.ts';
@@ -62,8 +62,8 @@ const holderOf = (pin: Pin): NodeId | undefined =>
   pin.kind === 'moving' ? pin.from : pin.kind === 'pinned' ? pin.node : undefined;
 
 /**
- * Keeps in mind since when each holder of such data is gone, as seen from a majority without a break, and says of those
- * that have been for lossDelayMs that they are lost. Returns when the next one comes to be.
+ * Keeps in mind since when each holder of such data is gone, as seen from a majority without a break, and says of
+ * those that have been for lossDelayMs that they are lost. Returns when the next one comes to be.
  */
 export function noteLosses(state: CoreState, view: DesiredView, nowMs: number): number {
   const holders = new Set(restorableSlots(view).map(({ holder }) => holder));
@@ -108,8 +108,8 @@ export function wordsOf(
 }
 
 /**
- * Whether the slot's data may be restored: this node, among a majority that says the same, has held its holder for lost
- * for long enough, and the volumes still are what they were when that was decided.
+ * Whether the slot's data may be restored: this node, among a majority that says the same, has held its holder for
+ * lost for long enough, and the volumes still are what they were when that was decided.
  */
 export function mayRestore(state: CoreState, candidates: readonly ReportedCandidate[], order: RestoreOrder): boolean {
   const view = state.desired;

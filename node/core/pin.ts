@@ -60,8 +60,8 @@ export function pin(candidates: readonly PinCandidate[], volumes: Iterable<Pinne
 }
 
 /**
- * What of a node's memory is promised to nobody: neither to what runs there nor to slots whose data is there, which come
- * back. `replaced`: slots whose instances make room for what is asked about.
+ * What of a node's memory is promised to nobody: neither to what runs there nor to slots whose data is there, which
+ * come back. `replaced`: slots whose instances make room for what is asked about.
  */
 export function leftBytes(
   view: DesiredView,

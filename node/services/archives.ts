@@ -1,6 +1,6 @@
-// Logs of changes of services, for whoever wants the data of an earlier moment: fetched piece by piece from the services
-// that run here, held by two more nodes, begun anew from a base each day, and made into a backup of a moment when a
-// person asks. What moments there are, follows from what is held (archive-windows.ts).
+// Logs of changes of services, for whoever wants the data of an earlier moment: fetched piece by piece from the
+// services that run here, held by two more nodes, begun anew from a base each day, and made into a backup of a moment
+// when a person asks. What moments there are, follows from what is held (archive-windows.ts).
 
 import type { InstanceId, NodeId, ServiceId } from '../../crdt/ids.ts';
 import { oneLine } from '../../crdt/limits.ts';

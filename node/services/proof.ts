@@ -60,7 +60,10 @@ export async function prove(
   );
 }
 
-/** Of the service's engine, beside it, on an empty volume, for as long as the work takes. Fails with NotTried, or as it. */
+/**
+ * Of the service's engine, beside it, on an empty volume, for as long as the work takes. Fails with NotTried, or as
+ * it.
+ */
 export async function withInstance<T>(
   { runtime, onEvent, removeVolume }: ProofParts,
   { service, volumeBytes, signal }: { service: ServiceView; volumeBytes: number; signal: AbortSignal },

@@ -44,7 +44,10 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   readonly #failedAtMs = new Map<VolumeId, number>();
   readonly #ending = new AbortController();
   readonly #running = new Map<VolumeId, Promise<unknown>>();
-  /** The nodes that lived, and the volumes that were here, when it was looked last who holds what, and when that is to be looked at in any case. */
+  /**
+   * The nodes that lived, and the volumes that were here, when it was looked last who holds what, and when that is to
+   * be looked at in any case.
+   */
   #spread = { among: '', againAtMs: Number.POSITIVE_INFINITY };
   #spreading: Promise<void> | undefined;
   /** One after the other. */

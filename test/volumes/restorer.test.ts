@@ -1,5 +1,5 @@
-// Lost data on its way back: when it is made anew here, of which snapshot, what is written, and what is left when it is
-// not. The snapshots are descriptions, and what is received is a line in a list.
+// Lost data on its way back: when it is made anew here, of which snapshot, what is written, and what is left when it
+// is not. The snapshots are descriptions, and what is received is a line in a list.
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { NamedChange } from '../../crdt/change.ts';

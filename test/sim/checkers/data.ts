@@ -2,10 +2,10 @@
 //
 // Asserts, whenever an instance is started: what it mounts is what the desired state that its node holds says that its
 // slot has, on that node, of that lineage, left by the node before; and nothing else, on any machine, uses one of
-// these lineages. So nothing is started elsewhere because a node is silent: only a move that its node has agreed to, or
-// a recovery, which begins another lineage, brings the data there. Left out are nodes whose disk was put back from an
-// earlier copy until the end: what they knew of moves is lost with it. That older lineages end once their node hears
-// of a recovery, and that every slot runs that can, is checked when the cluster rests (convergence.ts).
+// these lineages. So nothing is started elsewhere because a node is silent: only a move that its node has agreed to,
+// or a recovery, which begins another lineage, brings the data there. Left out are nodes whose disk was put back from
+// an earlier copy until the end: what they knew of moves is lost with it. That older lineages end once their node
+// hears of a recovery, and that every slot runs that can, is checked when the cluster rests (convergence.ts).
 
 import { pinsOf } from '../../../node/core/pins.ts';
 import { slotKey } from '../../../node/core/slots.ts';

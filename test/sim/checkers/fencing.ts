@@ -1,9 +1,9 @@
 // Invariant 8: a fenced slot is never ready on both sides of a partition once the fencing delay has passed.
 //
-// Asserts after every step, for every app that is fenced in some running node's view, slots with volumes that wait for their node left out: when a set of nodes has been cut
-// off from the rest, in both directions, without a change for FENCING_MS, no slot of the app has ready instances in
-// two such sets whose daemons run. A frozen daemon cannot act; its node is left out until a little after it runs
-// again.
+// Asserts after every step, for every app that is fenced in some running node's view, slots with volumes that wait for
+// their node left out: when a set of nodes has been cut off from the rest, in both directions, without a change for
+// FENCING_MS, no slot of the app has ready instances in two such sets whose daemons run. A frozen daemon cannot act;
+// its node is left out until a little after it runs again.
 
 import { slotKey } from '../../../node/core/slots.ts';
 import type { Checker } from './checker.ts';

@@ -1,12 +1,12 @@
 // Invariant 10, where nobody was asked: data is restored elsewhere only as its volumes say, by a majority, and of the
 // newest that there is.
 //
-// Asserts, when a core calls for it: all that the slot mounts says `restore`, and more than half of the nodes have held
-// the holder for dead for the whole delay. When it is about to be written: more than half of the nodes are there and in
-// reach, and none of them holds a snapshot that is newer. Whenever an instance is started: its lineages were asked for
-// by a person or restored so, and not by a node that has just booted, while all whom it hears know of a later one. When
-// the cluster rests: what a volume keeps, and three nodes once held, is held still, while no more than two lost their
-// disks. That all this comes to pass, too, is checked when it is to rest (convergence.ts).
+// Asserts, when a core calls for it: all that the slot mounts says `restore`, and more than half of the nodes have
+// held the holder for dead for the whole delay. When it is about to be written: more than half of the nodes are there
+// and in reach, and none of them holds a snapshot that is newer. Whenever an instance is started: its lineages were
+// asked for by a person or restored so, and not by a node that has just booted, while all whom it hears know of a
+// later one. When the cluster rests: what a volume keeps, and three nodes once held, is held still, while no more than
+// two lost their disks. That all this comes to pass, too, is checked when it is to rest (convergence.ts).
 
 import type { NamedChange } from '../../../crdt/change.ts';
 import type { NodeId } from '../../../crdt/ids.ts';

@@ -5,8 +5,8 @@
 // route, on the node the table names; each local entry names the port its instance really has, so that the link never
 // reaches another app. And after every step: the node's table names no upstream on a machine that has been without
 // power for longer than the time in which this node must find out (a round of probes, then the longest suspicion;
-// longer when its own loop was late, or when others were, as far as it has noticed). That time begins anew with a report
-// that it had not seen before: one that a partition held back comes when its author has long been gone.
+// longer when its own loop was late, or when others were, as far as it has noticed). That time begins anew with a
+// report that it had not seen before: one that a partition held back comes when its author has long been gone.
 
 import type { InstanceId } from '../../../crdt/ids.ts';
 import type { Effect, Event, RouteTable } from '../../../node/core/types.ts';
