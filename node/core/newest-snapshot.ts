@@ -33,8 +33,7 @@ export function newestSnapshot<S extends SnapshotFacts>(
 export type Wait = { wait: 'minority' | 'silent' | 'none' };
 
 /**
- * @param answered how many nodes said what they hold, this one included; of `living`, all that should, it included
- * too.
+ * @param answered how many nodes said what they hold, this one included; of `living`, all that should.
  * @param patient whether there is still time to ask again those that did not answer.
  */
 export function restorePlan<S extends SnapshotFacts>(

@@ -177,7 +177,8 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
     if (among === '') return;
     const { signal } = this.#ending;
     try {
-      const held = await copies.list(undefined);
+      const { held, answered } = await copies.ask(undefined);
+      if (answered.length <= aliveOthers().length) this.#spread.againAtMs = nowMs() + THIN_AGAIN_MS;
       const asked = { isHere, isSpread: (holders: NodeId[]) => copies.isSpread(holders), nowMs: nowMs() };
       for (const { holders, ...snapshot } of thinOf(held, view().volumes, asked)) {
         if (signal.aborted) return;

@@ -88,7 +88,7 @@ describe('peer service restore', () => {
   it.each([
     [['restore', 'cache', 'newest', '--as', 'copy'], 1, 'cache has no backup newest: see peer service backups cache'],
     [['restore', 'cache', 'backup-9', '--yes'], 1, 'no node that answers holds a backup backup-9'],
-    [['restore', 'cache'], 2, 'BACKUP|newest is missing: peer service restore NAME BACKUP|newest'],
+    [['restore', 'cache'], 2, 'give either BACKUP or --at TIME: peer service restore cache newest'],
     [['backup', 'cache', '--as', 'copy'], 2, '--as is no option of peer service backup NAME'],
     [['backups', 'cache', 'more'], 2, '"more" is one argument too many: peer service backups [NAME]'],
     [['upload', 'cache', '/not/there'], 2, 'cannot read /not/there: ENOENT: no such file or directory'],

@@ -256,7 +256,7 @@ describe('volumes', () => {
     [['volume', 'mov', 'shop/0'], 'peer volume has no action mov: did you mean move?'],
     [['volume', 'move', 'shop/0'], '--to NODE is missing: peer volume move APP/INDEX --to NODE'],
     [['volume', 'path', 'shop/0', '--keep', '2'], '--keep is no option of peer volume path'],
-    [['push', '--snapshot', '1h'], '--snapshot and --keep are of the volumes that --volume makes'],
+    [['push', '--snapshot', '1h'], '--snapshot, --keep and --on-loss are of the volumes that --volume makes'],
     [['volume', 'delete'], 'APP/INDEX[:PATH] is missing'],
   ])('%j is wrong usage', async (args, message) => {
     expect(await cli.run(args)).toMatchObject({ status: 2, stderr: expect.stringContaining(message) });

@@ -228,8 +228,9 @@ export class SimSnapshots {
       if (among === this.#among || volumes === undefined) return;
       this.#among = among;
       const self = this.#node.id;
-      this.#ask((held) => {
+      this.#ask((held, answered) => {
         const living = this.#aliveOthers().length + 1;
+        if (answered < living) this.#among = '';
         const isSpread = (holders: readonly string[]): boolean => holders.length >= Math.min(HOLDERS_WANTED, living);
         const isHere = (id: VolumeId): boolean => volumes.get(id)?.node === self;
         for (const one of thinOf(held, volumes, { isHere, isSpread, nowMs: this.#node.wallMs() })) {
