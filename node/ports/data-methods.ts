@@ -1,5 +1,5 @@
-// What nodes ask of one another when data is moved, made anew or upgraded, beside what is in methods.ts, and in the same
-// form.
+// What nodes ask of one another when data is moved, made anew or upgraded, beside what is in methods.ts, and in the
+// same form.
 
 import * as v from 'valibot';
 import { versionProblem } from '../../crdt/limits-data.ts';
