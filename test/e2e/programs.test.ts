@@ -11,9 +11,9 @@ import { askApp } from './requests.ts';
 import { type Ask, PROGRAMS, type Program } from './strangers-programs.ts';
 
 /** What it depends on is downloaded, and a first start makes its tables. */
-const PUSH_TIMEOUT_MS = 300_000;
+const PUSH_TIMEOUT_MS = 600_000;
 const BACK_WITHIN_MS = 120_000;
-const TIMEOUT_MS = 400_000;
+const TIMEOUT_MS = 900_000;
 
 let cluster: LocalCluster;
 const node = (index: number): LocalNode => cluster.nodes[index]!;
@@ -70,5 +70,12 @@ describe('programs that nobody here wrote', { timeout: TIMEOUT_MS }, () => {
     await cluster.killNode(...cluster.nodes);
     for (const one of cluster.nodes) await cluster.restartNode(one);
     await expectAllKept();
+  });
+
+  it('know the name servers still', async () => {
+    for (const { name } of PROGRAMS) {
+      const { stdout } = await cluster.peer(node(0), ['exec', `${name}/0`, '--', 'cat', '/etc/resolv.conf']);
+      expect(stdout, name).toMatch(/^nameserver /m);
+    }
   });
 });
