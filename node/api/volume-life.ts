@@ -97,6 +97,7 @@ export async function moveVolume(work: LifeWork, to: string): Promise<LifeResult
     throw new ApiError('unavailable', `${name}, which has the volume, is not alive: ${recoverOf(work)} instead`);
   }
   expectAlive(work, node);
+  expectQuota(work, node);
   placeFor(work, ofItsSlot(work), node);
   const before = instancesOf(work);
   onLine(`bringing what it holds to ${nodeName(view, node)} while it runs`);
