@@ -85,12 +85,6 @@ export const MUTANTS: Mutant[] = [
     provoke: { ...DATA, nodes: 2 },
   },
   {
-    name: 'restores-alone',
-    fault: 'a node restores lost data when it alone holds its node for lost',
-    changes: [{ file: 'loss.ts', find: 'return said >= needed;', replace: 'return said > 0;' }],
-    provoke: LOSS,
-  },
-  {
     name: 'restores-in-minority',
     fault: 'lost data is restored on a side that sees no majority',
     changes: [
@@ -158,12 +152,6 @@ export const MUTANTS: Mutant[] = [
     provoke: LOSS,
   },
   {
-    name: 'restores-impatient',
-    fault: 'lost data is restored without asking all who live for a newer snapshot',
-    changes: [{ file: 'newest-snapshot.ts', find: 'if (answered < living && patient)', replace: 'if (answered < 0)' }],
-    provoke: { ...LOSS, faults: ['loss', 'slow'] },
-  },
-  {
     name: 'restores-never',
     fault: 'lost data is never restored, though its volumes say so',
     changes: [{ file: 'loss.ts', find: '.filter(({ node }) => node === state.self.node);', replace: '.slice(0, 0);' }],
@@ -176,15 +164,6 @@ export const MUTANTS: Mutant[] = [
       { file: 'reconcile.ts', find: 'pin !== undefined && !isRestorable(pin);', replace: 'pin !== undefined;' },
     ],
     provoke: { ...LOSS, faults: ['partition'] },
-  },
-  {
-    name: 'starts-unheard',
-    fault: 'a node that comes back starts what may have been restored elsewhere before it has heard of that',
-    changes: [
-      { file: 'pinned.ts', find: '  if (heardMs !== undefined) return heardMs;\n', replace: '' },
-      { file: 'step.ts', find: '    if (!isCaughtUp(state)) return settleAtMs;\n', replace: '' },
-    ],
-    provoke: { ...LOSS, faults: ['machine', 'slow', 'loss'] },
   },
   {
     name: 'forgets-snapshots',
