@@ -101,7 +101,7 @@ describe('wrong usage', () => {
     [['scale', 'good', '-1'], 'a value that begins with a dash'],
     [['scale', 'good'], 'N is missing'],
     [['scale', 'good', '--memory', '100T'], 'from 16M to 64G'],
-    [['nodes', 'frobnicate'], 'it is one of drain, undrain, remove, label'],
+    [['nodes', 'frobnicate'], 'it is one of drain, undrain, remove, data, label'],
     [['users', 'add', 'ann'], '--role is missing'],
     [['users', 'add', 'ann', '--role', 'king'], 'should be one of admin, developer, viewer'],
     [['rollback', 'good', '7'], 'should be a release such as v3'],
