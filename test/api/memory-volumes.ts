@@ -34,7 +34,8 @@ export class MemoryVolumes implements VolumeLife {
       owner: view.workloads.get(owner)?.name ?? owner,
       digest: asDigest(`sha256:${String(number).padStart(64, '0')}`),
       sizeBytes: 10_240,
-      takenAtMs: Date.now(),
+      // Two within a millisecond are one after the other.
+      takenAtMs: Math.max(Date.now(), (this.snapshots[0]?.takenAtMs ?? 0) + 1),
       takenOn: node,
       frozenMs: 4,
       holders: [node],

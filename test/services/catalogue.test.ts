@@ -32,7 +32,7 @@ const machineWith = (programs: Readonly<Record<string, string>>): Machine => ({
 
 const postgresPrograms = (version: number): Record<string, string> =>
   Object.fromEntries(
-    ['postgres', 'initdb', 'psql', 'pg_isready', 'pg_dump', 'pg_restore'].map((name) => [
+    ['postgres', 'initdb', 'psql', 'pg_isready', 'pg_dump', 'pg_restore', 'pg_basebackup'].map((name) => [
       `/usr/lib/postgresql/${version}/bin/${name}`,
       `${name} (PostgreSQL) ${version}.3`,
     ]),

@@ -48,7 +48,7 @@ function mover(self: typeof A): VolumeMover {
       takeHere: async () => snapshotAt(takenAtMs++),
       list: async () => [],
     } as never,
-    store: { list: () => (self === A ? [volume] : []), holderOf: () => undefined, remove: async () => {} } as never,
+    store: { list: () => (self === A ? [volume] : []), usersOf: () => [], remove: async () => {} } as never,
     snapshots: {
       restore: async () => {
         if (fails !== undefined) throw fails;
