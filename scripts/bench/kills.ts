@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ServiceShape } from '../../node/api/data-shapes.ts';
 import { Lan } from '../lan.ts';
 import { LocalCluster, type LocalNode, waitFor } from '../local-cluster.ts';
 import { ENGINES, environmentOf, inNetworkOf, output, processOn } from './data/inside.ts';
@@ -90,9 +91,15 @@ async function clientOf(cluster: LocalCluster, b: LocalNode): Promise<{ pid: num
   await writeFile(join(folder, 'wait.js'), 'setInterval(() => {}, 60_000);\n');
   await peer('push', folder, '--name', APP, '--memory', '128M', '--health', 'process', '--no-route', '--no-start');
   for (const kind of KINDS) await peer('bind', kind, APP, ...(kind === 'mysql' ? ['--as', 'MYSQL'] : []));
-  await peer('start', APP);
+  await peer('start-app', APP);
   const pid = await processOn(cluster, b, /^\S*node wait\.js/);
-  return { pid, env: await environmentOf(pid) };
+  const env = await environmentOf(pid);
+  // Names of services stand in the files of the sandbox alone, and the writers are beside it.
+  for (const kind of KINDS) {
+    const { address, host } = await cluster.read<ServiceShape>(b, `/v1/services/${kind}`);
+    env[URLS[kind]] = env[URLS[kind]]!.replace(host!, address!);
+  }
+  return { pid, env };
 }
 
 const writerPath = join(import.meta.dirname, 'data', 'writer.ts');
