@@ -130,7 +130,9 @@ async function write(open: () => Promise<Client>): Promise<void> {
 
 async function read(open: () => Promise<Client>): Promise<void> {
   const client = await open();
-  for (const id of await client.all()) process.stdout.write(`${id}\n`);
+  const lines = (await client.all()).map((id) => `${id}\n`).join('');
+  // The process ends next, and takes what is not written along.
+  await new Promise((resolve) => process.stdout.write(lines, resolve));
 }
 
 /** Lines of a stream, as they come. */
