@@ -1,7 +1,7 @@
 // services: what a service costs over the engine alone, with the engines' own benchmark programs. On the same node,
 // from an app's own network through the service's address, beside the same run straight at the engine; from another
 // node the same, and bulk beside plain TLS; how long it takes from nothing to credentials, beside the engine alone;
-// and the memory of what stands around each engine. `--part near`, `far`, `provision` for one alone.
+// and the memory of what stands around each engine. `--part near`, `far`, `bulk`, `provision` for one alone.
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ type Kind = (typeof KINDS)[number];
 const PROVISION_MS: Readonly<Record<Kind, number>> = { redis: 2_000, postgres: 8_000, mysql: 12_000, rabbitmq: 20_000 };
 const AROUND_BYTES_MAX = 3 * 1024 ** 2;
 const START_TIMEOUT_MS = 240_000;
-const PARTS = ['provision', 'near', 'far'];
+const PARTS = ['provision', 'near', 'far', 'bulk'];
 
 const ROUNDS = 3;
 const PG_SECONDS = 8;
@@ -42,7 +42,8 @@ const services: Bench = async (args, say) => {
     for (const kind of kinds) figures.push(...(await provision(cluster, a, kind, say)));
     const far = { lan, cluster, a, b, say };
     if (parts.includes('near')) figures.push(...(await compare(far, 'near')));
-    if (parts.includes('far')) figures.push(...(await compare(far, 'far')), await bulk(far));
+    if (parts.includes('far')) figures.push(...(await compare(far, 'far')));
+    if (parts.includes('bulk')) figures.push(await bulk(far));
     return figures;
   } finally {
     await cluster.stop();
@@ -144,6 +145,7 @@ async function bulk({ lan, cluster, a, b, say }: Hosts): Promise<Figure> {
   const server = await TlsRedis.start(join(cluster.folder, 'tls'), {
     host,
     within: (command) => inNamespace(lan.namespaceOf('a'), command),
+    from: plain.within,
   });
   try {
     const rates = await inTurn({

@@ -20,8 +20,11 @@ export class TlsRedis {
     this.#process = process;
   }
 
-  /** On the host's address, with a certificate of its own for it. */
-  static async start(folder: string, at: { host: string; within: (command: string[]) => string[] }): Promise<TlsRedis> {
+  /** On the host's address, with a certificate of its own for it. `from`: another host, which reaches it. */
+  static async start(
+    folder: string,
+    at: { host: string; within: (command: string[]) => string[]; from: (command: string[]) => string[] },
+  ): Promise<TlsRedis> {
     await mkdir(folder);
     const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
     await output([
@@ -35,7 +38,7 @@ export class TlsRedis {
       ...['--save', '', '--dir', folder, ...files],
     ]);
     const process = spawn(program!, args, { stdio: 'ignore' });
-    const ping = at.within(['redis-cli', '-h', at.host, '-p', String(PORT), '--tls', '--cacert', certificate, 'ping']);
+    const ping = at.from(['redis-cli', '-h', at.host, '-p', String(PORT), '--tls', '--cacert', certificate, 'ping']);
     await waitFor('Redis behind TLS', START_TIMEOUT_MS, async () => (await run(ping)).stdout.includes('PONG'));
     return new TlsRedis(certificate, process);
   }
