@@ -56,7 +56,11 @@ export class Snapshots {
    * `idle`: nothing has it mounted, nor will, so that it is packed as it lies there, without a copy.
    */
   take(ref: VolumeRef, { signal, idle = false }: { signal?: AbortSignal; idle?: boolean } = {}): Promise<Snapshot> {
-    const taken = this.#working.then(() => (idle ? this.#takeIdle(ref, signal) : this.#take(ref, signal)));
+    const taken = this.#working.then(async () => {
+      // Without its disk the folder is there, and empty.
+      await this.#options.store.attach(ref);
+      return idle ? this.#takeIdle(ref, signal) : this.#take(ref, signal);
+    });
     this.#working = taken.catch(() => {});
     return taken;
   }
@@ -104,8 +108,6 @@ export class Snapshots {
   async #take(ref: VolumeRef, signal: AbortSignal | undefined): Promise<Snapshot> {
     const { store } = this.#options;
     const { record, data } = store.placeOf(ref);
-    // Without its disk the folder is there, and empty.
-    await store.attach(ref);
     const uid = store.ownerOf(ref);
     const scratch = join(store.root, `.making-${randomBytes(8).toString('hex')}`);
     const [copy, lists] = [join(scratch, 'copy'), join(scratch, 'lists')];

@@ -64,7 +64,10 @@ describe('snapshots', () => {
     await node.dispose();
   });
 
-  it.runIf(process.getuid?.() === 0)('are of a volume with a disk of its own, and become one, too', async () => {
+  it.runIf(process.getuid?.() === 0).each([
+    ['in use', false],
+    ['that nothing uses any more, as at the end of a move', true],
+  ])('are of a volume with a disk of its own, and become one, too: one %s', async (_, idle) => {
     const hard = node.mount({ sizeBytes: 16 * MIB, hardQuota: true });
     const held = await store.prepare({ owner: 'shop', mounts: [hard] });
     const from = held.folders[0]!.from;
@@ -72,7 +75,7 @@ describe('snapshots', () => {
     await run('chown', ['-R', `${held.uid}:${held.uid}`, from]);
     // As after a start of the machine on which that did not succeed at first.
     await run('umount', [from]);
-    const { digest } = await snapshots.take(hard);
+    const { digest } = await snapshots.take(hard, { idle });
     const copy = node.mount({ lineage: asLineageId(randomUUID()) });
     const meta = { owner: 'shop', path: '/data', sizeBytes: 16 * MIB, hardQuota: true as const };
     await snapshots.restore(blobs.read(digest), copy, meta);
