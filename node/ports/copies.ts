@@ -42,4 +42,9 @@ export interface Copies<Entry extends CopyEntry, Owner extends string> {
    * answers who does.
    */
   share(entry: Entry, options?: { held?: readonly NodeId[]; signal?: AbortSignal }): Promise<NodeId[]>;
+  /**
+   * Has those that too few nodes hold, as some may have died since, held by more. Never fails: answers whether all are
+   * held by as many as are to, as far as can be now.
+   */
+  spread(held: readonly Held<Entry>[], signal: AbortSignal): Promise<boolean>;
 }

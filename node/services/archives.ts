@@ -388,15 +388,9 @@ export class ServiceArchives implements Archives {
 
   async #spread(): Promise<void> {
     const { copies, view, instanceOf } = this.#parts;
-    const { signal } = this.#ending;
     for (const { id, wal } of view().services.values()) {
       if (wal !== true || instanceOf(id) === undefined) continue;
-      for (const { holders, ...piece } of await copies.list(id)) {
-        if (signal.aborted) return;
-        if (copies.isSpread(holders)) continue;
-        await copies.bring(piece, holders, signal);
-        await copies.share(piece, { held: holders, signal });
-      }
+      await copies.spread(await copies.list(id), this.#ending.signal);
     }
   }
 }

@@ -288,21 +288,11 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'wi
 
   /** Of services that run here, brings those that too few nodes hold to others. */
   async #spread(): Promise<void> {
-    const { view, instanceOf, copies, log } = this.#parts;
+    const { view, instanceOf, copies } = this.#parts;
     for (const { id, backupsKept } of view().services.values()) {
       if (instanceOf(id) === undefined) continue;
-      const held = await this.list(id);
-      const kept = worthKeeping(held, Math.max(1, backupsKept)).map(({ id }) => id);
-      for (const { holders, ...backup } of held) {
-        if (this.#ending.signal.aborted) return;
-        if (!kept.includes(backup.id) || copies.isSpread(holders)) continue;
-        try {
-          await copies.bring(backup, holders, this.#ending.signal);
-          await copies.share(backup, { held: holders });
-        } catch (error) {
-          log.warn('backups.not_spread', { backup: backup.id, error });
-        }
-      }
+      if (this.#ending.signal.aborted) return;
+      await copies.spread(worthKeeping(await this.list(id), Math.max(1, backupsKept)), this.#ending.signal);
     }
   }
 

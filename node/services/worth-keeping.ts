@@ -9,7 +9,7 @@ const MADE_KEPT = 3;
  * Of backups of one service, newest first, those that are to be kept: the newest `kept`, and whatever their number the
  * newest proven one; and of those that were made of an earlier moment the last few. @param kept at least 1
  */
-export function worthKeeping(backups: readonly Backup[], kept: number): Backup[] {
+export function worthKeeping<B extends Backup>(backups: readonly B[], kept: number): B[] {
   const sound = backups.filter(({ proof, madeAtMs }) => proof?.state !== 'failed' && madeAtMs === undefined);
   const newest = sound.slice(0, kept);
   const proven = sound.find(({ proof }) => proof?.state === 'proven');

@@ -152,6 +152,24 @@ class SharedCopies<Entry extends CopyEntry, Owner extends string> implements Cop
     return holders;
   }
 
+  async spread(held: readonly Held<Entry>[], signal: AbortSignal): Promise<boolean> {
+    let isDone = true;
+    for (const { holders, ...rest } of held) {
+      if (signal.aborted) return false;
+      if (this.isSpread(holders)) continue;
+      // Without the holders it is what it was made of.
+      const entry = rest as unknown as Entry;
+      try {
+        await this.bring(entry, holders, signal);
+        isDone = this.isSpread(await this.share(entry, { held: holders, signal })) && isDone;
+      } catch (error) {
+        isDone = false;
+        if (!signal.aborted) this.#parts.log.warn('copies.not_spread', { id: entry.id, error });
+      }
+    }
+    return isDone;
+  }
+
   #merge(heard: Entry, known: Entry): Entry {
     return this.#kind.merge?.(heard, known) ?? heard;
   }

@@ -180,12 +180,8 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
       const { held, answered } = await copies.ask(undefined);
       if (answered.length <= aliveOthers().length) this.#spread.againAtMs = nowMs() + THIN_AGAIN_MS;
       const asked = { isHere, isSpread: (holders: NodeId[]) => copies.isSpread(holders), nowMs: nowMs() };
-      for (const { holders, ...snapshot } of thinOf(held, view().volumes, asked)) {
-        if (signal.aborted) return;
-        await copies.bring(snapshot, holders, signal);
-        const now = await copies.share(snapshot, { held: holders, signal });
-        if (!copies.isSpread(now)) this.#spread.againAtMs = nowMs() + THIN_AGAIN_MS;
-      }
+      const isDone = await copies.spread(thinOf(held, view().volumes, asked), signal);
+      if (!isDone) this.#spread.againAtMs = nowMs() + THIN_AGAIN_MS;
     } catch (error) {
       this.#spread.againAtMs = nowMs() + THIN_AGAIN_MS;
       if (!signal.aborted) log.warn('snapshots.not_spread', { error });
