@@ -7,6 +7,7 @@ import { pinsOf } from '../core/pins.ts';
 import { slotKey } from '../core/slots.ts';
 import { compareText } from '../core/text.ts';
 import type { Slot } from '../core/types.ts';
+import { ageText } from '../lib/age-text.ts';
 import type { ObservedView } from '../ports/node-service.ts';
 import type { HeldSnapshot } from '../ports/snapshots.ts';
 import type { WhyDataShape } from './data-shapes.ts';
@@ -77,14 +78,12 @@ export function lossWarnings(known: Known, nowMs: number): string[] {
       ];
     }
     if (restored === undefined || nowMs - restored.atMs > RESTORED_TOLD_MS) return [];
-    const age = base === undefined ? '' : `, ${minutes(restored.atMs - base.takenAtMs)} old then,`;
+    const age = base === undefined ? '' : `, ${ageText(restored.atMs - base.takenAtMs)} old then,`;
     return [
-      `${name} was restored from a snapshot${age} ${minutes(nowMs - restored.atMs)} ago, as ${nodeName(view, restored.lost)} was lost: what it had written since is there alone`,
+      `${name} was restored from a snapshot${age} ${ageText(nowMs - restored.atMs)} ago, as ${nodeName(view, restored.lost)} was lost: what it had written since is there alone`,
     ];
   });
 }
-
-const minutes = (ms: number): string => `${Math.max(0, Math.round(ms / 60_000))} min`;
 
 const slotText = ({ owner, process, index }: VolumeView, view: DesiredView): string =>
   `${view.workloads.get(owner)?.name ?? owner}/${process === 'web' ? '' : `${process}/`}${index}`;

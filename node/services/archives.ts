@@ -13,14 +13,15 @@ import type { BlobStore } from '../ports/blobs.ts';
 import type { Copies, Held } from '../ports/copies.ts';
 import { RECOVER_SERVICE } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import type { ServiceArchive, ServiceContext } from '../ports/services.ts';
+import type { ServiceArchive, ServiceCommand, ServiceContext } from '../ports/services.ts';
 import { type Chain, chainFor, chainsOf, neededOf, outdatedOf, windowsOf } from './archive-windows.ts';
 import { begins } from './backup-content.ts';
-import { BackupError } from './backup-error.ts';
+import { BackupError, serviceIn } from './backup-error.ts';
 import type { Contexts } from './contexts.ts';
 import { type ProofParts, withInstance } from './proof.ts';
 import { runInService } from './run-command.ts';
 import { lastOf, steps } from './steps.ts';
+import { type Stored, type StoredOutputParts, storedOutput } from './stored-output.ts';
 
 /** How often the log is closed and fetched: what is lost with a node is at most this, and what that takes. */
 export const FETCH_EVERY_MS = 30_000;
@@ -257,16 +258,14 @@ export class ServiceArchives implements Archives {
     record('service.base_taken', service, `a base of ${service.name}: moments from now on can be made again`);
   }
 
-  async #store(command: ReturnType<ServiceArchive['base']>, instance: InstanceId) {
+  #store(command: ServiceCommand, instance: InstanceId): Promise<Stored> {
+    const limits = { timeoutMs: COMMAND_TIMEOUT_MS, sizeBytesMax: PIECE_BYTES_MAX, signal: this.#ending.signal };
+    return storedOutput(this.#outputs, instance, command, limits);
+  }
+
+  get #outputs(): StoredOutputParts {
     const { blobs, proof } = this.#parts;
-    let stored: Awaited<ReturnType<BlobStore['put']>> | undefined;
-    const output = async (chunks: AsyncIterable<Uint8Array>): Promise<void> => {
-      stored = await blobs.put(chunks, { sizeBytesMax: PIECE_BYTES_MAX });
-    };
-    const { signal } = this.#ending;
-    await runInService(proof.runtime, instance, command, { timeoutMs: COMMAND_TIMEOUT_MS, output, signal });
-    if (stored === undefined) throw new Error('the engine gave nothing');
-    return stored;
+    return { runtime: proof.runtime, blobs };
   }
 
   #describe(
@@ -313,8 +312,7 @@ export class ServiceArchives implements Archives {
     signal: AbortSignal,
   ): Promise<Backup> {
     const { view, contexts, adopt, nowMs } = this.#parts;
-    const service = view().services.get(id);
-    if (service === undefined) throw new BackupError('service_unknown', 'the service was deleted; see peer services');
+    const service = serviceIn(view(), id);
     const { kind } = contexts.of(service);
     if (kind.archive === undefined) throw new BackupError('backup_unusable', `${service.kind} keeps no log of changes`);
     const until = AbortSignal.any([signal, this.#ending.signal]);
@@ -353,13 +351,10 @@ export class ServiceArchives implements Archives {
         await runInService(proof.runtime, instance, unpack, { ...limits, input: blobs.read(digest) });
       }
       onLine('making the data of that moment');
-      let stored: Awaited<ReturnType<BlobStore['put']>> | undefined;
-      const output = async (chunks: AsyncIterable<Uint8Array>): Promise<void> => {
-        stored = await blobs.put(begins(chunks, backupMagic, service.kind), { sizeBytesMax: PIECE_BYTES_MAX });
-      };
-      await runInService(proof.runtime, instance, archive.recover(context, atMs), { ...limits, output });
-      if (stored === undefined) throw new BackupError('backup_unusable', 'the engine gave nothing');
-      return stored;
+      return storedOutput(this.#outputs, instance, archive.recover(context, atMs), {
+        ...{ ...limits, sizeBytesMax: PIECE_BYTES_MAX },
+        checked: (chunks) => begins(chunks, backupMagic, service.kind),
+      });
     });
   }
 

@@ -13,11 +13,12 @@ import type { Copies } from '../ports/copies.ts';
 import { BACKUP_SERVICE, RESTORE_SERVICE } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
 import { begins } from './backup-content.ts';
-import { BackupError } from './backup-error.ts';
+import { BackupError, serviceIn } from './backup-error.ts';
 import type { Contexts } from './contexts.ts';
 import { NotTried, PROOF_SPARE_BYTES, type ProofParts, prove } from './proof.ts';
 import { CommandFailed, runInService } from './run-command.ts';
 import { lastOf, steps } from './steps.ts';
+import { storedOutput } from './stored-output.ts';
 import { worthKeeping } from './worth-keeping.ts';
 
 /** Of one service; larger data is moved by other means. */
@@ -108,7 +109,7 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'wi
   }
 
   async upload(service: ServiceId, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<Backup> {
-    const view = this.#expectService(service);
+    const view = serviceIn(this.#parts.view(), service);
     const { kind } = this.#parts.contexts.of(view);
     const { blobs, copies } = this.#parts;
     const stored = await blobs.put(begins(content, kind.backupMagic, view.kind), { sizeBytesMax: BACKUP_BYTES_MAX });
@@ -168,7 +169,7 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'wi
   #takeHere(service: ServiceId, onLine: (text: string) => void, signal: AbortSignal): Promise<Backup> {
     const { copies } = this.#parts;
     return this.alone(service, 'a backup of it is being taken', async () => {
-      const view = this.#expectService(service);
+      const view = serviceIn(this.#parts.view(), service);
       if (this.#keepsNothing(view)) throw new BackupError('nothing_to_back_up', `${view.kind} keeps nothing`);
       const until = AbortSignal.any([signal, this.#ending.signal]);
       try {
@@ -203,20 +204,11 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'wi
     if (backup === undefined) throw new CommandFailed(`${service.kind} keeps nothing`);
     const instance = this.#expectInstance(service);
     onLine(`taking a backup of ${service.name}`);
-    let stored: Awaited<ReturnType<BlobStore['put']>> | undefined;
-    const output = async (chunks: AsyncIterable<Uint8Array>): Promise<void> => {
-      stored = await blobs.put(begins(chunks, kind.backupMagic, service.kind), { sizeBytesMax: BACKUP_BYTES_MAX });
-    };
-    const limits = { timeoutMs: COMMAND_TIMEOUT_MS, output, signal };
-    try {
-      await runInService(proof.runtime, instance, backup(context), limits);
-    } catch (error) {
-      // What came until then is of no use, unless it is the content of an earlier one.
-      if (stored !== undefined && !copies.digests().has(stored.digest))
-        await blobs.remove(stored.digest).catch(() => {});
-      throw error;
-    }
-    if (stored === undefined || stored.sizeBytes === 0) throw new CommandFailed('the engine gave nothing');
+    const parts = { runtime: proof.runtime, blobs, kept: () => copies.digests() };
+    const stored = await storedOutput(parts, instance, backup(context), {
+      ...{ timeoutMs: COMMAND_TIMEOUT_MS, sizeBytesMax: BACKUP_BYTES_MAX, signal },
+      checked: (chunks) => begins(chunks, kind.backupMagic, service.kind),
+    });
     onLine(`${stored.sizeBytes} bytes`);
     return this.#describe(service, stored);
   }
@@ -255,7 +247,7 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'wi
   #restoreHere(service: ServiceId, backup: Backup, onLine: (text: string) => void, signal: AbortSignal): Promise<void> {
     return this.alone(service, 'it is being restored', async () => {
       const { contexts, blobs, copies, proof, record, restored } = this.#parts;
-      const view = this.#expectService(service);
+      const view = serviceIn(this.#parts.view(), service);
       const { kind, context } = contexts.of(view);
       if (backup.kind !== view.kind) {
         throw new BackupError(
@@ -352,17 +344,11 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'wi
     };
   }
 
-  #expectService(id: ServiceId): ServiceView {
-    const service = this.#parts.view().services.get(id);
-    if (service === undefined) throw new BackupError('service_unknown', 'the service was deleted; see peer services');
-    return service;
-  }
-
   /** Where it runs, ready. Fails with `service_not_ready`. */
   nodeOf(id: ServiceId): NodeId {
     const node = this.#parts.nodeOf(id);
     if (node !== undefined) return node;
-    const { name } = this.#expectService(id);
+    const { name } = serviceIn(this.#parts.view(), id);
     throw new BackupError('service_not_ready', `${name} does not run: see peer service status ${name}`);
   }
 

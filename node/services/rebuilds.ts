@@ -13,7 +13,7 @@ import type { BlobStore } from '../ports/blobs.ts';
 import type { Copies } from '../ports/copies.ts';
 import { REBUILD_SERVICE, UPGRADE_SERVICE } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { BackupError } from './backup-error.ts';
+import { BackupError, serviceIn } from './backup-error.ts';
 import type { ServiceBackups } from './backups.ts';
 import type { Contexts } from './contexts.ts';
 import { NotTried, PROOF_SPARE_BYTES, type ProofParts, prove } from './proof.ts';
@@ -95,7 +95,7 @@ export class Rebuilds implements Pick<Backups, 'rebuild' | 'upgrade'> {
   async #rebuildHere(order: RebuildOrder, onLine: OnLine, signal: AbortSignal): Promise<Backup> {
     const { contexts, copies, blobs, proof, nowMs } = this.#parts;
     const { backup, version, lineage } = order;
-    const service = { ...this.#expectService(order.service), version };
+    const service = { ...serviceIn(this.#parts.view(), order.service), version };
     const { volume, name, storageBytes: sizeBytes } = service;
     if (volume === undefined || backup.kind !== service.kind) {
       throw new BackupError(
@@ -133,7 +133,7 @@ export class Rebuilds implements Pick<Backups, 'rebuild' | 'upgrade'> {
     const { backups, steward, copies, record, view, writeUpgraded } = this.#parts;
     const { version, to, by } = order;
     return backups.alone(order.service, 'it is being upgraded', async () => {
-      const service = this.#expectService(order.service);
+      const service = serviceIn(this.#parts.view(), order.service);
       const { id, name, kind } = service;
       const lineage = asLineageId(randomUUID());
       const isDone = (): boolean => view().services.get(id)?.volume?.lineage === lineage;
@@ -176,11 +176,5 @@ export class Rebuilds implements Pick<Backups, 'rebuild' | 'upgrade'> {
       'no_room',
       `${this.#here} has ${free} of memory free, and ${name} needs ${needed} to be made there`,
     );
-  }
-
-  #expectService(id: ServiceId): ServiceView {
-    const service = this.#parts.view().services.get(id);
-    if (service === undefined) throw new BackupError('service_unknown', 'the service was deleted; see peer services');
-    return service;
   }
 }

@@ -9,6 +9,7 @@ import { oneLine } from '../../crdt/limits.ts';
 import type { DesiredView, VolumeView } from '../../crdt/view.ts';
 import { restorePlan, type Wait } from '../core/newest-snapshot.ts';
 import type { Effect } from '../core/types.ts';
+import { ageText } from '../lib/age-text.ts';
 import type { Log } from '../lib/log.ts';
 import type { Copies, Held } from '../ports/copies.ts';
 import type { VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
@@ -145,11 +146,11 @@ export class LossRestorer {
       })),
     );
     for (const { volume, snapshot } of made) {
-      const ageText = ageOf(nowMs() - snapshot.takenAtMs);
+      const age = ageText(nowMs() - snapshot.takenAtMs);
       record(
         'volume.restored',
         volume,
-        `${keeper.nameOf(volume)} was restored on ${nameOf(self)} from snapshot ${snapshot.id}, ${ageText} old, as ${nameOf(lost)} is lost: what was written since is on it alone`,
+        `${keeper.nameOf(volume)} was restored on ${nameOf(self)} from snapshot ${snapshot.id}, ${age} old, as ${nameOf(lost)} is lost: what was written since is on it alone`,
       );
     }
   }
@@ -189,16 +190,3 @@ const WAITS: Readonly<Record<Wait['wait'], string>> = {
   silent: 'a living node has not said yet which snapshots it holds',
   none: 'no node that answers holds a snapshot of it; it waits for its node',
 };
-
-const UNITS = [
-  { ms: 24 * 60 * 60_000, name: 'd' },
-  { ms: 60 * 60_000, name: 'h' },
-  { ms: 60_000, name: 'min' },
-  { ms: 1_000, name: 's' },
-] as const;
-
-/** `12 min`: whole units, the largest that fits. */
-export function ageOf(ms: number): string {
-  const { ms: unitMs, name } = UNITS.find((one) => ms >= one.ms) ?? UNITS.at(-1)!;
-  return `${Math.max(0, Math.floor(ms / unitMs))} ${name}`;
-}
