@@ -33,9 +33,12 @@ export async function recover([given]: Args, { options, client, output }: Contex
   const age = service.provenBackupAgeMs === null ? '' : `, ${formatAge(service.provenBackupAgeMs)} old`;
   const from = backup === undefined ? `its newest proven backup${age}` : `backup ${backup}`;
   const what = `this gives up what ${service.name} holds on ${service.node} for ${from}`;
-  await confirmed(what, service.name, flagOption(options, 'yes'));
+  // Of one that runs nothing is to be asked: the node refuses it, and says what to do.
+  const mayBeLost = service.instance === null;
+  if (mayBeLost) await confirmed(what, service.name, flagOption(options, 'yes'));
   const json = { ...(node === undefined ? {} : { node }), ...(backup === undefined ? {} : { backup }) };
-  const path = `${pathOf(name, 'recover')}?confirm=${encodeURIComponent(service.name)}`;
+  const meant = mayBeLost ? `?confirm=${encodeURIComponent(service.name)}` : '';
+  const path = `${pathOf(name, 'recover')}${meant}`;
   const done = await followLife<ServiceLifeShape>(connected, output, { path, json, look: lookAt(name) });
   output.result(done, () => {
     if (done.ageMs === null) return `${done.name} is recovered, and had nothing to lose; ${whereOf(done)}`;

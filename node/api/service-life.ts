@@ -45,6 +45,16 @@ export async function moveService(work: ServiceWork, to: string): Promise<Servic
   return shapeOf(work, { ready });
 }
 
+/** Answers the name of the node that had its data. Fails with `node_has_data` while that is there. */
+export function expectLost(service: NodeService, asked: ServiceView): string {
+  const { node, movedFrom } = volumeOf(asked);
+  const holder = movedFrom ?? node;
+  const lost = nodeName(service.view(), holder);
+  if (!isThere(service, holder)) return lost;
+  const text = `${lost}, which has the data of ${asked.name}, is alive: ${otherWays(asked.name)}`;
+  throw new ApiError('node_has_data', text);
+}
+
 /**
  * From a backup, the newest proven one unless another is named, when the node that had the data is lost. Refused while
  * that lives.
@@ -55,13 +65,7 @@ export async function recoverService(
 ): Promise<ServiceLifeShape> {
   const { service, asked, by, onLine, signal } = work;
   const { name, version } = asked;
-  const volume = volumeOf(asked);
-  const view = service.view();
-  const holder = volume.movedFrom ?? volume.node;
-  const lost = nodeName(view, holder);
-  if (isThere(service, holder)) {
-    throw new ApiError('node_has_data', `${lost}, which has the data of ${name}, is alive: ${otherWays(name)}`);
-  }
+  const lost = expectLost(service, asked);
   const chosen = keepsNothing(work) ? undefined : await backupToRecover(work, { id, lost });
   const node = placeOf(work, version, to);
   expectAlive(lifeWork(work), node);
@@ -78,8 +82,8 @@ export async function recoverService(
     });
   }
   expectSame(work);
-  await service.write([{ change: 'moveVolume', volume: volume.id, node, lineage }], by);
-  onLine(`starting it on ${nodeName(view, node)}`);
+  await service.write([{ change: 'moveVolume', volume: volumeOf(asked).id, node, lineage }], by);
+  onLine(`starting it on ${nodeName(service.view(), node)}`);
   const ready = await started(work, node, before);
   return shapeOf(work, { ready, ...(chosen === undefined ? {} : { made: chosen }) });
 }

@@ -5,6 +5,7 @@ import type { VolumeView } from '../../crdt/view.ts';
 import { slotOf } from '../core/pins.ts';
 import { slotKey } from '../core/slots.ts';
 import { compareText } from '../core/text.ts';
+import { ageText } from '../lib/age-text.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { MovedDataShape, StrandedShape } from './data-shapes.ts';
 import { ageOf, provenAgeMs, serviceState } from './data-shaping.ts';
@@ -54,8 +55,8 @@ const holderOf = ({ node, movedFrom }: VolumeView): NodeId => movedFrom ?? node;
 export async function expectNothingStranded(service: NodeService, node: NodeId, command: string): Promise<void> {
   const { services, volumes } = await strandedBy(service, node);
   const lines = [
-    ...services.map((one) => `${one.name} (${ageText('proven backup', one.provenBackupAgeMs)})`),
-    ...volumes.map((one) => `${volumeText(one)} (${ageText('snapshot', one.snapshotAgeMs)})`),
+    ...services.map((one) => `${one.name} (${newestText('proven backup', one.provenBackupAgeMs)})`),
+    ...volumes.map((one) => `${volumeText(one)} (${newestText('snapshot', one.snapshotAgeMs)})`),
   ];
   if (lines.length === 0) return;
   const more = lines.length - NAMED_MAX;
@@ -66,8 +67,8 @@ export async function expectNothingStranded(service: NodeService, node: NodeId, 
   );
 }
 
-const ageText = (what: string, ageMs: number | null): string =>
-  ageMs === null ? `no ${what}` : `newest ${what} ${Math.round(ageMs / 60_000)} min old`;
+const newestText = (what: string, ageMs: number | null): string =>
+  ageMs === null ? `no ${what}` : `newest ${what} ${ageText(ageMs)} old`;
 
 const volumeText = ({ owner, process, index, path }: StrandedShape['volumes'][number]): string =>
   `${owner}/${process === 'web' ? '' : `${process}/`}${index}:${path}`;

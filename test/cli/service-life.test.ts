@@ -38,9 +38,10 @@ describe('peer service', () => {
 
   it('recovers from what is held elsewhere, and says how old that is', async () => {
     await text('service', 'backup', 'cache');
-    expect((await wrong('service', 'recover', 'cache', '--yes')).said).toContain(
-      `${here}, which has the data of cache`,
-    );
+    for (const yes of [['--yes'], []]) {
+      const { said } = await wrong('service', 'recover', 'cache', ...yes);
+      expect(said).toContain(`${here}, which has the data of cache, is alive`);
+    }
     cli.node.setStatus(here, 'dead');
     expect((await wrong('service', 'recover', 'cache')).said).toMatch(/its newest proven backup, \d+s old/);
     expect(await text('service', 'recover', 'cache', '--yes')).toMatch(

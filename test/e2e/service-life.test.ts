@@ -136,7 +136,7 @@ describe('a service', { timeout: TIMEOUT_MS }, () => {
       volumes: [],
     });
     const said = await refused('nodes', 'drain', from);
-    expect(said).toMatch(/has the data of db \(newest proven backup \d+ min old\).*--with-data.*--strand/);
+    expect(said).toMatch(/has the data of db \(newest proven backup \d+ (s|min) old\).*--with-data.*--strand/);
     const drained = await peer<{ moved: { what: string; node: string }[] }>('nodes', 'drain', from, '--with-data');
     expect(drained.moved).toMatchObject([{ what: 'db', ready: true }]);
     expect(await db()).toMatchObject({ node: drained.moved[0]!.node, state: 'ready', address });

@@ -12,6 +12,7 @@ import { ApiError } from '../errors.ts';
 import { lifeStream } from '../life-stream.ts';
 import {
   confirmUpgrade,
+  expectLost,
   moveService,
   recoverService,
   revertUpgrade,
@@ -53,6 +54,8 @@ export function serviceLifeRoutes({ service, log }: ApiContext) {
         jsonBody(recoverServiceBody),
         (c) => {
           const asked = askedIn(c);
+          // Before anybody is asked whether it is meant.
+          expectLost(service, asked);
           expectConfirmed(asked, c.req.valid('query').confirm, 'what came after the backup is given up');
           const { node: to, backup } = c.req.valid('json');
           return follow(c, asked, (work) => recoverService(work, { to, backup }));
