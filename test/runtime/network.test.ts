@@ -215,19 +215,20 @@ describe("a node's networks", () => {
   });
 
   it('start in little time', async () => {
-    // So many that what else the machine does strikes both alike.
-    const ROUNDS = 40;
-    const machine = new Machine();
-    await machine.start();
     const [own, least]: [number[], number[]] = [[], []];
-    for (let round = 0; round < ROUNDS; round++) {
-      own.push((await machine.ask<{ ms: number }>({ time: true })).ms);
-      const startMs = performance.now();
-      execFileSync('unshare', ['--net', 'ip', 'link', 'set', 'lo', 'up']);
-      least.push(performance.now() - startMs);
+    // Several, so that what else the machine does strikes both alike; of each as many as come before its next spare.
+    for (let started = 0; started < 3; started++) {
+      const machine = new Machine();
+      await machine.start();
+      for (let round = 0; round < 10; round++) {
+        own.push((await machine.ask<{ ms: number }>({ time: true })).ms);
+        const startMs = performance.now();
+        execFileSync('unshare', ['--net', 'ip', 'link', 'set', 'lo', 'up']);
+        least.push(performance.now() - startMs);
+      }
+      await machine.dispose();
     }
-    await machine.dispose();
-    const median = (ms: number[]): number => ms.sort((a, b) => a - b)[ROUNDS / 2]!;
+    const median = (ms: number[]): number => ms.sort((a, b) => a - b)[15]!;
     // Also without a spare, and on any machine: beside what the emptiest network of all costs there.
     expect(median(own) / median(least)).toBeLessThan(3);
   });

@@ -283,13 +283,16 @@ export class Networks {
     const number = this.#freeNumber(kind);
     this.#taken.add(number);
     const namespace = namespaceName(this.#key, number);
+    // Of the bridge, not of this network: it need not wait for that.
+    const passed = passFirewall(bridgeName(this.#key), this.#options.log);
     try {
       await runCommand(['ip', '-batch', '-'], { stdin: namespaceCommands(this.#key, number, this.#mtu) });
       await runCommand(['ip', '-n', namespace, '-batch', '-'], {
         stdin: insideCommands(this.#subnet, number),
       });
-      await passFirewall(bridgeName(this.#key), this.#options.log);
+      await passed;
     } catch (error) {
+      await passed;
       await this.#remove(number);
       throw error;
     }
