@@ -154,18 +154,16 @@ class Run {
     this.#say(`${this.#apps.join(', ')} run`);
   }
 
+  /** Everything that the schedule has, each at its time or, where doing those before it took longer, after them. */
   async #strikeAll(): Promise<number> {
     const schedule = chaosSchedule(this.#options);
     const nameOf = (index: number): string => this.#observed.nodes[index]!.self.name;
     const fromMs = this.#observed.clock.nowMs;
-    const untilMs = fromMs + this.#options.minutes * 60_000;
+    const lastMs = fromMs + this.#options.minutes * 60_000;
     let next = 0;
-    while (!this.#isOver && this.#observed.clock.nowMs < untilMs) {
-      for (
-        let due = schedule[next];
-        due !== undefined && due.atMs <= this.#observed.clock.nowMs - fromMs && this.#observed.clock.nowMs < untilMs;
-        due = schedule[next]
-      ) {
+    while (!this.#isOver && (next < schedule.length || this.#observed.clock.nowMs < lastMs)) {
+      for (let due = schedule[next]; due !== undefined; due = schedule[next]) {
+        if (this.#isOver || due.atMs > this.#observed.clock.nowMs - fromMs) break;
         next++;
         this.#say(textOf(due, nameOf));
         await this.#faults.strike(due);
