@@ -405,7 +405,8 @@ export class DesiredDocument {
       doc = extend(doc);
       const added = A.getChangesSince(doc, this.heads());
       const waits = A.getMissingDeps(doc, []).length > 0;
-      const queued = waits ? this.#queued + Math.max(arriving - added.length, 0) : 0;
+      // What came within a whole document is not counted in `arriving`.
+      const queued = waits ? Math.max(this.#queued + Math.max(arriving - added.length, 0), 1) : 0;
       const refused: Quarantined[] = [];
       const sound = this.#sound(added, refused);
       if (refused.length > 0) {

@@ -179,6 +179,22 @@ describe('hostile messages', () => {
     expect(two.quarantined().entries).toHaveLength(1);
   });
 
+  it('with the whole document and a change that waits for another leave nothing of before unknown', async () => {
+    const { one, two } = await twoNodes();
+    const before = two.heads();
+    await write(one, 1);
+    const whole = one.snapshot();
+    await write(one, 2);
+    const waiting = await write(one, 3);
+    const message = A.encodeSyncMessage({ heads: one.heads(), need: [], have: [], changes: [whole, ...waiting] });
+    await two.beginSync().receive(message);
+    expect([...two.view().apps.keys()]).toContain(app(1));
+    expect(two.has(before)).toBe(true);
+    expect(two.has(one.heads())).toBe(false);
+    await converse(one.beginSync(), two.beginSync());
+    expect(two.has(one.heads())).toBe(true);
+  });
+
   it('of another cluster are refused', async () => {
     const { two } = await twoNodes();
     const heads = two.heads();

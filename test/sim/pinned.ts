@@ -49,4 +49,8 @@ export const PINNED: { seed: number; taught: string; data?: true }[] = [
     taught: 'a fenced slot that served was moved only when the fencing delay of another death had passed',
   },
   { seed: 14007430, taught: 'a node that had stood still ran its fenced slot on while it looked for the majority' },
+  {
+    seed: 1796040390,
+    taught: 'a change that waits, come along with a whole document, made a node take what it has for unknown',
+  },
 ];
