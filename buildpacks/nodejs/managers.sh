@@ -11,12 +11,7 @@ manager_get() {
   case $manager in
     npm) manager_run() { npm "$@"; } ;;
     yarn)
-      local package=yarn
-      case $manager_range in
-        1 | 1.* | ^1* | '') ;;
-        *) package=@yarnpkg/cli-dist ;;
-      esac
-      npm_tool "$cache" "$package" "${manager_range:-1.x}" Yarn "$manager_source"
+      npm_tool "$cache" "$manager_package" "$manager_range" Yarn "$manager_source"
       manager_dir=$tool_dir manager_version=$tool_version
       [ -n "$registry" ] && export YARN_REGISTRY=$registry YARN_NPM_REGISTRY_SERVER=$registry
       # A loopback or in-house registry may speak plain HTTP.
@@ -27,7 +22,7 @@ manager_get() {
       manager_run() { node "$manager_dir/bin/yarn.js" "$@"; }
       ;;
     pnpm)
-      npm_tool "$cache" pnpm "${manager_range:->=9}" pnpm "$manager_source"
+      npm_tool "$cache" "$manager_package" "$manager_range" pnpm "$manager_source"
       manager_dir=$tool_dir manager_version=$tool_version
       [ -n "$registry" ] && export pnpm_config_registry=$registry
       # What is named in package.json is what runs, not yet another download.
@@ -77,10 +72,11 @@ manager_install() {
   esac
 }
 
-# Takes the packages for development out again.
+# Takes the packages for development out again. What stays is what the build had: versions are looked up once, and the app's
+# own scripts, which may need what goes, do not run again.
 manager_prune() {
   case $manager in
-    npm) manager_run prune --omit=dev --no-package-lock ;;
+    npm) npm_prune ;;
     yarn)
       if [ "${manager_version%%.*}" = 1 ]; then
         manager_run install --non-interactive --no-progress --offline --ignore-scripts --production
@@ -88,8 +84,22 @@ manager_prune() {
         manager_run workspaces focus --all --production
       fi
       ;;
-    pnpm) CI=true manager_run prune --prod ;;
+    pnpm) CI=true npm_config_ignore_scripts=true pnpm_config_ignore_scripts=true manager_run prune --prod ;;
   esac
+}
+
+# npm prunes by a lock file, and looks every version up anew without one: an app that has none gets one of what is installed,
+# for as long as it takes.
+npm_prune() {
+  local lock=${lock_file:-package-lock.json} kept=
+  if [ -n "$lock_file" ]; then
+    kept=$(mktemp) && cp "$lock" "$kept"
+  else
+    cp node_modules/.package-lock.json "$lock" 2>/dev/null || true
+  fi
+  manager_run prune --omit=dev --package-lock --ignore-scripts || return
+  # npm may write it in another form.
+  if [ -n "$kept" ]; then cat "$kept" >"$lock" && rm "$kept"; else rm -f "$lock"; fi
 }
 
 # manager_ship NAME INTO: a manager that the app's processes call goes with the droplet.

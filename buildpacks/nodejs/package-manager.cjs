@@ -26,24 +26,55 @@ const rangeByLock = {
   },
 };
 
+/**
+ * What both ranges allow, as one: the app's own wish within what reads its lock file. A wish that is no range is none
+ * ("please use pnpm" is a habit). Fails when nothing is left.
+ */
+const within = ({ wish, lockRange, lockFile, name, fail }) => {
+  // Loaded only when needed: most apps name no version.
+  const semver = require(process.env.PEER_SEMVER || 'semver');
+  const wished = semver.validRange(wish);
+  if (wished === null) return undefined;
+  const known = semver.validRange(lockRange || '*');
+  const both = wished
+    .split('||')
+    .flatMap((one) => known.split('||').map((other) => [one.trim(), other.trim()]))
+    .filter(([one, other]) => semver.intersects(one, other));
+  if (both.length === 0) {
+    fail(
+      `"engines" in package.json asks for ${name} "${wish}", and ${lockFile} was written by ${name} ${lockRange}: ` +
+        `make it again with the ${name} that you ask for, or change "engines"`,
+    );
+  }
+  return both.map((ranges) => ranges.join(' ')).join(' || ');
+};
+
+/** The npm package that brings a manager of a range: Yarn changed its own after version 1. */
+const packageOf = (name, range) => {
+  if (name !== 'yarn') return name;
+  const semver = require(process.env.PEER_SEMVER || 'semver');
+  return semver.subset(range, '<2.0.0-0') ? 'yarn' : '@yarnpkg/cli-dist';
+};
+
 exports.packageManager = ({ manifest, engines, has, read, fail }) => {
   const locks = (name) => LOCKS[name].filter(has);
-  const wish = typeof manifest.packageManager === 'string' ? manifest.packageManager : '';
-  const [, wished, version] = /^([a-z]+)@(\d+\.\d+\.\d+[^+\s]*)(\+\S*)?$/.exec(wish) ?? [];
-  if (wish !== '' && !NAMES.includes(wished)) {
+  const managed = typeof manifest.packageManager === 'string' ? manifest.packageManager : '';
+  const [, wished, version] = /^([a-z]+)@(\d+\.\d+\.\d+[^+\s]*)(\+\S*)?$/.exec(managed) ?? [];
+  if (managed !== '' && !NAMES.includes(wished)) {
     fail(
-      `"packageManager" in package.json: "${wish}" is not one of npm, pnpm or yarn with a full version, such as "pnpm@9.15.0"`,
+      `"packageManager" in package.json: "${managed}" is not one of npm, pnpm or yarn with a full version, such as "pnpm@9.15.0"`,
     );
   }
   const name = wished ?? NAMES.find((one) => locks(one).length > 0) ?? 'npm';
   const lockFile = locks(name)[0] ?? '';
   const unusedLocks = [...NAMES.filter((one) => one !== name).flatMap(locks), ...FOREIGN_LOCKS.filter(has)];
-  const asked = [
-    // npm of the node installs for every version of npm.
-    name === 'npm' ? { range: '', source: '' } : undefined,
-    version && { range: version, source: '"packageManager" in package.json' },
-    engines[name] && { range: String(engines[name]), source: '"engines" in package.json' },
-    { range: rangeByLock[name](lockFile === '' ? '' : read(lockFile)), source: lockFile || 'package.json' },
-  ].find(Boolean);
-  return { name, lockFile, unusedLocks, ...asked };
+  // npm of the node installs for every version of npm.
+  if (name === 'npm') return { name, lockFile, unusedLocks, program: name, range: '', source: '' };
+  const asking = (range, source) => ({ name, lockFile, unusedLocks, program: packageOf(name, range), range, source });
+  if (version) return asking(version, '"packageManager" in package.json');
+  const lockRange = lockFile === '' ? '' : rangeByLock[name](read(lockFile));
+  const wish = typeof engines[name] === 'string' ? engines[name].trim() : '';
+  const range = wish === '' ? undefined : within({ wish, lockRange, lockFile, name, fail });
+  if (range === undefined) return asking(lockRange || rangeByLock[name](''), lockFile || 'package.json');
+  return asking(range, `"engines" in package.json${lockFile === '' ? '' : ` and ${lockFile}`}`);
 };

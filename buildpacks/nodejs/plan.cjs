@@ -105,6 +105,7 @@ const variables = {
   has_dev_packages: hasDev,
   lock_file: manager.lockFile,
   manager: manager.name,
+  manager_package: manager.program,
   manager_range: manager.range,
   manager_source: manager.source,
   manager_called: called.join(' '),
