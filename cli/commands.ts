@@ -118,6 +118,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--name <APP>', summary: "Name of the app (the folder's); of several in a manifest, the one to push" },
       { flags: '-f, --manifest <FILE>', summary: "A manifest or a Compose file (the folder's manifest.yml)" },
       { flags: '--no-manifest', summary: "Ignore the folder's manifest.yml" },
+      { flags: '--verbose', summary: 'Say what of the folder is left out' },
       { flags: '--var <K=V>', summary: 'Value of a ((variable)) of the manifest', many: true },
       { flags: '--vars-file <FILE>', summary: 'YAML file with values of ((variables))', many: true },
       { flags: '--instances <N>', summary: 'How many instances' },

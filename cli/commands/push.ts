@@ -5,7 +5,7 @@ import { basename, join, resolve } from 'node:path';
 import type { RolloutShape } from '../../node/api/shapes.ts';
 import type { PushEvent } from '../../node/api/stream-events.ts';
 import type { PushOptions } from '../../node/api/validate.ts';
-import { packFolder } from '../archive.ts';
+import { type Archive, packFolder } from '../archive.ts';
 import { absoluteBuildpack, sendBuildpacks } from '../buildpacks.ts';
 import type { Client } from '../client.ts';
 import { type Context, flagOption, textOption, textsOption } from '../context.ts';
@@ -79,7 +79,7 @@ export async function run({ args, client, options, output }: Context): Promise<v
   for (const app of apps) {
     if (apps.length > 1) output.note(`${output.errorColours.bold(app.name)} (${results.length + 1} of ${apps.length})`);
     try {
-      results.push(await pushApp(connected, output, app));
+      results.push(await pushApp(connected, output, { ...app, isVerbose: flagOption(options, 'verbose') }));
     } catch (error) {
       if (apps.length === 1 || !(error instanceof CliError)) throw error;
       throw new CliError(error.code, `${app.name}: ${error.message} (${progressOf(apps, results)})`, { cause: error });
@@ -98,7 +98,7 @@ function expectNoName(argument: string | undefined, folder: string): void {
   );
 }
 
-async function pushApp(client: Client, output: Output, app: App): Promise<RolloutShape> {
+async function pushApp(client: Client, output: Output, app: App & { isVerbose: boolean }): Promise<RolloutShape> {
   const { name, folder } = app;
   if (folder === undefined) {
     const progress = await createProgress(output);
@@ -106,7 +106,8 @@ async function pushApp(client: Client, output: Output, app: App): Promise<Rollou
     const headers = optionsHeader(app.options);
     return showEvents(client.stream<PushEvent>(`/v1/apps/${name}/push`, { method: 'POST', headers }), progress, name);
   }
-  const { files, stream } = await packFolder(folder);
+  const { files, leftOut, stream } = await packFolder(folder);
+  if (app.isVerbose) output.note(leftOutText(leftOut));
   const progress = await createProgress(output);
   const options = { ...app.options };
   if (options.buildpacks !== undefined) options.buildpacks = await sendBuildpacks(client, options.buildpacks);
@@ -127,6 +128,11 @@ async function pushApp(client: Client, output: Output, app: App): Promise<Rollou
     body: chunkList,
   });
   return showEvents(events, progress, name);
+}
+
+function leftOutText({ first, count }: Archive['leftOut']): string {
+  if (count === 0) return 'nothing is left out';
+  return `left out: ${first.join(', ')}${count > first.length ? ` and ${count - first.length} more` : ''}`;
 }
 
 const optionsHeader = (options: PushOptions) => ({

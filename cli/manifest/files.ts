@@ -3,11 +3,13 @@
 
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { parseEnv } from 'node:util';
 import { CliError, UsageError } from '../errors.ts';
+import { decodeText } from '../text.ts';
 import { readManifest } from './cloud-foundry.ts';
 import { readCompose } from './compose.ts';
+import type { ShellVariables } from './compose-variables.ts';
 import { FILE_BYTES_MAX, isMapping, readYaml } from './document.ts';
+import { readEnvText } from './env-file.ts';
 import type { AppPlan } from './plan.ts';
 import { variablesOf } from './variables.ts';
 
@@ -55,9 +57,10 @@ export async function findManifest(question: ManifestQuestion): Promise<FoundMan
   const file = basename(path);
   if (isCompose(source, file)) {
     if (varsFiles.length > 0) throw new UsageError(`--vars-file is for manifests: ${file} takes --var and .env`);
-    const dotEnv = await readEnvFile(join(folder, '.env'));
-    const variables = { ...dotEnv, ...question.environment, ...vars };
-    const apps = await readCompose({ source, file, variables, readEnvFile: (name) => readEnvFile(join(folder, name)) });
+    const outside = { ...question.environment, ...vars };
+    const variables = { ...(await readEnvFile(folder, '.env', outside)), ...outside };
+    const read = (name: string) => readEnvFile(folder, name, variables);
+    const apps = await readCompose({ source, file, variables, readEnvFile: read });
     return { folder, apps };
   }
   const files = await Promise.all(varsFiles.map(async (name) => ({ name, text: await textOf(resolve(name)) })));
@@ -85,7 +88,7 @@ async function textOf(path: string): Promise<string> {
   let problem: string;
   try {
     const { size } = await stat(path);
-    if (size <= FILE_BYTES_MAX) return await readFile(path, 'utf8');
+    if (size <= FILE_BYTES_MAX) return decodeText(await readFile(path));
     problem = `it is larger than ${FILE_BYTES_MAX / 1024 ** 2} MiB`;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
@@ -94,7 +97,12 @@ async function textOf(path: string): Promise<string> {
   throw new CliError('no_manifest', `cannot read ${path}: ${problem}`);
 }
 
-async function readEnvFile(path: string): Promise<Record<string, string> | undefined> {
+async function readEnvFile(
+  folder: string,
+  name: string,
+  outside: ShellVariables,
+): Promise<Record<string, string> | undefined> {
+  const path = resolve(folder, name);
   const found = await stat(path).catch(() => undefined);
-  return found === undefined ? undefined : (parseEnv(await textOf(path)) as Record<string, string>);
+  return found === undefined ? undefined : readEnvText(await textOf(path), name, outside);
 }

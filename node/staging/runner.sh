@@ -64,6 +64,41 @@ warn() { printf ' !     %s\n' "$*"; }
 # A file of the app for the stager: read here and not on the host, so that whatever it leads to is inside the sandbox.
 show() { if [ -f "$1" ]; then head -c $RESULT_BYTES_MAX "$1" >"$RESULT/$2"; fi; }
 
+# Files that say what an app is, as their many readers take them: UTF-8 without a byte order mark; those that are read line by
+# line with LF at the end of each, also of the last. Everything else stays as it was pushed.
+LINE_FILES=(Procfile .buildpacks Staticfile .profile runtime.txt .nvmrc .node-version .bun-version .deno-version .dvmrc
+  .python-version .ruby-version .tool-versions .php-version system.properties requirements.txt)
+JSON_FILES=(package.json package-lock.json app.json deno.json deno.jsonc composer.json project.toml pyproject.toml)
+plain_text() {
+  local name file first
+  for name in "${LINE_FILES[@]}" "${JSON_FILES[@]}"; do
+    file=$APP/$name
+    if [ ! -f "$file" ] || [ -L "$file" ]; then continue; fi
+    # Bytes, whatever they are; a null byte, which UTF-16 has many of, is left out.
+    LC_ALL=C IFS= read -r -N 3 first <"$file" 2>/dev/null || true
+    case $first in
+      $'\xef\xbb\xbf'*) decode "$file" utf-8 ;;
+      $'\xff\xfe'*) decode "$file" utf-16le && warn "$name is UTF-16, and is read as if it were UTF-8" ;;
+      $'\xfe\xff'*) decode "$file" utf-16be && warn "$name is UTF-16, and is read as if it were UTF-8" ;;
+    esac
+  done
+  for name in "${LINE_FILES[@]}"; do
+    file=$APP/$name
+    if [ ! -s "$file" ] || [ -L "$file" ]; then continue; fi
+    if grep -q $'\r$' "$file"; then sed -i 's/\r$//' "$file"; fi
+    if [ -n "$(tail -c 1 "$file")" ]; then echo >>"$file"; fi
+  done
+}
+
+# decode FILE ENCODING: in place, without its mark.
+decode() {
+  "$NODE" -e '
+    const [file, encoding] = process.argv.slice(1);
+    const { readFileSync, writeFileSync } = require("node:fs");
+    writeFileSync(file, new TextDecoder(encoding).decode(readFileSync(file)));
+  ' "$1" "$2"
+}
+
 unpack() {
   if ! tar -xf "$SCRATCH/source" -C "$APP" --no-same-owner --no-same-permissions 2>"$COMPLAINTS"; then
     head -c 2000 "$COMPLAINTS"
@@ -72,6 +107,7 @@ unpack() {
   rm -f "$SCRATCH/source"
   # An upload may hold folders that even their owner cannot write to.
   chmod -R u+rwX "$APP"
+  plain_text
   show "$APP/.buildpacks" buildpacks
   show "$APP/app.json" app.json
 }

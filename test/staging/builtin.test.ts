@@ -40,3 +40,30 @@ describe('order', () => {
     expect((await packs.stage(files)).droplet.buildpack).toBe(buildpack);
   });
 });
+
+describe('text files as people have them', () => {
+  const utf16 = (text: string): Buffer => Buffer.from(`\ufeff${text}`, 'utf16le');
+
+  it('are read alike: byte order marks, UTF-16, CRLF, no newline at the end', async () => {
+    const { droplet, content, output } = await packs.stage({
+      Procfile: Buffer.from('\ufeffweb: node a.js\r\nworker: node b.js'),
+      'package.json': utf16(json({ name: 'a' })),
+      '.nvmrc': utf16(`${process.versions.node.split('.')[0]}\r\n`),
+      'a.js': '\ufeff// as it was\r\n',
+    });
+    expect(droplet.processes).toEqual({ web: 'node a.js', worker: 'node b.js' });
+    expect(output).toContain('package.json is UTF-16, and is read as if it were UTF-8');
+    expect(JSON.parse(content.read('app/package.json'))).toEqual({ name: 'a' });
+    expect(content.read('app/a.js')).toBe('\ufeff// as it was\r\n');
+  });
+
+  it('say what to serve', async () => {
+    const { content } = await packs.stage({
+      Staticfile: Buffer.from('\ufeffroot: public\r\nfallback: index.html'),
+      'public/index.html': 'the site',
+      'secret.txt': 'not the site',
+    });
+    expect(content.read('app/.profile.d/static.sh')).toContain('STATIC_ROOT="$HOME"/public\n');
+    expect(content.read('app/.profile.d/static.sh')).toContain('STATIC_FALLBACK=index.html\n');
+  });
+});
