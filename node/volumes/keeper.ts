@@ -168,8 +168,11 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
   /** Nodes that held some of it may have died since. Never fails. */
   async #lookForThin(): Promise<void> {
     const { aliveOthers, copies, view, self, nowMs, log } = this.#parts;
-    // Volumes that have come here were looked after by another until then.
-    const mine = [...view().volumes.values()].filter(({ node }) => node === self).map(({ id }) => id);
+    // Volumes that have come here were looked after by another until then; one that keeps more than before may have
+    // lost some of them on a few nodes only.
+    const mine = [...view().volumes.values()]
+      .filter(({ node }) => node === self)
+      .map(({ id, snapshotsKept }) => `${id} ${snapshotsKept}`);
     const among = mine.length === 0 ? '' : [...aliveOthers().sort(), ...mine].join();
     if (among === this.#spread.among && nowMs() < this.#spread.againAtMs) return;
     const isHere = (volume: VolumeId): boolean => view().volumes.get(volume)?.node === self;

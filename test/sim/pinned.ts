@@ -53,4 +53,8 @@ export const PINNED: { seed: number; taught: string; data?: true }[] = [
     seed: 1796040390,
     taught: 'a change that waits, come along with a whole document, made a node take what it has for unknown',
   },
+  {
+    seed: 1796038973,
+    taught: 'a volume that was to keep more snapshots than before had some on too few nodes for good',
+  },
 ];

@@ -223,7 +223,9 @@ export class SimSnapshots {
     this.#node.later(LOOK_MS, () => {
       this.#look();
       const volumes = this.#volumes();
-      const mine = [...(volumes?.values() ?? [])].filter(({ node }) => node === this.#node.id).map(({ id }) => id);
+      const mine = [...(volumes?.values() ?? [])]
+        .filter(({ node }) => node === this.#node.id)
+        .map(({ id, snapshotsKept }) => `${id} ${snapshotsKept}`);
       const among = [...this.#aliveOthers(), ...mine].join();
       if (among === this.#among || volumes === undefined) return;
       this.#among = among;

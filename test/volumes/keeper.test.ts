@@ -143,6 +143,28 @@ describe('a node that held some and died', () => {
   });
 });
 
+describe('a volume that is to keep more than before', () => {
+  it('has held anew what some nodes have let go of', async () => {
+    const taken = await members[0]!.keeper.take(volume.id, NOBODY);
+    const holders = () => members.filter(({ copies }) => copies.here(volume.id).length > 0);
+    const isHeldAgain = async () => {
+      const [, other] = holders();
+      await other!.copies.forget([taken.id]);
+      expect(holders()).toHaveLength(2);
+      await vi.waitFor(
+        () => {
+          members[0]!.keeper.lookForDue();
+          expect(holders()).toHaveLength(3);
+        },
+        { timeout: 10_000 },
+      );
+    };
+    await isHeldAgain();
+    configure({ snapshotsKept: 3 });
+    await isHeldAgain();
+  });
+});
+
 describe('the schedule', () => {
   const listed = () => members[0]!.copies.here(volume.id);
 
