@@ -87,6 +87,31 @@ describe('a backup', () => {
     expect(await restore('backup-1', 'cache')).toMatchObject([{ type: 'failed', code: 'backup_unusable' }]);
   });
 
+  it('that was not proven is not the newest before it is named: it is said how', async () => {
+    const { upload, restore, take, node, id, developer } = await withDatabase();
+    await upload('BACKUP damaged further on');
+    expect(await restore('newest')).toMatchObject([
+      {
+        code: 'backup_unproven',
+        message:
+          'the newest backup of db, 0 s old, was not proven: peer service restore db backup-1 takes it all the same; none is proven',
+      },
+    ]);
+    await take();
+    expect((await restore('newest')).at(-1)).toMatchObject({ type: 'done', id: 'backup-2' });
+    await upload('BACKUP damaged further on');
+    const told = expect.stringContaining(
+      'peer service restore db backup-3 takes it all the same; peer service restore db backup-2 takes the newest proven one',
+    );
+    expect(await restore('newest')).toMatchObject([{ code: 'backup_unproven', message: told }]);
+    expect(await developer.get('/v1/services/db/backups/newest/content')).toMatchObject({
+      status: 409,
+      body: { error: { message: expect.stringContaining('peer service download db backup-2 FILE takes the newest') } },
+    });
+    expect(node.backups.data.get(id)).toBe('first');
+    expect((await restore('backup-3')).at(-1)).toMatchObject({ type: 'done' });
+  });
+
   it('that is not there is said to be so', async () => {
     const { restore, developer, take } = await withDatabase();
     expect(await restore('newest')).toMatchObject([{ code: 'backup_unknown' }]);
