@@ -278,6 +278,8 @@ export type StrandedShape = {
     mounted: boolean;
     snapshotAgeMs: number | null;
   }[];
+  /** Services that are open to others at an address of the node, wherever they run: it closes when the node goes. */
+  exports: { service: string; host: string; port: number }[];
 };
 
 /** What was moved from a node that is drained, and where to. */

@@ -141,7 +141,7 @@ describe('a service', { timeout: TIMEOUT_MS }, () => {
     expect(drained.moved).toMatchObject([{ what: 'db', ready: true }]);
     expect(await db()).toMatchObject({ node: drained.moved[0]!.node, state: 'ready', address });
     await client.readAgain(alive(), 'db', 'early', 'in the backup');
-    expect(await peer<StrandedShape>('nodes', 'data', from)).toEqual({ services: [], volumes: [] });
+    expect(await peer<StrandedShape>('nodes', 'data', from)).toEqual({ services: [], volumes: [], exports: [] });
   });
 });
 
