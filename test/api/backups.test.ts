@@ -197,7 +197,15 @@ describe('an earlier moment', () => {
     expect((await viewer.get('/v1/services/db/moments')).body).toEqual({ name: 'db', windows: [] });
     expect(await at(momentMs)).toMatchObject({ type: 'failed', code: 'outside_window' });
     expect(await developer.send('PATCH', '/v1/services/db', { wal: true })).toMatchObject({ body: { restarts: true } });
-    expect((await viewer.get('/v1/services/db')).body).toMatchObject({ wal: true });
+    const shown = (await viewer.get('/v1/services/db')).body;
+    const moments = { fromMs: Date.UTC(2026, 0, 1), toMs: expect.any(Number), rows: 1, pieceAgeMs: null };
+    expect(shown).toMatchObject({ wal: true, log: moments });
+    // Its node alone knows that nothing was written since the last piece.
+    const laterMs = Date.now() + 60_000;
+    const log = { coveredMs: laterMs, pieceMs: Date.now() - 5_000 };
+    node.onServiceStatus = async () => ({ bindings: [], log });
+    expect((await viewer.get('/v1/services/db')).body.log).toMatchObject({ toMs: laterMs, rows: 1 });
+    expect((await viewer.get('/v1/services/db')).body.log.pieceAgeMs).toBeGreaterThanOrEqual(5_000);
     expect((await viewer.get('/v1/services/db/moments')).body.windows).toHaveLength(1);
     expect(await at(momentMs, 'viewer')).toEqual({ status: 403 });
     const made = await at(momentMs);

@@ -48,13 +48,15 @@ export function servicesRoutes({ service, log }: ApiContext) {
       })
       .get('/v1/services/:name', requires('viewer'), async (c) => {
         const asked = serviceFor(c, service.view(), 'status');
-        const [status, backups, door] = await Promise.all([
+        const [status, backups, windows, door] = await Promise.all([
           service.serviceStatus(asked.id),
           service.backups.list(asked.id),
+          // Not of a kind whose engine is not known here.
+          asked.wal === true ? service.backups.windows(asked.id).catch(() => []) : [],
           asked.export && service.exportDoor(asked.export.node, asked.id, asked.export),
         ]);
         const known = { ...serviceKnown(service), door, access: exportAccess(service, asked) };
-        return c.json(serviceShape(asked, known, status, backups));
+        return c.json(serviceShape(asked, known, status, { backups, windows }));
       })
       .patch('/v1/services/:name', requires('developer'), jsonBody(configureServiceBody), async (c) => {
         const asked = serviceFor(c, service.view(), 'change');
