@@ -1,5 +1,5 @@
 // What the apps of a Compose file are told of the databases beside them: where it names one that is a service of the
-// cluster here, says what to write instead, line by line. Its address and credentials are others than the file's. Pure.
+// cluster here, says what to write instead, line by line: address and credentials are others than the file's. Pure.
 
 import { type Data, isMapping } from './document.ts';
 

@@ -17,7 +17,10 @@ export class Environments {
     this.#parts = parts;
   }
 
-  /** An app's own variables stand in the place of those of services, and may refer to them. Fails with `secret_unreadable`. */
+  /**
+   * An app's own variables stand in the place of those of services, and may refer to them. Fails with
+   * `secret_unreadable`.
+   */
   of(app: AppId, own: Readonly<Record<string, string>>): Environment {
     const { view, secrets } = this.#parts;
     const { env, hosts } = servicesEnvironment({

@@ -64,9 +64,9 @@ export function servicesEnvironment({ view, app, kindOf, open }: Options): Servi
 const REFERENCE = /\$?\$\(([A-Za-z_][A-Za-z0-9_]*)\)/g;
 
 /**
- * An app's own variables, with `$(PGHOST)` as what its services say under that name, as Kubernetes has it: for programs
- * that look under names of their own. A name that no service has stays as it is written, and so does `$$(PGHOST)`, but
- * for one `$`; so does a value that would be too long.
+ * An app's own variables, with `$(PGHOST)` as what its services say under that name, as Kubernetes has it: for
+ * programs that look under names of their own. A name that no service has stays as it is written, and so does
+ * `$$(PGHOST)`, but for one `$`; so does a value that would be too long.
  */
 export const withReferences = (
   own: Readonly<Record<string, string>>,

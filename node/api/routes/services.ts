@@ -19,6 +19,10 @@ import { reconfigured } from '../reconfigure-service.ts';
 import { rolloutStream } from '../rollout-stream.ts';
 import { jsonBody, queryOf } from '../validate.ts';
 
+/** None of a kind whose engine is not known here. */
+const windowsOf = async ({ backups }: ApiContext['service'], { id, wal }: ServiceView) =>
+  wal === true ? backups.windows(id).catch(() => []) : [];
+
 export function servicesRoutes({ service, log }: ApiContext) {
   const known = () => ({ view: service.view(), observed: service.observed() });
   const write = async (changes: NamedChange[], by: string) => ({
@@ -51,8 +55,7 @@ export function servicesRoutes({ service, log }: ApiContext) {
         const [status, backups, windows, door] = await Promise.all([
           service.serviceStatus(asked.id),
           service.backups.list(asked.id),
-          // Not of a kind whose engine is not known here.
-          asked.wal === true ? service.backups.windows(asked.id).catch(() => []) : [],
+          windowsOf(service, asked),
           asked.export && service.exportDoor(asked.export.node, asked.id, asked.export),
         ]);
         const known = { ...serviceKnown(service), door, access: exportAccess(service, asked) };
