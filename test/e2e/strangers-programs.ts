@@ -52,6 +52,7 @@ const nodeRed: Program = {
     build: .
     restart: unless-stopped
     ports: ["1880:1880"]
+    healthcheck: {start_period: 180s}
     volumes: ["node_red_data:/data"]
 volumes:
   node_red_data: {x-peer: {size: 128M}}
@@ -76,6 +77,7 @@ const parseCompose = (uri: string, database: string): string => `services:
     build: .
     restart: always
     ports: ["1337:1337"]
+    healthcheck: {start_period: 180s}
     depends_on: [postgres]
     environment:
       PARSE_SERVER_APPLICATION_ID: notes
