@@ -23,6 +23,7 @@ import { folderKind, INSTANCE, open, service, viewOf } from './fixtures.ts';
 
 const NOBODY = new AbortController().signal;
 const DAY_MS = 24 * 60 * 60_000;
+const POLL = { timeout: 20_000 };
 
 /** Pieces are named by three digits; `wal/gap` says that some were given up. */
 const inRoot = (script: string) => ({ argv: ['/bin/sh', '-c', `cd "$PEER_ROOT" && ${script}`] });
@@ -229,7 +230,7 @@ describe('the log of a service', () => {
     }
     files = service('files', { wal: true });
     archives.look();
-    await expect.poll(() => events).toEqual(['service.base_taken']);
+    await expect.poll(() => events, POLL).toEqual(['service.base_taken']);
     await archives.fetch(files.id);
     await write('a|');
     nowMs += FETCH_EVERY_MS - 1;
@@ -237,7 +238,7 @@ describe('the log of a service', () => {
     expect(await waiting()).toEqual([]);
     nowMs += 1;
     archives.look();
-    await expect.poll(logs).toMatchObject([{ first: '001', last: '001', takenAtMs: nowMs }]);
+    await expect.poll(logs, POLL).toMatchObject([{ first: '001', last: '001', takenAtMs: nowMs }]);
   });
 });
 
