@@ -108,7 +108,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'nodes [action] [node] [...labels]',
     summary: 'List nodes; drain|undrain|remove|data NODE, label NODE K=V…',
-    options: withData,
+    options: [...withData, { flags: '--yes', summary: 'remove: do not ask before, as with --strand' }],
     actions: ['drain', 'undrain', 'remove', 'data', 'label'],
   },
   {
@@ -322,7 +322,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'exec <instance> [...command]',
-    summary: 'Run a command, or a shell, in the instance APP/INDEX: peer exec APP/0 -- COMMAND',
+    summary: "Run a command, or a shell, in the instance APP/INDEX, or an app's only one: peer exec APP/0 -- COMMAND",
     options: [],
   },
   {

@@ -1,7 +1,8 @@
 // The data that a node would take with it: shown, moved away, or left there, before the node drains or leaves.
 
 import type { MovedDataShape, StrandedShape } from '../node/api/data-shapes.ts';
-import type { Client } from './client.ts';
+import { answer, type Client } from './client.ts';
+import { confirmed } from './confirm.ts';
 import { type Context, flagOption } from './context.ts';
 import { UsageError } from './errors.ts';
 import { followLife } from './follow-life.ts';
@@ -25,7 +26,11 @@ export function moveDataOf(client: Client, output: Output, node: string): Promis
 
 type Row = { what: string; kind: string; copy: string };
 
-export function strandedText(node: string, { services, volumes }: StrandedShape, { width }: Output): string {
+export function strandedText(
+  node: string,
+  { services, volumes, exports = [] }: StrandedShape,
+  { width }: Output,
+): string {
   const age = (what: string, ageMs: number | null): string =>
     ageMs === null ? `no ${what}` : `${what} ${formatAge(ageMs)} old`;
   const rows: Row[] = [
@@ -40,8 +45,9 @@ export function strandedText(node: string, { services, volumes }: StrandedShape,
       copy: age('snapshot', snapshotAgeMs),
     })),
   ];
-  if (rows.length === 0) return `${node} has no data of services or volumes`;
-  return renderTable<Row>(
+  const open = exportLines(node, exports);
+  if (rows.length === 0) return [`${node} has no data of services or volumes`, ...open].join('\n');
+  const table = renderTable<Row>(
     [
       { title: 'DATA OF', cell: (row) => row.what },
       { title: 'KIND', cell: (row) => row.kind },
@@ -50,4 +56,26 @@ export function strandedText(node: string, { services, volumes }: StrandedShape,
     rows,
     width,
   );
+  return [table, ...open].join('\n');
+}
+
+/** A line each: what becomes of it, and what to do. A node of an older version says nothing of exports. */
+export const exportLines = (node: string, exports: StrandedShape['exports'] = []): string[] =>
+  exports.map(
+    ({ service, host, port }) =>
+      `${service} is open to others at ${host.includes(':') ? `[${host}]` : host}:${port} of ${node}, which closes when it goes: peer service export ${service} --stop, then HOST:PORT --node NODE, opens it elsewhere, with new credentials`,
+  );
+
+/**
+ * Whether the node may be removed with all that it has: nothing, or a person says that it is meant, at the terminal or
+ * by --strand or --yes. Where nobody can be asked it is left to the node, which refuses and says what to do.
+ */
+export async function mayRemove({ client, options, output }: Context, node: string): Promise<boolean> {
+  if (flagOption(options, 'strand') || flagOption(options, 'yes')) return true;
+  const data = await answer((await client()).v1.nodes[':name'].data.$get({ param: { name: node } }));
+  for (const line of exportLines(node, data.exports)) output.note(line);
+  if (data.services.length + data.volumes.length === 0 || process.stdin.isTTY !== true) return false;
+  output.note(strandedText(node, { ...data, exports: [] }, output));
+  await confirmed(`this puts the data above out of reach of the cluster for good`, node, false);
+  return true;
 }

@@ -5,7 +5,7 @@ import { apiUrl } from './connection.ts';
 import { type Context, textOption } from './context.ts';
 import { isLocalDaemon, readNodeFile, resolveDataDir, waitUntilGone } from './daemon.ts';
 import { CliError } from './errors.ts';
-import { dataChoice, moveDataOf } from './node-data.ts';
+import { dataChoice, exportLines, moveDataOf } from './node-data.ts';
 import { createProgress } from './progress.ts';
 
 const STOP_TIMEOUT_MS = 60_000;
@@ -16,6 +16,7 @@ export async function stopNode(context: Context, leave: boolean): Promise<void> 
   const { output } = context;
   const client = await clientOfNode(context);
   const { withData, strand } = dataChoice(context);
+  if (leave) await tellExports(client, output);
   if (withData) await moveDataOf(client, output, (await answer(client.v1.status.$get())).node.id);
   const progress = await createProgress(output);
   progress.step(leave ? 'draining and stopping the node' : 'stopping the node');
@@ -35,6 +36,13 @@ export async function stopNode(context: Context, leave: boolean): Promise<void> 
     progress.end('failed');
     throw error;
   }
+}
+
+/** What is open to others at an address of the node goes with it, wherever the service runs. */
+async function tellExports(client: Client, { note }: Context['output']): Promise<void> {
+  const { name, id } = (await answer(client.v1.status.$get())).node;
+  const { exports } = await answer(client.v1.nodes[':name'].data.$get({ param: { name: id } }));
+  for (const line of exportLines(name, exports)) note(line);
 }
 
 /** The one on --data-dir when that is given, else the one that every command uses. */

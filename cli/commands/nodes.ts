@@ -2,10 +2,10 @@
 
 import type { KnownSecretsShape, NodeShape } from '../../node/api/shapes.ts';
 import { answer } from '../client.ts';
-import type { Context } from '../context.ts';
+import { type Context, flagOption } from '../context.ts';
 import { UsageError } from '../errors.ts';
 import { formatAge, formatBytes } from '../format.ts';
-import { dataChoice, moveDataOf, strandedText } from '../node-data.ts';
+import { dataChoice, mayRemove, moveDataOf, strandedText } from '../node-data.ts';
 import type { Output } from '../output.ts';
 import { closest } from '../suggest.ts';
 import { renderTable } from '../table.ts';
@@ -16,8 +16,11 @@ const ACTIONS = ['drain', 'undrain', 'remove', 'data', 'label'];
 export async function run(context: Context): Promise<void> {
   const { args, client, output } = context;
   const choice = dataChoice(context);
-  if (args[0] !== 'drain' && (choice.withData || choice.strand)) {
+  if (args[0] !== 'drain' && (choice.withData || (choice.strand && args[0] !== 'remove'))) {
     throw new UsageError('--with-data and --strand go with peer nodes drain NAME and peer leave alone');
+  }
+  if (args[0] !== 'remove' && flagOption(context.options, 'yes')) {
+    throw new UsageError('--yes goes with peer nodes remove NAME alone');
   }
   const [action, given, ...labels] = args;
   if (action === undefined) {
@@ -61,7 +64,8 @@ export async function run(context: Context): Promise<void> {
     const written = await answer(node.undrain.$post({ param }));
     output.result({ node: name, draining: false, ...written }, () => `${name} takes instances again`);
   } else {
-    const written = await answer(node.$delete({ param }));
+    const query = (await mayRemove(context, name)) ? { strand: 'true' as const } : {};
+    const written = await answer(node.$delete({ param, query }));
     output.result({ node: name, removed: true, ...written }, () =>
       [`${name} is removed, and refused from now on`, ...rotationAdvice(name, written.knew)].join('\n'),
     );

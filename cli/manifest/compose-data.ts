@@ -166,6 +166,24 @@ export function databaseIn(written: Data | undefined): string | undefined {
   return program === '' || SERVERS.test(program) ? kind : undefined;
 }
 
+/** Servers that are no kind of service, and speak no HTTP. */
+const UNREACHABLE = /(?:^|\/)(?:mongo|mongodb|mongodb-community-server|memcached|cassandra|mssql\/server)(?:[:@]|$)/;
+
+/** What is said of a server that nobody could reach here; undefined of everything else. */
+export function unreachableServer(written: Data | undefined): string | undefined {
+  const { image } = isMapping(written) ? written : {};
+  const found = typeof image === 'string' ? UNREACHABLE.exec(image.replace(/^docker\.io\//, '')) : null;
+  if (found === null) return undefined;
+  return 'apps are reached over HTTP alone, and no kind of service is such a server: run it elsewhere, and give its address under environment';
+}
+
+/** The kind of a `provider`, as it is written. */
+export function providedKind(written: Data | undefined): string | undefined {
+  const { provider: given } = isMapping(written) ? written : {};
+  const options = isMapping(given) ? given.options : undefined;
+  return isMapping(options) && typeof options.kind === 'string' ? options.kind : undefined;
+}
+
 /** What is said of such a service. Apps are reached over HTTP alone, so as an app nobody could use it. */
 export const databaseRefused = (kind: string): string =>
   `a ${kind} server is a service here, with credentials of its own: write provider: {type: peer, options: {kind: ${kind}}} as all it holds, and depends_on at what uses it, which finds them in ${VARIABLE_OF_KIND[kind]}`;

@@ -18,12 +18,15 @@ import {
   ComposeVolumes,
   databaseIn,
   databaseRefused,
+  providedKind,
   provider,
   refusedMounts,
   type ServiceWish,
+  unreachableServer,
   wishOfProvider,
 } from './compose-data.ts';
 import { type ShellVariables, substitute } from './compose-variables.ts';
+import { type Database, wiringOf } from './compose-wiring.ts';
 import { type Data, isMapping, readYaml } from './document.ts';
 import { parseData, read, text } from './fields.ts';
 import type { AppPlan } from './plan.ts';
@@ -230,16 +233,31 @@ function refuseUnsupported(data: Data, file: string): void {
       }
       if (pattern === 'services') {
         const database = databaseIn(inner);
-        if (database === undefined) walk(inner, at, 'services.*');
-        else found.push(`${at} (${databaseRefused(database)})`);
+        const refusal = database === undefined ? unreachableServer(inner) : databaseRefused(database);
+        if (refusal === undefined) walk(inner, at, 'services.*');
+        else found.push(`${at} (${refusal})`);
       } else if (pattern === 'services.*' && key === 'volumes') {
         found.push(...refusedMounts(inner).map((clause) => `${at} (${clause})`));
       } else walk(inner, at, pattern === '' ? key : `${pattern}.${key}`);
     }
   };
   walk(data, '', '');
+  found.push(...wiringIn((data as { services: { [name: string]: Data } }).services));
   if (found.length === 0) return;
   throw new CliError('bad_manifest', `${file}: not supported: ${found.join(', ')}`);
+}
+
+/** What apps say of databases that are services here. */
+function wiringIn(services: { [name: string]: Data }): string[] {
+  const databases = Object.entries(services).flatMap(([name, written]): Database[] => {
+    const kind = databaseIn(written) ?? providedKind(written);
+    return kind === undefined ? [] : [{ name, kind, written }];
+  });
+  return Object.entries(services).flatMap(([name, written]) =>
+    databases.some((one) => one.name === name)
+      ? []
+      : wiringOf(name, written, databases).map(([path, clause]) => `services.${path} (${clause})`),
+  );
 }
 
 function planOfService(name: string, one: Service, fail: (path: string, message: string) => never): AppPlan {

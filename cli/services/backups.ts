@@ -6,6 +6,8 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { BackupShape } from '../../node/api/data-shapes.ts';
 import type { BackupEvent } from '../../node/api/stream-events.ts';
+import { ageText } from '../../node/lib/age-text.ts';
+import { newestOf, unprovenText } from '../../node/lib/newest-backup.ts';
 import { answer, type Client } from '../client.ts';
 import { confirmed } from '../confirm.ts';
 import { type Context, flagOption, textOption } from '../context.ts';
@@ -72,7 +74,7 @@ export async function restore([given, asked]: Args, { options, client, output }:
   }
   const target = parseName(into, '--as');
   const found =
-    atMs === undefined ? await backupOf(connected, name, asked!) : await made(connected, output, name, atMs);
+    atMs === undefined ? await backupOf(connected, name, asked!, target) : await made(connected, output, name, atMs);
   const created = await answer(
     connected.v1.services.$post({ json: { name: target, ...(await likeOf(connected, found)) } }),
   );
@@ -106,9 +108,16 @@ async function likeOf(client: Client, { service, kind, version }: BackupShape) {
   return { kind, version, plan, memoryBytes, storageBytes, backupEveryMs, backupsKept };
 }
 
-async function backupOf(client: Client, name: string, id: string): Promise<BackupShape> {
+/** `as`: what it is to be restored into. */
+async function backupOf(client: Client, name: string, id: string, as: string): Promise<BackupShape> {
   const held = await answer(client.v1.services[':name'].backups.$get({ param: { name } }));
-  const found = id === NEWEST ? held.find(({ proof }) => proof?.state !== 'failed') : held.find((one) => one.id === id);
+  const newest = id === NEWEST ? newestOf(held) : undefined;
+  const found = id === NEWEST ? newest?.proven : held.find((one) => one.id === id);
+  if (newest !== undefined && newest.newest !== found) {
+    const command = (one: string): string => `peer service restore ${name} ${one} --as ${as}`;
+    const age = ({ ageMs }: BackupShape): string => ageText(ageMs);
+    throw new CliError('backup_unproven', unprovenText(name, newest, { age, command }));
+  }
   if (found !== undefined) return found;
   throw new CliError('backup_unknown', `${name} has no backup ${id}: see peer service backups ${name}`);
 }

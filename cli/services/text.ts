@@ -136,7 +136,7 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
       `storage      ${orUnknown(service.usedBytes, formatBytes)} of ${formatBytes(service.storageBytes)}`,
       `connections  ${orUnknown(service.connections, String)}${connectionsMax}`,
       `backups      ${every}${service.backupEveryMs === 0 ? '' : `, ${service.backupsKept} kept`}, ${proven}`,
-      ...(service.wal ? [`log          kept: peer service restore ${service.name} --at TIME`] : []),
+      ...(service.wal ? [`log          ${logText(service)}`] : []),
     );
   }
   if (service.export !== null) lines.push(`export       ${exportText(service.export, colours)}`);
@@ -145,6 +145,19 @@ export function serviceText(service: ServiceShape, { colours }: Shown): string {
     return notes.length === 0 ? app : `${app} (${notes.join(', ')})`;
   });
   return [...lines, `bound to     ${bound.length === 0 ? 'none' : bound.join(', ')}`].join('\n');
+}
+
+/** A node of an older version says nothing of moments. */
+function logText({ name, log }: Pick<ServiceShape, 'name' | 'log'>): string {
+  const how = `peer service restore ${name} --at TIME`;
+  if (log == null) return `kept: ${how}`;
+  const piece = log.pieceAgeMs === null ? '' : `, last piece ${formatAge(log.pieceAgeMs)} old`;
+  if (log.fromMs === null || log.toMs === null) {
+    return `kept${piece}, and no moment can be made yet: its first base takes a minute`;
+  }
+  const [from, to] = [log.fromMs, log.toMs].map((ms) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z'));
+  const gaps = log.rows > 1 ? ` but for what is missing (${log.rows - 1}×)` : '';
+  return `any moment from ${from} to ${to} (${formatAge(Math.max(0, Date.now() - log.toMs))} ago)${gaps}${piece}: ${how}`;
 }
 
 function exportText(exported: NonNullable<ServiceShape['export']>, colours: Output['colours']): string {

@@ -3,10 +3,13 @@
 
 import type { Context } from 'hono';
 import type { DesiredView, ServiceView } from '../../crdt/view.ts';
+import { ageText } from '../lib/age-text.ts';
+import { newestOf, unprovenText } from '../lib/newest-backup.ts';
 import type { Backup, HeldBackup } from '../ports/backups.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import { type AppAccess, readsAll, requireServiceAccess } from './access.ts';
 import type { ApiEnv } from './auth.ts';
+import { ageOf } from './data-shaping.ts';
 import { ApiError } from './errors.ts';
 import { findService, serviceNamed } from './lookup.ts';
 
@@ -42,7 +45,7 @@ export async function backupsFor(c: Context<ApiEnv>, asked: Asked, needed: AppAc
   return found.filter((one) => mayOf(c, view, one, needed));
 }
 
-/** The one that the id names, whichever service it is of; `newest` is of this one. Fails with `backup_unknown`. */
+/** The one that the id names, whichever service it is of; `newest` is of this one. Fails as chosen() does. */
 export async function backupFor(
   c: Context<ApiEnv>,
   asked: Asked,
@@ -50,17 +53,33 @@ export async function backupFor(
   id: string,
 ): Promise<HeldBackup> {
   const all = await asked.backups.list(id === NEWEST ? service.id : undefined);
-  const found = chosen(all, service.name, id);
+  const found = chosen(all, {
+    name: service.name,
+    id,
+    command: (one) => `peer service restore ${service.name} ${one}`,
+  });
   if (mayOf(c, asked.view(), found, 'change')) return found;
   throw unknown(service.name, id);
 }
 
-/** By its id; `newest`: the newest that is not known to be bad. Fails with `backup_unknown`. */
-export function chosen(backups: readonly HeldBackup[], name: string, id: string): HeldBackup {
-  const found =
-    id === NEWEST ? backups.find(({ proof }) => proof?.state !== 'failed') : backups.find((backup) => backup.id === id);
+/**
+ * By its id. `newest`: the newest that is not known to be bad, if that is proven: what begins like a backup may be
+ * damaged further on. Fails with `backup_unknown`, and with `backup_unproven`, which says how each is named.
+ */
+export function chosen(
+  backups: readonly HeldBackup[],
+  { name, id, command }: { name: string; id: string; command: (id: string) => string },
+): HeldBackup {
+  if (id !== NEWEST) {
+    const found = backups.find((backup) => backup.id === id);
+    if (found === undefined) throw unknown(name, id);
+    return found;
+  }
+  const found = newestOf(backups);
   if (found === undefined) throw unknown(name, id);
-  return found;
+  if (found.newest === found.proven) return found.newest;
+  const age = ({ takenAtMs }: HeldBackup): string => ageText(ageOf(takenAtMs));
+  throw new ApiError('backup_unproven', unprovenText(name, found, { age, command }));
 }
 
 const unknown = (name: string, id: string): ApiError =>

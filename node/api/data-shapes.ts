@@ -57,6 +57,11 @@ export type ServiceShape = Omit<ServiceSummaryShape, 'bindings'> & {
   backupsKept: number;
   /** Its log of changes is kept: it can be restored to a moment. */
   wal: boolean;
+  /**
+   * To which moments: from the earliest, Unix ms, to the latest, of `rows` with something missing between them; null
+   * where none can be made yet. And how old the last piece of the log is that was fetched. Null without a log.
+   */
+  log: { fromMs: number | null; toMs: number | null; rows: number; pieceAgeMs: number | null } | null;
   /** Age of the newest backup that was restored for a test; null when there is none. */
   provenBackupAgeMs: number | null;
   /** What its data was before an upgrade that waits to be confirmed or reverted, and where that is. */
@@ -278,6 +283,8 @@ export type StrandedShape = {
     mounted: boolean;
     snapshotAgeMs: number | null;
   }[];
+  /** Services that are open to others at an address of the node, wherever they run: it closes when the node goes. */
+  exports: { service: string; host: string; port: number }[];
 };
 
 /** What was moved from a node that is drained, and where to. */

@@ -3,9 +3,17 @@
 import type { BindingView, DesiredView, ServiceView, VolumeView } from '../../crdt/view.ts';
 import { serviceHost } from '../core/service-address.ts';
 import { compareText } from '../core/text.ts';
+import type { ArchiveWindow } from '../ports/archives.ts';
 import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService, ObservedView } from '../ports/node-service.ts';
-import type { ExportAccess, ExportDoorState, KindInfo, ServiceStatus, VolumeStatus } from '../ports/services-desk.ts';
+import type {
+  ExportAccess,
+  ExportDoorState,
+  KeptLog,
+  KindInfo,
+  ServiceStatus,
+  VolumeStatus,
+} from '../ports/services-desk.ts';
 import type { FoundOrphans, HeldSnapshot } from '../ports/snapshots.ts';
 import type {
   BackupShape,
@@ -74,7 +82,7 @@ export function serviceShape(
   service: ServiceView,
   known: Known & Pick<NodeService, 'explain' | 'kinds'> & ExportKnown,
   status: ServiceStatus | undefined,
-  backups: readonly HeldBackup[],
+  { backups, windows }: { backups: readonly HeldBackup[]; windows: readonly ArchiveWindow[] },
 ): ServiceShape {
   const { view } = known;
   const isProvided = service.volume === undefined;
@@ -93,6 +101,7 @@ export function serviceShape(
     backupEveryMs: service.backupEveryMs,
     backupsKept: service.backupsKept,
     wal: service.wal === true,
+    log: service.wal === true ? logShape(windows, status?.log) : null,
     provenBackupAgeMs: provenAgeMs(backups),
     before: beforeShape(service.volume, view),
     createdAtMs: service.createdAtMs,
@@ -100,6 +109,17 @@ export function serviceShape(
     instance: found === undefined || workload === undefined ? null : instanceShape(found, workload),
     reason: reasonOf(service, known, found),
     export: exportShape(service, known, status),
+  };
+}
+
+/** The node that runs it alone knows that nothing was written since the last piece: then the last row goes on. */
+function logShape(windows: readonly ArchiveWindow[], kept: KeptLog | undefined): ServiceShape['log'] {
+  const [first, last] = [windows[0], windows.at(-1)];
+  return {
+    fromMs: first?.fromMs ?? null,
+    toMs: last === undefined ? null : Math.max(last.toMs, kept?.coveredMs ?? 0),
+    rows: windows.length,
+    pieceAgeMs: kept?.pieceMs === undefined ? null : ageOf(kept.pieceMs),
   };
 }
 

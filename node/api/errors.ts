@@ -37,6 +37,7 @@ export type ApiErrorCode = Extract<
   | 'no_upgrade'
   | 'upgrade_unconfirmed'
   | 'backup_unknown'
+  | 'backup_unproven'
   | 'unavailable'
   | 'unreachable'
   | 'export_failed'

@@ -6,11 +6,12 @@ import { asLineageId, type LineageId, type NodeId } from '../../crdt/ids.ts';
 import type { ServiceView, VolumeView } from '../../crdt/view.ts';
 import { slotOf } from '../core/pins.ts';
 import { slotKey } from '../core/slots.ts';
+import { compareVersions, reads } from '../core/versions.ts';
 import type { HeldBackup } from '../ports/backups.ts';
 import type { NodeService } from '../ports/node-service.ts';
 import type { ServiceLifeShape } from './data-shapes.ts';
 import { ageOf, beforeShape, bindingsOf } from './data-shaping.ts';
-import { compareVersions, enginesOf } from './engines.ts';
+import { enginesOf } from './engines.ts';
 import { ApiError } from './errors.ts';
 import { GRANT_WAIT_MS, untilGranted } from './granted.ts';
 import { nodeNamed } from './lookup.ts';
@@ -188,7 +189,8 @@ async function backupToRecover(
   { id, lost }: { id: string | undefined; lost: string },
 ): Promise<HeldBackup> {
   const { name } = asked;
-  const all = await service.backups.list(asked.id);
+  // After an upgrade that was taken back there are some of the newer version.
+  const all = (await service.backups.list(asked.id)).filter((one) => reads(asked.version, one.version));
   const found =
     id === undefined ? all.find(({ proof }) => proof?.state === 'proven') : all.find((one) => one.id === id);
   if (found !== undefined) return found;

@@ -10,7 +10,7 @@ import type { NodeService } from '../ports/node-service.ts';
 import type { MovedDataShape, StrandedShape } from './data-shapes.ts';
 import { ageOf, provenAgeMs, serviceState } from './data-shaping.ts';
 import { ApiError, failureOf } from './errors.ts';
-import { nodeName } from './placed-data.ts';
+import { nodeName, statusOf } from './placed-data.ts';
 import { moveVolume, ofItsSlot, placeFor } from './volume-life.ts';
 
 /** Named in one line that refuses. */
@@ -20,11 +20,17 @@ export async function strandedBy(service: NodeService, node: NodeId): Promise<St
   const view = service.view();
   const known = { view, observed: service.observed() };
   const here = [...view.volumes.values()].filter((volume) => holderOf(volume) === node);
-  if (here.length === 0) return { services: [], volumes: [] };
+  const exports = [...view.services.values()]
+    .flatMap(({ name: service, export: open }) =>
+      open?.node === node ? [{ service, host: open.host, port: open.port }] : [],
+    )
+    .sort((a, b) => compareText(a.service, b.service));
+  if (here.length === 0) return { services: [], volumes: [], exports };
   const [backups, snapshots] = await Promise.all([service.backups.list(undefined), service.volumes.list(undefined)]);
   const services = [...view.services.values()].filter((one) => here.some(({ id }) => id === one.volume?.id));
   const dataOf = new Set(services.map(({ volume }) => volume?.id));
   return {
+    exports,
     services: services
       .map((one) => ({
         name: one.name,
@@ -51,8 +57,22 @@ export async function strandedBy(service: NodeService, node: NodeId): Promise<St
 /** While it is on its way it is where it was. */
 const holderOf = ({ node, movedFrom }: VolumeView): NodeId => movedFrom ?? node;
 
-/** Fails with `data_stranded` when there is any, which names it. `command`: what goes on with a flag. */
-export async function expectNothingStranded(service: NodeService, node: NodeId, command: string): Promise<void> {
+/** What may be done instead of stranding it: of a command that moves it first when it is told to. */
+export const movesFirst = (command: string): string =>
+  `${command} --with-data moves it first, --strand leaves it there`;
+
+/** Of the removal of a node, by whether it can still be asked for what it has. */
+export function beforeRemoval(service: NodeService, node: NodeId): string {
+  const status = statusOf(node, { view: service.view(), observed: service.observed() });
+  const first =
+    status === 'alive' || status === 'suspect'
+      ? `peer nodes drain ${nodeName(service.view(), node)} --with-data moves it first`
+      : `peer service recover and peer volume recover bring back what there is of it elsewhere`;
+  return `${first}, --strand removes the node all the same`;
+}
+
+/** Fails with `data_stranded` when there is any, which names it. `ways`: what may be done about it. */
+export async function expectNothingStranded(service: NodeService, node: NodeId, ways: string): Promise<void> {
   const { services, volumes } = await strandedBy(service, node);
   const lines = [
     ...services.map((one) => `${one.name} (${newestText('proven backup', one.provenBackupAgeMs)})`),
@@ -63,7 +83,7 @@ export async function expectNothingStranded(service: NodeService, node: NodeId, 
   const shown = lines.slice(0, NAMED_MAX).join(', ');
   throw new ApiError(
     'data_stranded',
-    `${nodeName(service.view(), node)} has the data of ${shown}${more > 0 ? ` and ${more} more` : ''}: ${command} --with-data moves it first, --strand leaves it there`,
+    `${nodeName(service.view(), node)} has the data of ${shown}${more > 0 ? ` and ${more} more` : ''}: ${ways}`,
   );
 }
 

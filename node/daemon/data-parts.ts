@@ -76,7 +76,7 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
   });
   shutdown.add('steward', () => steward.close());
   const proofs = new Proofs(works, log);
-  const backups = await makeBackups(parts, { proofs, steward }, shutdown);
+  const { backups, archives } = await makeBackups(parts, { proofs, steward }, shutdown);
   const life = await makeVolumeLife({ ...parts, record: (event) => record(parts, event) }, shutdown);
   const ways = new ServiceWays(parts);
   return {
@@ -85,6 +85,7 @@ export async function makeData(parts: Parts, shutdown: Shutdown): Promise<DataPa
       self: ground.self,
       steward,
       volumes: works.volumes,
+      keptLog: (service) => archives.keptHere(service),
       isExported: (service) => ways.isExported(service),
     }),
     guests: steward,
@@ -124,7 +125,7 @@ async function makeBackups(
   parts: Parts,
   { proofs, steward }: { proofs: Proofs; steward: Steward },
   shutdown: Shutdown,
-): Promise<Backups> {
+): Promise<{ backups: Backups; archives: ServiceArchives }> {
   const { ground, lines, works, agent, known, storage, replicator } = parts;
   const { log, view, self, dataDir } = ground;
   const copies = await storage.openCopies<Backup, ServiceId>({
@@ -166,7 +167,7 @@ async function makeBackups(
   });
   const archives = new ServiceArchives({ ...shared, copies: pieces, adopt: (...asks) => backups.adopt(...asks) });
   shutdown.add('archives', () => archives.close());
-  return {
+  const asked: Backups = {
     list: (...asks) => backups.list(...asks),
     take: (...asks) => backups.take(...asks),
     restore: (...asks) => backups.restore(...asks),
@@ -177,6 +178,7 @@ async function makeBackups(
     windows: (...asks) => archives.windows(...asks),
     recover: (...asks) => archives.recover(...asks),
   };
+  return { backups: asked, archives };
 }
 
 /** Where it runs, ready, as far as this node knows. */

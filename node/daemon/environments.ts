@@ -5,7 +5,7 @@ import type { AppId } from '../../crdt/ids.ts';
 import type { DesiredView } from '../../crdt/view.ts';
 import type { HostEntry } from '../core/types.ts';
 import type { SecretKeeper } from '../ports/secrets.ts';
-import { servicesEnvironment } from '../services/binding-environment.ts';
+import { servicesEnvironment, withReferences } from '../services/binding-environment.ts';
 import { kindOf } from '../services/catalogue.ts';
 
 export type Environment = { env: Record<string, string>; hosts: readonly HostEntry[] };
@@ -17,7 +17,10 @@ export class Environments {
     this.#parts = parts;
   }
 
-  /** An app's own variables stand in the place of those of services. Fails with `secret_unreadable`. */
+  /**
+   * An app's own variables stand in the place of those of services, and may refer to them. Fails with
+   * `secret_unreadable`.
+   */
   of(app: AppId, own: Readonly<Record<string, string>>): Environment {
     const { view, secrets } = this.#parts;
     const { env, hosts } = servicesEnvironment({
@@ -26,7 +29,7 @@ export class Environments {
       kindOf,
       open: (context, sealed) => secrets.open(context, sealed),
     });
-    return { env: { ...env, ...secrets.openEnv(app, own) }, hosts };
+    return { env: { ...env, ...withReferences(secrets.openEnv(app, own), env) }, hosts };
   }
 }
 

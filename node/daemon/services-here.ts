@@ -3,8 +3,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { NodeId, ServiceId, VolumeId } from '../../crdt/ids.ts';
-import type { DesiredView } from '../../crdt/view.ts';
-import type { ExportDoorState, ServiceStatus, ServicesDesk, VolumeStatus } from '../ports/services-desk.ts';
+import type { DesiredView, ServiceView } from '../../crdt/view.ts';
+import type { ExportDoorState, KeptLog, ServiceStatus, ServicesDesk, VolumeStatus } from '../ports/services-desk.ts';
 import type { Steward } from '../services/steward.ts';
 import type { VolumeStore } from '../volumes/store.ts';
 
@@ -21,6 +21,8 @@ export type ServicesHereParts = {
   self: NodeId;
   steward: Steward;
   volumes: Pick<VolumeStore, 'placeOf' | 'usedBytes'>;
+  /** How far the log of a service that runs here is kept. */
+  keptLog: (service: ServiceView) => KeptLog;
   /** Whether the router has the service's door to others open. */
   isExported: (service: ServiceId) => boolean;
 };
@@ -60,7 +62,7 @@ export class ServicesHere implements ServicesDesk {
   }
 
   async status(id: ServiceId): Promise<ServiceStatus> {
-    const { view, steward, volumes } = this.#parts;
+    const { view, steward, volumes, keptLog } = this.#parts;
     const service = view().services.get(id);
     const bindings = steward.granted(id);
     if (service?.volume === undefined || bindings === undefined) {
@@ -72,6 +74,7 @@ export class ServicesHere implements ServicesDesk {
       bindings,
       ...(usage === undefined ? {} : { connections: usage.connections }),
       ...(usedBytes === undefined ? {} : { usedBytes }),
+      ...(service.wal === true ? { log: keptLog(service) } : {}),
     };
   }
 

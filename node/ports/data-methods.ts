@@ -55,6 +55,7 @@ const serviceStatus = v.object({
   bindings: someOf(bindingId, BINDINGS_MAX),
   connections: measured,
   usedBytes: measured,
+  log: v.fallback(v.optional(v.object({ coveredMs: v.optional(count), pieceMs: v.optional(count) })), undefined),
 }) as unknown as v.GenericSchema<unknown, ServiceStatus>;
 const volumeStatus = v.object({ path: text(PATH_CHARS_MAX), usedBytes: measured }) as unknown as v.GenericSchema<
   unknown,

@@ -119,6 +119,7 @@ export const ERRORS = {
 
   // Backups
   backup_unknown: nothing(404, 'no', 'no node that answers holds such a backup'),
+  backup_unproven: nothing(409, 'no', 'the newest backup was not proven: it is taken when it is named by its id'),
   outside_window: nothing(422, 'no', 'the service cannot be restored to that moment; the message says to which it can'),
   backup_unusable: nothing(422, 'no', 'it is no backup of such a service, or is damaged, or could not be restored'),
   nothing_to_back_up: nothing(409, 'no', 'the kind of service keeps nothing'),

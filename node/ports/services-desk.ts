@@ -20,7 +20,16 @@ export type ServiceStatus = {
   connections?: number;
   /** What its data takes. */
   usedBytes?: number;
+  /** Of a service whose log of changes is kept. */
+  log?: KeptLog;
 };
+
+/**
+ * How far the log of a service is kept, Unix ms. `coveredMs`: all that was committed by then is held, also when it is
+ * later than any piece, as nothing was written since; missing while there is no base, or something is missing after
+ * it. `pieceMs`: of the last piece that was fetched.
+ */
+export type KeptLog = { coveredMs?: number; pieceMs?: number };
 
 /** What the node that holds a volume knows of it alone. */
 export type VolumeStatus = {

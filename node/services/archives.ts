@@ -14,6 +14,7 @@ import type { Copies, Held } from '../ports/copies.ts';
 import { RECOVER_SERVICE } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
 import type { ServiceArchive, ServiceCommand, ServiceContext } from '../ports/services.ts';
+import type { KeptLog } from '../ports/services-desk.ts';
 import { type Chain, chainFor, chainsOf, neededOf, outdatedOf, windowsOf } from './archive-windows.ts';
 import { begins } from './backup-content.ts';
 import { BackupError, serviceIn } from './backup-error.ts';
@@ -104,6 +105,18 @@ export class ServiceArchives implements Archives {
 
   async windows(service: ServiceId): Promise<ArchiveWindow[]> {
     return windowsOf(await this.#chains(service));
+  }
+
+  /** Of a service that runs here. */
+  keptHere({ id, volume }: Pick<ServiceView, 'id' | 'volume'>): KeptLog {
+    const known = this.#fetched.get(id);
+    const own = this.#parts.copies.here(id).filter(({ lineage }) => lineage === volume?.lineage);
+    const pieceMs = Math.max(0, ...own.filter(({ what }) => what === 'log').map(({ takenAtMs }) => takenAtMs));
+    const isWhole = known?.lineage === volume?.lineage && known?.needsBase === false && own.some(isBase);
+    return {
+      ...(isWhole && known.coveredMs > 0 ? { coveredMs: known.coveredMs } : {}),
+      ...(pieceMs > 0 ? { pieceMs } : {}),
+    };
   }
 
   async recover(
@@ -389,6 +402,8 @@ export class ServiceArchives implements Archives {
     }
   }
 }
+
+const isBase = ({ what }: ArchivePiece): boolean => what === 'base';
 
 /** Pieces that follow one another without a gap. */
 function runsOf(names: readonly string[], archive: ServiceArchive): string[][] {

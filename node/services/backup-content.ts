@@ -1,6 +1,24 @@
-// Looks at what comes as a backup before it is kept: an empty or foreign one is told by how it begins.
+// Looks at what comes as a backup before it is kept, or put into a service: an empty or foreign one is told by how it
+// begins, one that a newer engine made by its record.
 
+import { reads } from '../core/versions.ts';
+import type { Backup } from '../ports/backups.ts';
 import { BackupError } from './backup-error.ts';
+
+/** Fails with BackupError `backup_unusable`, before anything is touched. */
+export function expectReadable(
+  backup: Pick<Backup, 'id' | 'kind' | 'version'>,
+  { name, kind, version }: { name: string; kind: string; version: string },
+): void {
+  if (backup.kind !== kind) {
+    throw new BackupError('backup_unusable', `backup ${backup.id} is of ${backup.kind}, and ${name} is ${kind}`);
+  }
+  if (reads(version, backup.version)) return;
+  throw new BackupError(
+    'backup_unusable',
+    `backup ${backup.id} is of ${kind} ${backup.version}, which ${kind} ${version} does not read, and ${name} is as it was: peer service upgrade ${name} --version ${backup.version} first`,
+  );
+}
 
 /** Passes on what begins as the kind's backups do. */
 export async function* begins(

@@ -12,7 +12,7 @@ import type { BlobStore } from '../ports/blobs.ts';
 import type { Copies } from '../ports/copies.ts';
 import { BACKUP_SERVICE, RESTORE_SERVICE } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
-import { begins } from './backup-content.ts';
+import { begins, expectReadable } from './backup-content.ts';
 import { BackupError, serviceIn } from './backup-error.ts';
 import type { Contexts } from './contexts.ts';
 import { NotTried, PROOF_SPARE_BYTES, type ProofParts, prove } from './proof.ts';
@@ -142,7 +142,10 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'wi
     for (const service of services.values()) {
       if (service.backupEveryMs === 0 || service.stopped || instanceOf(service.id) === undefined) continue;
       if (this.#busy.has(service.id) || this.#keepsNothing(service)) continue;
-      const own = copies.here(service.id).find(({ madeAtMs }) => madeAtMs === undefined);
+      // Not what was uploaded, which nobody has looked at, nor one that was found to be bad.
+      const own = copies
+        .here(service.id)
+        .find(({ madeAtMs, proof }) => madeAtMs === undefined && proof !== undefined && proof.state !== 'failed');
       const newestMs = own?.takenAtMs ?? service.createdAtMs;
       const failedMs = this.#failedAtMs.get(service.id);
       const due = nowMs() - newestMs >= service.backupEveryMs;
@@ -249,12 +252,7 @@ export class ServiceBackups implements Omit<Backups, 'rebuild' | 'upgrade' | 'wi
       const { contexts, blobs, copies, proof, record, restored } = this.#parts;
       const view = serviceIn(this.#parts.view(), service);
       const { kind, context } = contexts.of(view);
-      if (backup.kind !== view.kind) {
-        throw new BackupError(
-          'backup_unusable',
-          `backup ${backup.id} is of ${backup.kind}, and ${view.name} is ${view.kind}`,
-        );
-      }
+      expectReadable(backup, view);
       if (kind.restore === undefined) throw new BackupError('backup_unusable', `${view.kind} keeps nothing`);
       const instance = this.#expectInstance(view);
       onLine(`bringing backup ${backup.id} here`);

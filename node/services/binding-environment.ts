@@ -2,6 +2,7 @@
 // variables by which client libraries look for them. Pure but for `open`, which opens what is sealed.
 
 import type { AppId } from '../../crdt/ids.ts';
+import { ENV_VALUE_BYTES_MAX } from '../../crdt/limits.ts';
 import { bindingContext, serviceContext } from '../../crdt/sealed.ts';
 import type { BindingView, DesiredView, ServiceView } from '../../crdt/view.ts';
 import { serviceHost } from '../core/service-address.ts';
@@ -59,6 +60,27 @@ export function servicesEnvironment({ view, app, kindOf, open }: Options): Servi
   const services = new Map([...view.services].filter(([, { kind }]) => kind !== USER_PROVIDED));
   return { env, hosts: serviceHosts(app, { services, bindings: view.bindings.values() }) };
 }
+
+const REFERENCE = /\$?\$\(([A-Za-z_][A-Za-z0-9_]*)\)/g;
+
+/**
+ * An app's own variables, with `$(PGHOST)` as what its services say under that name, as Kubernetes has it: for
+ * programs that look under names of their own. A name that no service has stays as it is written, and so does
+ * `$$(PGHOST)`, but for one `$`; so does a value that would be too long.
+ */
+export const withReferences = (
+  own: Readonly<Record<string, string>>,
+  ofServices: Readonly<Record<string, string>>,
+): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(own).map(([key, value]) => {
+      const filled = value.replaceAll(REFERENCE, (written, name: string) => {
+        if (!Object.hasOwn(ofServices, name)) return written;
+        return written.startsWith('$$') ? written.slice(1) : (ofServices[name] ?? '');
+      });
+      return [key, filled.length > ENV_VALUE_BYTES_MAX ? value : filled];
+    }),
+  );
 
 /** Oldest first. */
 function bindingsOf(view: Options['view'], app: AppId): BindingView[] {

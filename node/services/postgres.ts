@@ -240,6 +240,8 @@ function restore(context: ServiceContext): ServiceCommand {
 admin() { ${quoted(psql)} -X -q -A -t -v ON_ERROR_STOP=1 -h /data -U ${ADMIN} -d "$1"; }
 [ "$(head -c 5 ${SPOOL})" = PGDMP ] || fail 'this is no backup of PostgreSQL: pg_dump -Fc makes one'
 problem=$(${quoted(pg_restore)} -f /dev/null ${SPOOL} 2>&1) || fail "the backup is cut, damaged or of a newer version: \${problem%%$'\\n'*}"
+from=$(${quoted(pg_restore)} -l ${SPOOL} | sed -n 's/^; *Dumped from database version: \\([0-9]*\\).*/\\1/p')
+[ "\${from:-0}" -le ${quoted(context.service.version)} ] || fail "the backup is of postgres $from, which postgres ${context.service.version} does not read"
 password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \\n')
 leave() {
   printf '%s\\n' 'DROP DATABASE IF EXISTS ${RESTORING} WITH (FORCE);' 'DROP ROLE IF EXISTS ${RESTORER};' | admin postgres

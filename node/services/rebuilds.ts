@@ -13,6 +13,7 @@ import type { BlobStore } from '../ports/blobs.ts';
 import type { Copies } from '../ports/copies.ts';
 import { REBUILD_SERVICE, UPGRADE_SERVICE } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
+import { expectReadable } from './backup-content.ts';
 import { BackupError, serviceIn } from './backup-error.ts';
 import type { ServiceBackups } from './backups.ts';
 import type { Contexts } from './contexts.ts';
@@ -97,12 +98,8 @@ export class Rebuilds implements Pick<Backups, 'rebuild' | 'upgrade'> {
     const { backup, version, lineage } = order;
     const service = { ...serviceIn(this.#parts.view(), order.service), version };
     const { volume, name, storageBytes: sizeBytes } = service;
-    if (volume === undefined || backup.kind !== service.kind) {
-      throw new BackupError(
-        'backup_unusable',
-        `backup ${backup.id} is of ${backup.kind}, and ${name} is ${service.kind}`,
-      );
-    }
+    if (volume === undefined) throw new BackupError('backup_unusable', `${name} was provided: its data is elsewhere`);
+    expectReadable(backup, service);
     const { kind, context } = contexts.of(service);
     this.#expectMemory(service);
     const holders = (await copies.list(backup.service)).find(({ id }) => id === backup.id)?.holders ?? [];

@@ -87,6 +87,31 @@ describe('a backup', () => {
     expect(await restore('backup-1', 'cache')).toMatchObject([{ type: 'failed', code: 'backup_unusable' }]);
   });
 
+  it('that was not proven is not the newest before it is named: it is said how', async () => {
+    const { upload, restore, take, node, id, developer } = await withDatabase();
+    await upload('BACKUP damaged further on');
+    expect(await restore('newest')).toMatchObject([
+      {
+        code: 'backup_unproven',
+        message:
+          'the newest backup of db, 0 s old, was not proven: peer service restore db backup-1 takes it all the same; none is proven',
+      },
+    ]);
+    await take();
+    expect((await restore('newest')).at(-1)).toMatchObject({ type: 'done', id: 'backup-2' });
+    await upload('BACKUP damaged further on');
+    const told = expect.stringContaining(
+      'peer service restore db backup-3 takes it all the same; peer service restore db backup-2 takes the newest proven one',
+    );
+    expect(await restore('newest')).toMatchObject([{ code: 'backup_unproven', message: told }]);
+    expect(await developer.get('/v1/services/db/backups/newest/content')).toMatchObject({
+      status: 409,
+      body: { error: { message: expect.stringContaining('peer service download db backup-2 FILE takes the newest') } },
+    });
+    expect(node.backups.data.get(id)).toBe('first');
+    expect((await restore('backup-3')).at(-1)).toMatchObject({ type: 'done' });
+  });
+
   it('that is not there is said to be so', async () => {
     const { restore, developer, take } = await withDatabase();
     expect(await restore('newest')).toMatchObject([{ code: 'backup_unknown' }]);
@@ -172,7 +197,15 @@ describe('an earlier moment', () => {
     expect((await viewer.get('/v1/services/db/moments')).body).toEqual({ name: 'db', windows: [] });
     expect(await at(momentMs)).toMatchObject({ type: 'failed', code: 'outside_window' });
     expect(await developer.send('PATCH', '/v1/services/db', { wal: true })).toMatchObject({ body: { restarts: true } });
-    expect((await viewer.get('/v1/services/db')).body).toMatchObject({ wal: true });
+    const shown = (await viewer.get('/v1/services/db')).body;
+    const moments = { fromMs: Date.UTC(2026, 0, 1), toMs: expect.any(Number), rows: 1, pieceAgeMs: null };
+    expect(shown).toMatchObject({ wal: true, log: moments });
+    // Its node alone knows that nothing was written since the last piece.
+    const laterMs = Date.now() + 60_000;
+    const log = { coveredMs: laterMs, pieceMs: Date.now() - 5_000 };
+    node.onServiceStatus = async () => ({ bindings: [], log });
+    expect((await viewer.get('/v1/services/db')).body.log).toMatchObject({ toMs: laterMs, rows: 1 });
+    expect((await viewer.get('/v1/services/db')).body.log.pieceAgeMs).toBeGreaterThanOrEqual(5_000);
     expect((await viewer.get('/v1/services/db/moments')).body.windows).toHaveLength(1);
     expect(await at(momentMs, 'viewer')).toEqual({ status: 403 });
     const made = await at(momentMs);

@@ -240,7 +240,7 @@ describe('a node that is to go', () => {
 
     const { last } = await act(`/v1/nodes/${self}/data/move`, {}, 'admin');
     expect(last).toMatchObject({ type: 'done' });
-    expect((await viewer.get(`/v1/nodes/${self}/data`)).body).toEqual({ services: [], volumes: [] });
+    expect((await viewer.get(`/v1/nodes/${self}/data`)).body).toEqual({ services: [], volumes: [], exports: [] });
     expect(await admin.post('/v1/node/stop', { leave: true })).toMatchObject({ status: 200 });
   });
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { readCompose } from '../../cli/manifest/compose.ts';
 import type { AppPlan } from '../../cli/manifest/plan.ts';
+import { SHAPES } from './compose-public.ts';
 
 const MiB = 1024 ** 2;
 const FILES: Record<string, Record<string, string>> = { '.web.env': { LEVEL: 'debug', ONLY: 'file' } };
@@ -246,6 +247,58 @@ services:
     expect(await refusal(other)).toBe('compose.yaml: services.db.provider.type: should be peer');
     const both = 'db: {image: a, provider: {type: peer, options: {kind: postgres}}}';
     expect(await refusal(both)).toMatch(/services.db.provider: excludes image and build/);
+  });
+
+  it.each(['mongo', 'docker.io/mongo:7', 'mcr.microsoft.com/mssql/server:2022-latest', 'memcached:alpine'])(
+    'says that nobody could reach a server of %s',
+    async (image) => {
+      await expect(read(`services:\n  web: {image: a}\n  db: {image: '${image}', volumes: [./x:/y]}`)).rejects.toThrow(
+        'not supported: services.db (apps are reached over HTTP alone, and no kind of service is such a server: ',
+      );
+      expect(await read(`services:\n  web: {image: mongo-express}\n  other: {image: example/mongo/web}`)).toHaveLength(
+        2,
+      );
+    },
+  );
+
+  const plansOf = async (source: string) => {
+    const plans = await read(source);
+    return Object.fromEntries(
+      plans.map(({ name, options: { services, volumes } }) => [
+        name,
+        {
+          ...(services === undefined ? {} : { services: services.map((one) => one.name) }),
+          ...(volumes === undefined ? {} : { volumes: volumes.map(({ path }) => path) }),
+        },
+      ]),
+    );
+  };
+  it.each(SHAPES)('of the public is taken with the changes that are named: $name', async (shape) => {
+    const { before, says, after = before, apps } = shape;
+    const said = await read(before).then(
+      () => [],
+      (error: Error) => error.message,
+    );
+    expect(said).toEqual(says.length === 0 ? [] : `compose.yaml: not supported: ${says.join(', ')}`);
+    expect(await plansOf(after)).toEqual(apps);
+  });
+
+  it('does not take an address in the file for one that leads somewhere, once the database is a service', async () => {
+    const db = 'db: {provider: {type: peer, options: {kind: postgres}}}';
+    const web = (env: string) => read(`services:\n  ${db}\n  web: {image: a, depends_on: [db], environment: ${env}}`);
+    await expect(web('{DB_HOST: db}')).rejects.toThrow(
+      'services.web.environment (db is at another address, with other credentials: write DB_HOST: $$(PGHOST); it has to log in, as $$(PGUSER) with $$(PGPASSWORD))',
+    );
+    // Equal by chance, or another's.
+    for (const env of [
+      '{SCHEMA: db}',
+      '{DB_HOST: db2}',
+      '{URL: "https://db.example.org/"}',
+      '{DB_HOST: }',
+      '[DB_HOST]',
+    ]) {
+      expect(await web(env)).toHaveLength(1);
+    }
   });
 
   it('refuses a name that no app can have, and a file without services', async () => {

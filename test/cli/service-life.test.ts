@@ -82,4 +82,26 @@ describe('peer nodes', () => {
     });
     expect(await text('nodes', 'drain', there, '--strand')).toContain(`${there} is draining`);
   });
+
+  it('removes one that has data when that is meant, and says what closes with it', async () => {
+    const other = there === cli.node.self.name ? here : there;
+    await cli.json(['nodes', 'undrain', here]);
+    await cli.json(['nodes', 'undrain', there]);
+    const { node } = await cli.json(['service', 'status', 'cache']);
+    if (node !== other) await cli.json(['service', 'move', 'cache', '--to', other]);
+    await cli.json(['service', 'export', 'cache', '127.0.0.1:6390', '--node', other]);
+    const { status, stderr } = await cli.run(['nodes', 'remove', other]);
+    expect(status).toBe(1);
+    expect(stderr.split('\n').filter(Boolean)).toEqual([
+      `cache is open to others at 127.0.0.1:6390 of ${other}, which closes when it goes: peer service export cache --stop, then HOST:PORT --node NODE, opens it elsewhere, with new credentials`,
+      `peer: ${other} has the data of cache (no proven backup): peer nodes drain ${other} --with-data moves it first, --strand removes the node all the same`,
+    ]);
+    expect(await text('nodes', 'data', other)).toMatch(/^DATA OF(.*\n)+cache is open to others at 127/);
+    expect(await wrong('nodes', 'drain', other, '--yes')).toMatchObject({ status: 2 });
+    cli.node.setStatus(other, 'dead');
+    expect((await wrong('nodes', 'remove', other)).said).toMatch(
+      /: peer service recover and peer volume recover bring back .* elsewhere, --strand removes the node all the same$/,
+    );
+    expect(await text('nodes', 'remove', other, '--yes')).toContain(`${other} is removed`);
+  });
 });

@@ -85,6 +85,16 @@ describe('peer service', () => {
     });
   });
 
+  it('says to which moments it can be restored, where its log is kept', async () => {
+    const created = await cli.run(['service', 'create', 'postgres', 'logged', '--wal', '--no-wait']);
+    expect(created.status).toBe(0);
+    const { stdout } = await ok(['service', 'status', 'logged']);
+    expect(stdout).toMatch(
+      /log +any moment from 2026-01-01T00:00:00Z to 20\d\d-[-\dT:]+Z \(\d+s ago\): peer service restore logged --at TIME/,
+    );
+    await ok(['service', 'delete', 'logged', '--yes']);
+  });
+
   it('says what kinds there are, and what to install where one runs nowhere', async () => {
     cli.node.engines.set('alpha', ['postgres 15']);
     cli.node.engines.set('beta', []);

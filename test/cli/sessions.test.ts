@@ -127,8 +127,22 @@ describe('peer exec', () => {
       status: 1,
       stderr: 'peer: hello has no running instance web/7: see peer app hello\n',
     });
-    expect(await cli.run(['exec', 'hello'])).toMatchObject({ status: 2, stderr: expect.stringContaining('hello/0') });
+    expect(await cli.run(['exec', 'hello', '--', 'true'])).toEqual({
+      ...{ status: 2, stdout: '' },
+      stderr: 'peer: hello has 2 instances, so say which: hello/0, hello/1\n',
+    });
     expect(await cli.run(['exec', 'hello/0', '--', 'true'], { role: 'viewer' })).toMatchObject({ status: 1 });
+  });
+
+  it("runs in an app's only one without a number, and says so when there is none", async () => {
+    await cli.json(['push', join(cli.home, 'hello'), '--name', 'lone']);
+    const ran = await cli.run(['exec', 'lone', '--', 'sh', '-c', 'echo here']);
+    expect(ran).toEqual({ status: 0, stdout: 'here\n', stderr: '' });
+    await cli.json(['stop-app', 'lone']);
+    expect(await cli.run(['exec', 'lone', '--', 'true'])).toMatchObject({
+      status: 1,
+      stderr: 'peer: lone has no instance that runs: see peer app lone\n',
+    });
   });
 
   it('has a terminal when the command line has one: its size, Ctrl-C, and its exit status', async () => {

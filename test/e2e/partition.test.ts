@@ -3,6 +3,7 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { LifeResultShape, OrphansShape, VolumeShape } from '../../node/api/data-shapes.ts';
 import { Lan } from '../../scripts/lan.ts';
 import { LocalCluster, type LocalNode, type Ran, ROOT, waitFor } from '../../scripts/local-cluster.ts';
 import { appOf, envOf, lastWords, nodesOf, open, SETTLE_DEADLINE_MS, waitForFilledOnce } from './observe.ts';
@@ -124,6 +125,47 @@ describe('a partition', () => {
     }
     await cluster.waitForAlive(3);
   });
+});
+
+describe('data whose node is lost to two sides of a partition', () => {
+  const KEPT = 'kept';
+  const volumeAt = async (seenBy: LocalNode): Promise<VolumeShape> =>
+    (await cluster.read<VolumeShape[]>(seenBy, '/v1/volumes')).find(({ owner }) => owner === KEPT)!;
+  const inside = async (on: LocalNode, line: string): Promise<string> =>
+    (await peer(on, 'exec', KEPT, '--', 'sh', '-c', line)).stdout.trim();
+  const recover = (on: LocalNode) => cluster.json<LifeResultShape>(on, ['volume', 'recover', `${KEPT}/0`, '--yes']);
+
+  it('may be recovered on both: one of them wins, and the data of the other is kept and shown', async () => {
+    await peer(a, 'push', join(cluster.folder, 'app'), '--name', KEPT, '--volume', '/data:16M');
+    await inside(a, 'echo first >>/data/notes');
+    await peer(a, 'volume', 'snapshot', `${KEPT}/0`);
+    const before = await volumeAt(a);
+    const holder = [a, b, c].find(({ name }) => name === before.node)!;
+    const sides = [a, b, c].filter((one) => one !== holder) as [LocalNode, LocalNode];
+    for (const { name } of sides) await lan.cut(name);
+    await Promise.all(sides.map((side) => waitUntilDead(side, ...[a, b, c].filter((one) => one !== side))));
+    const recovered = await Promise.all(sides.map(recover));
+    expect(recovered.map(({ node, ready }) => [node, ready])).toEqual(sides.map(({ name }) => [name, true]));
+    for (const side of sides) await inside(side, `echo ${side.name} >>/data/notes`);
+
+    for (const { name } of sides) await lan.heal(name);
+    await waitFor('all to agree on who has it, and one instance', SETTLE_DEADLINE_MS, async () => {
+      const nodes = new Set((await Promise.all([a, b, c].map(volumeAt))).map(({ node }) => node));
+      const { instances } = await appOf(cluster, a, KEPT);
+      const [only] = instances;
+      return nodes.size === 1 && instances.length === 1 && only?.state === 'ready' && nodes.has(only.node);
+    });
+    const { node: has } = await volumeAt(a);
+    expect(sides.map(({ name }) => name)).toContain(has);
+    expect((await inside(b, 'cat /data/notes')).split('\n')).toEqual(['first', has]);
+    // What the other side and the lost node have is nobody's any more, and all there.
+    const { orphans } = await cluster.json<OrphansShape>(a, ['volumes', '--orphans']);
+    const others = [a, b, c].map(({ name }) => name).filter((name) => name !== has);
+    expect(orphans.map(({ node, owner, why }) => [node, owner, why]).sort()).toEqual(
+      others.map((name) => [name, KEPT, 'replaced']).sort(),
+    );
+    await peer(a, 'delete', KEPT, '--yes', '--volumes');
+  }, 180_000);
 });
 
 describe('a machine that gets another address while its daemon runs', () => {

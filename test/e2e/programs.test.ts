@@ -1,8 +1,8 @@
 // Programs of other people, from the npm registry and from Debian, that keep data: in volumes, in PostgreSQL and in
-// MySQL. Each is pushed as its documentation has it run, is given something over HTTP, and has it still after whatever
-// happens to it and to its nodes.
+// MySQL. Each is pushed by its Compose file, is given something over HTTP, and has it still after whatever happens to it
+// and to its nodes.
 
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LocalCluster, type LocalNode, waitFor } from '../../scripts/local-cluster.ts';
@@ -37,11 +37,19 @@ async function expectAllKept(): Promise<void> {
 beforeAll(async () => {
   cluster = await LocalCluster.start(2);
   await Promise.all(
-    PROGRAMS.map(async ({ name, make, push }, at) => {
+    PROGRAMS.map(async ({ name, make, compose, changed }, at) => {
       const folder = join(cluster.folder, `source-${name}`);
       await mkdir(folder);
       await make(folder);
-      const args = ['push', folder, '--name', name, ...push];
+      const file = join(folder, 'compose.yaml');
+      await writeFile(file, compose);
+      const args = ['push', '--manifest', file, '--name', name];
+      if (changed !== undefined) {
+        const refused = await cluster.peer(node(at % 2), args);
+        expect(refused).toMatchObject({ code: 1, stdout: '' });
+        for (const clause of changed.says) expect(refused.stderr).toContain(clause);
+        await writeFile(file, changed.compose);
+      }
       await cluster.json(node(at % 2), args, { timeoutMs: PUSH_TIMEOUT_MS });
     }),
   );

@@ -1,5 +1,5 @@
 // A service on three real daemons with a real engine: moved while it is written to, brought back from a backup when
-// its node is lost for good, and taken along when its node drains.
+// its node is lost for good, taken along when its node drains, and upgraded from one version of its engine to another.
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -141,6 +141,84 @@ describe('a service', { timeout: TIMEOUT_MS }, () => {
     expect(drained.moved).toMatchObject([{ what: 'db', ready: true }]);
     expect(await db()).toMatchObject({ node: drained.moved[0]!.node, state: 'ready', address });
     await client.readAgain(alive(), 'db', 'early', 'in the backup');
-    expect(await peer<StrandedShape>('nodes', 'data', from)).toEqual({ services: [], volumes: [] });
+    expect(await peer<StrandedShape>('nodes', 'data', from)).toEqual({ services: [], volumes: [], exports: [] });
+  });
+});
+
+/** What the engine says that it is. */
+async function engineOf(service: string): Promise<string> {
+  const uri = JSON.stringify(await client.uriOf(alive(), service));
+  const script = `const client = new (require('pg').Client)({ connectionString: ${uri} });
+    client.connect().then(() => client.query('SELECT version()'))
+      .then(({ rows }) => console.log(rows[0].version)).finally(() => client.end());`;
+  return client.inside(alive(), script);
+}
+
+describe('a service of an older version of its engine', { timeout: TIMEOUT_MS }, () => {
+  const old = () => serviceOf(cluster, alive(), 'old');
+  let written: string[];
+  let uri: string;
+  let is: Awaited<ReturnType<typeof old>>;
+  /** Backups, as the versions have them. */
+  const backups: Record<string, string> = {};
+
+  const expectKept = async (): Promise<void> => {
+    await waitFor('old to let its app in', WITHIN_MS, async () => (await old()).bindings[0]?.granted === true);
+    expect(await old()).toMatchObject({ address: is.address, bindings: [{ app: client.name }] });
+    expect(await client.uriOf(alive(), 'old')).toBe(uri);
+    for (const key of written) await client.readAgain(alive(), 'old', key, key);
+  };
+
+  it('is upgraded with its data, credentials and address, and what it was is kept', async () => {
+    await peer('service', 'create', 'postgres', 'old', '--version', '14');
+    await peer('bind', 'old', client.name);
+    written = ['one', 'two'];
+    for (const key of written) await client.write(alive(), 'old', key, key);
+    is = await old();
+    uri = await client.uriOf(alive(), 'old');
+    expect(is).toMatchObject({ version: '14', state: 'ready' });
+    const upgraded = await peer<ServiceLifeShape>('service', 'upgrade', 'old', '--version', '15');
+    expect(upgraded).toMatchObject({ version: '15', ready: true, before: { version: '14', node: is.node } });
+    backups['14'] = upgraded.backup!;
+    await expectKept();
+    expect(await engineOf('old')).toMatch(/^PostgreSQL 15\./);
+  });
+
+  it('is what it was when the upgrade is taken back, without what came since', async () => {
+    await client.write(alive(), 'old', 'since', 'since the upgrade');
+    backups['15'] = (await peer<BackupShape>('service', 'backup', 'old')).id;
+    const reverted = await peer<ServiceLifeShape>('service', 'upgrade', 'old', '--revert', '--yes');
+    expect(reverted).toMatchObject({ version: '14', node: is.node, ready: true, before: null });
+    await expectKept();
+    await expect(client.read(alive(), 'old', 'since')).rejects.toThrow(/404/);
+    expect(await engineOf('old')).toMatch(/^PostgreSQL 14\./);
+  });
+
+  it('refuses backups of the newer one, untouched, also as a file that says nothing of it', async () => {
+    await client.write(alive(), 'old', 'late', 'not touched');
+    expect(await refused('service', 'restore', 'old', backups['15']!, '--yes')).toContain(
+      'is of postgres 15, which postgres 14 does not read, and old is as it was: peer service upgrade old --version 15 first',
+    );
+    const file = join(cluster.folder, 'newer.dump');
+    await peer('service', 'download', 'old', backups['15']!, file);
+    const { id } = await peer<BackupShape>('service', 'upload', 'old', file);
+    expect(await refused('service', 'restore', 'old', id, '--yes')).toContain(
+      'old is as it was: the backup is of postgres 15, which postgres 14 does not read',
+    );
+    await client.readAgain(alive(), 'old', 'late', 'not touched');
+  });
+
+  it('is never an older one again once its upgrade is confirmed, and takes backups of that', async () => {
+    await peer('service', 'upgrade', 'old', '--version', '15');
+    expect(await refused('service', 'upgrade', 'old', '--version', '15')).toContain('--confirm or --revert first');
+    expect(await peer('service', 'upgrade', 'old', '--confirm')).toMatchObject({ version: '15', before: null });
+    expect(await refused('service', 'upgrade', 'old', '--version', '14')).toContain(
+      'old is postgres 15, and an older engine does not read its backups',
+    );
+    await expectKept();
+    await client.readAgain(alive(), 'old', 'late', 'not touched');
+    await peer('service', 'restore', 'old', backups['14']!, '--yes');
+    await expectKept();
+    await expect(client.read(alive(), 'old', 'late')).rejects.toThrow(/404/);
   });
 });

@@ -317,7 +317,11 @@ describe('a backup that is none', () => {
     ],
   ])('is taken when it begins like one, and leaves all as it was: %s', async (name, bytes, says) => {
     expect(await upload(name, bytes)).toMatchObject({ code: 0 });
-    const ran = await cluster.peer(b, ['service', 'restore', name, 'newest', '--yes'], { timeoutMs: STARTS_MS });
+    const [{ id }] = await cluster.read<[{ id: string }]>(b, `/v1/services/${name}/backups`);
+    const unnamed = await cluster.peer(b, ['service', 'restore', name, 'newest', '--yes']);
+    expect(unnamed).toMatchObject({ code: 1, stdout: '' });
+    expect(unnamed.stderr).toContain(`was not proven: peer service restore ${name} ${id} takes it all the same`);
+    const ran = await cluster.peer(b, ['service', 'restore', name, id, '--yes'], { timeoutMs: STARTS_MS });
     expect(ran).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(says) });
     expect(await client.read(b, name, 'first')).toBe(`of ${name}`);
   });

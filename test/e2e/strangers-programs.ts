@@ -1,5 +1,5 @@
-// Programs that nobody here wrote: how each is installed and run as its own documentation says, with what Peer calls
-// things in the place of what a machine of its own would; and how it is given something to keep, over HTTP.
+// Programs that nobody here wrote: how each is installed as its own documentation says, and run by a Compose file in the
+// shape that is public for it, with the changes that its refusal names; and how it is given something to keep, over HTTP.
 
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,8 +13,10 @@ export type Program = {
   name: string;
   /** Makes the folder to push. */
   make(folder: string): Promise<void>;
-  /** Options of `peer push`. */
-  push: readonly string[];
+  /** As people have it elsewhere. */
+  compose: string;
+  /** What is said of that, and what it is then; undefined: it is taken as it is. */
+  changed?: { says: readonly string[]; compose: string };
   /** Once, when it runs for the first time. */
   give(ask: Ask): Promise<void>;
   /** What was given, as it answers now. */
@@ -45,7 +47,16 @@ const nodeRed: Program = {
   async make(folder) {
     await writeFile(join(folder, 'package.json'), packageJson({ 'node-red': '4.1.8' }, 'node-red --userDir /data'));
   },
-  push: ['--volume', '/data:128M'],
+  compose: `services:
+  node-red:
+    build: .
+    restart: unless-stopped
+    ports: ["1880:1880"]
+    healthcheck: {start_period: 180s}
+    volumes: ["node_red_data:/data"]
+volumes:
+  node_red_data: {x-peer: {size: 128M}}
+`,
   async give(ask) {
     const flow = [
       { id: 'tab', type: 'tab', label: 'Notes' },
@@ -61,29 +72,46 @@ const nodeRed: Program = {
 
 const PARSE_ID = { 'x-parse-application-id': 'notes' };
 
+const parseCompose = (uri: string, database: string): string => `services:
+  parse:
+    build: .
+    restart: always
+    ports: ["1337:1337"]
+    healthcheck: {start_period: 180s}
+    depends_on: [postgres]
+    environment:
+      PARSE_SERVER_APPLICATION_ID: notes
+      PARSE_SERVER_MASTER_KEY: not-a-secret
+      PARSE_SERVER_ALLOW_CLIENT_CLASS_CREATION: "true"
+      PARSE_SERVER_DATABASE_URI: ${uri}
+  postgres:
+${database.replace(/^/gm, '    ')}
+volumes: {postgres_data: }
+`;
+
 /**
- * A backend for apps, its objects in PostgreSQL. Reads PORT, and its database from the option that its guide names.
+ * A backend for apps, its objects in PostgreSQL. Reads PORT, and its database from the variable that its guide names.
  * @see https://docs.parseplatform.org/parse-server/guide/
  */
 const parse: Program = {
   name: 'parse',
   async make(folder) {
-    const start = 'parse-server --databaseURI $DATABASE_URL';
-    await writeFile(join(folder, 'package.json'), packageJson({ 'parse-server': '8.6.94' }, start));
-    const manifest = `applications:
-- name: parse
-  env:
-    PARSE_SERVER_APPLICATION_ID: notes
-    PARSE_SERVER_MASTER_KEY: not-a-secret
-    PARSE_SERVER_ALLOW_CLIENT_CLASS_CREATION: "true"
-  services:
-  # As its kind, which is how many people name the first one.
-  - name: postgres
-    kind: postgres
-`;
-    await writeFile(join(folder, 'manifest.yml'), manifest);
+    await writeFile(join(folder, 'package.json'), packageJson({ 'parse-server': '8.6.94' }, 'parse-server'));
   },
-  push: [],
+  compose: parseCompose(
+    'postgres://parse:not-a-secret@postgres:5432/parse',
+    `image: postgis/postgis:16-3.4
+environment: {POSTGRES_USER: parse, POSTGRES_PASSWORD: not-a-secret}
+volumes: ["postgres_data:/var/lib/postgresql/data"]`,
+  ),
+  changed: {
+    says: [
+      'services.postgres (a postgres server is a service here',
+      'write provider: {type: peer, options: {kind: postgres}} as all it holds',
+      'write PARSE_SERVER_DATABASE_URI: $$(DATABASE_URL))',
+    ],
+    compose: parseCompose('$$(DATABASE_URL)', 'provider: {type: peer, options: {kind: postgres}}'),
+  },
   async give(ask) {
     const body = JSON.stringify({ text: 'kept in PostgreSQL' });
     await must(ask('/parse/classes/Note', { method: 'POST', headers: { ...PARSE_ID, ...JSON_TYPE }, body }));
@@ -97,10 +125,10 @@ const parse: Program = {
 
 /** As its sample, with what the official image takes from the environment too. */
 const WORDPRESS_CONFIGURATION = `<?php
-define( 'DB_NAME', getenv( 'MYSQL_DATABASE' ) );
-define( 'DB_USER', getenv( 'MYSQL_USER' ) );
-define( 'DB_PASSWORD', getenv( 'MYSQL_PASSWORD' ) );
-define( 'DB_HOST', getenv( 'MYSQL_HOST' ) );
+define( 'DB_NAME', getenv( 'WORDPRESS_DB_NAME' ) );
+define( 'DB_USER', getenv( 'WORDPRESS_DB_USER' ) );
+define( 'DB_PASSWORD', getenv( 'WORDPRESS_DB_PASSWORD' ) );
+define( 'DB_HOST', getenv( 'WORDPRESS_DB_HOST' ) );
 define( 'DB_CHARSET', 'utf8mb4' );
 define( 'DB_COLLATE', '' );
 $table_prefix = 'wp_';
@@ -108,6 +136,26 @@ if ( ! defined( 'ABSPATH' ) ) define( 'ABSPATH', __DIR__ . '/' );
 require_once ABSPATH . 'wp-settings.php';
 `;
 const WRITER = { name: 'ada', password: 'Long-Password-1' };
+
+const wordpressCompose = (db: string, app: string): string => `services:
+  db:
+${db.replace(/^/gm, '    ')}
+  wordpress:
+    build: .
+    ports: ["80:80"]
+    restart: always
+    volumes: ["uploads:/home/vcap/app/wp-content/uploads"]
+${app.replace(/^/gm, '    ')}
+volumes:
+  db_data:
+  uploads: {x-peer: {size: 64M}}
+`;
+const WORDPRESS_VARIABLES = ['HOST', 'USER', 'PASSWORD', 'NAME'] as const;
+const wordpressVariables = (values: Record<(typeof WORDPRESS_VARIABLES)[number], string>): string =>
+  `environment:\n${WORDPRESS_VARIABLES.map((one) => `- WORDPRESS_DB_${one}=${values[one]}`).join('\n')}`;
+const WORDPRESS_REFERENCES = {
+  ...{ HOST: '$$(MYSQL_HOST)', USER: '$$(MYSQL_USER)', PASSWORD: '$$(MYSQL_PASSWORD)', NAME: '$$(MYSQL_DATABASE)' },
+};
 
 /** Posts in MySQL and uploads in a volume in the middle of its own files. As Debian has it, without its Apache. */
 const wordpress: Program = {
@@ -121,16 +169,26 @@ const wordpress: Program = {
     // To files of packages that it depends on in Debian, and works without.
     await command('find', folder, '-type', 'l', '-delete');
     await writeFile(join(folder, 'wp-config.php'), WORDPRESS_CONFIGURATION);
-    const manifest = `applications:
-- name: wordpress
-  volumes: [/home/vcap/app/wp-content/uploads:64M]
-  services:
-  - name: mysql
-    kind: mysql
-`;
-    await writeFile(join(folder, 'manifest.yml'), manifest);
   },
-  push: [],
+  compose: wordpressCompose(
+    `image: mariadb:10.6.4-focal
+command: '--default-authentication-plugin=mysql_native_password'
+restart: always
+volumes: ["db_data:/var/lib/mysql"]
+environment: ["MYSQL_ROOT_PASSWORD=root", "MYSQL_DATABASE=blog", "MYSQL_USER=wp", "MYSQL_PASSWORD=not-a-secret"]`,
+    wordpressVariables({ HOST: 'db', USER: 'wp', PASSWORD: 'not-a-secret', NAME: 'blog' }),
+  ),
+  changed: {
+    says: [
+      'services.db (a mysql server is a service here',
+      WORDPRESS_VARIABLES.map((one) => `WORDPRESS_DB_${one}: ${WORDPRESS_REFERENCES[one]}`).join(', '),
+      'services.wordpress (write depends_on: [db])',
+    ],
+    compose: wordpressCompose(
+      'provider: {type: peer, options: {kind: mysql}}',
+      `depends_on: [db]\n${wordpressVariables(WORDPRESS_REFERENCES)}`,
+    ),
+  },
   async give(ask) {
     const form = { 'content-type': 'application/x-www-form-urlencoded' };
     const { name, password } = WRITER;

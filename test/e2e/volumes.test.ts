@@ -210,4 +210,27 @@ describe('what an app wrote to its volume', { timeout: TIMEOUT_MS }, () => {
       return snapshots.every(({ id }) => id !== before);
     });
   });
+
+  it('is not given up with its node before that is said, and comes back from a snapshot after it was', async () => {
+    await peer('volume', 'configure', 'notes/0', '--on-loss', 'wait', '--snapshot', 'never');
+    await note('in-the-last-snapshot');
+    const taken = await peer<SnapshotShape>('volume', 'snapshot', 'notes/0');
+    const before = await volume();
+    lost.add(before.node);
+    await cluster.killNode(nodeNamed(before.node));
+    await waitFor(`${before.node} to be dead`, READY_WITHIN_MS, async () => (await volume()).nodeStatus === 'dead');
+    const remove = ['nodes', 'remove', before.node];
+    const refused = await cluster.peer(alive(), remove);
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toMatch(
+      /has the data of notes\/0:\/data \(newest snapshot \d+ \w+ old\): .*peer volume recover .*--strand removes the node/,
+    );
+    expect(await volume()).toMatchObject({ node: before.node, nodeStatus: 'dead' });
+    await peer(...remove, '--strand');
+    expect(await volume()).toMatchObject({ id: before.id, nodeStatus: 'removed' });
+    const move = await cluster.peer(alive(), ['volume', 'move', 'notes/0', '--to', alive().name]);
+    expect([move.code, move.stderr.trim().split('\n').length]).toEqual([1, 1]);
+    expect(await peer('volume', 'recover', 'notes/0', '--yes')).toMatchObject({ ready: true, snapshot: taken.id });
+    expect((await notes()).at(-1)).toBe('in-the-last-snapshot');
+  });
 });

@@ -170,6 +170,15 @@ const take = async (number = 0) => {
   return { backup, lines };
 };
 
+const upload = (text: string) =>
+  members[0]!.backups.upload(
+    files.id,
+    (async function* () {
+      yield Buffer.from(text);
+    })(),
+    NOBODY,
+  );
+
 describe('a backup', () => {
   it('is proven, held by three nodes, and found from every one', async () => {
     const { backup, lines } = await take();
@@ -199,11 +208,17 @@ describe('a backup', () => {
     expect(await contentOfService()).toBe('first');
   });
 
-  it('leaves the service as it was when it is of another kind, or of no one', async () => {
+  it('leaves the service as it was when it is of another kind, of a newer version, or of no one', async () => {
     const { backup } = await take();
     const foreign = { ...backup, kind: 'other' };
     await expect(members[0]!.backups.restore(files.id, foreign, () => {}, NOBODY)).rejects.toMatchObject({
       code: 'backup_unusable',
+    });
+    const newer = { ...backup, version: '2' };
+    const refusal = `folder 1 does not read, and files is as it was: peer service upgrade files --version 2 first`;
+    await expect(members[0]!.backups.restore(files.id, newer, () => {}, NOBODY)).rejects.toMatchObject({
+      code: 'backup_unusable',
+      message: expect.stringContaining(refusal),
     });
     const lost = { ...backup, id: 'gone', digest: `sha256:${'0'.repeat(64)}` as typeof backup.digest };
     await expect(members[1]!.backups.restore(files.id, lost, () => {}, NOBODY)).rejects.toMatchObject({
@@ -293,14 +308,6 @@ describe('a backup', () => {
     const held = (await members[3]!.backups.list(files.id)).find(({ id }) => id === backup.id)!;
     const content = await buffer(members[3]!.backups.download(held, NOBODY));
     expect(content.toString()).toBe('FOLDERfirst');
-    const upload = (text: string) =>
-      members[0]!.backups.upload(
-        files.id,
-        (async function* () {
-          yield Buffer.from(text);
-        })(),
-        NOBODY,
-      );
     nowMs += 1000;
     const again = await upload('FOLDERfrom elsewhere');
     await members[0]!.backups.restore(files.id, again, () => {}, NOBODY);
@@ -332,7 +339,9 @@ describe('the data of a service', () => {
 
   it('is not there when the backup cannot be restored, or there is no memory for it', async () => {
     const { backup } = await take();
-    await expect(rebuild({ ...backup, kind: 'other' })).rejects.toMatchObject({ code: 'backup_unusable' });
+    for (const unlike of [{ kind: 'other' }, { version: '2' }]) {
+      await expect(rebuild({ ...backup, ...unlike })).rejects.toMatchObject({ code: 'backup_unusable' });
+    }
     freeBytes = 0;
     await expect(rebuild(backup)).rejects.toMatchObject({ code: 'no_room' });
     [freeBytes, proofStarts] = [Number.POSITIVE_INFINITY, false];
@@ -388,6 +397,13 @@ describe('the schedule', () => {
     members[0]!.backups.lookForDue();
     await members[0]!.backups.close();
     expect(members[0]!.copies.here()).toHaveLength(1);
+  });
+
+  it('does not take what was uploaded for one that was taken', async () => {
+    view = viewOf([{ ...files, createdAtMs: nowMs - HOUR_MS }], []);
+    await upload('FOLDERdamaged further on');
+    await due();
+    expect(events).toEqual(['service.backed_up']);
   });
 
   it('brings what one node holds alone to others once there are some', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { asAppId } from '../../crdt/ids.ts';
-import { servicesEnvironment } from '../../node/services/binding-environment.ts';
+import { servicesEnvironment, withReferences } from '../../node/services/binding-environment.ts';
 import { binding, folderKind, open, service, viewOf } from './fixtures.ts';
 
 const kind = folderKind('/nowhere');
@@ -83,5 +83,25 @@ describe('the environment of an app', () => {
   it('starts without a kind that this version does not know', () => {
     const future = service('future', { kind: 'future' });
     expect(environmentOf(viewOf([future], [binding(1, future)])).env).toEqual({ VCAP_SERVICES: '{}' });
+  });
+});
+
+describe("an app's own variables", () => {
+  const ofServices = { PGHOST: 'db.service.internal', PGPORT: '5432', PGPASSWORD: '$(PGHOST)' };
+
+  it.each([
+    ['$(PGHOST):$(PGPORT)', 'db.service.internal:5432'],
+    ['$$(PGHOST)', '$(PGHOST)'],
+    ['$(PGPASSWORD)', '$(PGHOST)'],
+    ['$(date) $(UNKNOWN) $PGHOST', '$(date) $(UNKNOWN) $PGHOST'],
+    ['$(toString)', '$(toString)'],
+    ['plain', 'plain'],
+  ])('%s is %s', (written, filled) => {
+    expect(withReferences({ X: written }, ofServices)).toEqual({ X: filled });
+  });
+
+  it('never grow without end', () => {
+    const long = '$(LONG)'.repeat(9_000);
+    expect(withReferences({ X: long }, { LONG: 'x'.repeat(1_000) })).toEqual({ X: long });
   });
 });

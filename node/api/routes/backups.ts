@@ -87,7 +87,9 @@ export function backupsRoutes({ service, log }: ApiContext) {
       })
       .get('/v1/services/:name/backups/:id/content', requires('developer'), async (c) => {
         const backups = await backupsFor(c, service, 'change');
-        const backup = chosen(backups, c.req.param('name'), c.req.param('id'));
+        const { name, id } = c.req.param();
+        const command = (one: string): string => `peer service download ${name} ${one} FILE`;
+        const backup = chosen(backups, { name, id, command });
         const { signal } = c.req.raw;
         const chunks = service.backups.download(backup, signal)[Symbol.asyncIterator]();
         // What cannot be brought here is said before the answer has begun.

@@ -7,7 +7,7 @@ import { strandQuery } from '../data-validate.ts';
 import { lifeStream } from '../life-stream.ts';
 import { nodeNamed } from '../lookup.ts';
 import { nodeShapes, secretsKnownToNodes } from '../shaping.ts';
-import { expectNothingStranded, moveDataAway, strandedBy } from '../strands.ts';
+import { beforeRemoval, expectNothingStranded, moveDataAway, movesFirst, strandedBy } from '../strands.ts';
 import { jsonBody, labelsBody, queryOf } from '../validate.ts';
 
 export function nodesRoutes({ service, log }: ApiContext) {
@@ -25,7 +25,7 @@ export function nodesRoutes({ service, log }: ApiContext) {
       .post('/v1/nodes/:name/drain', requires('admin'), queryOf(strandQuery), async (c) => {
         const { id, name } = nodeNamed(service.view(), c.req.param('name'));
         if (c.req.valid('query').strand !== 'true')
-          await expectNothingStranded(service, id, `peer nodes drain ${name}`);
+          await expectNothingStranded(service, id, movesFirst(`peer nodes drain ${name}`));
         return c.json(await setDraining(c, id, true));
       })
       /** Drains it, and moves its data to others first. */
@@ -44,8 +44,12 @@ export function nodesRoutes({ service, log }: ApiContext) {
         const { heldBy } = await service.write([{ change: 'labelNode', node: node.id, labels }], c.get('user').name);
         return c.json({ heldBy: heldBy.length });
       })
-      .delete('/v1/nodes/:name', requires('admin'), async (c) => {
+      .delete('/v1/nodes/:name', requires('admin'), queryOf(strandQuery), async (c) => {
         const node = nodeNamed(service.view(), c.req.param('name'));
+        // The last one is refused by the write.
+        if (c.req.valid('query').strand !== 'true' && service.view().nodes.size > 1) {
+          await expectNothingStranded(service, node.id, beforeRemoval(service, node.id));
+        }
         const knew = secretsKnownToNodes(service.view());
         const { heldBy } = await service.write([{ change: 'removeNode', node: node.id }], c.get('user').name);
         return c.json({ heldBy: heldBy.length, knew });

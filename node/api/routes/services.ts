@@ -19,6 +19,10 @@ import { reconfigured } from '../reconfigure-service.ts';
 import { rolloutStream } from '../rollout-stream.ts';
 import { jsonBody, queryOf } from '../validate.ts';
 
+/** None of a kind whose engine is not known here. */
+const windowsOf = async ({ backups }: ApiContext['service'], { id, wal }: ServiceView) =>
+  wal === true ? backups.windows(id).catch(() => []) : [];
+
 export function servicesRoutes({ service, log }: ApiContext) {
   const known = () => ({ view: service.view(), observed: service.observed() });
   const write = async (changes: NamedChange[], by: string) => ({
@@ -48,13 +52,14 @@ export function servicesRoutes({ service, log }: ApiContext) {
       })
       .get('/v1/services/:name', requires('viewer'), async (c) => {
         const asked = serviceFor(c, service.view(), 'status');
-        const [status, backups, door] = await Promise.all([
+        const [status, backups, windows, door] = await Promise.all([
           service.serviceStatus(asked.id),
           service.backups.list(asked.id),
+          windowsOf(service, asked),
           asked.export && service.exportDoor(asked.export.node, asked.id, asked.export),
         ]);
         const known = { ...serviceKnown(service), door, access: exportAccess(service, asked) };
-        return c.json(serviceShape(asked, known, status, backups));
+        return c.json(serviceShape(asked, known, status, { backups, windows }));
       })
       .patch('/v1/services/:name', requires('developer'), jsonBody(configureServiceBody), async (c) => {
         const asked = serviceFor(c, service.view(), 'change');

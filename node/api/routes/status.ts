@@ -5,7 +5,7 @@ import { type ApiEnv, requires } from '../auth.ts';
 import type { ApiContext } from '../context.ts';
 import { lossWarnings } from '../losses.ts';
 import { statusShape } from '../shaping.ts';
-import { expectNothingStranded } from '../strands.ts';
+import { expectNothingStranded, movesFirst } from '../strands.ts';
 import { jsonBody, stopBody } from '../validate.ts';
 
 export function statusRoutes({ service, log }: ApiContext) {
@@ -23,7 +23,7 @@ export function statusRoutes({ service, log }: ApiContext) {
         const { leave = false, strand = false } = c.req.valid('json');
         // The only node of a cluster takes nothing from anyone.
         if (leave && !strand && service.view().nodes.size > 1) {
-          await expectNothingStranded(service, service.self.id, 'peer leave');
+          await expectNothingStranded(service, service.self.id, movesFirst('peer leave'));
         }
         log.info('api.node.stop', { by: c.get('user').name, leave });
         const { pid, dataDir, name } = service.self;
