@@ -95,12 +95,17 @@ export async function send(url: string, options: SendOptions, fingerprint: strin
     // As long as the body goes out, or nothing has been answered yet; what follows is onSilence's.
     if (streams) sent.setTimeout(waitMs, () => answering ?? giveUp());
     else limit = setTimeout(giveUp, waitMs);
-    sent.once('close', () => {
+    const ended = () => {
       connected();
       if (answering === undefined) clearTimeout(limit);
+    };
+    sent.once('close', ended);
+    // After the answer has begun this only says that the rest of the upload is not wanted any more. A request that was
+    // given no connection is not closed either.
+    sent.on('error', (error) => {
+      ended();
+      reject(explain(error, target.origin));
     });
-    // After the answer has begun this only says that the rest of the upload is not wanted any more.
-    sent.on('error', (error) => reject(explain(error, target.origin)));
     if (body instanceof Readable) {
       body.on('error', (error) => {
         sent.destroy(error);
