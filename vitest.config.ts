@@ -1,9 +1,12 @@
-import { availableParallelism } from 'node:os';
-import { relative } from 'node:path';
+import { availableParallelism, totalmem } from 'node:os';
+import { join, relative } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // Tests start real daemons, sandboxes and namespaces on small machines: few at a time, with generous deadlines.
+
+// For the tests' own processes, and for commands with a home of their own, which would compile all anew.
+process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules', '.cache', 'peer-tests');
 
 /**
  * The longest first, of which each takes most of a minute or more, so that none of them ends alone; then what the
@@ -74,10 +77,15 @@ const LIGHT = [
   'chaos',
 ];
 
-// Daemons and engines wait for one another most of the time, so there are more of these tests at once than cores; a
-// simulation keeps every core busy, and comes when no daemon is slowed down by it.
+// Daemons and engines wait for one another most of the time, so there are more of these tests at once than cores, as far
+// as there is memory for a few nodes and engines each; a simulation keeps every core busy, and comes when no daemon is
+// slowed down by it.
 const cores = availableParallelism();
-const waiting = { order: 0, maxWorkers: Math.max(3, Math.ceil(cores * 1.5)) };
+const MEMORY_EACH_BYTES = 2 * 1024 ** 3;
+const waiting = {
+  order: 0,
+  maxWorkers: Math.max(2, Math.min(cores * 2, Math.floor(totalmem() / MEMORY_EACH_BYTES))),
+};
 const all = [
   group('e2e', { ...waiting, include: ['test/e2e/**/*.test.ts'] }),
   group('parts', {
