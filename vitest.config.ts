@@ -61,7 +61,7 @@ const group = (name: string, { order, include, exclude = [], ...options }: Group
 
 const inRooms = (rooms: readonly string[]): string[] => rooms.map((room) => `test/${room}/**/*.test.ts`);
 
-/** Rooms whose tests run in one process after the other: to start one for each file takes as long as what they test. */
+/** Rooms whose tests share processes: to start one for each file takes as long as what they test. */
 const LIGHT = [
   'core',
   'crdt',
@@ -77,9 +77,9 @@ const LIGHT = [
   'chaos',
 ];
 
-// Daemons and engines wait for one another most of the time, so there are more of these tests at once than cores, as far
-// as there is memory for a few nodes and engines each; a simulation keeps every core busy, and comes when no daemon is
-// slowed down by it.
+// Daemons and engines wait for one another most of the time, so there are more of these tests at once than cores, as
+// far as there is memory for a few nodes and engines each. A simulation keeps every core busy, and comes when no
+// daemon is slowed down by it.
 const cores = availableParallelism();
 const MEMORY_EACH_BYTES = 2 * 1024 ** 3;
 const waiting = {
@@ -97,8 +97,8 @@ const all = [
   group('sim', { order: 1, maxWorkers: Math.max(2, cores), include: ['test/sim/**/*.test.ts'] }),
 ];
 
-// `npm run test:quick`, for every change: rooms whose tests want no daemon, sandbox or root, but for files that wait for
-// real time-outs of real sockets.
+// `npm run test:quick`, for every change: rooms whose tests want no daemon, sandbox or root, but for files that wait
+// for real time-outs of real sockets.
 const quick = group('quick', {
   order: 0,
   isolate: false,

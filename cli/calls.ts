@@ -1,5 +1,5 @@
-// `v1.apps[':name'].$get({ param: { name } })` as a request: what hono/client does for the routes of this API. It loads
-// the Fetch API, which Node would have to compile for every command: as long as all else that a command does.
+// `v1.apps[':name'].$get({ param: { name } })` as a request: what hono/client does for the routes of this API. That
+// loads the Fetch API, which Node would have to compile for every command: as long as all else that a command does.
 
 import type { hc } from 'hono/client';
 import type { Api } from '../node/api/api.ts';

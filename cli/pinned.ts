@@ -1,5 +1,5 @@
-// Requests over TLS: to a certificate that an authority vouches for, or to one that is known by its fingerprint. Loaded
-// only for an https:// address.
+// Requests over TLS: to a certificate that an authority vouches for, or to one that is known by its fingerprint.
+// Loaded only for an https:// address.
 
 import type { RequestOptions } from 'node:http';
 import { request } from 'node:https';

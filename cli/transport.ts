@@ -1,6 +1,6 @@
 // One HTTP request to a node, over node:http: it streams uploads while the answer comes in, and accepts a self-made
-// certificate only when its fingerprint is known (pinned.ts). Knows nothing of what is asked. Without the Fetch API and
-// TLS, which Node compiles when they are first used: two thirds of what a short command costs.
+// certificate only when its fingerprint is known (pinned.ts). Knows nothing of what is asked. Without the Fetch API
+// and TLS, which Node compiles when they are first used: two thirds of what a short command costs.
 
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
@@ -40,7 +40,7 @@ export type SendOptions = {
 export type Answered = {
   ok: boolean;
   status: number;
-  /** Fails with CliError `no_answer`, or with what the connection failed with, also when less comes than was promised. */
+  /** Fails with CliError `no_answer`, or what the connection failed with, as when less comes than was promised. */
   body: Readable;
   text(): Promise<string>;
   json(): Promise<unknown>;

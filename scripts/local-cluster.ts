@@ -366,7 +366,7 @@ export function get(options: {
   });
 }
 
-/** A condition is asked for after 20 ms, and more seldom the longer it has not come to be, or takes to be asked for. */
+/** A condition is asked for after 20 ms, more seldom the longer it has not come to be, or takes to be asked for. */
 const PAUSE_MS = { min: 20, max: 100 };
 const PAUSE_SHARE = 0.01;
 const ASKING_SHARE = 2;

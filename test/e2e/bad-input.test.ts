@@ -37,7 +37,7 @@ afterAll(() => cluster?.stop());
 const peer = (...args: string[]): Promise<Ran> => cluster.peer(node, args);
 const read = <T>(path: string): Promise<T> => cluster.read<T>(node, path);
 
-/** All that bad input must not change; but for what is being staged, which tests that run at once see of each other. */
+/** All that bad input must not change, but for what is being staged: tests that run at once see that of each other. */
 async function everything(): Promise<object> {
   const apps = await read<{ name: string }[]>('/v1/apps');
   return {
