@@ -1,9 +1,8 @@
 // The API as the commands use it: typed calls, event streams, and failures as CliError. Renders nothing.
 
 import type { Readable } from 'node:stream';
-import { hc } from 'hono/client';
-import type { Api } from '../node/api/api.ts';
 import type { ErrorBody } from '../node/api/errors.ts';
+import { type Calls, callsOf } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { CliError } from './errors.ts';
 import { readEvents, type StreamEvent } from './event-reader.ts';
@@ -12,11 +11,11 @@ import { send } from './transport.ts';
 export type Client = {
   readonly url: string;
   /** Typed by the API itself: `answer(client.v1.apps.$get())`. */
-  readonly v1: ReturnType<typeof hc<Api>>['v1'];
+  readonly v1: Calls['v1'];
   /** An event stream, as it comes. */
   stream<E extends StreamEvent>(path: string, options?: StreamOptions): AsyncIterable<E>;
   /** The bytes of an answer, as they come, with what its head says. Fails when fewer come than it promised. */
-  download(path: string): Promise<Response>;
+  download(path: string): Promise<Readable>;
   /** Sends bytes as they come; the JSON of the answer. */
   upload<T>(path: string, body: Readable | Buffer): Promise<T>;
   /** Bytes both ways at once: resolves when the answer begins. */
@@ -32,29 +31,21 @@ export type StreamOptions = {
 
 export function createClient({ url, token, fingerprint }: Connection): Client {
   const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-  const fetchNode = (input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> =>
-    send(
-      String(input),
-      {
-        ...(init.method === undefined ? {} : { method: init.method }),
-        headers: { ...Object.fromEntries(new Headers(init.headers)), ...authorization },
-        ...(typeof init.body === 'string' ? { body: init.body } : {}),
-      },
-      fingerprint,
-    );
   return {
     url,
-    v1: hc<Api>(url, { fetch: fetchNode as typeof fetch }).v1,
+    v1: callsOf(({ path, headers, ...request }) =>
+      send(url + path, { ...request, headers: { ...headers, ...authorization } }, fingerprint),
+    ).v1,
     async *stream<E extends StreamEvent>(path: string, options: StreamOptions = {}) {
       const headers = { ...options.headers, ...authorization };
       const response = await send(url + path, { ...options, headers, streams: true }, fingerprint);
       if (!response.ok) throw await failureIn(response);
-      yield* readEvents<E>(response.body!);
+      yield* readEvents<E>(response.body);
     },
     async download(path) {
       const response = await send(url + path, { headers: authorization, streams: true }, fingerprint);
       if (!response.ok) throw await failureIn(response);
-      return response;
+      return response.body;
     },
     upload<T>(path: string, body: Readable | Buffer) {
       const type = Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/gzip';
@@ -65,7 +56,7 @@ export function createClient({ url, token, fingerprint }: Connection): Client {
       const headers = { ...options.headers, ...authorization };
       const response = await send(url + path, { method: 'POST', ...options, headers, streams: true }, fingerprint);
       if (!response.ok) throw await failureIn(response);
-      return response.body!;
+      return response.body;
     },
   };
 }

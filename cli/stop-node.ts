@@ -53,7 +53,7 @@ async function clientOfNode(context: Context): Promise<Client> {
   const file = await readNodeFile(dataDir);
   if (file === undefined) throw new CliError('not_running', `no node runs on ${dataDir}`);
   const url = apiUrl(file.api);
-  const { shownFingerprint } = await import('./transport.ts');
+  const { shownFingerprint } = await import('./pinned.ts');
   const fingerprint = url.startsWith('https:') ? await shownFingerprint(url) : undefined;
   return createClient({ url, token: file.token, fingerprint });
 }

@@ -1,14 +1,16 @@
-// One HTTP request to a node, as the Fetch API has it, over node:http: it streams uploads while the answer comes in,
-// and accepts a self-made certificate only when its fingerprint is known. Knows nothing of what is asked.
+// One HTTP request to a node, over node:http: it streams uploads while the answer comes in, and accepts a self-made
+// certificate only when its fingerprint is known (pinned.ts). Knows nothing of what is asked. Without the Fetch API
+// and TLS, which Node compiles when they are first used: two thirds of what a short command costs.
 
-import { type ClientRequest, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
-import { request as httpsRequest } from 'node:https';
-import { isIP } from 'node:net';
+import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
-import { type TLSSocket, connect as tlsConnect } from 'node:tls';
+import { boundLookups, CONNECT_MAX_MS, type Opener } from './connecting.ts';
 import { CliError } from './errors.ts';
-import { isLoopback } from './loopback.ts';
+import { explain, unreachable } from './unreachable.ts';
 import { parseDuration } from './values.ts';
+
+/** An import would read every name that the module has, of which one loads the Fetch API. */
+const { request } = process.getBuiltinModule('node:http');
 
 /**
  * For how long an answer is waited for unless PEER_TIMEOUT says otherwise. Nodes send a sign of life every 10 s on
@@ -16,16 +18,6 @@ import { parseDuration } from './values.ts';
  */
 const TIMEOUT_DEFAULT_MS = 30_000;
 const TIMEOUT_RANGE = { min: '1s', max: '1h' };
-/**
- * For how long a name is looked up and a connection made: a host that is there, also one with a frozen daemon, takes a
- * connection at once, and after a loss or two within a few seconds.
- */
-const CONNECT_MAX_MS = 10_000;
-/**
- * How the C library asks name servers, unless the person says otherwise. By default a server that does not answer
- * costs 10 s for each domain that is searched, for which the process stays, whatever it has given up on.
- */
-const RESOLVER_OPTIONS = 'timeout:2 attempts:1';
 /** Four signs of life are missing by then. */
 const SILENCE_MIN_MS = 45_000;
 const SILENCE_LOOK_MS = 1_000;
@@ -45,6 +37,15 @@ export type SendOptions = {
   streams?: boolean;
 };
 
+export type Answered = {
+  ok: boolean;
+  status: number;
+  /** Fails with CliError `no_answer`, or what the connection failed with, as when less comes than was promised. */
+  body: Readable;
+  text(): Promise<string>;
+  json(): Promise<unknown>;
+};
+
 /** Fails with UsageError. */
 function timeoutMs(): number {
   const given = process.env.PEER_TIMEOUT;
@@ -53,9 +54,9 @@ function timeoutMs(): number {
 
 /**
  * Resolves with the head of the answer. Fails with CliError `unreachable`, `no_answer`, `untrusted` or what the body
- * failed with; the body of the answer fails with `no_answer` too.
+ * failed with.
  */
-export function send(url: string, options: SendOptions, fingerprint: string | undefined): Promise<Response> {
+export async function send(url: string, options: SendOptions, fingerprint: string | undefined): Promise<Answered> {
   const target = new URL(url);
   const { method = 'GET', body, signal, streams = false } = options;
   const askedMs = timeoutMs();
@@ -63,29 +64,19 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
   boundLookups();
   const headers = { ...options.headers, [WANTED_FOR_HEADER]: String(waitMs) };
   const connectMs = Math.min(askedMs, CONNECT_MAX_MS);
+  const open = target.protocol === 'https:' ? await secureOpener(target, fingerprint, connectMs, body) : opener(target);
   return new Promise((resolve, reject) => {
     let answering: IncomingMessage | undefined;
     let limit: NodeJS.Timeout | undefined;
-    const requestOptions: RequestOptions = {
-      method,
-      headers,
-      ...(signal === undefined ? {} : { signal }),
-      ...(target.protocol === 'https:' && fingerprint !== undefined
-        ? { createConnection: pinnedConnection(target, fingerprint, connectMs) }
-        : {}),
-    };
     const onResponse = (message: IncomingMessage) => {
       answering = message;
       if (streams) onSilence(message, waitMs, giveUp);
       else message.once('close', () => clearTimeout(limit));
       // Whatever is still being sent is of no use to a node that has refused.
       if ((message.statusCode ?? 500) >= 400 && body instanceof Readable) body.destroy();
-      resolve(responseOf(message));
+      resolve(answerOf(message));
     };
-    const sent: ClientRequest =
-      target.protocol === 'https:'
-        ? httpsRequest(target, requestOptions, onResponse)
-        : httpRequest(target, requestOptions, onResponse);
+    const sent = open({ method, headers, ...(signal === undefined ? {} : { signal }) }, onResponse);
     const connecting = setTimeout(
       () => sent.destroy(unreachable(target.origin, `no connection within ${connectMs / 1000} s`)),
       connectMs,
@@ -104,12 +95,17 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
     // As long as the body goes out, or nothing has been answered yet; what follows is onSilence's.
     if (streams) sent.setTimeout(waitMs, () => answering ?? giveUp());
     else limit = setTimeout(giveUp, waitMs);
-    sent.once('close', () => {
+    const ended = () => {
       connected();
       if (answering === undefined) clearTimeout(limit);
+    };
+    sent.once('close', ended);
+    // After the answer has begun this only says that the rest of the upload is not wanted any more. A request that was
+    // given no connection is not closed either.
+    sent.on('error', (error) => {
+      ended();
+      reject(explain(error, target.origin));
     });
-    // After the answer has begun this only says that the rest of the upload is not wanted any more.
-    sent.on('error', (error) => reject(explain(error, target.origin)));
     if (body instanceof Readable) {
       body.on('error', (error) => {
         sent.destroy(error);
@@ -120,9 +116,22 @@ export function send(url: string, options: SendOptions, fingerprint: string | un
   });
 }
 
-/** Read when a name is looked up for the first time. */
-function boundLookups(): void {
-  process.env.RES_OPTIONS ??= RESOLVER_OPTIONS;
+const opener =
+  (target: URL): Opener =>
+  (options, onResponse) =>
+    request(target, options, onResponse);
+
+/** Fails with what the body has failed with meanwhile. */
+async function secureOpener(
+  target: URL,
+  fingerprint: string | undefined,
+  connectMs: number,
+  body: SendOptions['body'],
+): Promise<Opener> {
+  if (body instanceof Readable) body.on('error', () => {});
+  const { overTls } = await import('./pinned.ts');
+  if (body instanceof Readable && body.errored !== null) throw body.errored;
+  return overTls(target, fingerprint, connectMs);
 }
 
 /** Counts what comes in alone: what this side sends goes into the buffers of a frozen node, too. */
@@ -132,7 +141,7 @@ function onSilence(message: IncomingMessage, waitMs: number, giveUp: () => void)
   const timer = setInterval(() => {
     const nowMs = performance.now();
     // While whoever reads the answer takes its time, nothing is read from the connection either.
-    if (message.socket.bytesRead !== bytesRead || message.isPaused()) {
+    if (message.socket.bytesRead !== bytesRead || message.readableLength > 0) {
       bytesRead = message.socket.bytesRead;
       heardAtMs = nowMs;
     } else if (nowMs - heardAtMs >= waitMs) giveUp();
@@ -151,115 +160,13 @@ function noAnswer(origin: string, waitedMs: number, { method, answering }: { met
   return new CliError('no_answer', `${what}: ${hint}${doubt}`, { mayHold });
 }
 
-function responseOf(message: IncomingMessage): Response {
-  const headers = new Headers();
-  for (const [name, value] of Object.entries(message.headers)) {
-    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value);
-  }
+function answerOf(message: IncomingMessage): Answered {
   const status = message.statusCode ?? 500;
-  const hasBody = status !== 204 && status !== 304;
-  if (!hasBody) message.resume();
-  return new Response(hasBody ? (Readable.toWeb(message) as ReadableStream<Uint8Array>) : null, { status, headers });
-}
-
-/** A connection over which nothing is sent before the certificate has been found to be the known one. */
-function pinnedConnection(
-  target: URL,
-  fingerprint: string,
-  connectMs: number,
-): NonNullable<RequestOptions['createConnection']> {
-  return (_, oncreate) => {
-    const socket = openTls(target);
-    // A request has no hold on a connection that it has not been given yet.
-    socket.setTimeout(connectMs, () =>
-      socket.destroy(unreachable(target.origin, `no connection within ${connectMs / 1000} s`)),
-    );
-    socket.once('secureConnect', () => {
-      const shown = socket.getPeerCertificate().fingerprint256;
-      if (sameFingerprint(shown, fingerprint)) {
-        socket.setTimeout(0);
-        socket.removeListener('error', onError);
-        oncreate(null, socket);
-        return;
-      }
-      socket.destroy();
-      const message = `the node at ${target.origin} shows another certificate than the one you trusted: if that is right, run peer login ${target.origin} again`;
-      oncreate(new CliError('untrusted', message), socket);
-    });
-    const onError = (error: Error) => oncreate(error, socket);
-    socket.once('error', onError);
-    return undefined;
+  const text = async () => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of message as AsyncIterable<Buffer>) chunks.push(chunk);
+    return Buffer.concat(chunks).toString('utf8');
   };
-}
-
-function openTls(target: URL): TLSSocket {
-  const host = target.hostname.replace(/^\[|\]$/g, '');
-  return tlsConnect({
-    host,
-    port: Number(target.port || 443),
-    // Replaced by the comparison of fingerprints, which is stricter.
-    rejectUnauthorized: false,
-    ...(isIP(host) === 0 ? { servername: host } : {}),
-  });
-}
-
-/** SHA-256 fingerprint of the certificate that the API shows, as `AB:CD:…`; nothing is sent. */
-export function shownFingerprint(origin: string, timeoutMs = CONNECT_MAX_MS): Promise<string> {
-  const target = new URL(origin);
-  boundLookups();
-  return new Promise((resolve, reject) => {
-    const socket = openTls(target);
-    socket.setTimeout(timeoutMs, () => {
-      socket.destroy(unreachable(origin, `no answer within ${timeoutMs / 1000} s`));
-    });
-    socket.once('secureConnect', () => {
-      resolve(socket.getPeerCertificate().fingerprint256);
-      socket.destroy();
-    });
-    socket.once('error', (error) => reject(explain(error, origin)));
-  });
-}
-
-/** By the codes of Node. */
-const REASONS: Record<string, string> = {
-  ECONNREFUSED: 'nothing listens there',
-  ENOTFOUND: 'there is no host of that name',
-  EAI_AGAIN: 'no name server says which host that is',
-  EHOSTUNREACH: 'no way leads there',
-  ENETUNREACH: 'no way leads there',
-  ETIMEDOUT: 'it does not answer',
-};
-
-export const sameFingerprint = (a: string, b: string): boolean => hexOf(a) === hexOf(b);
-export const isFingerprint = (text: string): boolean => /^[0-9a-f]{64}$/.test(hexOf(text));
-const hexOf = (fingerprint: string): string =>
-  fingerprint
-    .replace(/^sha256:/i, '')
-    .replaceAll(':', '')
-    .toLowerCase();
-
-/** Of this machine people know how to start a node; of another they may have the address wrong. */
-function unreachable(origin: string, why: string, cause?: NodeJS.ErrnoException): CliError {
-  const isDown = cause?.code === 'ECONNREFUSED' && isLoopback(new URL(origin).host);
-  const hint = isDown
-    ? 'is it running? Start it with: peer start'
-    : `${why}: is it running, and is the address right (--api, PEER_API, peer login URL)?`;
-  return new CliError('unreachable', `cannot reach the node at ${origin}: ${hint}`, { cause });
-}
-
-/** An error of the network as a line for people. */
-export function explain(error: Error, origin: string): Error {
-  if (error instanceof CliError || error.name === 'AbortError') return error;
-  const { code = '' } = error as NodeJS.ErrnoException;
-  if (['DEPTH_ZERO_SELF_SIGNED_CERT', 'SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE'].includes(code)) {
-    return new CliError('untrusted', `the certificate of ${origin} is not known here: run peer login ${origin}`);
-  }
-  if (code === 'EPROTO' || code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
-    return new CliError('unreachable', `${origin} does not speak TLS: is it http:// instead?`, { cause: error });
-  }
-  if (code === 'ECONNRESET' || code === 'EPIPE') {
-    const message = `the node at ${origin} ended the connection: see peer status, and its log`;
-    return new CliError('connection_lost', message, { cause: error });
-  }
-  return unreachable(origin, REASONS[code] ?? error.message, error);
+  const ok = status >= 200 && status < 300;
+  return { ok, status, body: message, text, json: async () => JSON.parse(await text()) };
 }

@@ -77,8 +77,10 @@ export class LocalCluster {
     try {
       await cluster.startNode({ name: 'node-1', args });
       if (count > 1) {
-        const invite = await cluster.invite(count - 1);
-        for (let i = 2; i <= count; i++) await cluster.startNode({ name: `node-${i}`, join: invite, args });
+        const join = await cluster.invite(count - 1);
+        const names = Array.from({ length: count - 1 }, (_, i) => `node-${i + 2}`);
+        await Promise.all(names.map((name) => cluster.startNode({ name, join, args })));
+        cluster.nodes.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
       }
       await cluster.waitForAlive(count);
     } catch (error) {
@@ -98,11 +100,16 @@ export class LocalCluster {
     args: string[] = [],
     dataDirName: (name: string) => string = (name) => name,
   ): Promise<void> {
-    let invite: string | undefined;
-    for (const name of names) {
+    const start = (name: string, join?: string) => {
       const at = { namespace: lan.namespaceOf(name), host: lan.addressOf(name), dataDirName: dataDirName(name) };
-      await this.startNode({ name, args, ...at, ...(invite === undefined ? {} : { join: invite }) });
-      invite ??= await this.invite(names.length - 1);
+      return this.startNode({ name, args, ...at, ...(join === undefined ? {} : { join }) });
+    };
+    const [first, ...others] = names;
+    await start(first!);
+    if (others.length > 0) {
+      const invite = await this.invite(others.length);
+      await Promise.all(others.map((name) => start(name, invite)));
+      this.nodes.sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name));
     }
     await this.waitForAlive(names.length);
   }
@@ -359,22 +366,31 @@ export function get(options: {
   });
 }
 
-/** Waits for a condition that can be observed; asks every 20 ms, fails at the deadline naming what it waited for. */
+/** A condition is asked for after 20 ms, more seldom the longer it has not come to be, or takes to be asked for. */
+const PAUSE_MS = { min: 20, max: 100 };
+const PAUSE_SHARE = 0.01;
+const ASKING_SHARE = 2;
+
+/** Waits for a condition that can be observed; fails at the deadline naming what it waited for. */
 export async function waitFor(
   what: string,
   deadlineMs: number,
   condition: () => Promise<boolean> | boolean,
 ): Promise<void> {
-  const endMs = performance.now() + deadlineMs;
+  const startMs = performance.now();
+  const endMs = startMs + deadlineMs;
   let last: unknown;
   while (performance.now() < endMs) {
+    const askedAtMs = performance.now();
     try {
       if (await condition()) return;
       last = undefined;
     } catch (error) {
       last = error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    const nowMs = performance.now();
+    const pauseMs = Math.max((nowMs - startMs) * PAUSE_SHARE, (nowMs - askedAtMs) * ASKING_SHARE, PAUSE_MS.min);
+    await new Promise((resolve) => setTimeout(resolve, Math.min(pauseMs, PAUSE_MS.max)));
   }
   throw new Error(`waited ${deadlineMs} ms for ${what}`, { cause: last });
 }

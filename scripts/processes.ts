@@ -1,7 +1,7 @@
 // Finds and ends the processes of one node, as a power cut would: the daemon, its router and every instance at once.
 // Only for the demo, the benchmarks and the tests.
 
-import { readdir, readFile } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
 
 type Process = { pid: number; parent: number; command: string };
 
@@ -57,21 +57,21 @@ export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void
 }
 
 export async function isRunning(pid: number): Promise<boolean> {
-  return (await processOf(pid)) !== undefined;
+  return processOf(pid) !== undefined;
 }
 
 export async function processTable(): Promise<Process[]> {
-  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const found = await Promise.all(names.map((name) => processOf(Number(name))));
-  return found.filter((one) => one !== undefined);
+  const names = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return names.map((name) => processOf(Number(name))).filter((one) => one !== undefined);
 }
 
-async function processOf(pid: number): Promise<Process | undefined> {
+/** Nothing there waits for a disk, and to read it in another thread takes several times as long: tests ask often. */
+function processOf(pid: number): Process | undefined {
   try {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (state === 'Z' || state === 'X') return undefined;
-    const command = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).replaceAll('\0', ' ');
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
     return { pid, parent: Number(parent), command };
   } catch {
     return undefined;

@@ -6,8 +6,8 @@ import { configPath, writeConfig } from '../config.ts';
 import { apiUrl } from '../connection.ts';
 import { type Context, textOption } from '../context.ts';
 import { CliError, UsageError } from '../errors.ts';
+import { isFingerprint, sameFingerprint, shownFingerprint } from '../pinned.ts';
 import { promptOn } from '../prompt.ts';
-import { isFingerprint, sameFingerprint, shownFingerprint } from '../transport.ts';
 
 export async function run({ args, options, output }: Context): Promise<void> {
   const api = apiUrl(args[0]!);

@@ -21,7 +21,6 @@ import { CliError, UsageError } from '../errors.ts';
 import { inviteFrom } from '../invite-source.ts';
 import type { Options } from '../parse.ts';
 import { createProgress } from '../progress.ts';
-import { shownFingerprint } from '../transport.ts';
 import { passphraseFrom } from '../unlock-source.ts';
 import { parseChoice, parseHostPort, parseName, parsePairs, parseSize } from '../values.ts';
 
@@ -136,7 +135,9 @@ function exitOf(daemon: ChildProcess): Promise<{ code: number; text: string }> {
 /** This user's commands go to the new node from now on. */
 async function remember(file: NodeFile): Promise<void> {
   const api = apiUrl(file.api);
-  const fingerprint = api.startsWith('https:') ? await shownFingerprint(api) : undefined;
+  const fingerprint = api.startsWith('https:')
+    ? await import('../pinned.ts').then(({ shownFingerprint }) => shownFingerprint(api))
+    : undefined;
   await writeConfig({ api, token: file.token, ...(fingerprint === undefined ? {} : { fingerprint }) });
 }
 

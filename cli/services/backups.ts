@@ -2,7 +2,6 @@
 
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rename, rm, stat } from 'node:fs/promises';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { BackupShape } from '../../node/api/data-shapes.ts';
 import type { BackupEvent } from '../../node/api/stream-events.ts';
@@ -142,8 +141,7 @@ export async function download([given, id, file]: Args, { client, output }: Cont
   if (file !== '-' && (await stat(file!).catch(() => undefined)) !== undefined) {
     throw new UsageError(`${file} is there already: give the name of a new file`);
   }
-  const response = await (await client()).download(`${pathOf(name)}/backups/${encodeURIComponent(id!)}/content`);
-  const content = Readable.fromWeb(response.body! as never);
+  const content = await (await client()).download(`${pathOf(name)}/backups/${encodeURIComponent(id!)}/content`);
   if (file === '-') return pipeline(content, process.stdout, { end: false });
   const part = `${file}.part`;
   try {

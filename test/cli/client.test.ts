@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { answer } from '../../cli/client.ts';
-import { explain, send } from '../../cli/transport.ts';
+import { send } from '../../cli/transport.ts';
+import { explain } from '../../cli/unreachable.ts';
 
 const response = (status: number, text: string) => Promise.resolve(new Response(text, { status }));
 

@@ -28,6 +28,8 @@ afterAll(async () => {
   await secure.stop();
 });
 
+/** By every command, unless PEER_TIMEOUT says otherwise. */
+const ANSWER_WAITED_FOR_MS = 30_000;
 const configOf = (cli: TestCli) => join(cli.home, 'config', 'peer', 'config.json');
 
 describe('login', () => {
@@ -82,9 +84,12 @@ describe('a certificate of the node itself', () => {
     const { writeFileSync } = await import('node:fs');
     const config = JSON.parse(readFileSync(configOf(secure), 'utf8'));
     writeFileSync(configOf(secure), JSON.stringify({ ...config, fingerprint: wrong }));
+    const askedAtMs = performance.now();
     expect(await runPeer(['status'], secure.env)).toMatchObject({
       status: 1,
       stderr: expect.stringContaining('shows another certificate than the one you trusted'),
     });
+    // Not when the time for an answer is over, which nobody can give any more.
+    expect(performance.now() - askedAtMs).toBeLessThan(ANSWER_WAITED_FOR_MS / 2);
   });
 });

@@ -37,8 +37,8 @@ afterAll(() => cluster?.stop());
 const peer = (...args: string[]): Promise<Ran> => cluster.peer(node, args);
 const read = <T>(path: string): Promise<T> => cluster.read<T>(node, path);
 
-/** All that bad input must not change. */
-async function everything(): Promise<unknown> {
+/** All that bad input must not change, but for what is being staged: tests that run at once see that of each other. */
+async function everything(): Promise<object> {
   const apps = await read<{ name: string }[]>('/v1/apps');
   return {
     apps: await Promise.all(apps.map(({ name }) => read<AppShape>(`/v1/apps/${name}`).then(withoutAges))),
@@ -49,21 +49,35 @@ async function everything(): Promise<unknown> {
     nodes: (await read<{ name: string; draining: boolean; labels: object }[]>('/v1/nodes')).map(
       ({ name, draining, labels }) => ({ name, draining, labels }),
     ),
-    staging: await readdir(join(node.dataDir, 'staging')),
   };
 }
+const staged = (): Promise<string[]> => readdir(join(node.dataDir, 'staging'));
 const withoutAges = (app: AppShape) => ({ ...app, instances: app.instances.map(({ sinceMs: _, ...rest }) => rest) });
 
-let before: unknown;
 function changesNothing(): void {
-  beforeEach(async () => {
-    before = await everything();
+  const before = new Map<string, unknown>();
+  let stagedBefore: string[];
+  beforeAll(async () => {
+    stagedBefore = await staged();
   });
-  afterEach(async () => {
-    expect(await everything()).toEqual(before);
+  beforeEach(async ({ task }) => {
+    before.set(task.id, await everything());
+  });
+  afterEach(async ({ task }) => {
+    expect(await everything()).toEqual(before.get(task.id));
     expect(await isRunning(node.pid)).toBe(true);
     expect((await cluster.get(node, 'good.localhost')).status).toBe(200);
   });
+  afterAll(async () => expect(await staged()).toEqual(stagedBefore));
+}
+
+/** One after the other, what is being staged is the same after each, too. */
+function stagesNothing(): void {
+  let before: string[];
+  beforeEach(async () => {
+    before = await staged();
+  });
+  afterEach(async () => expect(await staged()).toEqual(before));
 }
 
 /** One line on stderr, after the progress; nothing on stdout. */
@@ -74,7 +88,7 @@ function expectFailure(ran: Ran, code: number, message: string | RegExp): void {
   expect(lines.at(-1)).toMatch(/^peer: .{10,400}$/);
 }
 
-describe('wrong usage', () => {
+describe.concurrent('wrong usage', () => {
   changesNothing();
 
   it.each<[args: string[], message: string]>([
@@ -127,7 +141,7 @@ describe('wrong usage', () => {
   ])('peer %j ends with 2', async (args, message) => expectFailure(await peer(...args), 2, message));
 });
 
-describe('what there is not, or may not be', () => {
+describe.concurrent('what there is not, or may not be', () => {
   changesNothing();
 
   it.each<[args: string[], message: string]>([
@@ -197,7 +211,7 @@ describe('what there is not, or may not be', () => {
   });
 });
 
-describe('a role that is too small', () => {
+describe.concurrent('a role that is too small', () => {
   changesNothing();
   const admin = [
     ['users'],
@@ -244,6 +258,7 @@ describe('a role that is too small', () => {
 
 describe('a folder that cannot be staged', () => {
   changesNothing();
+  stagesNothing();
 
   it('because it is empty', async () => {
     const empty = join(cluster.folder, 'empty');
@@ -278,7 +293,7 @@ describe('a folder that cannot be staged', () => {
     }
     await waitFor('the compile to end with it', 10_000, async () => !(await isStaging()));
     await waitFor('its files to be removed', 10_000, async () => {
-      return (await readdir(join(node.dataDir, 'staging'))).length === 0;
+      return (await staged()).length === 0;
     });
   });
 
@@ -316,11 +331,8 @@ const buildpackOf = (name: string, compile: string): Promise<string> =>
 const residentBytes = async (pid: number): Promise<number> =>
   Number(/^VmRSS:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024;
 
-describe('an app that cannot start', () => {
-  afterEach(async () => {
-    await peer('delete', 'bad');
-    expect(await isRunning(node.pid)).toBe(true);
-  });
+describe.concurrent('an app that cannot start', () => {
+  afterEach(async () => expect(await isRunning(node.pid)).toBe(true));
   const BROKEN: [folder: string, reason: RegExp, said: string][] = [
     ['exits-at-once', /exited with status 3/, 'this app cannot start: no configuration'],
     ['never-listens', /did not listen on PORT \d+ within 3 s/, 'this app runs but never listens'],
@@ -328,14 +340,15 @@ describe('an app that cannot start', () => {
   ];
 
   it.each(BROKEN)('%s is told why, with the end of its log', async (folder, reason, said) => {
-    const ran = await peer('push', join(APPS, folder), '--name', 'bad', '--timeout', '3s');
+    const ran = await peer('push', join(APPS, folder), '--name', folder, '--timeout', '3s');
     expectFailure(ran, 1, /^peer: web\/0 keeps crashing on node-1: /);
     expectFailure(ran, 1, reason);
     expect(ran.stderr).toMatch(new RegExp(`\\[APP/web/0\\] (OUT|ERR) .*${said}`));
-    expect((await cluster.get(node, 'bad.localhost')).status).toBe(503);
+    expect((await cluster.get(node, `${folder}.localhost`)).status).toBe(503);
+    await peer('delete', folder);
   });
 
-  it.each(BROKEN)('%s does not take the place of a release that runs', async (folder, reason) => {
+  it.sequential.each(BROKEN)('%s does not take the place of a release that runs', async (folder, reason) => {
     const { release, instances } = await read<AppShape>('/v1/apps/good');
     const ran = await peer('push', join(APPS, folder), '--name', 'good', '--timeout', '3s');
     expectFailure(ran, 1, /^peer: v\d+ failed: /);
@@ -353,6 +366,7 @@ describe('an app that cannot start', () => {
 
 describe('an upload that is no folder', () => {
   changesNothing();
+  stagesNothing();
   const push = (body: Buffer | Readable) => askApi(node, '/v1/apps/upload/push', { method: 'POST', body });
 
   const entry = (fields: { path: string; type?: string; linkpath?: string; size?: number }): Buffer => {
@@ -400,15 +414,15 @@ describe('an upload that is no folder', () => {
   });
 
   it('that is cut off half way leaves nothing, and can be pushed again at once', async () => {
-    const staged = async (): Promise<number> => (await readdir(join(node.dataDir, 'staging'))).length;
-    await waitFor('what was pushed before to be removed', 5_000, async () => (await staged()) === 0);
+    const count = async (): Promise<number> => (await staged()).length;
+    await waitFor('what was pushed before to be removed', 5_000, async () => (await count()) === 0);
     const half = new Readable({ read() {} });
     half.push(rawTar(index).subarray(0, 40));
     const pushing = push(half);
-    await waitFor('the upload to have begun', 5_000, async () => (await staged()) === 1);
+    await waitFor('the upload to have begun', 5_000, async () => (await count()) === 1);
     half.destroy(new Error('cut off'));
     await expect(pushing).rejects.toThrow();
-    await waitFor('what was received to be removed', 5_000, async () => (await staged()) === 0);
+    await waitFor('what was received to be removed', 5_000, async () => (await count()) === 0);
     // Its turn ends a moment after its files have gone.
     await waitFor('the next push to be taken', 5_000, async () =>
       /the folder is empty/.test(failureIn((await push(rawTar())).body)),
@@ -424,6 +438,7 @@ const failureIn = (events: string): string => {
 
 describe('a request to the API that makes no sense', () => {
   changesNothing();
+  stagesNothing();
   const post = (path: string, body: string, headers: Record<string, string> = {}) =>
     askApi(node, path, { method: 'POST', body, headers: { 'content-type': 'application/json', ...headers } });
 
@@ -453,6 +468,7 @@ describe('a request to the API that makes no sense', () => {
 
 describe('garbage', () => {
   changesNothing();
+  stagesNothing();
 
   it.each(['http', 'api', 'link', 'listen'] as const)('to the %s port changes nothing', async (port) => {
     const hello = Buffer.from(

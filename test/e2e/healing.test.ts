@@ -38,18 +38,7 @@ describe('under fifty requests a second', () => {
     cluster = await LocalCluster.start(3);
     folder = join(cluster.folder, APP);
     await cp(sample('hello-node'), folder, { recursive: true });
-    const args = [
-      'push',
-      folder,
-      '--name',
-      APP,
-      '--instances',
-      String(INSTANCES),
-      '--memory',
-      '64M',
-      '--timeout',
-      '5s',
-    ];
+    const args = ['push', folder, '--name', APP, '--instances', String(INSTANCES), '--memory', '64M'];
     await cluster.json(first(), args);
     await waitForFilledOnce(cluster, cluster.nodes, APP, INSTANCES);
   }, 120_000);
@@ -59,7 +48,8 @@ describe('under fifty requests a second', () => {
   it('a release that never becomes ready is called off, says why, and the old one is on every slot', async () => {
     const before = await appOf(cluster, first(), APP);
     await withoutFailedRequests(async () => {
-      const pushed = await cluster.peer(first(), ['push', sample('never-listens'), '--name', APP]);
+      const args = ['push', sample('never-listens'), '--name', APP, '--timeout', '5s'];
+      const pushed = await cluster.peer(first(), args);
       expect(pushed.code).toBe(1);
       expect(pushed.stderr).toMatch(/did not listen on PORT/);
     });

@@ -166,7 +166,8 @@ describe('cache', () => {
 
 describe('limits', () => {
   it('end an endless compile, with all it started', async () => {
-    const stager = await harness.stager({ limits: { timeLimitMs: 1_000 } });
+    // Long enough to begin on a busy machine.
+    const stager = await harness.stager({ limits: { timeLimitMs: 3_000 } });
     const marker = `sleep-${process.pid}-${Date.now()}`;
     const pack = harness.pack({
       compile: `echo going; (exec -a ${marker} sleep 1000) & setsid bash -c 'exec -a ${marker} sleep 1000' & while :; do sleep 1; done`,
