@@ -1,7 +1,8 @@
 // services: what a service costs over the engine alone, with the engines' own benchmark programs. On the same node,
-// from an app's own network through the service's address, beside the same run straight at the engine; from another
-// node the same, and bulk beside plain TLS; how long it takes from nothing to credentials, beside the engine alone;
-// and the memory of what stands around each engine. `--part near`, `far`, `bulk`, `provision` for one alone.
+// from an app's own network through the service's address, beside the same run from the machine straight at the
+// engine; from another node the same, beside the engine over the same cable in clear, and bulk beside plain TLS; how
+// long it takes from nothing to credentials, beside the engine alone; and the memory of what stands around each
+// engine. `--part near`, `far`, `bulk`, `provision` for one alone.
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import type { BindingShape, ServiceShape } from '../../node/api/data-shapes.ts';
 import { Lan } from '../lan.ts';
 import { inNamespace, LocalCluster, type LocalNode, waitFor } from '../local-cluster.ts';
 import { bareStart } from './data/bare.ts';
+import { clearWay } from './data/clear-way.ts';
 import { type Credentials, credentialsIn, fillPostgres, postgresRate, redisRate, type Way } from './data/clients.ts';
 import { addressOf, ENGINES, environmentOf, inNetworkOf, memoryAround, processOn } from './data/inside.ts';
 import { TlsRedis } from './data/tls-redis.ts';
@@ -99,8 +101,9 @@ async function compare({ lan, cluster, a, b, say }: Hosts, where: 'near' | 'far'
   const wayTo = async (kind: Kind): Promise<{ direct: Way; through: Way; credentials: Credentials }> => {
     const { address } = await cluster.read<ServiceShape>(a, `/v1/services/${kind}`);
     const engine = await addressOf(await processOn(cluster, a, ENGINES[kind]!));
+    const near: Way = { name: 'direct', host: engine, within: (command) => inNamespace(lan.namespaceOf('a'), command) };
     return {
-      direct: { name: 'direct', host: engine, within: (command) => inNamespace(lan.namespaceOf('a'), command) },
+      direct: where === 'near' ? near : await clearWay(lan, 'b', 'a', engine),
       through: { name: where, host: address!, within: (command) => inNetworkOf(client.pid, command) },
       credentials: credentialsIn(client.env[kind === 'redis' ? 'REDIS_URL' : 'DATABASE_URL']!),
     };

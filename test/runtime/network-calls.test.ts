@@ -9,6 +9,7 @@ import {
   endedCalls,
   parseCalls,
 } from '../../node/runtime/network/calls.ts';
+import { shortcutsOf } from '../../node/runtime/network/shortcuts.ts';
 
 const call = (from: string, host = '10.0.0.9', port = 5432): Call => ({
   from,
@@ -61,5 +62,17 @@ describe('calls to services', () => {
     expect(parseCalls(JSON.stringify({ nftables: [{ metainfo: {} }, { map: { elem } }] }))).toEqual([call('10.0.0.2')]);
     expect(parseCalls('{}')).toEqual([]);
     expect(parseCalls(JSON.stringify({ nftables: [{ map: {} }] }))).toEqual([]);
+  });
+
+  it('have a shortcut where the engine runs here, on its own port, and has one address for its caller', () => {
+    const net = { key: '00ab', subnet: '10.0.0.0/22' };
+    const portsOf = (calls: Call[], services = [9]): number[] => [...shortcutsOf(net, calls, new Set(services)).ports];
+    expect(portsOf([call('10.0.0.2')])).toEqual([2, 9]);
+    expect(portsOf([call('10.0.0.2')], [])).toEqual([]);
+    expect(portsOf([call('10.0.0.2', '10.0.0.1', 5432)])).toEqual([]);
+    expect(portsOf([{ ...call('10.0.0.2'), port: 5433 }])).toEqual([]);
+    expect(portsOf([call('10.0.0.2'), { ...call('10.0.0.2'), address: '198.18.0.8' }, call('10.0.0.3')])).toEqual([
+      3, 9,
+    ]);
   });
 });

@@ -146,12 +146,19 @@ describe.each(KERNELS)("a service's address, where the kernel %s", (kernel) => {
     expect(rulesWith(gone.host)).toEqual([]);
   });
 
-  it('mends the table when somebody else emptied it', async () => {
+  it('leads past the rules of the machine, and mends its tables when somebody else emptied them', async () => {
     const table = /table inet (peer_net_\w+)/.exec(machine.rules())![1]!;
     const nft = ['netns', 'exec', machine.namespace, 'nft'];
     execFileSync('ip', [...nft, 'flush', 'map', 'inet', table, 'calls']);
+    // By the shortcut from port to port, which has no part in that table; it is nobody else's.
+    await keep(shop);
+    expect(await reach(blog)).toEqual({ ok: false, said: 'ECONNREFUSED' });
+    execFileSync('ip', [...nft, 'delete', 'table', 'netdev', table.replace('_net_', '_short_')]);
+    expect(await reach(shop)).toEqual({ ok: false, said: 'ECONNREFUSED' });
     await calls();
     await calls(call(service));
+    await keep(shop);
+    execFileSync('ip', [...nft, 'flush', 'map', 'inet', table, 'calls']);
     await keep(shop);
   });
 });

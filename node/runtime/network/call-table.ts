@@ -12,6 +12,8 @@ export type CallTableOptions = {
   reload(): Promise<void>;
   /** How to run a command where the callers' sockets are: one prefix for each place. */
   placesOf(from: string): Promise<readonly string[][]>;
+  /** Loads the shortcuts of these calls, and no others. Never fails. */
+  shorten?(calls: readonly Call[]): Promise<void>;
 };
 
 export class CallTable {
@@ -40,7 +42,7 @@ export class CallTable {
 
   /** Not to be called again before it has resolved. */
   async set(now: readonly Call[]): Promise<void> {
-    const { table, reload } = this.#options;
+    const { table, reload, shorten } = this.#options;
     const change = { before: this.#loaded, now };
     this.#loaded = now;
     try {
@@ -51,6 +53,8 @@ export class CallTable {
     } catch {
       // Somebody else changed the table.
       await reload();
+    } finally {
+      await shorten?.(now);
     }
   }
 

@@ -45,7 +45,7 @@ export function* candidateSubnets(seed: number): Generator<{ key: NetworkKey; su
 export const bridgeName = (key: NetworkKey): string => `pnet${key}`;
 export const tableName = (key: NetworkKey): string => `peer_net_${key}`;
 export const namespaceName = (key: NetworkKey, number: number): string => `peer-${key}-${number}`;
-const vethName = (key: NetworkKey, number: number): string => `pv${key}-${number}`;
+export const vethName = (key: NetworkKey, number: number): string => `pv${key}-${number}`;
 
 /** The key and number in a namespace's name; undefined when it is somebody else's. */
 export function parseNamespace(name: string): { key: NetworkKey; number: number } | undefined {
@@ -63,7 +63,7 @@ export const numberOf = (subnet: Network, address: string): number => ipv4(addre
  * whoever knows the one before is not heard when another instance starts; and the next instance at an address would
  * not be found by those who know the last. Locally administered (IEEE 802), and never seen outside of the machine.
  */
-const hardwareAddress = (key: NetworkKey, number: number): string =>
+export const hardwareAddress = (key: NetworkKey, number: number): string =>
   `0270${key}${number.toString(16).padStart(4, '0')}`.match(/../g)!.join(':');
 
 /** @param mtu of every part: a packet that is larger than what the other end takes is dropped without a word. */

@@ -41,6 +41,8 @@ import {
   type ServicePort,
 } from './policy.ts';
 import { type Resolvers, readResolvers, resolverFile } from './resolvers.ts';
+import { ShortcutTable } from './shortcut-table.ts';
+import { shortcutTable } from './shortcuts.ts';
 
 const NAMESPACES = '/run/netns';
 /** Made ahead, so that a start does not wait for the kernel: 10 ms and about 100 KB each. */
@@ -113,10 +115,15 @@ export class Networks {
     this.#key = claim.key;
     this.#subnet = claim.subnet;
     this.#mtu = mtu;
+    const shortcuts = new ShortcutTable(claim, options.log);
     this.#calls = new CallTable({
       table: tableName(this.#key),
       reload: () => this.#apply(),
       placesOf: async (from) => [within(namespaceName(this.#key, numberOf(this.#subnet, from)))],
+      shorten: async (calls) => {
+        // What an earlier daemon left leads whom it led, until this one has heard who may call.
+        if (this.#wantedCalls !== undefined) await shortcuts.set(calls, this.#services);
+      },
     });
   }
 
@@ -425,6 +432,7 @@ async function removeNetwork(key: NetworkKey): Promise<void> {
   // Each may have gone with the namespace that its daemon was in.
   await runCommand(['ip', '-force', '-batch', '-'], { stdin: commands }).catch(() => {});
   await loadRules(`delete table inet ${tableName(key)}\n`).catch(() => {});
+  await loadRules(`delete table netdev ${shortcutTable(key)}\n`).catch(() => {});
   await leaveFirewall(bridgeName(key));
   await restoreForwarding().catch(() => {});
   await releaseClaim(key);

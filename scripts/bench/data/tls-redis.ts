@@ -35,7 +35,8 @@ export class TlsRedis {
     const files = ['--tls-cert-file', certificate, '--tls-key-file', key, '--tls-ca-cert-file', certificate];
     const [program, ...args] = at.within([
       ...['redis-server', '--bind', at.host, '--port', '0', '--tls-port', String(PORT), '--tls-auth-clients', 'no'],
-      ...['--save', '', '--dir', folder, ...files],
+      // Without a password it would answer its own host alone.
+      ...['--protected-mode', 'no', '--save', '', '--dir', folder, ...files],
     ]);
     const process = spawn(program!, args, { stdio: 'ignore' });
     const ping = at.from(['redis-cli', '-h', at.host, '-p', String(PORT), '--tls', '--cacert', certificate, 'ping']);
