@@ -204,16 +204,16 @@ describe('differences', () => {
     if (uid === undefined) return;
     const { stdout } = await run('find', [to.data, '!', '-user', String(to.uid)]);
     expect(stdout).toBe('');
-  }, 120_000);
+  }, 300_000);
 
   it('hold the blocks of a large file that differ, not all of it, also once it was brought', async () => {
-    await run('bash', ['-c', 'head -c 24000000 /dev/urandom >large; head -c 2000000 /dev/zero >tail'], { cwd: data });
+    await run('bash', ['-c', 'head -c 8000000 /dev/urandom >large; head -c 2000000 /dev/zero >tail'], { cwd: data });
     await own();
     const to = await laidOut();
-    for (const round of [1, 2, 'last'] as const) {
+    for (const round of [1, 'last'] as const) {
       const write = (path: string, at: number) =>
         run('bash', ['-c', `head -c 9 /dev/urandom | dd of=${path} bs=1 seek=${at} conv=notrunc`], { cwd: data });
-      await write('large', 10_000_000);
+      await write('large', 5_000_000);
       await write('tail', 2_100_000);
       const { digest, sizeBytes } = await take(round);
       expect(sizeBytes).toBeLessThan(MIB);
@@ -221,7 +221,7 @@ describe('differences', () => {
       if (round !== 'last') await differences.taken(lists);
     }
     expect(await treeOf(to.data)).toEqual(await treeOf(data));
-  });
+  }, 300_000);
 
   it('are refused where what they are applied to is something else', async () => {
     await fs.writeFile(join(data, 'file'), 'content');

@@ -229,7 +229,7 @@ describe('snapshots', () => {
     } finally {
       signal('SIGKILL');
     }
-  }, 120_000);
+  }, 300_000);
 
   it('are not kept when the instance could not be held still for as long as it took', async () => {
     await makeFiles();
