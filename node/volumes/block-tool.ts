@@ -143,7 +143,7 @@ function* pathsIn(list: string): Generator<Buffer> {
   fs.closeSync(file);
 }
 
-/** The copy at /to of what is at /from. What was written here last is known of each file, unless tar wrote it since. */
+/** The copy at /to of what is at /from. What was written here last is known of a file, unless tar wrote it since. */
 class Copy {
   readonly #tags = new Tags(randomBytes(KEY_BYTES));
   readonly #known = new Map<string, Known & { stamp: string }>();

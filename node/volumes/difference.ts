@@ -35,9 +35,9 @@ export class Differences {
   }
 
   /**
-   * `round`: another one each time, while the volume may be in use; `last` once nothing runs on it any more. Fails with
-   * VolumeError `volume_missing`, `disk_full`, `snapshot_failed` or `not_frozen`, or as the blob store does, and can
-   * then be asked for again.
+   * `round`: another one each time, while the volume may be in use; `last` once nothing runs on it any more. Fails
+   * with VolumeError `volume_missing`, `disk_full`, `snapshot_failed` or `not_frozen`, or as the blob store does, and
+   * can then be asked for again.
    */
   async take(ref: VolumeRef, lists: string, round: number | 'last', signal: AbortSignal): Promise<Difference> {
     const { store } = this.#options;

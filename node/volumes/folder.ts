@@ -157,7 +157,7 @@ export async function giveTo(data: string, uid: number): Promise<void> {
   await runCommand(['chown', '-Rh', `${uid}:${uid}`, '--', data], { timeoutMs: WALK_TIMEOUT_MS });
 }
 
-/** All that was written there is on disk when it resolves. All of it at once: a file system keeps no order of files. */
+/** All that was written there is on disk when it resolves, at once: a file system keeps no order among files. */
 export async function syncFiles(...folders: string[]): Promise<void> {
   await runCommand(['sync', '-f', ...folders], { timeoutMs: WALK_TIMEOUT_MS });
 }

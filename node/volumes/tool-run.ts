@@ -34,7 +34,7 @@ type Script = Pick<Run, 'uid' | 'argv' | 'binds'> & {
   bytesMax: number;
 };
 
-/** Stores what a script puts out. Fails with VolumeError `disk_full` or `snapshot_failed`, or as the blob store does. */
+/** Stores what a script puts out. Fails with VolumeError `disk_full`, `snapshot_failed`, or as the blob store does. */
 export async function stored(
   script: Script & { signal?: AbortSignal | undefined },
   { tools, put }: { tools: VolumeTools; put: BlobStore['put'] },
