@@ -1,7 +1,7 @@
 // Makes what looks after the life of volumes: their snapshots, and their moves.
 
 import { statfs } from 'node:fs/promises';
-import type { VolumeId } from '../../crdt/ids.ts';
+import type { NodeId, VolumeId } from '../../crdt/ids.ts';
 import type { EventLog } from '../cluster/event-log.ts';
 import type { KnownCluster } from '../cluster/known-cluster.ts';
 import { writeKeptVolumes, writeLeftVolume } from '../cluster/left-volume.ts';
@@ -11,6 +11,8 @@ import type { ClusterEvent } from '../core/types.ts';
 import { SNAPSHOT_COPIES, SNAPSHOTS_MAX } from '../ports/data-methods.ts';
 import type { VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
 import { isProof } from '../services/proof.ts';
+import { Arrivals } from '../volumes/arrivals.ts';
+import { Departures } from '../volumes/departures.ts';
 import { SnapshotKeeper } from '../volumes/keeper.ts';
 import { VolumeMover } from '../volumes/mover.ts';
 import { Orphans } from '../volumes/orphans.ts';
@@ -41,7 +43,7 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
   const { ground, lines, works, known, storage, replicator } = parts;
   const { self, view, log, dataDir, name: nodeName } = ground;
   const { gossip } = lines;
-  const { blobs, snapshots, volumes: store } = works;
+  const { blobs, snapshots, differences, volumes: store } = works;
   const { nameOf, aliveOthers } = known;
   const copies = await storage.openCopies<VolumeSnapshot, VolumeId>({
     path: dataDir.file('snapshots.json'),
@@ -58,16 +60,22 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
     nowMs: () => Date.now(),
   });
   shutdown.add('snapshots', () => keeper.close());
+  const isGone = (node: NodeId): boolean =>
+    !known.observed().members.some(({ id, status }) => id === node && (status === 'alive' || status === 'suspect'));
+  const expectVolume = (id: VolumeId) => keeper.expectVolume(id);
   const mover = new VolumeMover({
     ...shared,
-    ...{ keeper, store, snapshots, blobs },
+    ...{ keeper, store, snapshots, blobs, isGone },
+    departures: new Departures({ ...shared, store, differences, blobs }),
+    arrivals: new Arrivals({
+      ...{ self, expectVolume, snapshots, differences, copies, blobs, gossip, isGone },
+      nowMs: ground.nowMs,
+    }),
     runsAt: ({ node, owner: app, process, index: number }) => {
       const key = slotKey({ app, process, index: number });
       const member = known.aliveOtherMembers().find(({ id }) => id === node);
       return member?.report?.instances.some((one) => one.state === 'ready' && slotKey(one) === key) ?? false;
     },
-    isGone: (node) =>
-      !known.observed().members.some(({ id, status }) => id === node && (status === 'alive' || status === 'suspect')),
     writeMoved: async (volumes, to, by) => {
       const changes = volumes.map((volume) => ({ change: 'moveVolume' as const, volume, node: to }));
       await replicator.write(changes, { by, atMs: Date.now() });
@@ -82,7 +90,7 @@ export async function makeVolumeLife(parts: Parts, shutdown: Shutdown): Promise<
     log,
   });
   shutdown.add('moves', () => mover.close());
-  const aside = new SetAside({ self, gossip, store, expectVolume: (id) => keeper.expectVolume(id) });
+  const aside = new SetAside({ self, gossip, store, expectVolume });
   const orphans = makeOrphans(parts, shutdown);
   const volumes: VolumeLife = {
     list: (volume) => keeper.list(volume),

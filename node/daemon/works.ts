@@ -18,6 +18,7 @@ import { Launching } from '../services/launching.ts';
 import { machine } from '../services/machine.ts';
 import { hostStack } from '../staging/stack.ts';
 import { createStager } from '../staging/stager.ts';
+import { Differences } from '../volumes/difference.ts';
 import { Snapshots } from '../volumes/snapshot.ts';
 import { VolumeStore } from '../volumes/store.ts';
 import type { Ground } from './ground.ts';
@@ -102,12 +103,11 @@ export async function makeWorks(ground: Ground, shutdown: Shutdown) {
     log,
   });
   shutdown.add('runtime', (how) => runtime.close(how));
-  const snapshots = new Snapshots({
-    store: volumes,
-    tools: createVolumeTools(isolation),
-    put: (...asks) => blobs.put(...asks),
-    freeze: (instance) => runtime.freeze(instance),
-  });
+  const put: typeof blobs.put = (...asks) => blobs.put(...asks);
+  const packing = { store: volumes, tools: createVolumeTools(isolation), put };
+  const snapshots = new Snapshots({ ...packing, freeze: (instance) => runtime.freeze(instance) });
+  const differences = new Differences(packing);
   shutdown.add('stager', () => stager.close());
-  return { stack, logs, blobs, isolation, stager, volumes, snapshots, engines, contexts, runtime, room, cachePeers };
+  const ofVolumes = { volumes, snapshots, differences };
+  return { stack, logs, blobs, isolation, stager, ...ofVolumes, engines, contexts, runtime, room, cachePeers };
 }

@@ -237,6 +237,44 @@ export const TAKE_OVER_VOLUME = method(
   VOLUME_WORK,
 );
 
+/** Makes files of a snapshot of a volume of whoever asks, which is to move there; no volume yet. */
+export const LAY_OUT_VOLUME = method(
+  'volume.lay-out',
+  volumeOrder,
+  v.object({ laidOut: v.literal(true) }),
+  VOLUME_WORK,
+);
+
+/**
+ * What the volume has beyond what was laid out of that snapshot and the differences before this one, which is number
+ * `round`. `last`: it makes the lineage, as `volume.take-over` does.
+ */
+export type DifferenceOrder = v.InferOutput<typeof differenceOrder>;
+const differenceOrder = v.object({
+  volume: volumeId,
+  lineage: lineageId,
+  snapshot: snapshotId,
+  round: count,
+  last: v.boolean(),
+  digest,
+  sizeBytes: count,
+  passing: v.array(snapshotId),
+});
+export const ADD_DIFFERENCE = method(
+  'volume.add-difference',
+  differenceOrder,
+  v.object({ received: v.literal(true) }),
+  VOLUME_WORK,
+);
+
+/** Removes what whoever asks had laid out there. */
+export const DROP_LAID_OUT = method(
+  'volume.drop-laid-out',
+  v.object({ volume: volumeId }),
+  v.object({ done: v.literal(true) }),
+  { timeoutMs: 30_000 },
+);
+
 /** Moves the volumes of a slot, which the node has, to another; answered when that is written. */
 export const MOVE_VOLUME = method(
   'volume.move',

@@ -117,10 +117,7 @@ export async function makeVolume(
       if (owned) await giveTo(dataFolder(making), record.uid);
     }
     await writeRecord(making, record);
-    // All of it at once: a file system keeps no order among files.
-    if (fill !== undefined) {
-      await runCommand(['sync', '-f', making, dataFolder(making)], { timeoutMs: WALK_TIMEOUT_MS });
-    }
+    if (fill !== undefined) await syncFiles(making, dataFolder(making));
     await syncFolder(making);
     await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
     await rename(making, folder);
@@ -158,6 +155,11 @@ export async function removeVolume(root: string, { id, lineage }: Pick<VolumeRec
 /** Makes all of it belong to the user; links themselves, never what they lead to. */
 export async function giveTo(data: string, uid: number): Promise<void> {
   await runCommand(['chown', '-Rh', `${uid}:${uid}`, '--', data], { timeoutMs: WALK_TIMEOUT_MS });
+}
+
+/** All that was written there is on disk when it resolves, at once: a file system keeps no order among files. */
+export async function syncFiles(...folders: string[]): Promise<void> {
+  await runCommand(['sync', '-f', ...folders], { timeoutMs: WALK_TIMEOUT_MS });
 }
 
 /** In a process of its own. Of a volume: its disk is let go of first. */

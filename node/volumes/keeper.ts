@@ -14,7 +14,7 @@ import type { Gossip } from '../ports/gossip.ts';
 import type { HeldSnapshot, VolumeLife, VolumeSnapshot } from '../ports/snapshots.ts';
 import { VolumeError } from './errors.ts';
 import { surplusOf, thinOf } from './kept.ts';
-import type { Snapshots } from './snapshot.ts';
+import type { Snapshots, TakeOptions } from './snapshot.ts';
 
 /** How often is looked whether one is due. */
 const DUE_LOOK_MS = 15_000;
@@ -80,11 +80,15 @@ export class SnapshotKeeper implements Pick<VolumeLife, 'list' | 'take'> {
     return { ...snapshot, holders };
   }
 
-  /** Of a lineage that is here, kept here alone. `idle`: nothing has it mounted, nor will. */
-  async takeHere(volume: VolumeView, signal: AbortSignal, idle = false): Promise<VolumeSnapshot> {
+  /** Of a lineage that is here, kept here alone. */
+  async takeHere(
+    volume: VolumeView,
+    signal: AbortSignal,
+    how: Pick<TakeOptions, 'idle' | 'lists'> = {},
+  ): Promise<VolumeSnapshot> {
     const { snapshots, copies } = this.#parts;
     const { id, lineage } = volume;
-    const snapshot = this.#describe(volume, await snapshots.take({ id, lineage }, { signal, idle }));
+    const snapshot = this.#describe(volume, await snapshots.take({ id, lineage }, { signal, ...how }));
     await copies.keep(snapshot);
     return snapshot;
   }

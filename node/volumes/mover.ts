@@ -13,6 +13,8 @@ import type { Copies } from '../ports/copies.ts';
 import { EXPECT_VOLUME, MOVE_VOLUME, RECEIVE_VOLUME, TAKE_OVER_VOLUME } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
 import type { VolumeLife, VolumeOrder, VolumeSnapshot } from '../ports/snapshots.ts';
+import { type Arrivals, metaOf } from './arrivals.ts';
+import type { Departures } from './departures.ts';
 import { VolumeError } from './errors.ts';
 import type { SnapshotKeeper } from './keeper.ts';
 import type { Snapshots } from './snapshot.ts';
@@ -39,6 +41,8 @@ export type MoverParts = {
   store: Pick<VolumeStore, 'list' | 'usersOf' | 'remove'>;
   snapshots: Pick<Snapshots, 'restore'>;
   copies: Copies<VolumeSnapshot, VolumeId>;
+  departures: Departures;
+  arrivals: Pick<Arrivals, 'drop' | 'tidy' | 'close'>;
   /** Of the disk that volumes are on. */
   freeBytes: () => Promise<number>;
   blobs: Pick<BlobStore, 'read'>;
@@ -131,6 +135,7 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
     clearInterval(this.#timer);
     this.#ending.abort();
     await Promise.all([...this.#leaving.values(), this.#tidying]);
+    await Promise.all([this.#parts.departures.close(), this.#parts.arrivals.close()]);
   }
 
   /** A lineage that the desired state does not have yet. */
@@ -152,7 +157,7 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
 
   /** The lineage that was moved here: until its node before has left it, nothing here has mounted it since. */
   async #takeOver(order: VolumeOrder, from: NodeId, signal: AbortSignal): Promise<void> {
-    const { self, keeper, store, copies } = this.#parts;
+    const { self, keeper, store, copies, arrivals } = this.#parts;
     const expectComing = (): void => {
       const { node, lineage, movedFrom } = keeper.expectVolume(order.volume);
       const isComing = node === self && movedFrom === from && lineage === order.lineage;
@@ -162,6 +167,8 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
     expectComing();
     const { snapshot, lineage } = order;
     const id = order.volume;
+    // All of it comes: what was laid out before is not wanted any more.
+    await arrivals.drop(id);
     await copies.bring(snapshot, [from], signal);
     signal.throwIfAborted();
     // Meanwhile it may have been called off, and moved here anew with all that was written since.
@@ -186,11 +193,7 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
   async #unpack({ volume: id, lineage, snapshot }: VolumeOrder): Promise<void> {
     const { keeper, snapshots, blobs, copies } = this.#parts;
     const volume = keeper.expectVolume(id);
-    const { path, hardQuota } = volume;
-    const slot = { process: snapshot.process, index: snapshot.index };
-    const size = { sizeBytes: Math.max(volume.sizeBytes, snapshot.volumeBytes), ...(hardQuota ? { hardQuota } : {}) };
-    const meta = { owner: snapshot.owner, slot, path, ...size };
-    await snapshots.restore(blobs.read(snapshot.digest), { id, lineage }, meta);
+    await snapshots.restore(blobs.read(snapshot.digest), { id, lineage }, metaOf(volume, snapshot));
     if (!isOfService(volume)) await copies.keep(snapshot);
   }
 
@@ -206,25 +209,28 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
       throw new VolumeError('volume_moving', 'the volume is on its way to another node: see peer volumes');
     }
     const together = this.#ofItsSlot(volume);
-    // Most of it travels while the slot runs; what it has written since is little.
-    for (const one of together.filter((each) => this.#isHere(each))) await this.#bringFirst(one, to, signal);
-    signal.throwIfAborted();
-    await writeMoved(
-      together.map((one) => one.id),
-      to,
-      by,
-    );
+    const ids = together.map((one) => one.id);
+    try {
+      // It is laid out there while the slot runs; what that has written since is little.
+      for (const one of together.filter((each) => this.#isHere(each))) await this.#bringFirst(one, to, signal);
+      signal.throwIfAborted();
+      await writeMoved(ids, to, by);
+    } catch (error) {
+      for (const one of ids) await this.#parts.departures.drop(one);
+      throw error;
+    }
     for (const one of together) record('volume.moved', one, `${keeper.nameOf(one)} moves to ${nameOf(to)}`);
   }
 
   async #bringFirst(volume: VolumeView, to: NodeId, signal: AbortSignal): Promise<void> {
-    const { keeper, copies, gossip } = this.#parts;
-    const snapshot = await keeper.takeHere(volume, signal);
+    const { keeper, copies, gossip, departures } = this.#parts;
+    const snapshot = await keeper.takeHere(volume, signal, { lists: await departures.begin(volume.id) });
     this.#passes(volume, snapshot);
     try {
       // Each is there as a snapshot, and unpacked.
       await gossip.request(to, EXPECT_VOLUME, { volume: volume.id, sizeBytes: 2 * snapshot.sizeBytes }, { signal });
       await copies.give(snapshot, to, signal);
+      await departures.layOut(volume, snapshot, to, signal);
     } catch (error) {
       await this.#forgetPassing(volume.id);
       throw error;
@@ -251,22 +257,18 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
   }
 
   async #handOver(id: VolumeId): Promise<void> {
-    const { view, self, keeper, gossip, writeLeft, nameOf, record, log, nowMs, isGone } = this.#parts;
+    const { view, self, keeper, writeLeft, nameOf, record, log, nowMs, isGone } = this.#parts;
     const volume = view().volumes.get(id);
     if (volume === undefined || volume.movedFrom !== self) return;
     const { node, lineage } = volume;
     try {
       // What was never mounted holds nothing to bring.
       if (this.#isHere(volume)) {
-        const { signal } = this.#ending;
         if (!(await this.#isReleased({ id, lineage }))) return;
-        const snapshot = await keeper.takeHere(volume, signal, true);
-        this.#passes(volume, snapshot);
-        const order = { volume: id, lineage, snapshot };
-        const passing = this.#passing.get(id) ?? [];
-        await gossip.request(node, TAKE_OVER_VOLUME, { order, passing }, { signal });
+        await this.#bringLast(volume);
       }
       await writeLeft(id);
+      await this.#parts.departures.left(id);
       await this.#forgetPassing(id);
       this.#failingSinceMs.delete(id);
       record('volume.left', volume, `${keeper.nameOf(volume)} is on ${nameOf(node)} now`);
@@ -285,6 +287,18 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
       this.#failingSinceMs.set(id, sinceMs);
       log.warn('volume.not_handed_over', { volume: id, node, error });
     }
+  }
+
+  /** The difference from what was laid out there, or all of it. */
+  async #bringLast(volume: VolumeView): Promise<void> {
+    const { keeper, gossip, departures } = this.#parts;
+    const { id, lineage, node } = volume;
+    const { signal } = this.#ending;
+    if (await departures.finish(volume, node, this.#passing.get(id) ?? [], signal)) return;
+    const snapshot = await keeper.takeHere(volume, signal, { idle: true });
+    this.#passes(volume, snapshot);
+    const order = { volume: id, lineage, snapshot };
+    await gossip.request(node, TAKE_OVER_VOLUME, { order, passing: this.#passing.get(id) ?? [] }, { signal });
   }
 
   /** An instance that has ended lets go of its volume a little later, and meanwhile the slot is down. */
@@ -320,13 +334,15 @@ export class VolumeMover implements Pick<VolumeLife, 'receive' | 'move'> {
     }
     for (const one of together) {
       this.#failingSinceMs.delete(one.id);
+      await this.#parts.departures.drop(one.id);
       await this.#forgetPassing(one.id).catch(() => {});
     }
     return true;
   }
 
   async #tidy(): Promise<void> {
-    const { view, self, store, runsAt, log } = this.#parts;
+    const { view, self, store, runsAt, log, arrivals } = this.#parts;
+    await arrivals.tidy();
     for (const { id, lineage, heldBy } of store.list()) {
       const volume = view().volumes.get(id);
       // Another lineage is not a copy: a person restored or recovered, and this is what there was before.

@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { chown, mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PassThrough, Readable } from 'node:stream';
+import { PassThrough } from 'node:stream';
 import type { Digest, InstanceId } from '../../crdt/ids.ts';
 import { formatBytes } from '../lib/format-bytes.ts';
 import type { BlobStore } from '../ports/blobs.ts';
@@ -14,6 +14,7 @@ import { VolumeError } from './errors.ts';
 import { removeTree } from './folder.ts';
 import { COPY, DONE, FROM, GO, LISTS, PACK, READY, TO, UNPACK } from './scripts.ts';
 import type { VolumeMeta, VolumeRef, VolumeStore } from './store.ts';
+import { BLOCK_TOOL_BIND, fed, MESSAGES_BYTES_MAX, Said, stored, suffix, TIMEOUT_MS, tarBytesMax } from './tool-run.ts';
 
 export type SnapshotsOptions = {
   store: VolumeStore;
@@ -31,15 +32,13 @@ export type Snapshot = {
   frozenMs: number;
 };
 
-const TIMEOUT_MS = 6 * 60 * 60_000;
-/** Of the tar: a volume may be larger than its size by a little, and headers come on top. */
-const OVERHEAD_FACTOR = 2;
-const OVERHEAD_BYTES = 256 * 1024 * 1024;
-/** Two blocks of zeros. */
-const TAR_BLOCK_BYTES = 512;
-const TAR_END_BYTES = 2 * TAR_BLOCK_BYTES;
-const MESSAGES_BYTES_MAX = 64 * 1024;
-const PROBLEM_CHARACTERS_MAX = 300;
+export type TakeOptions = {
+  signal?: AbortSignal;
+  /** Nothing has it mounted, nor will, so that it is packed as it lies there, without a copy. */
+  idle?: boolean;
+  /** A folder that is not there yet, for what tells how the volume differs from the snapshot later (difference.ts). */
+  lists?: string | undefined;
+};
 
 export class Snapshots {
   readonly #options: SnapshotsOptions;
@@ -53,46 +52,40 @@ export class Snapshots {
   /**
    * Its instance, if it has one, is held still while the last difference is copied. Fails with VolumeError
    * `volume_missing`, `disk_full`, `not_frozen`, `snapshot_failed`, or as the blob store does; nothing is left behind.
-   * `idle`: nothing has it mounted, nor will, so that it is packed as it lies there, without a copy.
    */
-  take(ref: VolumeRef, { signal, idle = false }: { signal?: AbortSignal; idle?: boolean } = {}): Promise<Snapshot> {
+  take(ref: VolumeRef, { signal, idle = false, lists }: TakeOptions = {}): Promise<Snapshot> {
     const taken = this.#working.then(async () => {
       // Without its disk the folder is there, and empty.
       await this.#options.store.attach(ref);
-      return idle ? this.#takeIdle(ref, signal) : this.#take(ref, signal);
+      return idle ? this.#takeIdle(ref, signal) : this.#take(ref, { signal, lists });
     });
     this.#working = taken.catch(() => {});
     return taken;
   }
 
   /**
-   * Makes a lineage of what a snapshot holds, whole or not at all; the content is not trusted. Fails with VolumeError
-   * `volume_in_use` when the lineage is here already, `bad_snapshot`.
+   * Makes a lineage of what a snapshot holds, whole or not at all; the content is not trusted. `then`: what else is
+   * done to its files before it is there. Fails with VolumeError `volume_busy` when the lineage is here already,
+   * `bad_snapshot`.
    */
-  async restore(content: AsyncIterable<Uint8Array>, ref: VolumeRef, meta: VolumeMeta): Promise<void> {
+  async restore(
+    content: AsyncIterable<Uint8Array>,
+    ref: VolumeRef,
+    meta: VolumeMeta,
+    then?: (data: string, uid: number | undefined) => Promise<void>,
+  ): Promise<void> {
     const { store, tools } = this.#options;
     await store.receive(ref, meta, async (data, uid) => {
-      const bytesMax = tarBytesMax(meta.sizeBytes);
-      const source = Readable.from(bounded(content, bytesMax));
-      let lost: unknown;
-      source.once('error', (error) => {
-        lost = error;
-      });
-      const said = new Said();
-      const result = await tools.run({
-        name: `restore-${suffix()}`,
-        uid,
-        argv: ['/bin/bash', '-c', UNPACK],
-        binds: [{ from: data, to: TO, writable: true }],
-        stdin: source,
-        onOutput: (chunk) => said.take(chunk),
-        outputBytesMax: MESSAGES_BYTES_MAX,
-        timeoutMs: TIMEOUT_MS,
-      });
-      source.destroy();
-      if (lost !== undefined) throw lost;
-      if (result.code === 0) return;
-      throw diskFull(said.text) ?? new VolumeError('bad_snapshot', `the snapshot cannot be unpacked: ${said.line}`);
+      await fed(
+        content,
+        {
+          ...{ name: 'restore', uid, bytesMax: tarBytesMax(meta.sizeBytes) },
+          argv: ['/bin/bash', '-c', UNPACK],
+          binds: [{ from: data, to: TO, writable: true }],
+        },
+        tools,
+      );
+      await then?.(data, uid);
     });
   }
 
@@ -100,26 +93,26 @@ export class Snapshots {
     const { store } = this.#options;
     const { record, data } = store.placeOf(ref);
     const uid = store.ownerOf(ref);
-    const packed = await this.#pack({ uid, copy: data, bytesMax: tarBytesMax(record.sizeBytes), signal });
+    const packed = await this.#pack({ uid, copy: data, record, signal });
     if (store.usersOf(ref).length === 0) return { ...packed, frozenMs: 0 };
     throw new VolumeError('not_frozen', 'an instance started meanwhile: take the snapshot again');
   }
 
-  async #take(ref: VolumeRef, signal: AbortSignal | undefined): Promise<Snapshot> {
+  async #take(ref: VolumeRef, { signal, lists: kept }: Omit<TakeOptions, 'idle'>): Promise<Snapshot> {
     const { store } = this.#options;
     const { record, data } = store.placeOf(ref);
     const uid = store.ownerOf(ref);
     const scratch = join(store.root, `.making-${randomBytes(8).toString('hex')}`);
-    const [copy, lists] = [join(scratch, 'copy'), join(scratch, 'lists')];
+    const [copy, lists] = [join(scratch, 'copy'), kept ?? join(scratch, 'lists')];
     await expectRoom(store, ref);
     try {
       for (const folder of [copy, lists]) {
         await mkdir(folder, { recursive: true, mode: 0o700 });
         if (uid !== undefined) await chown(folder, uid, uid);
       }
-      const isApart = record.hardQuota === true;
-      const frozenMs = await this.#copy({ ref, uid, data, copy, lists, isApart, signal });
-      const packed = await this.#pack({ uid, copy, bytesMax: tarBytesMax(record.sizeBytes), signal });
+      const how = { isApart: record.hardQuota === true, isBase: kept !== undefined };
+      const frozenMs = await this.#copy({ ref, uid, data, copy, lists, ...how, signal });
+      const packed = await this.#pack({ uid, copy, record, signal });
       return { ...packed, frozenMs };
     } finally {
       await removeTree(scratch).catch(() => {});
@@ -135,23 +128,27 @@ export class Snapshots {
     lists: string;
     /** The volume is on a file system of its own, which shares no blocks with that of the copy. */
     isApart: boolean;
+    /** Differences from it are asked for later. */
+    isBase: boolean;
     signal: AbortSignal | undefined;
   }): Promise<number> {
-    const { ref, uid, data, copy, lists, isApart, signal } = options;
+    const { ref, uid, data, copy, lists, isApart, isBase, signal } = options;
     const { tools } = this.#options;
     const stdin = new PassThrough();
     const said = new Said();
     const hold = new Hold();
     const told = { ready: false, done: false };
+    const isUsed = this.#options.store.usersOf(ref).length > 0;
     const result = await tools
       .run({
         name: `copy-${suffix()}`,
         uid,
-        argv: ['/bin/bash', '-c', COPY, 'peer', isApart ? 'no' : 'yes'],
+        argv: ['/bin/bash', '-c', COPY, 'peer', ...[!isApart, isBase, isUsed].map((is) => (is ? 'yes' : 'no'))],
         binds: [
           { from: data, to: FROM, writable: false },
           { from: copy, to: TO, writable: true },
           { from: lists, to: LISTS, writable: true },
+          BLOCK_TOOL_BIND,
         ],
         stdin,
         onOutput: async (chunk, stream) => {
@@ -175,7 +172,7 @@ export class Snapshots {
     stdin.destroy();
     if (result.aborted) throw new VolumeError('aborted', 'the snapshot was given up');
     if (result.code !== 0 || !told.done) {
-      throw diskFull(said.text) ?? new VolumeError('snapshot_failed', `the volume cannot be copied: ${said.line}`);
+      throw said.error('snapshot_failed', 'the volume cannot be copied');
     }
     if (!hold.wasHeld) {
       throw new VolumeError('not_frozen', 'the last difference took longer to copy than an instance is held still for');
@@ -186,41 +183,21 @@ export class Snapshots {
     return hold.tookMs;
   }
 
-  async #pack(options: {
+  #pack(options: {
     uid: number | undefined;
     copy: string;
-    bytesMax: number;
+    record: Pick<VolumeMeta, 'sizeBytes'>;
     signal: AbortSignal | undefined;
   }): Promise<{ digest: Digest; sizeBytes: number }> {
-    const { uid, copy, bytesMax, signal } = options;
-    const { tools, put } = this.#options;
-    const said = new Said();
-    const tar = new PassThrough();
-    const ended = new AbortController();
-    const running = tools
-      .run({
-        name: `pack-${suffix()}`,
-        uid,
+    const { uid, copy, record, signal } = options;
+    return stored(
+      {
+        ...{ name: 'pack', uid, bytesMax: tarBytesMax(record.sizeBytes), signal },
         argv: ['/bin/bash', '-c', PACK],
         binds: [{ from: copy, to: TO, writable: false }],
-        onOutput: (chunk, stream) => (stream === 'err' ? said.take(chunk) : written(tar, chunk)),
-        outputBytesMax: bytesMax,
-        timeoutMs: TIMEOUT_MS,
-        signal: signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]),
-      })
-      .then((result) => {
-        if (result.code === 0 && !result.truncated) tar.end();
-        else tar.destroy(new VolumeError('snapshot_failed', `the snapshot cannot be packed: ${said.line}`));
-      })
-      .catch((error: Error) => tar.destroy(error));
-    try {
-      return await put(tar, { sizeBytesMax: bytesMax });
-    } finally {
-      // Should the store have given up, there is nobody to pack for.
-      tar.destroy();
-      ended.abort();
-      await running;
-    }
+      },
+      this.#options,
+    );
   }
 }
 
@@ -251,34 +228,6 @@ class Hold {
   }
 }
 
-/** What a tool complained of. */
-class Said {
-  text = '';
-
-  take(chunk: Buffer): void {
-    if (this.text.length < MESSAGES_BYTES_MAX) this.text += chunk;
-  }
-
-  get line(): string {
-    const [first = ''] = this.text.trim().split('\n');
-    return first === '' ? 'it gave no reason' : first.replace(/[^\x20-\x7e]+/g, ' ').slice(0, PROBLEM_CHARACTERS_MAX);
-  }
-}
-
-function tarBytesMax(sizeBytes: number): number {
-  return sizeBytes * OVERHEAD_FACTOR + OVERHEAD_BYTES;
-}
-
-function suffix(): string {
-  return randomBytes(4).toString('hex');
-}
-
-function diskFull(text: string): VolumeError | undefined {
-  return /No space left on device|Disk quota exceeded/.test(text)
-    ? new VolumeError('disk_full', "this node's disk is full: free some disk space")
-    : undefined;
-}
-
 /** A copy may take as much of the disk again. */
 async function expectRoom(store: VolumeStore, ref: VolumeRef): Promise<void> {
   const usedBytes = store.usedBytes(ref) ?? 0;
@@ -288,38 +237,4 @@ async function expectRoom(store: VolumeStore, ref: VolumeRef): Promise<void> {
     'disk_full',
     `a snapshot needs as much free disk as the volume has data, ${formatBytes(usedBytes)}: free some disk space`,
   );
-}
-
-/**
- * The content, as long as it is no larger than a volume's tar can be. Fails at its end when that is not a tar's: tar
- * itself takes one that was cut off between two files for whole.
- */
-async function* bounded(content: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<Uint8Array> {
-  let bytes = 0;
-  let end = Buffer.alloc(0);
-  for await (const chunk of content) {
-    bytes += chunk.length;
-    end = Buffer.concat([end, chunk.subarray(-TAR_END_BYTES)]).subarray(-TAR_END_BYTES);
-    if (bytes > bytesMax) {
-      throw new VolumeError(
-        'bad_snapshot',
-        `the snapshot is larger than its volume: more than ${formatBytes(bytesMax)}`,
-      );
-    }
-    yield chunk;
-  }
-  if (end.length === TAR_END_BYTES && bytes % TAR_BLOCK_BYTES === 0 && end.every((byte) => byte === 0)) return;
-  throw new VolumeError('bad_snapshot', 'the snapshot is cut off, or none: it does not end as a tar does');
-}
-
-/** Waits until the reader has taken enough. */
-function written(stream: PassThrough, chunk: Buffer): Promise<void> | void {
-  if (stream.destroyed || stream.write(chunk)) return;
-  return new Promise((resolve) => {
-    const done = (): void => {
-      stream.off('drain', done).off('close', done);
-      resolve();
-    };
-    stream.on('drain', done).on('close', done);
-  });
 }

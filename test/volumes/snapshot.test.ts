@@ -17,17 +17,11 @@ import { Snapshots } from '../../node/volumes/snapshot.ts';
 import type { VolumeStore } from '../../node/volumes/store.ts';
 import { silent } from '../runtime/harness.ts';
 import { instanceId, MIB, never, VolumesNode } from './harness.ts';
+import { treeOf } from './tree.ts';
 
 const run = promisify(execFile);
 const WAIT = { timeout: 60_000, interval: 20 };
 const one = instanceId('one');
-
-/** Everything that a snapshot keeps of a folder: names, kinds, modes, times, links, content. */
-async function treeOf(folder: string): Promise<string[]> {
-  const script = `cd "$1" && find . -mindepth 1 \\( -type f -o -type d -o -type l \\) -printf '%P|%y|%m|%Ts|%n|%l|' \\( -type f -exec sh -c 'sha256sum <"$1" | cut -c -64' _ '{}' ';' -o -printf '\\n' \\) | sort`;
-  const { stdout } = await run('bash', ['-c', script, '_', folder], { maxBuffer: 64 * MIB });
-  return stdout.trim().split('\n');
-}
 
 describe('snapshots', () => {
   let node: VolumesNode;
@@ -187,6 +181,54 @@ describe('snapshots', () => {
       signal('SIGKILL');
     }
     // A machine that is busy with the writer copies slowly.
+  }, 300_000);
+
+  it('of large files that are written to all the time have each block as it was at that moment', async () => {
+    // Of 24 MB: one in place, one that grows and shrinks, one that becomes another file, one that nothing writes to.
+    const make = 'for name in base turns grows still; do head -c 24000000 /dev/urandom >$name; done';
+    await run('bash', ['-c', make], { cwd: data });
+    await own();
+    await store.acquire({ instance: one, owner: 'shop', mounts: [mount], signal: never() });
+    const busy = `
+      i=0
+      while :; do
+        i=$((i + 1))
+        for at in {1..5}; do echo $i | dd of=base bs=1 seek=$((RANDOM * 700)) conv=notrunc status=none; done
+        [ $((i % 5)) != 0 ] || truncate -s $((20000000 + RANDOM)) grows
+        head -c 100000 /dev/urandom >>grows
+        [ $((i % 7)) != 0 ] || { cp turns new; echo $i >>new; mv new turns; }
+      done`;
+    const as = uid === undefined ? [] : [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
+    const started = spawn('setpriv', [...as, 'bash', '-c', busy], { cwd: data, detached: true });
+    writer = started;
+    const state = async () => /\) (\w)/.exec(await readFile(`/proc/${started.pid}/stat`, 'utf8'))?.[1];
+    const signal = (name: NodeJS.Signals) => process.kill(-started.pid!, name);
+    let tree: string[] = [];
+    freeze = async () => {
+      // The last moment before it is held still.
+      await run(
+        'setpriv',
+        [...as, 'dd', 'if=/dev/urandom', 'of=base', 'bs=1', 'seek=9000000', 'count=9', 'conv=notrunc'],
+        {
+          cwd: data,
+        },
+      );
+      signal('SIGSTOP');
+      await expect.poll(state, WAIT).toBe('T');
+      tree = await treeOf(data);
+      return {
+        async thaw() {
+          signal('SIGCONT');
+          return true;
+        },
+      };
+    };
+    try {
+      const { digest } = await snapshots.take(mount);
+      expect(await treeOf(await restored(digest))).toEqual(tree);
+    } finally {
+      signal('SIGKILL');
+    }
   }, 300_000);
 
   it('are not kept when the instance could not be held still for as long as it took', async () => {
