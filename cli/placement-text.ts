@@ -20,6 +20,8 @@ export function decisionText(why: WhyShape): string {
       return `${owner}, which keeps it: it has no room for the old and the new instance side by side, and no other node can take it`;
     case 'balance':
       return `${owner}, the first in rank: it moves there from ${from}, which has the most instances of ${why.app}`;
+    case 'evening':
+      return `${owner}, the emptiest node: it moves there from ${from}, the fullest`;
     case 'unplaceable':
       return 'nobody: every node has a reason against it';
     case 'unwanted':

@@ -13,11 +13,12 @@ import type { Slot } from './types.ts';
  *   elsewhere.
  * - `upgradeBlocked`: the same, but no other node can take it, so it stays.
  * - `balance`: moved from the node that has most of the app's slots, to even them out.
+ * - `evening`: moved from the fullest node to the emptiest, to even their memory out; rank has no part in it.
  * - `unplaceable`: no node may fill it.
  */
 export type Decision = { slot: Slot } & (
   | { why: 'kept' | 'bestRank' | 'upgradeBlocked'; owner: NodeId }
-  | { why: 'upgradeNeedsRoom' | 'balance'; owner: NodeId; from: NodeId }
+  | { why: 'upgradeNeedsRoom' | 'balance' | 'evening'; owner: NodeId; from: NodeId }
   | { why: 'unplaceable' }
 );
 

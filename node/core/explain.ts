@@ -23,7 +23,8 @@ export type SlotExplanation = {
   holders: HolderExplanation[];
   /**
    * Every candidate: feasible ones first, best first, as the decision saw them, so that the first is the one chosen
-   * (for `balance`, ranked for the app's last slot). For `kept`: who would take the slot next, its owner left out.
+   * (for `balance`, ranked for the app's last slot; for `evening`, the chosen one is the emptiest, wherever it ranks).
+   * For `kept`: who would take the slot next, its owner left out.
    */
   considered: Considered[];
   /** Admitted nodes that placement does not consider: dead, or never heard of. */

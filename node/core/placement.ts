@@ -268,7 +268,7 @@ class AppPlacement {
   move(slot: Slot, from: Candidate, to: Candidate): void {
     const release = this.#release;
     if (release === undefined) return;
-    this.#record?.({ slot, why: 'balance', owner: to.node, from: from.node }, () =>
+    this.#record?.({ slot, why: 'evening', owner: to.node, from: from.node }, () =>
       this.#consider(slotKey(slot), release),
     );
     this.#reassign(slot, from, to);

@@ -120,6 +120,7 @@ describe('in words', () => {
     [why('upgradeNeedsRoom'), 'two has no room for the old and the new instance side by side'],
     [why('upgradeBlocked'), 'one, which keeps it: '],
     [why('balance'), 'it moves there from two, which has the most instances of hello'],
+    [why('evening'), 'one, the emptiest node: it moves there from two, the fullest'],
     [why('unplaceable'), 'nobody: '],
     [why('unwanted', { because: 'stopped' }), 'hello is stopped: peer start-app hello'],
     [why('unwanted', { because: 'noRelease' }), 'hello has no release yet'],

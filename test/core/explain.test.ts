@@ -150,7 +150,10 @@ describe('the explanation of any slot', () => {
             } else {
               expect(considered).toHaveLength(NODES.length);
               const nobody = decision.why === 'unplaceable' || decision.why === 'upgradeBlocked';
-              expect(feasible[0]?.node).toBe(nobody ? undefined : 'owner' in decision && decision.owner);
+              const chosen = 'owner' in decision ? decision.owner : undefined;
+              // By its memory alone, wherever it ranks.
+              if (decision.why === 'evening') expect(feasible.map(({ node }) => node)).toContain(chosen);
+              else expect(feasible[0]?.node).toBe(nobody ? undefined : chosen);
             }
           }
         }
@@ -235,6 +238,25 @@ describe('a decision', () => {
     const view = desired(NODES, [two]);
     expect(explainSlot(view, candidates, slotOf(two, 1)).decision).toMatchObject({ why: 'balance', owner: B, from: A });
     expect(explainSlot(view, candidates, slotOf(two, 0)).decision).toMatchObject({ why: 'kept', owner: A });
+  });
+
+  it('is an evening out of memory, to the emptiest node, also where another ranks before it', () => {
+    const first = ['one', 'two', 'three', 'four', 'five', 'six'].map((name) => {
+      const apps = [app(name, { scale: { web: 1 } }), app('other', { scale: { web: 1 } })];
+      const candidates = [
+        candidate(
+          A,
+          apps.map((one) => instance(one, 0)),
+        ),
+        candidate(B),
+        candidate(C),
+      ];
+      const explained = apps.map((one) => explainSlot(desired(NODES, apps), candidates, slotOf(one)));
+      const moved = explained.find(({ decision }) => decision.why === 'evening')!;
+      expect(moved.decision).toMatchObject({ owner: B, from: A });
+      return moved.considered[0]!.node;
+    });
+    expect(new Set(first)).toEqual(new Set([B, C]));
   });
 
   it('says why a slot is not wanted at all', () => {
