@@ -2,6 +2,7 @@
 // believed alive has it on disk, or at once when there is none. Times and attempts are the real ones.
 
 import type { ChangeAuthor, NamedChange } from '../../crdt/change.ts';
+import type { Hold } from './checkers/checker.ts';
 import type { SimNode } from './node.ts';
 
 const HOLD_TIMEOUT_MS = 2_000;
@@ -9,7 +10,7 @@ const ACKNOWLEDGE_TIMEOUT_MS = 6_000;
 const HOLD_ATTEMPTS_MAX = 3;
 
 export type WriteResult =
-  | { kind: 'acknowledged'; hash: string | undefined; heldBy: number[] }
+  | { kind: 'acknowledged'; hash: string | undefined; heldBy: Hold[] }
   /** Kept here, but nobody confirmed it. */
   | { kind: 'unconfirmed' }
   | { kind: 'refused'; reason: string };
@@ -22,14 +23,15 @@ export class SimReplicator {
   }
 
   write(changes: NamedChange[], author: ChangeAuthor, done: (result: WriteResult) => void): void {
-    const { store, gossip, index } = this.#node;
+    const { store, gossip, index, epoch } = this.#node;
     if (store === undefined || gossip === undefined) return;
+    const here: Hold = { index, epoch };
     store.write(
       changes,
       author,
       (written) => {
         if (written === undefined) {
-          done({ kind: 'acknowledged', hash: undefined, heldBy: [index] });
+          done({ kind: 'acknowledged', hash: undefined, heldBy: [here] });
           return;
         }
         const { hash, bytes } = written;
@@ -42,7 +44,7 @@ export class SimReplicator {
           over = true;
           done(result);
         };
-        const alone: WriteResult = { kind: 'acknowledged', hash, heldBy: [index] };
+        const alone: WriteResult = { kind: 'acknowledged', hash, heldBy: [here] };
         if (others.length === 0) {
           end(alone);
           return;
@@ -50,9 +52,10 @@ export class SimReplicator {
         let asked = others.length;
         const giveUp = (): void => end(this.#aliveOthers().length === 0 ? alone : { kind: 'unconfirmed' });
         for (const other of others) {
-          this.#askToHold(other, { change: bytes, heads }, 1, (held) => {
+          this.#askToHold(other, { change: bytes, heads }, 1, (inEpoch) => {
             asked--;
-            if (held) end({ kind: 'acknowledged', hash, heldBy: [index, other] });
+            if (inEpoch !== undefined)
+              end({ kind: 'acknowledged', hash, heldBy: [here, { index: other, epoch: inEpoch }] });
             else if (asked === 0) giveUp();
           });
         }
@@ -80,27 +83,28 @@ export class SimReplicator {
     other: number,
     payload: { change: Uint8Array; heads: string[] },
     attempt: number,
-    answer: (held: boolean) => void,
+    answer: (inEpoch: number | undefined) => void,
   ): void {
     const again = (): void => {
-      if (attempt >= HOLD_ATTEMPTS_MAX) answer(false);
+      if (attempt >= HOLD_ATTEMPTS_MAX) answer(undefined);
       else this.#askToHold(other, payload, attempt + 1, answer);
     };
     const from = this.#node.index;
-    this.#node.gossip?.request<boolean>(
+    this.#node.gossip?.request<number | undefined>(
       other,
       { bytes: payload.change.byteLength, timeoutMs: HOLD_TIMEOUT_MS },
       (node, reply) => {
         const { store, gossip, replicator } = node;
         if (store === undefined || gossip === undefined || replicator === undefined) return;
         replicator.receive([payload.change], from, () => {
-          const has = (): boolean => store.document.has(payload.heads);
-          if (has()) reply(true, 1);
-          else gossip.sync(from, () => reply(has(), 1));
+          const { epoch } = node;
+          const held = (): number | undefined => (store.document.has(payload.heads) ? epoch : undefined);
+          if (held() !== undefined) reply(epoch, 1);
+          else gossip.sync(from, () => reply(held(), 1));
         });
       },
-      (held) => {
-        if (held) answer(true);
+      (inEpoch) => {
+        if (inEpoch !== undefined) answer(inEpoch);
         else again();
       },
       again,

@@ -7,6 +7,9 @@ import type { Effect, Event } from '../../../node/core/types.ts';
 import type { LossOrder } from '../../../node/volumes/restorer.ts';
 import type { NodeFacts, RestoreFacts, RunningFacts, SnapshotFacts, SpecFacts } from './facts.ts';
 
+/** Which node said that it has a change, and in which of its lives (`SimNode.epoch`). */
+export type Hold = { index: number; epoch: number };
+
 export interface Checker {
   /** Short, for replay lines and the table of mutants. */
   readonly name: string;
@@ -29,7 +32,7 @@ export interface Checker {
   /** The node is about to write that it has restored lost data. */
   restoring?(node: NodeFacts, order: LossOrder, restore: RestoreFacts): void;
   /** A user was told that these nodes hold the change. */
-  acknowledged?(hash: string, heldBy: readonly number[]): void;
+  acknowledged?(hash: string, heldBy: readonly Hold[]): void;
   /** Which nodes reach which has changed. */
   cutsChanged?(): void;
   /** It has worked for a connection, as dialer or as listener. */

@@ -9,7 +9,7 @@ import { Anew } from './anew.ts';
 import { Availability } from './availability.ts';
 import { Blame } from './blame.ts';
 import { Calm } from './calm.ts';
-import type { Checker } from './checker.ts';
+import type { Checker, Hold } from './checker.ts';
 import { Data } from './data.ts';
 import { Durability } from './durability.ts';
 import type { NodeFacts, RestoreFacts, RunningFacts, SnapshotFacts, SpecFacts } from './facts.ts';
@@ -69,7 +69,7 @@ export class Checkers implements Required<Omit<Checker, 'name'>> {
     for (const one of this.#all) one.restoring?.(node, order, restore);
   }
 
-  acknowledged(hash: string, heldBy: readonly number[]): void {
+  acknowledged(hash: string, heldBy: readonly Hold[]): void {
     for (const one of this.#all) one.acknowledged?.(hash, heldBy);
   }
 

@@ -7,7 +7,7 @@
 
 import type { SimNode } from '../node.ts';
 import type { World } from '../world.ts';
-import type { Checker } from './checker.ts';
+import type { Checker, Hold } from './checker.ts';
 
 export class Durability implements Checker {
   readonly name = 'durability';
@@ -15,12 +15,18 @@ export class Durability implements Checker {
   /** By node: what it has vouched for. */
   readonly #held = new Map<number, string[]>();
   readonly #acknowledged: { hash: string; heldBy: readonly number[] }[] = [];
+  /** By node: the life in which its disk was put back last. */
+  readonly #restoredIn = new Map<number, number>();
 
   constructor(world: World) {
     this.#world = world;
   }
 
-  acknowledged(hash: string, heldBy: readonly number[]): void {
+  acknowledged(hash: string, holds: readonly Hold[]): void {
+    // What a node said before its disk was put back may be heard after it.
+    const heldBy = holds
+      .filter(({ index, epoch }) => epoch >= (this.#restoredIn.get(index) ?? 0))
+      .map(({ index }) => index);
     this.#acknowledged.push({ hash, heldBy });
     for (const index of heldBy) {
       const list = this.#held.get(index) ?? [];
@@ -32,6 +38,7 @@ export class Durability implements Checker {
 
   /** It no longer vouches for what the copy does not hold. */
   restored(node: SimNode): void {
+    this.#restoredIn.set(node.index, node.epoch);
     const has = (hash: string): boolean => node.store!.document.has([hash]);
     this.#held.set(node.index, (this.#held.get(node.index) ?? []).filter(has));
     for (const one of this.#acknowledged) {
