@@ -415,6 +415,8 @@ export const MUTANTS: Mutant[] = [
     name: 'verdict-once',
     fault: 'the failure of a release is written once, though the write can fail',
     changes: [{ file: 'instances.ts', find: 'nowMs + state.config.verdictRepeatMs', replace: 'Infinity' }],
+    // With more nodes another one writes it.
+    provoke: { nodes: 2, apps: 1, instances: 2, minutes: 1.5, data: false, faults: ['disk'] },
   },
   {
     name: 'held-up',
