@@ -108,11 +108,9 @@ async function walk(
   how: { hasIgnoreFiles: boolean },
 ): Promise<void> {
   const here = Buffer.concat([Buffer.from(join(folder, '/')), inside]);
-  const children = [];
+  let children: Dirent<Buffer>[];
   try {
-    // Buffers are what it answers then, whatever its type says.
-    const entries = (await readdir(here, { withFileTypes: true, encoding: 'buffer' })) as unknown as Dirent<Buffer>[];
-    for (const child of entries) children.push(child);
+    children = await readdir(here, { withFileTypes: true, encoding: 'buffer' });
   } catch (error) {
     throw new CliError('unreadable', `cannot read ${here.toString()}: ${(error as Error).message}`);
   }

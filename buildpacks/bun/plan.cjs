@@ -17,7 +17,7 @@ const mapping = (value) => (typeof value === 'object' && value !== null && !Arra
 let manifest = {};
 if (existsSync('package.json')) {
   try {
-    manifest = JSON.parse(readFileSync('package.json', 'utf8').replace(/^\uFEFF/, ''));
+    manifest = JSON.parse(readFileSync('package.json', 'utf8'));
   } catch (error) {
     fail(`package.json is not valid JSON: ${error.message.split('\n')[0]}`);
   }

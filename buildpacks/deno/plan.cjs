@@ -21,7 +21,7 @@ const withoutComments = (text) =>
 let tasks = {};
 if (config !== undefined) {
   try {
-    tasks = JSON.parse(withoutComments(read(config).replace(/^\uFEFF/, ''))).tasks ?? {};
+    tasks = JSON.parse(withoutComments(read(config))).tasks ?? {};
   } catch (error) {
     process.stdout.write(`fail ${quoted(`${config} is not valid: ${error.message.split('\n')[0]}`)}\n`);
     process.exit(0);

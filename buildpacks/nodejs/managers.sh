@@ -72,8 +72,8 @@ manager_install() {
   esac
 }
 
-# Takes the packages for development out again. What stays is what the build had: versions are looked up once, and the app's
-# own scripts, which may need what goes, do not run again.
+# Takes the packages for development out again. What stays is what the build had: versions are looked up once, and the
+# app's own scripts, which may need what goes, do not run again.
 manager_prune() {
   case $manager in
     npm) npm_prune ;;
@@ -88,8 +88,8 @@ manager_prune() {
   esac
 }
 
-# npm prunes by a lock file, and looks every version up anew without one: an app that has none gets one of what is installed,
-# for as long as it takes.
+# npm prunes by a lock file, and looks every version up anew without one: an app that has none gets one of what is
+# installed, for as long as it takes.
 npm_prune() {
   local lock=${lock_file:-package-lock.json} kept=
   if [ -n "$lock_file" ]; then

@@ -7,6 +7,8 @@ const LOCKS = {
   yarn: ['yarn.lock'],
 };
 const NAMES = Object.keys(LOCKS);
+/** Loaded only when needed: most apps name no version. */
+const loadSemver = () => require(process.env.PEER_SEMVER || 'semver');
 const FOREIGN_LOCKS = ['bun.lock', 'bun.lockb'];
 
 /** Versions that read the app's lock file, which no other versions may rewrite. */
@@ -31,8 +33,7 @@ const rangeByLock = {
  * ("please use pnpm" is a habit). Fails when nothing is left.
  */
 const within = ({ wish, lockRange, lockFile, name, fail }) => {
-  // Loaded only when needed: most apps name no version.
-  const semver = require(process.env.PEER_SEMVER || 'semver');
+  const semver = loadSemver();
   const wished = semver.validRange(wish);
   if (wished === null) return undefined;
   const known = semver.validRange(lockRange || '*');
@@ -52,8 +53,7 @@ const within = ({ wish, lockRange, lockFile, name, fail }) => {
 /** The npm package that brings a manager of a range: Yarn changed its own after version 1. */
 const packageOf = (name, range) => {
   if (name !== 'yarn') return name;
-  const semver = require(process.env.PEER_SEMVER || 'semver');
-  return semver.subset(range, '<2.0.0-0') ? 'yarn' : '@yarnpkg/cli-dist';
+  return loadSemver().subset(range, '<2.0.0-0') ? 'yarn' : '@yarnpkg/cli-dist';
 };
 
 exports.packageManager = ({ manifest, engines, has, read, fail }) => {

@@ -10,7 +10,7 @@ const { packageManager } = require('./package-manager.cjs');
 
 const build = process.argv[2];
 const has = (file) => existsSync(join(build, file));
-const read = (file) => (has(file) ? readFileSync(join(build, file), 'utf8').replace(/^\uFEFF/, '') : '');
+const read = (file) => (has(file) ? readFileSync(join(build, file), 'utf8') : '');
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const fail = (why) => {
   process.stdout.write(`fail ${quoted(why)}\n`);

@@ -5,6 +5,7 @@ import { posix } from 'node:path';
 import * as v from 'valibot';
 import type { PushOptions } from '../../node/api/validate.ts';
 import { INSTANCE_MEMORY, parseName, parseSize } from '../values.ts';
+import { variablesOf } from './compose-wiring.ts';
 import { type Data, isMapping } from './document.ts';
 import { mapping, parseData, read, text } from './fields.ts';
 import { type VolumeWish, volumeSettings } from './volume-fields.ts';
@@ -145,13 +146,6 @@ const KIND_OF_IMAGE: Readonly<Record<string, string>> = {
   rabbitmq: 'rabbitmq',
   nats: 'nats',
 };
-const VARIABLE_OF_KIND: Readonly<Record<string, string>> = {
-  postgres: 'DATABASE_URL, PGHOST, PGUSER, PGPASSWORD …',
-  mysql: 'DATABASE_URL, MYSQL_HOST, MYSQL_USER, MYSQL_PASSWORD …',
-  redis: 'REDIS_URL, REDIS_HOST, REDIS_PASSWORD …',
-  rabbitmq: 'AMQP_URL, RABBITMQ_HOST, RABBITMQ_PASSWORD …',
-  nats: 'NATS_URL, NATS_HOST, NATS_PASSWORD …',
-};
 /** Programs that make a container of such an image the server. */
 const SERVERS =
   /^(?:-|docker-entrypoint|postgres\b|mysqld|mariadbd|redis-server|valkey-server|rabbitmq-server|nats-server)/;
@@ -186,7 +180,7 @@ export function providedKind(written: Data | undefined): string | undefined {
 
 /** What is said of such a service. Apps are reached over HTTP alone, so as an app nobody could use it. */
 export const databaseRefused = (kind: string): string =>
-  `a ${kind} server is a service here, with credentials of its own: write provider: {type: peer, options: {kind: ${kind}}} as all it holds, and depends_on at what uses it, which finds them in ${VARIABLE_OF_KIND[kind]}`;
+  `a ${kind} server is a service here, with credentials of its own: write provider: {type: peer, options: {kind: ${kind}}} as all it holds, and depends_on at what uses it, which finds them in ${variablesOf(kind)}`;
 
 /** A service of the cluster in the place of a container, as Compose's `provider` has it. */
 export const provider = mapping({

@@ -6,7 +6,7 @@ import { type Data, isMapping } from './document.ts';
 type References = { host: string; port: string; user: string; password: string; database?: string; url: string };
 
 /** Variables of a binding, by kind (`environment` of node/services). */
-const REFERENCES: Readonly<Record<string, References & { jdbc?: string }>> = {
+export const REFERENCES: Readonly<Record<string, References & { jdbc?: string }>> = {
   postgres: {
     ...{ host: 'PGHOST', port: 'PGPORT', user: 'PGUSER', password: 'PGPASSWORD', database: 'PGDATABASE' },
     ...{ url: 'DATABASE_URL', jdbc: 'SPRING_DATASOURCE_URL' },
@@ -36,6 +36,12 @@ const KEYS = {
   user: /user|login/i,
   database: /name|db|database|schema/i,
 };
+
+/** Where what is bound to a service of the kind finds it: the first of its variables, for people. */
+export function variablesOf(kind: string): string {
+  const { url, host, user, password } = REFERENCES[kind]!;
+  return `${[url, host, user, password].join(', ')} …`;
+}
 
 export type Database = { name: string; kind: string; written: Data };
 

@@ -5,7 +5,7 @@ import { CliError } from '../errors.ts';
 import { type ShellVariables, substituteText } from './compose-variables.ts';
 
 /** `export` is for shells that read the same file; a colon is an equals sign. */
-const ASSIGNMENT = /[^\S\n]*(?:export[^\S\n]+)?([\w.-]+)[^\S\n]*(?:[=:][^\S\n]*)?/y;
+const ASSIGNMENT = /[^\S\n]*(?:export[^\S\n]+)?([\w.-]+)[^\S\n]*(?:([=:])[^\S\n]*)?/y;
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t' };
 
 /**
@@ -14,55 +14,52 @@ const ESCAPES: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t' };
  */
 export function readEnvText(text: string, file: string, outside: ShellVariables = {}): Record<string, string> {
   const found: Record<string, string> = {};
+  const known: Record<string, string | undefined> = { ...outside };
   const source = text.replaceAll('\r\n', '\n');
-  let at = 0;
-  const end = (from: number): number => {
-    const newline = source.indexOf('\n', from);
-    return newline === -1 ? source.length : newline;
-  };
-  while (at < source.length) {
-    const lineEnd = end(at);
-    if (/^\s*(#|$)/.test(source.slice(at, lineEnd))) {
-      at = lineEnd + 1;
-      continue;
-    }
-    const where = `${file}: line ${source.slice(0, at).split('\n').length}`;
-    ASSIGNMENT.lastIndex = at;
-    const [head, name] = ASSIGNMENT.exec(source) ?? [];
-    const isAssigned = head !== undefined && /[=:]/.test(head.slice(head.indexOf(name!) + name!.length));
-    if (head === undefined || name === undefined || (!isAssigned && at + head.length < lineEnd)) {
-      throw new CliError('bad_manifest', `${where}: should be NAME=value, or a comment that begins with #`);
-    }
-    at += head.length;
-    if (!isAssigned) {
-      const given = outside[name];
-      if (given !== undefined) found[name] = given;
-      at = lineEnd + 1;
-      continue;
-    }
-    const quote = source[at];
-    if (quote === '"' || quote === "'") {
-      const { value, next } = quoted(source, at, where);
-      const rest = source.slice(next, end(next));
-      if (!/^\s*(#.*)?$/.test(rest)) {
-        throw new CliError(
-          'bad_manifest',
-          `${where}: there is more behind the closing ${quote}: quote all of the value`,
-        );
-      }
-      found[name] = quote === "'" ? value : substituteText(value, { ...outside, ...found }, where);
-      at = end(next) + 1;
-      continue;
-    }
-    // A # is a comment only behind a space: `https://x/#/login` and `ab#cd` are whole.
-    const value = source
-      .slice(at, lineEnd)
-      .replace(/(^|\s+)#.*$/, '')
-      .trim();
-    found[name] = substituteText(value, { ...outside, ...found }, where);
-    at = lineEnd + 1;
+  let line = 1;
+  for (let at = 0; at < source.length; ) {
+    const { name, value, next } = assignmentAt(source, at, { where: `${file}: line ${line}`, known });
+    if (name !== undefined && value !== undefined) known[name] = found[name] = value;
+    line += source.slice(at, next).split('\n').length - 1;
+    at = next;
   }
   return found;
+}
+
+type Place = { where: string; known: ShellVariables };
+
+/** What begins there, and where the line after it does. Without a name it is a comment, or an empty line. */
+function assignmentAt(
+  source: string,
+  at: number,
+  { where, known }: Place,
+): { name?: string; value?: string | undefined; next: number } {
+  const end = endOfLine(source, at);
+  if (/^\s*(#|$)/.test(source.slice(at, end))) return { next: end + 1 };
+  ASSIGNMENT.lastIndex = at;
+  const [head = '', name, equals] = ASSIGNMENT.exec(source) ?? [];
+  const begin = at + head.length;
+  if (name === undefined || (equals === undefined && begin < end)) {
+    throw new CliError('bad_manifest', `${where}: should be NAME=value, or a comment that begins with #`);
+  }
+  if (equals === undefined) return { name, value: known[name], next: end + 1 };
+  const quote = source[begin];
+  if (quote === '"' || quote === "'") {
+    const { value, next } = quoted(source, begin, where);
+    if (!/^\s*(#.*)?$/.test(source.slice(next, endOfLine(source, next)))) {
+      throw new CliError('bad_manifest', `${where}: there is more behind the closing ${quote}: quote all of the value`);
+    }
+    const whole = quote === "'" ? value : substituteText(value, known, where);
+    return { name, value: whole, next: endOfLine(source, next) + 1 };
+  }
+  // A # is a comment only behind a space: `https://x/#/login` and `ab#cd` are whole.
+  const value = source.slice(begin, end).replace(/(^|\s+)#.*$/, '');
+  return { name, value: substituteText(value.trim(), known, where), next: end + 1 };
+}
+
+function endOfLine(source: string, from: number): number {
+  const newline = source.indexOf('\n', from);
+  return newline === -1 ? source.length : newline;
 }
 
 /** What is between quotes, over several lines if need be, and where it goes on behind them. */

@@ -64,8 +64,8 @@ warn() { printf ' !     %s\n' "$*"; }
 # A file of the app for the stager: read here and not on the host, so that whatever it leads to is inside the sandbox.
 show() { if [ -f "$1" ]; then head -c $RESULT_BYTES_MAX "$1" >"$RESULT/$2"; fi; }
 
-# Files that say what an app is, as their many readers take them: UTF-8 without a byte order mark; those that are read line by
-# line with LF at the end of each, also of the last. Everything else stays as it was pushed.
+# Files that say what an app is, as their many readers take them: UTF-8 without a byte order mark; those that are read
+# line by line with LF at the end of each, also of the last. Everything else stays as it was pushed.
 LINE_FILES=(Procfile .buildpacks Staticfile .profile runtime.txt .nvmrc .node-version .bun-version .deno-version .dvmrc
   .python-version .ruby-version .tool-versions .php-version system.properties requirements.txt)
 JSON_FILES=(package.json package-lock.json app.json deno.json deno.jsonc composer.json project.toml pyproject.toml)

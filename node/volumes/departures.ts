@@ -9,8 +9,8 @@ import type { BlobStore } from '../ports/blobs.ts';
 import { ADD_DIFFERENCE, DROP_LAID_OUT, LAY_OUT_VOLUME } from '../ports/data-methods.ts';
 import type { Gossip } from '../ports/gossip.ts';
 import type { VolumeSnapshot } from '../ports/snapshots.ts';
-import { type Differences, passingFolder } from './difference.ts';
-import { removeTree } from './folder.ts';
+import type { Differences } from './difference.ts';
+import { makingFolder, removeTree } from './folder.ts';
 import type { VolumeStore } from './store.ts';
 
 /** While the slot runs, differences are brought until one is no larger, or no smaller than half of the one before. */
@@ -41,7 +41,7 @@ export class Departures {
   /** Answers where the snapshot is to leave its lists. What an earlier move of it left is given up. */
   async begin(id: VolumeId): Promise<string> {
     await this.drop(id);
-    const lists = passingFolder(this.#parts.store.root);
+    const lists = makingFolder(this.#parts.store.root);
     this.#leaving.set(id, { lists, rounds: 0 });
     return lists;
   }

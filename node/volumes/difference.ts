@@ -1,20 +1,16 @@
 // What a volume has beyond what another node has of it, which is known from lists that a snapshot left here: packed on
 // the node where it is, and applied in place on the other. Decides neither when nor how often.
 
-import { randomBytes } from 'node:crypto';
 import { chown, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../crdt/ids.ts';
 import type { BlobStore } from '../ports/blobs.ts';
 import type { VolumeTools } from '../ports/volumes.ts';
 import { VolumeError } from './errors.ts';
-import { removeTree, syncFiles } from './folder.ts';
+import { makingFolder, removeTree, syncFiles } from './folder.ts';
 import { APPLY, DIFFER, FROM, LISTS, TO } from './scripts.ts';
 import type { VolumeRef, VolumeStore } from './store.ts';
 import { BLOCK_TOOL_BIND, fed, stored, tarBytesMax } from './tool-run.ts';
-
-/** In the store's root; what is left of it by a crash is cleared away at a start. */
-export const passingFolder = (root: string): string => join(root, `.making-${randomBytes(8).toString('hex')}`);
 
 export type Difference = { digest: Digest; sizeBytes: number };
 
@@ -71,7 +67,7 @@ export class Differences {
   ): Promise<void> {
     const { store, tools } = this.#options;
     const { data, uid, sizeBytes } = files;
-    const lists = passingFolder(store.root);
+    const lists = makingFolder(store.root);
     try {
       await mkdir(lists, { mode: 0o700 });
       if (uid !== undefined) await chown(lists, uid, uid);

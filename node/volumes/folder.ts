@@ -33,6 +33,9 @@ export type VolumeRecord = {
 const NAME = /^[A-Za-z0-9][A-Za-z0-9-]{0,99}$/;
 /** What is being made or removed: swept at a start. */
 const PASSING = /^\.(making|removing)-/;
+
+/** A new name for what is being made in the store's root; what a crash leaves of it is cleared away at a start. */
+export const makingFolder = (root: string): string => join(root, `.making-${randomBytes(8).toString('hex')}`);
 const DATA = 'data';
 const RECORD = 'volume.json';
 /** A volume may hold very many files. */
@@ -106,7 +109,7 @@ export async function makeVolume(
   { record, owned }: { record: VolumeRecord; owned: boolean },
   fill?: (data: string, uid: number | undefined) => Promise<void>,
 ): Promise<string> {
-  const making = join(root, `.making-${randomBytes(8).toString('hex')}`);
+  const making = makingFolder(root);
   const folder = join(root, record.id, record.lineage);
   try {
     await mkdir(dataFolder(making), { recursive: true, mode: 0o700 });

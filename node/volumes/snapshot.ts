@@ -1,7 +1,6 @@
 // Snapshots of volumes: a volume as it is at one point in time, as a tar in the blob store, and a volume made of one
 // again. Decides neither when nor where.
 
-import { randomBytes } from 'node:crypto';
 import { chown, mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -11,7 +10,7 @@ import type { BlobStore } from '../ports/blobs.ts';
 import type { Frozen } from '../ports/runtime.ts';
 import type { VolumeTools } from '../ports/volumes.ts';
 import { VolumeError } from './errors.ts';
-import { removeTree } from './folder.ts';
+import { makingFolder, removeTree } from './folder.ts';
 import { COPY, DONE, FROM, GO, LISTS, PACK, READY, TO, UNPACK } from './scripts.ts';
 import type { VolumeMeta, VolumeRef, VolumeStore } from './store.ts';
 import { BLOCK_TOOL_BIND, fed, MESSAGES_BYTES_MAX, Said, stored, suffix, TIMEOUT_MS, tarBytesMax } from './tool-run.ts';
@@ -102,7 +101,7 @@ export class Snapshots {
     const { store } = this.#options;
     const { record, data } = store.placeOf(ref);
     const uid = store.ownerOf(ref);
-    const scratch = join(store.root, `.making-${randomBytes(8).toString('hex')}`);
+    const scratch = makingFolder(store.root);
     const [copy, lists] = [join(scratch, 'copy'), kept ?? join(scratch, 'lists')];
     await expectRoom(store, ref);
     try {

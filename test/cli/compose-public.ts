@@ -17,7 +17,7 @@ const server = (name: string, kind: string, variables: string): string =>
   `services.${name} (a ${kind} server is a service here, with credentials of its own: write ${provider(kind)} as all it holds, and depends_on at what uses it, which finds them in ${variables}`;
 const POSTGRES = 'DATABASE_URL, PGHOST, PGUSER, PGPASSWORD …)';
 const MYSQL = 'DATABASE_URL, MYSQL_HOST, MYSQL_USER, MYSQL_PASSWORD …)';
-const REDIS = 'REDIS_URL, REDIS_HOST, REDIS_PASSWORD …)';
+const REDIS = 'REDIS_URL, REDIS_HOST, REDIS_USERNAME, REDIS_PASSWORD …)';
 const elsewhere = (app: string, database: string, rest: string): string =>
   `services.${app}.environment (${database} is at another address, with other credentials: ${rest})`;
 const POSTGRES_SERVER = `

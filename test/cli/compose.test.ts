@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { readCompose } from '../../cli/manifest/compose.ts';
+import { REFERENCES } from '../../cli/manifest/compose-wiring.ts';
 import type { AppPlan } from '../../cli/manifest/plan.ts';
+import { kindOf } from '../../node/services/catalogue.ts';
 import { SHAPES } from './compose-public.ts';
 
 const MiB = 1024 ** 2;
@@ -304,5 +306,13 @@ services:
   it('refuses a name that no app can have, and a file without services', async () => {
     await expect(read('services:\n  my_web: {image: a}')).rejects.toThrow('services.my_web: should be up to 63');
     await expect(read('services: {}')).rejects.toThrow('should be a mapping of names to services');
+  });
+});
+
+describe('what an app is told of a database', () => {
+  it.each(Object.entries(REFERENCES))('of the kind %s is what a binding says', (kind, references) => {
+    const access = { user: 'u', password: 'p', database: 'd' };
+    const environment = kindOf(kind)!.environment(access, { host: 'h', port: 1 });
+    for (const name of Object.values(references)) expect(environment).toHaveProperty([name]);
   });
 });

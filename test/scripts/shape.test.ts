@@ -1,5 +1,5 @@
 // The shape of the product's code: no function of more than a screen or two, no file that holds more than one can
-// keep in mind, and comments that end where a reader's window does.
+// keep in mind, and comments and prose that end where a reader's window does.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -34,6 +34,29 @@ const longFunctions = ({ path, text }: (typeof files)[number]): string[] => {
   visit(source);
   return found;
 };
+
+/** Lines of prose: neither of a table nor of an example. */
+const proseOf = (text: string): { line: string; at: number }[] => {
+  let isExample = false;
+  return text.split('\n').flatMap((line, at) => {
+    const isFence = /^ *```/.test(line);
+    if (isFence) isExample = !isExample;
+    return isFence || isExample || line.startsWith('|') ? [] : [{ line, at }];
+  });
+};
+
+describe('the documents', () => {
+  it(`have no prose beyond column ${COMMENT_COLUMNS_MAX}`, () => {
+    const paths = execFileSync('git', ['ls-files', '*.md'], { cwd: ROOT, encoding: 'utf8' }).trim().split('\n');
+    expect(paths.length).toBeGreaterThan(20);
+    const wide = paths.flatMap((path) =>
+      proseOf(readFileSync(join(ROOT, path), 'utf8')).flatMap(({ line, at }) =>
+        [...line].length > COMMENT_COLUMNS_MAX ? [`${path}:${at + 1}`] : [],
+      ),
+    );
+    expect(wide).toEqual([]);
+  });
+});
 
 describe('the code', () => {
   it('is there to be looked at', () => {

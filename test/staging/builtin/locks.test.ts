@@ -1,27 +1,19 @@
 // What is locked is what runs: packages that were published after a lock file was made are in no droplet, whatever is
 // built and pruned on the way.
 
-import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { asAppId } from '../../../crdt/ids.ts';
 import type { Files } from '../harness.ts';
+import { type LockOptions, madeLock } from './made-lock.ts';
 import { createPacks, json, type Staged } from './packs.ts';
 
 const packs = createPacks();
-const LOCK_TIMEOUT_MS = 60_000;
 
-type Manager = {
+type Manager = Omit<LockOptions, 'manifest'> & {
   manager: string;
   /** In the names of its packages, which no other app's versions then change. */
   kind: string;
-  lock: string;
-  /** The npm package that brings it, and its program there; npm itself is this machine's. */
-  tool?: [name: string, version: string, program: string];
-  makeLock: string[];
   extra?: Record<string, unknown>;
 };
 
@@ -78,29 +70,6 @@ const publish = (kind: string, version: string): void => {
   });
 };
 
-/** Made by the manager itself, as a developer would have. */
-const lockOf = async ({ kind, lock, tool, makeLock, extra }: Manager): Promise<string> => {
-  const folder = packs.harness.folder({ 'app/package.json': json(manifest(kind, extra)) });
-  const run = promisify(execFile);
-  const { url } = packs.registry;
-  let command = ['npm'];
-  if (tool !== undefined) {
-    await run('tar', ['-xzf', packs.registry.real(tool[0], tool[1]), '-C', folder]);
-    command = [process.execPath, join(folder, 'package', tool[2])];
-  }
-  // Else the newer Yarn takes the folder for a part of another project.
-  if (lock === 'yarn.lock') writeFileSync(join(folder, 'app', lock), '');
-  await run(command[0]!, [...command.slice(1), ...makeLock], {
-    cwd: join(folder, 'app'),
-    timeout: LOCK_TIMEOUT_MS,
-    env: {
-      ...{ PATH: process.env.PATH, HOME: folder, npm_config_registry: url, YARN_REGISTRY: url },
-      ...{ YARN_NPM_REGISTRY_SERVER: url, YARN_UNSAFE_HTTP_WHITELIST: '127.0.0.1', YARN_ENABLE_TELEMETRY: '0' },
-    },
-  });
-  return readFileSync(join(folder, 'app', lock), 'utf8');
-};
-
 /** Each package of a droplet with its version, wherever its manager keeps it. */
 const packagesOf = ({ content }: Staged): string[] => {
   const found = content
@@ -116,7 +85,7 @@ describe.each(MANAGERS)('an app locked by $manager', (manager) => {
   it('runs with just the packages of its lock file, built and pruned', async () => {
     publish(kind, '1.2.0');
     const files: Files = { 'package.json': json(manifest(kind, extra)), 'server.js': '' };
-    files[lock] = await lockOf(manager);
+    files[lock] = await madeLock(packs, { manifest: manifest(kind, extra), ...manager });
     publish(kind, '1.9.0');
     const staged = await packs.stage(files, { app: { id: asAppId(`locked-${kind}`), name: 'a' } });
     expect(packagesOf(staged)).toEqual([`greeting-${kind} 1.2.0`, `words-${kind} 1.2.0`]);

@@ -1,19 +1,15 @@
 // The nodejs buildpack, from an upload to an app that answers.
 
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { asAppId } from '../../../crdt/ids.ts';
 import type { Files } from '../harness.ts';
+import { type LockOptions, madeLock } from './made-lock.ts';
 import { createPacks, json } from './packs.ts';
 
 const packs = createPacks();
-
-/** A package manager needs seconds to write a lock file. */
-const LOCK_TIMEOUT_MS = 60_000;
 
 describe('nodejs', () => {
   it('makes an app without dependencies ready at once: no npm, no Node in the droplet', async () => {
@@ -138,29 +134,26 @@ describe('nodejs', () => {
     });
   });
 
-  describe.each<{ manager: string; lock: string; tool: [string, string]; program: string; makeLock: string[] }>([
+  describe.each<{ manager: string } & Required<Omit<LockOptions, 'manifest'>>>([
     {
       manager: 'Yarn 1.22.22',
       lock: 'yarn.lock',
-      tool: ['yarn', '1.22.22'],
-      program: 'bin/yarn.js',
+      tool: ['yarn', '1.22.22', 'bin/yarn.js'],
       makeLock: ['install', '--non-interactive'],
     },
     {
       manager: 'Yarn 4.18.1',
       lock: 'yarn.lock',
-      tool: ['@yarnpkg/cli-dist', '4.18.1'],
-      program: 'bin/yarn.js',
+      tool: ['@yarnpkg/cli-dist', '4.18.1', 'bin/yarn.js'],
       makeLock: ['install', '--mode=update-lockfile'],
     },
     {
       manager: 'pnpm 10.34.1',
       lock: 'pnpm-lock.yaml',
-      tool: ['pnpm', '10.34.1'],
-      program: 'bin/pnpm.cjs',
+      tool: ['pnpm', '10.34.1', 'bin/pnpm.cjs'],
       makeLock: ['install', '--lockfile-only'],
     },
-  ])('with $manager', ({ manager, lock, tool, program, makeLock }) => {
+  ])('with $manager', ({ manager, lock, tool, makeLock }) => {
     const app = { id: asAppId(manager.replace(/\W/g, '-')), name: 'a' };
     const manifest = {
       name: 'a',
@@ -171,25 +164,8 @@ describe('nodejs', () => {
     let files: Files;
     beforeAll(async () => {
       publishPackages();
-      const archive = packs.registry.real(...tool);
-      files = { 'package.json': json(manifest), [lock]: await lockOf(archive) };
+      files = { 'package.json': json(manifest), [lock]: await madeLock(packs, { manifest, lock, tool, makeLock }) };
     });
-    /** Made by the manager itself, as a developer would have. */
-    const lockOf = async (archive: string): Promise<string> => {
-      const folder = packs.harness.folder({ 'app/package.json': json(manifest), [`app/${lock}`]: '' });
-      const run = promisify(execFile);
-      await run('tar', ['-xzf', archive, '-C', folder]);
-      const { url } = packs.registry;
-      await run(process.execPath, [join(folder, 'package', program), ...makeLock], {
-        cwd: join(folder, 'app'),
-        timeout: LOCK_TIMEOUT_MS,
-        env: {
-          ...{ PATH: process.env.PATH, HOME: folder, npm_config_registry: url, YARN_REGISTRY: url },
-          ...{ YARN_NPM_REGISTRY_SERVER: url, YARN_UNSAFE_HTTP_WHITELIST: '127.0.0.1', YARN_ENABLE_TELEMETRY: '0' },
-        },
-      });
-      return readFileSync(join(folder, 'app', lock), 'utf8');
-    };
 
     it('installs what its lock file says, builds, and prunes; the next time from the cache', async () => {
       const first = await packs.stage(files, { app });
