@@ -140,7 +140,8 @@ describe('a value of the environment', () => {
     expect(history).not.toContain(SECRET);
     expect(document.secrets().map(({ text }) => text)).toEqual([expect.stringMatching(/^sealed:1:/)]);
     one = await cluster.restartNode(one);
-    expect(await found(one, 'exec', 'keeper/0')).toBe(true);
+    // Its instance died with the node, and is started anew.
+    await waitFor('the value in the instance', 60_000, () => found(one, 'exec', 'keeper/0'));
     expect(await found(one, 'run', 'keeper')).toBe(true);
     await cluster.json(one, ['env', 'set', 'keeper', 'OTHER=x']);
     await cluster.json(one, ['env', 'unset', 'keeper', 'KEY']);

@@ -87,9 +87,10 @@ export async function processHarness(
     dataDir,
     stack: 'test',
     async open() {
+      // A daemon that has ended makes no more networks: one in the making would have the number of the next daemon's.
+      await isolations.at(-1)?.networks?.detach();
       const found = await prepareIsolation({ dataDir, nodeId, log: silent, insecure: options.insecure });
       const isolation: Isolation = options.groups === false ? { ...found, groups: undefined } : found;
-      isolations.at(-1)?.networks?.detach();
       isolations.push(isolation);
       const logs = createLogStore({ dataDir, nodeId, log: silent });
       stores.push(logs);

@@ -73,7 +73,7 @@ describe.each(['process', 'docker'] as const)('services beside apps in the %s ru
     for (const spec of [app, service]) first.runtime.start(spec);
     for (const spec of [app, service]) await first.node.ready(spec.id);
     await first.runtime.close({ keepInstances: true });
-    first.isolation.networks?.detach();
+    await first.isolation.networks?.detach();
 
     const second = await open();
     const adopted = await second.runtime.adopt();

@@ -78,7 +78,10 @@ export class SimNode implements Endpoint {
   #ringsAtMs = Number.POSITIVE_INFINITY;
   #fetching = new Set<Digest>();
 
-  constructor(world: World, options: { index: number; self: SelfInfo; clockRate: number; rng: Prng; startMs: number }) {
+  constructor(
+    world: World,
+    options: { index: number; self: SelfInfo; clockRate: number; rng: Prng; startMs: number; stopMaxMs: number },
+  ) {
     this.world = world;
     this.index = options.index;
     this.self = options.self;
@@ -91,6 +94,7 @@ export class SimNode implements Endpoint {
       clock: world.clock,
       rng: options.rng.fork('runtime'),
       startMs: options.startMs,
+      stopMaxMs: options.stopMaxMs,
       qualityOf: (spec) => world.qualityOf(spec.droplet.digest),
       lost: (instance: Running) => world.checkers.lost(this, instance),
       isDiskFull: () => this.disk.full,

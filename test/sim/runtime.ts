@@ -37,6 +37,7 @@ export class SimRuntime {
   readonly #clock: Clock;
   readonly #rng: Prng;
   readonly #startMs: number;
+  readonly #stopMaxMs: number;
   readonly #qualityOf: (spec: InstanceSpec) => Quality;
   readonly #lost: (instance: Running) => void;
   readonly #isDiskFull: () => boolean;
@@ -47,6 +48,7 @@ export class SimRuntime {
     clock: Clock;
     rng: Prng;
     startMs: number;
+    stopMaxMs: number;
     qualityOf: (spec: InstanceSpec) => Quality;
     lost: (instance: Running) => void;
     /** Then nothing can be unpacked. */
@@ -55,6 +57,7 @@ export class SimRuntime {
     this.#clock = options.clock;
     this.#rng = options.rng;
     this.#startMs = options.startMs;
+    this.#stopMaxMs = options.stopMaxMs;
     this.#qualityOf = options.qualityOf;
     this.#lost = options.lost;
     this.#isDiskFull = options.isDiskFull ?? (() => false);
@@ -110,7 +113,7 @@ export class SimRuntime {
     if (one === undefined || one.state === 'stopping') return;
     one.state = 'stopping';
     one.stubborn ||= this.#rng.chance(0.05);
-    const graceMs = one.stubborn ? STUBBORN_STOP_MS : this.#rng.between(5, 200);
+    const graceMs = one.stubborn ? STUBBORN_STOP_MS : this.#rng.between(5, this.#stopMaxMs);
     this.#in(one, graceMs, () => one.state === 'stopping' && this.#end(one, 'stopped'));
   }
 

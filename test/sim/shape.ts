@@ -28,6 +28,7 @@ export const USER_KINDS = [
   'env',
   'rollback',
   'restart',
+  'restartSlot',
   'stop',
   'delete',
   'map',
@@ -46,6 +47,8 @@ export type Shape = {
   appMemoryMib: number;
   zones: number;
   startMs: number;
+  /** An instance that minds TERM takes at most this long to end. */
+  stopMaxMs: number;
   healthTimeoutMs: number;
   delayMaxMs: number;
   /** Clocks run at 1 ± this. */
@@ -83,6 +86,7 @@ export type ShapeOptions = {
   work?: number;
   processors?: number;
   forgets?: boolean;
+  stopMaxMs?: number;
   data?: boolean;
   losses?: boolean;
 };
@@ -122,6 +126,7 @@ export function shapeOf(rng: Prng, options: ShapeOptions = {}): Shape {
     appMemoryMib,
     zones: rng.pick([0, 0, 2, 3]),
     startMs: rng.pick([50, 200, 1_000]),
+    stopMaxMs: options.stopMaxMs ?? rng.fork('stops').pick([200, 200, 200, 200, 5_000]),
     healthTimeoutMs: rng.pick([4_000, 6_000]),
     delayMaxMs: rng.pick([2, 10, 60]),
     clockDrift: faults.includes('clock') ? 0.02 : 0,

@@ -28,6 +28,7 @@ const DRAWS: Record<UserKind, number> = {
   env: 0.5,
   rollback: 0.55,
   restart: 0.65,
+  restartSlot: 0.7,
   stop: 0.75,
   delete: 0.78,
   map: 0.85,

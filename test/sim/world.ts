@@ -79,7 +79,8 @@ export class World {
         memoryBytes: shape.nodeMemoryMib * MIB,
       };
       const clockRate = 1 + shape.clockDrift * (2 * rng.share() - 1);
-      const node = new SimNode(this, { index, self, clockRate, rng, startMs: shape.startMs });
+      const { startMs, stopMaxMs } = shape;
+      const node = new SimNode(this, { index, self, clockRate, rng, startMs, stopMaxMs });
       this.nodes.push(node);
       this.network.add(node);
       this.#indexOf.set(id, index);

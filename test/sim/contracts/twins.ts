@@ -42,6 +42,7 @@ export async function twinRuntime(): Promise<RuntimeSubject> {
     clock,
     rng: new Prng('contract'),
     startMs: 100,
+    stopMaxMs: 200,
     qualityOf: (spec) => qualities.get(spec.id) ?? 'good',
     lost: () => {},
   });
