@@ -512,6 +512,16 @@ export const MUTANTS: Mutant[] = [
       { file: 'placement.ts', find: '} else if (crashes > 0) this', replace: '} else if (crashes < 0) this' },
       { file: 'placement.ts', find: "if (state === 'ready') this.#outdated.add(key);", replace: '' },
     ],
+    provoke: {
+      nodes: 3,
+      apps: 3,
+      instances: 3,
+      slack: 4,
+      minutes: 0.7,
+      data: false,
+      users: ['push'],
+      faults: ['machine'],
+    },
   },
   {
     name: 'forgets-unseen',
@@ -606,6 +616,16 @@ export const MUTANTS: Mutant[] = [
         replace: 'if (slotKey === undefined) {',
       },
     ],
+    provoke: {
+      nodes: 2,
+      apps: 1,
+      instances: 2,
+      slack: 1.2,
+      minutes: 1.5,
+      data: false,
+      users: ['push', 'drain'],
+      faults: [],
+    },
   },
   {
     name: 'blames-the-release',

@@ -19,14 +19,27 @@ import { Memory } from './memory.ts';
 import { Order } from './order.ts';
 import { Rest } from './rest.ts';
 import { Routing } from './routing.ts';
+import { Steady } from './steady.ts';
 
 export class Checkers implements Required<Omit<Checker, 'name'>> {
   readonly #all: readonly Checker[];
 
   constructor(world: World) {
-    this.#all = [Durability, Calm, Anew, Availability, Memory, Rest, Routing, Fencing, Order, Blame, Data, Loss].map(
-      (Kind) => new Kind(world),
-    );
+    this.#all = [
+      Durability,
+      Calm,
+      Anew,
+      Availability,
+      Memory,
+      Rest,
+      Routing,
+      Fencing,
+      Order,
+      Steady,
+      Blame,
+      Data,
+      Loss,
+    ].map((Kind) => new Kind(world));
   }
 
   stepped(node: NodeFacts, event: Event, effects: readonly Effect[]): void {
