@@ -154,6 +154,30 @@ async function engineOf(service: string): Promise<string> {
   return client.inside(alive(), script);
 }
 
+describe('a service whose storage is full', { timeout: TIMEOUT_MS }, () => {
+  it('says so, and has all that it took once it may have more', async () => {
+    const brim = () => serviceOf(cluster, alive(), 'brim');
+    await peer('service', 'create', 'postgres', 'brim', '--storage', '256M');
+    await peer('bind', 'brim', client.name);
+    await client.write(alive(), 'brim', 'kept', 'from before');
+    const uri = JSON.stringify(await client.uriOf(alive(), 'brim'));
+    const rows = 'SELECT md5(i::text) || md5((i + 1)::text) AS text FROM generate_series(1, 6000000) i';
+    const fill = `const client = new (require('pg').Client)({ connectionString: ${uri} });
+      client.on('error', () => {});
+      client.connect().then(() => client.query('CREATE TABLE filling AS ${rows}'))
+        .then(() => console.log('taken'), (error) => console.log(error.message)).finally(() => client.end());`;
+    // It is ended, or has no more room for it, before that is through.
+    expect(await client.inside(alive(), fill)).not.toContain('taken');
+    await waitFor('brim to say that it is full', WITHIN_MS, async () => /full/.test((await brim()).reason ?? ''));
+    expect(await refused('service', 'configure', 'brim', '--storage', '128M')).toContain('storage only grows');
+    await peer('service', 'configure', 'brim', '--storage', '2G');
+    await waitFor('brim to run again', WITHIN_MS, async () => (await brim()).state === 'ready');
+    await client.readAgain(alive(), 'brim', 'kept', 'from before');
+    await peer('unbind', 'brim', client.name);
+    await peer('service', 'delete', 'brim', '--yes');
+  });
+});
+
 describe('a service of an older version of its engine', { timeout: TIMEOUT_MS }, () => {
   const old = () => serviceOf(cluster, alive(), 'old');
   let written: string[];
