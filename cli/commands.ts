@@ -133,6 +133,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--command <CMD>', summary: 'Start command of the web process' },
       { flags: '--route <HOST[/PATH]>', summary: 'Route instead of NAME.DOMAIN', many: true },
       { flags: '--no-route', summary: 'No route' },
+      { flags: '--port <N>', summary: 'Where each instance listens, told as PORT; else 8080, or where it is found to' },
       { flags: '--env <K=V>', summary: 'Environment variable; K=@FILE, K=- and K alone read the value', many: true },
       { flags: '--health <CHECK>', summary: 'port, http:/PATH or process (port)' },
       { flags: '--timeout <TIME>', summary: 'How long an instance may take to become healthy (60s)' },

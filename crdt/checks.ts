@@ -5,6 +5,7 @@ import {
   choiceProblem,
   envKeyProblem,
   envSetProblem,
+  envSetValueProblem,
   envTotalProblem,
   envValueProblem,
   idProblem,
@@ -68,8 +69,8 @@ export function checkEnv(env: unknown): void {
 /** Of variables that somebody sets. */
 export function checkEnvSet(env: unknown): void {
   checkEnv(env);
-  for (const key of Object.keys(env as Record<string, unknown>)) {
-    const problem = envSetProblem(key);
+  for (const [key, value] of Object.entries(env as Record<string, unknown>)) {
+    const problem = envSetProblem(key) ?? envSetValueProblem(key, value);
     if (problem !== undefined) throw new ChangeRejected('invalid_env', `env ${key}: ${problem}.`);
   }
 }

@@ -177,10 +177,9 @@ export function envKeyProblem(key: unknown): string | undefined {
 /**
  * Variables that name an instance: Peer sets them for each one, and a value of the app's never stands in their place.
  * Some are of names that Cloud Foundry and Heroku gave them. What else Peer sets (HOME, PATH, LANG …), an app may set
- * itself.
+ * itself; PORT, too, which says where its instances are to listen.
  */
 export const ENV_KEYS_OF_INSTANCES = [
-  'PORT',
   'DYNO',
   'INSTANCE_INDEX',
   'CF_INSTANCE_INDEX',
@@ -203,6 +202,20 @@ export function envSetProblem(key: unknown): string | undefined {
   const problem = envKeyProblem(key);
   if (problem !== undefined || !(ENV_KEYS_OF_INSTANCES as readonly unknown[]).includes(key)) return problem;
   return 'is set by Peer for each instance, whatever the app sets: leave it out';
+}
+
+/** Of the value of a variable that somebody sets. */
+export function envSetValueProblem(key: string, value: unknown): string | undefined {
+  const problem = envValueProblem(value);
+  if (problem !== undefined || key !== 'PORT' || portOf(value as string) !== undefined) return problem;
+  return 'must be a port, 1 to 65535: where each instance listens';
+}
+
+/** Undefined when the text is no port. */
+export function portOf(text: string | undefined): number | undefined {
+  if (text === undefined || !/^[1-9]\d{0,4}$/.test(text)) return undefined;
+  const port = Number(text);
+  return port <= 65_535 ? port : undefined;
 }
 
 export function sealKeyProblem(key: unknown): string | undefined {

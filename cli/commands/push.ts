@@ -208,5 +208,7 @@ export async function pushOptions(options: Options): Promise<PushOptions> {
   // Last, as somebody may be asked for them.
   const env = textsOption(options, 'env');
   if (env !== undefined) push.env = await readVariables(env, '--env', process);
+  const port = textOption(options, 'port');
+  if (port !== undefined) push.env = { ...push.env, PORT: String(parseWhole(port, '--port', { min: 1, max: 65_535 })) };
   return push;
 }

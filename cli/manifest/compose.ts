@@ -183,6 +183,8 @@ export async function readCompose({ source, file, variables, readEnvFile }: Comp
     }
     const plan = planOfService(name, parsed, fail);
     const env = await environmentOf(parsed, variables, readEnvFile, fail);
+    const [port] = parsed.ports ?? [];
+    if (port !== undefined) env.PORT ??= String(port);
     if (Object.keys(env).length > 0) plan.options.env = env;
     const mounts = volumes.of(name, parsed.volumes, fail);
     if (mounts.length > 0) plan.options.volumes = mounts;

@@ -25,7 +25,22 @@ export const routeText = ruled((value) => {
 });
 const instances = whole(0, limits.INSTANCES_MAX);
 const scale = v.record(ruled(limits.processTypeProblem), instances, 'should be an object');
-const envMap = v.record(ruled(limits.envSetProblem), ruled(limits.envValueProblem), 'should be an object');
+const envMap = v.pipe(
+  v.record(ruled(limits.envSetProblem), ruled(limits.envValueProblem), 'should be an object'),
+  v.rawCheck(({ dataset, addIssue }) => {
+    for (const [key, value] of dataset.typed ? Object.entries(dataset.value) : []) {
+      const message = limits.envSetValueProblem(key, value);
+      const at = {
+        type: 'object',
+        origin: 'value',
+        input: dataset.value as Record<string, unknown>,
+        key,
+        value,
+      } as const;
+      if (message !== undefined) addIssue({ message, path: [at] });
+    }
+  }),
+);
 const health = object({
   kind: v.picklist(limits.HEALTH_KINDS, `should be one of ${limits.HEALTH_KINDS.join(', ')}`),
   path: v.optional(ruled(limits.healthPathProblem)),

@@ -7,7 +7,7 @@ import type { AdoptedInstance, InstanceSpec } from '../core/types.ts';
 import type { StagedDroplet } from './staging.ts';
 
 export type RuntimeEvent =
-  /** `host`: as in LocalUpstream. */
+  /** `host`: as in LocalUpstream. Again when it is found to listen on another port. */
   | { type: 'instanceLaunched'; id: InstanceId; port: number | undefined; host?: string }
   | { type: 'instanceReady'; id: InstanceId }
   | { type: 'instanceUnhealthy'; id: InstanceId; reason: string }
@@ -16,8 +16,9 @@ export type RuntimeEvent =
 
 /**
  * Runs instances. `start` and `stop` return at once; what became of them arrives as events, in order per instance:
- * launched, then any of ready/unhealthy, then exactly one exited. An instance that is not healthy within its health
- * timeout is ended by the runtime and reported as exited with the reason.
+ * launched, then any of ready/unhealthy (and launched, where it is found elsewhere), then exactly one exited. An
+ * instance that is not healthy within its health timeout is ended by the runtime and reported as exited with the
+ * reason.
  */
 export interface Runtime {
   readonly kind: 'process' | 'docker';

@@ -1,6 +1,6 @@
 // Decides the environment of an instance: what the platform tells it, then the app's own variables. Pure.
 
-import type { ENV_KEYS_OF_INSTANCES } from '../../crdt/limits.ts';
+import { type ENV_KEYS_OF_INSTANCES, portOf } from '../../crdt/limits.ts';
 import type { InstanceSpec } from '../core/types.ts';
 
 /** Open files an instance may have; told to it in VCAP_APPLICATION. */
@@ -35,6 +35,9 @@ export type InstancePlace = {
   dyno?: string;
 };
 
+/** Where the app says that its instances are to listen. */
+export const wantedPort = ({ env }: Pick<InstanceSpec, 'env'>): number | undefined => portOf(env.PORT);
+
 /** Of a service: what its kind gives it, and little else. */
 export function serviceEnvironment(
   given: Readonly<Record<string, string>>,
@@ -59,7 +62,6 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
   };
   // What names this very instance: an app's own variables never stand in its place.
   const identity: Record<(typeof ENV_KEYS_OF_INSTANCES)[number], string> = {
-    PORT: port,
     // Heroku's name of an instance; profile scripts of buildpacks tell process types apart by it.
     DYNO: place.dyno ?? `${spec.process}.${spec.index + 1}`,
     INSTANCE_INDEX: String(spec.index),
@@ -96,5 +98,6 @@ export function instanceEnvironment(spec: InstanceSpec, place: InstancePlace): R
   const { HOST, MEMORY_LIMIT, VCAP_SERVICES } = platform;
   // An image brings its own of what the platform would say of a stack.
   const told = spec.image === undefined ? platform : { HOST, MEMORY_LIMIT, VCAP_SERVICES };
-  return { ...told, ...spec.env, ...identity };
+  // Where it is to listen is what it asked for wherever that can be had (wantedPort).
+  return { ...told, ...spec.env, PORT: port, ...identity };
 }

@@ -75,13 +75,23 @@ export function neverHealthyReason(found: NeverHealthy): string {
   const hidden = found.ownNetwork && at.length > 0 && at.every(({ onLoopback }) => onLoopback);
   if (hidden)
     return `listened on PORT ${found.port} of its loopback only ${within}: listen on 0.0.0.0, which HOST says too`;
-  const listens = at.length > 0;
-  const others = [...new Set(found.listening.map(({ port }) => port))].filter((port) => port !== found.port);
-  const instead = !listens && others.length > 0 ? ` (it listens on ${others.join(', ')} instead)` : '';
+  const isRefused = found.lastProblem.startsWith('nothing listens');
+  if (at.length > 0 && isRefused) return `listened on PORT ${found.port} for IPv6 only ${within}: listen on 0.0.0.0`;
+  const others = found.listening.filter(({ port }) => port !== found.port);
+  const asked = at.length > 0 ? `PORT ${found.port}` : !isRefused ? `port ${others[0]?.port ?? found.port}` : undefined;
   const what =
-    found.kind === 'http' && listens
-      ? `GET ${found.path} on PORT ${found.port} did not succeed ${within} (${found.lastProblem})`
-      : `did not listen on PORT ${found.port} ${within}${instead}`;
+    found.kind === 'http' && asked !== undefined
+      ? `GET ${found.path} on ${asked} did not succeed ${within} (${found.lastProblem})`
+      : `did not listen on PORT ${found.port} ${within}${at.length > 0 ? '' : instead(others, found.ownNetwork)}`;
   const lines = found.lastLines.length > 0 ? `; last lines: ${found.lastLines.join(' | ')}` : '';
   return `${what}${lines}`;
+}
+
+/** Where it listens, when not where it was told. */
+function instead(others: NeverHealthy['listening'], ownNetwork: boolean): string {
+  const ports = [...new Set(others.map(({ port }) => port))].join(', ');
+  if (ports === '') return '';
+  const isHidden = ownNetwork && others.every(({ onLoopback }) => onLoopback);
+  if (isHidden) return ` (it listens on ${ports} of its loopback only: listen on 0.0.0.0, which HOST says too)`;
+  return ` (it listens on ${ports} instead: set PORT to the one for requests)`;
 }

@@ -9,11 +9,12 @@ import type { RuntimeEvent } from '../ports/runtime.ts';
 import type { Counters } from './counters.ts';
 import { exhaustedAt } from './exhausted.ts';
 import { endingReason, neverAnsweredReason, neverHealthyReason } from './exits.ts';
-import { type HealthWatch, watchHealth } from './health.ts';
+import { type HealthWatch, probeOnce, watchHealth } from './health.ts';
 import type { InstanceRecord } from './instance-folder.ts';
 import type { Watched } from './instance-table.ts';
 import type { PacedLogStore } from './logs/store.ts';
-import { listeningAt, type ProcessInfo } from './process-tree.ts';
+import { PortFinder } from './port-finder.ts';
+import { type Listener, listeningAt, type ProcessInfo } from './process-tree.ts';
 import { SERVICE_STARTING_PROBE_MS } from './service-probe.ts';
 import { DISK_SAMPLE_MS, type DiskWatch, watchDisk } from './watch.ts';
 
@@ -47,6 +48,8 @@ export interface Subject {
   /** Where it is probed. */
   readonly host: string;
   readonly ownNetwork: boolean;
+  /** An earlier daemon started it. */
+  readonly isAdopted: boolean;
   /** Its own folder on this machine, whose file system may be full. */
   readonly folder: string;
   /** Folder whose use is held against the disk limit. Undefined: the kernel enforces it. */
@@ -75,6 +78,7 @@ export class Supervision implements Watched {
   readonly ended: Promise<void>;
   readonly #context: SuperviseContext;
   readonly #subject: Subject;
+  readonly #ports: PortFinder;
   readonly #health: HealthWatch;
   readonly #disk: DiskWatch | undefined;
   readonly #lastLines: string[] = [];
@@ -89,6 +93,14 @@ export class Supervision implements Watched {
     this.#context = context;
     this.#subject = subject;
     this.ended = this.#finished.promise;
+    this.#ports = new PortFinder({
+      told: subject.record.port,
+      probe: probeOnce,
+      look: () => this.#listening(),
+      reachesLoopback: !subject.ownNetwork,
+      isOld: subject.isAdopted,
+      onMoved: (port) => this.#moved(port),
+    });
     this.#health = this.#watchHealth();
     this.#disk = subject.sampled === undefined ? undefined : this.#watchDisk(subject.sampled);
   }
@@ -160,7 +172,9 @@ export class Supervision implements Watched {
       host,
       port,
       ...(readyProbeMs === undefined ? {} : { readyProbeMs }),
-      ...(probe === undefined ? {} : { probe, startingProbeMs: SERVICE_STARTING_PROBE_MS }),
+      ...(probe === undefined
+        ? { probe: (target) => this.#ports.probe(target) }
+        : { probe, startingProbeMs: SERVICE_STARTING_PROBE_MS }),
       listener: {
         onReady: () => emit({ type: 'instanceReady', id }),
         onUnhealthy: (reason) => emit({ type: 'instanceUnhealthy', id, reason }),
@@ -177,10 +191,27 @@ export class Supervision implements Watched {
       this.stop(neverAnsweredReason({ timeoutMs, lastProblem: problem, lastLines: this.#lastLines }));
       return;
     }
-    const processes = await this.#subject.processes();
-    const listening = await listeningAt(processes.map((info) => info.pid).reverse());
+    const listening = await this.#listening();
     const lastLines = this.#lastLines;
     this.stop(neverHealthyReason({ ...health, port, lastProblem: problem, listening, ownNetwork, lastLines }));
+  }
+
+  async #listening(): Promise<Listener[]> {
+    const processes = await this.#subject.processes();
+    return listeningAt(processes.map((info) => info.pid).reverse());
+  }
+
+  /** From now on it is reached there. */
+  #moved(port: number): void {
+    const { record, host, ownNetwork } = this.#subject;
+    const { id, app, process, index } = record;
+    const text =
+      port === record.port
+        ? `Instance ${process}.${index} listens on PORT ${port} now: requests go there`
+        : `Instance ${process}.${index} listens on port ${port}, not on PORT ${record.port}: requests go there (to have ` +
+          `it so from its start: peer env set ${app.name} PORT=${port})`;
+    this.#context.logs.append({ app: app.id, source: 'CELL', process, index, instance: id, stream: 'out', text });
+    this.#context.emit({ type: 'instanceLaunched', id, port, ...(ownNetwork ? { host } : {}) });
   }
 
   #watchDisk(folder: string): DiskWatch {

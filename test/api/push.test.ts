@@ -78,7 +78,7 @@ describe('a push', () => {
     expect([...node.view().apps.values()][0]).toMatchObject({ stopped: false });
   });
 
-  it.each(['PORT', 'VCAP_APPLICATION', 'CF_INSTANCE_INDEX', 'DYNO'])(
+  it.each(['VCAP_APPLICATION', 'CF_INSTANCE_INDEX', 'DYNO'])(
     'is refused before anything is staged when it sets %s, which Peer sets for each instance',
     async (key) => {
       const { developer, node } = testApi();

@@ -371,9 +371,10 @@ describe('input', () => {
     [
       'a variable that Peer sets',
       'env',
-      { set: { A: '1', PORT: '1' } },
-      /^set\.PORT: is set by Peer for each instance/,
+      { set: { A: '1', DYNO: '1' } },
+      /^set\.DYNO: is set by Peer for each instance/,
     ],
+    ['a port that is none', 'env', { set: { PORT: '70000' } }, /^set\.PORT: must be a port, 1 to 65535/],
     ['a route with a port', 'routes', { route: 'a.b:80' }, 'route: must be HOST or HOST/PATH, without a port'],
     ['a missing field', 'routes', {}, 'route: is missing'],
     ['a list instead of an object', 'scale', [], /should be an object|nothing to scale/],

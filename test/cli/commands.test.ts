@@ -422,7 +422,7 @@ describe('apps', () => {
     const wrong = [
       ['map', 'hello', 'bad host'],
       ['push', folder, '--name', 'hello', '--image', 'bad image'],
-      ['env', 'set', 'hello', 'PORT=1'],
+      ['env', 'set', 'hello', 'PORT=web'],
       ['invite', '--ttl', '1000d'],
       ['nodes', 'label', 'alpha', 'zone=two\nlines'],
       ['delete', '..'],

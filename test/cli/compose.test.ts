@@ -28,10 +28,10 @@ describe('a Compose file', () => {
       'image: a\nvolumes: [/data/, "/more"]',
       { image: 'a', options: { ...quiet, volumes: [{ path: '/data' }, { path: '/more' }] } as never },
     ],
-    ['image: nginx\nports: ["8080:80"]', { image: 'nginx', options: {} }],
-    ['image: nginx\nports: ["127.0.0.1:8080:80/tcp"]', { image: 'nginx', options: {} }],
-    ['image: nginx\nports:\n- target: 80\n  published: 8080', { image: 'nginx', options: {} }],
-    ['build: ./web\nports: [3000]', { path: 'web', options: {} }],
+    ['image: nginx\nports: ["8080:80"]', { image: 'nginx', options: { env: { PORT: '80' } } }],
+    ['image: nginx\nports: ["127.0.0.1:8080:80/tcp"]', { image: 'nginx', options: { env: { PORT: '80' } } }],
+    ['image: nginx\nports:\n- target: 80\n  published: 8080', { image: 'nginx', options: { env: { PORT: '80' } } }],
+    ['build: ./web\nports: [3000]', { path: 'web', options: { env: { PORT: '3000' } } }],
     ['build:\n  context: .\n  dockerfile: Dockerfile', { path: '.', options: quiet as never }],
     ['image: a\ncommand: serve --all', { image: 'a', options: { ...quiet, command: 'serve --all' } as never }],
     [
@@ -56,21 +56,21 @@ describe('a Compose file', () => {
       'image: a\nports: ["80"]\nhealthcheck:\n  test: ["CMD", "curl", "-f", "http://localhost/up"]\n  start_period: 90s',
       {
         image: 'a',
-        options: { health: { kind: 'http', path: '/up' }, healthTimeoutMs: 90_000 },
+        options: { env: { PORT: '80' }, health: { kind: 'http', path: '/up' }, healthTimeoutMs: 90_000 },
       },
     ],
     [
       'image: a\nports: ["3000"]\nhealthcheck:\n  test: wget -q http://127.0.0.1:3000 || exit 1',
       {
         image: 'a',
-        options: { health: { kind: 'http', path: '/' } },
+        options: { env: { PORT: '3000' }, health: { kind: 'http', path: '/' } },
       },
     ],
     [
       'image: a\nports: ["80"]\nhealthcheck:\n  disable: true',
       {
         image: 'a',
-        options: { health: { kind: 'process' } },
+        options: { env: { PORT: '80' }, health: { kind: 'process' } },
       },
     ],
     ['image: a\nrestart: unless-stopped\nx-own: [anything]', { image: 'a', options: quiet as never }],

@@ -126,7 +126,9 @@ describe.concurrent('wrong usage', () => {
     [['map', 'good', 'http://somewhere'], 'without http://'],
     [['push', STATIC, '--route', 'not a host'], 'must begin with a DNS name'],
     [['push', STATIC, '--env', '1A=x'], 'not beginning with a digit'],
-    [['push', STATIC, '--env', 'PORT=1'], 'env.PORT: is set by Peer for each instance'],
+    [['push', STATIC, '--env', 'DYNO=1'], 'env.DYNO: is set by Peer for each instance'],
+    [['push', STATIC, '--port', 'web'], 'should be a whole number from 1 to 65535'],
+    [['env', 'set', 'good', 'PORT=0'], 'must be a port, 1 to 65535'],
     [['nodes', 'label', 'node-1', 'zone-=a'], 'with a letter or digit at both ends'],
     [['service', 'create', 'redis', 'x"; DROP DATABASE x'], 'lower-case letters'],
     [['service', 'create', 'redis', '$(reboot)'], 'lower-case letters'],
@@ -336,7 +338,7 @@ describe.concurrent('an app that cannot start', () => {
   const BROKEN: [folder: string, reason: RegExp, said: string][] = [
     ['exits-at-once', /exited with status 3/, 'this app cannot start: no configuration'],
     ['never-listens', /did not listen on PORT \d+ within 3 s/, 'this app runs but never listens'],
-    ['wrong-port', /did not listen on PORT \d+ within 3 s \(it listens on \d+ instead\)/, 'not on PORT='],
+    ['wrong-port', /did not listen on PORT \d+ within 3 s \(it listens on \d+ instead: set PORT/, 'not on PORT='],
   ];
 
   it.each(BROKEN)('%s is told why, with the end of its log', async (folder, reason, said) => {

@@ -184,8 +184,8 @@ describe('environment of an instance', () => {
     const bare = Object.keys(instanceEnvironment({ ...spec, env: {} }, place));
     const kept = Object.entries(instanceEnvironment({ ...spec, env: mine(bare) }, place));
     const always = kept.filter(([, value]) => value !== 'mine').map(([key]) => key);
-    expect(always).toEqual(bare.filter((key) => envSetProblem(key) !== undefined));
-    expect(always).toContain('PORT');
+    // A port that is none is refused before it comes here, and one that is, is its port.
+    expect(always).toEqual(bare.filter((key) => key === 'PORT' || envSetProblem(key) !== undefined));
     expect(always).not.toContain('HOME');
   });
 
@@ -256,9 +256,23 @@ describe('reasons', () => {
         kind: 'port',
         listening: [{ port: 3000, onLoopback: false }],
         lastLines: ['a', 'b'],
+        lastProblem: 'nothing listens on port 20012',
       }),
-    ).toBe('did not listen on PORT 20012 within 60 s (it listens on 3000 instead); last lines: a | b');
-    expect(neverHealthyReason({ ...found, listening: [] })).toBe('did not listen on PORT 20012 within 60 s');
+    ).toBe(
+      'did not listen on PORT 20012 within 60 s (it listens on 3000 instead: set PORT to the one for requests); ' +
+        'last lines: a | b',
+    );
+    const silent = { ...found, lastProblem: 'nothing listens on port 20012' };
+    expect(neverHealthyReason({ ...silent, listening: [] })).toBe('did not listen on PORT 20012 within 60 s');
+    expect(neverHealthyReason(silent)).toBe('listened on PORT 20012 for IPv6 only within 60 s: listen on 0.0.0.0');
+    const elsewhere = { ...silent, ownNetwork: true, listening: [{ port: 3000, onLoopback: true }] };
+    expect(neverHealthyReason(elsewhere)).toBe(
+      'did not listen on PORT 20012 within 60 s (it listens on 3000 of its loopback only: listen on 0.0.0.0, which ' +
+        'HOST says too)',
+    );
+    expect(neverHealthyReason({ ...found, listening: [{ port: 3000, onLoopback: false }] })).toBe(
+      'GET /up on port 3000 did not succeed within 60 s (GET /up answered 500)',
+    );
     const hidden = { ...found, listening: [{ port: 20012, onLoopback: true }] };
     expect(neverHealthyReason({ ...hidden, ownNetwork: true })).toBe(
       'listened on PORT 20012 of its loopback only within 60 s: listen on 0.0.0.0, which HOST says too',

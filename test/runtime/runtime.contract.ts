@@ -68,7 +68,7 @@ export class Opened {
   }
 
   address(id: InstanceId): Address {
-    const launched = this.of(id).find((event) => event.type === 'instanceLaunched');
+    const launched = this.of(id).findLast((event) => event.type === 'instanceLaunched');
     const { port, host } = launched as { port: number; host?: string };
     return { port, ...(host === undefined ? {} : { host }) };
   }
@@ -220,7 +220,7 @@ export function describeRuntime(
 
     test('gives an instance its environment, which the app adds to but cannot replace', async () => {
       const node = await open();
-      const spec = await start({ env: { GREETING: "it's\nfine $HOME", PORT: '1', VCAP_APPLICATION: 'no' }, index: 2 });
+      const spec = await start({ env: { GREETING: "it's\nfine $HOME", VCAP_APPLICATION: 'no' }, index: 2 });
       const at = await node.ready(spec.id);
       const env = JSON.parse(await get(at, '/env'));
       expect(env).toMatchObject({
@@ -231,6 +231,28 @@ export function describeRuntime(
       });
       expect(JSON.parse(env.VCAP_APPLICATION)).toMatchObject({ application_name: 'shop', instance_id: spec.id });
       expect(env.CF_INSTANCE_GUID).toBe(spec.id);
+    });
+
+    test('has an instance listen where its app says, also where else only root may', async () => {
+      const node = await open();
+      for (const port of [3117, 81]) {
+        const spec = await start({ env: { PORT: String(port) } });
+        const at = await node.ready(spec.id);
+        if (at.host !== undefined) expect(at.port).toBe(port);
+        expect(JSON.parse(await get(at, '/env'))).toMatchObject({ PORT: String(at.port) });
+      }
+    });
+
+    test('finds an instance that listens elsewhere than it was told, says so, and finds it again', async () => {
+      const node = await open();
+      const spec = await start({ command: 'PORT=3117 node server.js' });
+      const at = await node.ready(spec.id);
+      expect([at.port, await get(at, '/')]).toEqual([3117, 'hello']);
+      expect((await node.lines(spec, 'CELL')).join('\n')).toMatch(/listens on port 3117, not on PORT \d+: requests go/);
+      await node.runtime.close({ keepInstances: true });
+      const next = await open();
+      await next.runtime.adopt();
+      expect(await next.ready(spec.id)).toEqual(at);
     });
 
     test('sources profile scripts in order before the command, which runs in the app folder', async () => {

@@ -9,7 +9,7 @@ import type { Log } from '../../lib/log.ts';
 import type { BlobStore } from '../../ports/blobs.ts';
 import type { Bind } from '../../ports/sandbox.ts';
 import type { HeldVolumes, Volumes } from '../../ports/volumes.ts';
-import { instanceEnvironment } from '../environment.ts';
+import { instanceEnvironment, wantedPort } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
 import { InstanceFolder, type InstanceRecord } from '../instance-folder.ts';
 import { acquireVolumes, recordedMounts, volumeBinds } from '../mounts.ts';
@@ -81,7 +81,8 @@ export class ContainerMaker {
       const folder = new InstanceFolder(isolation.dataDir, spec.id);
       made.folder = folder;
       const image = await this.#imageOf(spec);
-      const port = (spec.image === undefined ? undefined : exposedPort(image)) ?? INSTANCE_PORT;
+      const exposed = spec.image === undefined ? undefined : exposedPort(image);
+      const port = wantedPort(spec) ?? exposed ?? INSTANCE_PORT;
       const held = await this.#holdVolumes(spec, image, how);
       made.uid = held?.asUser ?? isolation.users.take();
       const record = recordOf(spec, { uid: made.uid, port });

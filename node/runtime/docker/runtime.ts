@@ -210,14 +210,18 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
       await container.start();
       const started = await container.inspect();
       this.#instances.emit({ type: 'instanceLaunched', id: spec.id, port: record.port, host: addressOf(started) });
-      return { place: made, watched: await this.#supervise(made, started) };
+      return { place: made, watched: await this.#supervise(made, started, false) };
     } catch (error) {
       await this.#maker.remove(made);
       throw error;
     }
   }
 
-  async #supervise({ record, folder, container }: Made, found: ContainerInspectInfo): Promise<Watched> {
+  async #supervise(
+    { record, folder, container }: Made,
+    found: ContainerInspectInfo,
+    isAdopted: boolean,
+  ): Promise<Watched> {
     const { tellsOutOfMemory } = this.#options.engine;
     const context: ContainerContext = { ...this.#options, tellsOutOfMemory, emit: this.#instances.emit };
     return superviseContainer(context, {
@@ -228,6 +232,7 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
         ? { disk: folder.home, sampled: undefined }
         : { disk: undefined, sampled: writableFolder(found) ?? folder.home }),
       positionFile: join(folder.path, 'logged'),
+      isAdopted,
     });
   }
 
@@ -240,7 +245,7 @@ class DockerRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
     if (found.State.Paused) await container.unpause();
     const made: Made = { record, container, folder: new InstanceFolder(isolation.dataDir, record.id) };
     this.#maker.hold(record);
-    const watched = await this.#supervise(made, found);
+    const watched = await this.#supervise(made, found, true);
     // Of a daemon that was killed: nobody attends to them any more.
     await this.#commands.endAll(container);
     return this.#instances.adopt({ place: made, watched }, () => this.#maker.remove(made), { host: addressOf(found) });

@@ -36,6 +36,8 @@ export type SupervisedContainer = {
   sampled: string | undefined;
   /** File that remembers how far the container's log was read. */
   positionFile: string;
+  /** An earlier daemon started it. */
+  isAdopted: boolean;
 };
 
 export async function superviseContainer(context: ContainerContext, instance: SupervisedContainer): Promise<Watched> {
@@ -51,6 +53,7 @@ class ContainerSubject implements Subject {
   readonly host: string;
   readonly ownNetwork = true;
   readonly probe = undefined;
+  readonly isAdopted: boolean;
   readonly folder: string;
   readonly sampled: string | undefined;
   readonly #context: ContainerContext;
@@ -72,6 +75,7 @@ class ContainerSubject implements Subject {
     this.host = instance.host;
     this.folder = dirname(instance.positionFile);
     this.sampled = instance.sampled;
+    this.isAdopted = instance.isAdopted;
     this.#context = context;
     this.#instance = instance;
     this.#notedPosition = position;

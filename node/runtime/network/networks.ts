@@ -52,6 +52,8 @@ const RESOLVERS_LOOK_MS = 30_000;
 /** Hosts opened to builds, in the life of a daemon; the settings that name them are few. */
 const BUILD_HOSTS_MAX = 64;
 const REFILL_DELAY_MS = 500;
+/** Below it, Linux lets only root listen. */
+const UNPRIVILEGED_PORT = 1024;
 /** Longer than any router takes to hear that an instance has ended. */
 const LINGER_MS = 2_000;
 
@@ -197,6 +199,13 @@ export class Networks {
     this.#unknown.delete(number);
     this.#taken.add(number);
     if (app !== undefined) this.#apps.set(number, app);
+  }
+
+  /** Lets whoever is in it listen on the port, although it is not root. */
+  async openPort(network: OwnNetwork, port: number): Promise<void> {
+    if (port >= UNPRIVILEGED_PORT) return;
+    const open = `echo ${port} >/proc/sys/net/ipv4/ip_unprivileged_port_start`;
+    await runCommand([...within(network.namespace), 'sh', '-c', open]);
   }
 
   /** Call when everything of an earlier daemon that lives on is held: removes the rest. */

@@ -18,7 +18,13 @@ export class PortPool {
     this.#next = PORT_FIRST + Math.floor(random * (PORT_LAST - PORT_FIRST + 1));
   }
 
-  async take(): Promise<number> {
+  /** `wanted`: this one, where it can be had: Linux gives those below 1024 to root alone. */
+  async take(wanted?: number): Promise<number> {
+    if (wanted !== undefined && wanted >= 1024 && !this.#held.has(wanted)) {
+      this.#held.add(wanted);
+      if (await isFree(wanted)) return wanted;
+      this.#held.delete(wanted);
+    }
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const port = this.#next;
       this.#next = port === PORT_LAST ? PORT_FIRST : port + 1;

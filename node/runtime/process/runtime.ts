@@ -17,6 +17,7 @@ import type {
 } from '../../ports/runtime.ts';
 import type { LaunchedService, ServiceCommand, ServicePrograms } from '../../ports/services.ts';
 import type { HeldVolumes, Volumes } from '../../ports/volumes.ts';
+import { wantedPort } from '../environment.ts';
 import { RuntimeError } from '../errors.ts';
 import { freezeInstance } from '../freezer.ts';
 import { InstanceFolder, type InstanceRecord, listInstanceFolders } from '../instance-folder.ts';
@@ -174,10 +175,11 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
       const answersOnly = service !== undefined;
       const network = await isolation.networks?.take('instance', spec.app.id, { answersOnly });
       taken.network = network;
-      if (network === undefined && service === undefined) taken.port = await this.#ports.take();
+      if (network === undefined && service === undefined) taken.port = await this.#ports.take(wantedPort(spec));
       const folder = new InstanceFolder(isolation.dataDir, spec.id);
       taken.folder = folder;
-      const port = service?.port ?? taken.port ?? OWN_NETWORK_PORT;
+      const port = service?.port ?? taken.port ?? wantedPort(spec) ?? OWN_NETWORK_PORT;
+      if (network !== undefined) await isolation.networks?.openPort(network, port);
       const record = recordOf(spec, { uid: taken.uid, port, network, boot: this.#boot, service });
       const launch: LaunchOptions = { ...this.#options, folder, record, spec, held, service, signal };
       await prepareInstance(launch);
@@ -260,7 +262,8 @@ class ProcessRuntime implements Runtime, CommandRunner, UsageMeter, Freezer {
     const place = { record, folder, shim };
     const findProbe = async () => this.#options.services?.probeOf(asServiceId(record.app.id));
     const probe = record.service === undefined ? undefined : this.#probe(place, findProbe);
-    const watched = supervise(this.#context(), { record, folder, descriptors, shim, ownDisk, ended, probe });
+    const found = { record, folder, descriptors, shim, ownDisk, ended, probe };
+    const watched = supervise(this.#context(), { ...found, isAdopted: true });
     const remove = async (): Promise<void> => {
       this.#options.volumes?.release(record.id);
       await this.#removeFolder(folder);

@@ -26,6 +26,8 @@ export type SupervisedProcess = {
   /** Whether the kernel enforces the disk limit; else its use is sampled. */
   ownDisk: boolean;
   ended?: boolean;
+  /** An earlier daemon started it. */
+  isAdopted?: true;
   /** Of a service. */
   probe?: (() => Promise<string | undefined>) | undefined;
 };
@@ -47,6 +49,7 @@ class ProcessSubject implements Subject {
   readonly folder: string;
   readonly sampled: string | undefined;
   readonly probe: Subject['probe'];
+  readonly isAdopted: boolean;
   readonly #isolation: Isolation;
   readonly #instance: SupervisedProcess;
   readonly #shim: number;
@@ -66,6 +69,7 @@ class ProcessSubject implements Subject {
     this.folder = folder.path;
     this.sampled = ownDisk ? undefined : folder.home;
     this.probe = instance.probe;
+    this.isAdopted = instance.isAdopted === true;
     this.#isolation = isolation;
     this.#instance = instance;
     this.#shim = shim;
