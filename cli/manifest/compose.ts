@@ -25,6 +25,7 @@ import {
   unreachableServer,
   wishOfProvider,
 } from './compose-data.ts';
+import { hasNoEffect, leaveOutByProfile } from './compose-ignored.ts';
 import { type ShellVariables, substitute } from './compose-variables.ts';
 import { type Database, wiringOf } from './compose-wiring.ts';
 import { type Data, isMapping, readYaml } from './document.ts';
@@ -37,36 +38,17 @@ const NETWORK = 'apps reach each other by their routes: remove it';
 /** Of known keys: why not, and what to do. */
 const REFUSED: Record<string, string> = {
   volumes_from: 'a volume belongs to one app: give each its own under volumes',
-  tmpfs: 'each instance has its own /tmp: remove it',
-  networks: NETWORK,
   network_mode: NETWORK,
-  links: NETWORK,
-  external_links: NETWORK,
   extra_hosts: NETWORK,
-  dns: NETWORK,
-  expose: 'write ports: the app gets a route',
   secrets: 'use environment',
   configs: 'use environment',
   privileged: 'apps are never privileged: remove it',
   cap_add: 'apps have no capabilities: remove it',
   devices: 'apps see no devices: remove it',
-  user: 'apps run as a user of their own: remove it',
-  entrypoint: 'use command',
-  container_name: 'instances are named by the platform: remove it',
-  hostname: 'instances are named by the platform: remove it',
-  profiles: 'choose services with --name: remove it',
+  gpus: 'apps see no devices: remove it',
   extends: 'use YAML anchors',
-  develop: 'remove it',
-  labels: 'remove it',
-  logging: 'logs are read with peer logs: remove it',
-  platform: 'remove it',
 };
 
-/** How a container is told not to be restarted; everything else is what happens here anyway. */
-const restart = v.picklist(
-  ['always', 'unless-stopped', 'on-failure'],
-  'should be always: an app that ends is started again',
-);
 const words = v.union([text, v.array(text)], 'should be text or a list');
 const assignments = v.union(
   [v.array(text), v.record(text, v.nullable(text))],
@@ -106,7 +88,9 @@ const service = v.object({
       v.maxLength(1, 'should be one port: the app has one, and its route leads there'),
     ),
   ),
-  restart: v.nullish(restart),
+  restart: v.nullish(text),
+  entrypoint: v.nullish(words),
+  profiles: v.nullish(v.array(text, 'should be a list of profiles')),
   scale: v.nullish(count),
   mem_limit: v.nullish(read((value) => composeSize(value))),
   depends_on: v.nullish(v.union([v.array(text), v.record(text, v.unknown())], 'should be a list of services')),
@@ -132,7 +116,7 @@ const service = v.object({
 });
 type Service = v.InferOutput<typeof service>;
 
-/** Keys that a mapping may hold here, by its path with `*` for names. */
+/** Keys that a mapping may hold here, by its path with `*` for names (compose-ignored.ts has those without effect). */
 const KNOWN: Record<string, readonly string[]> = {
   '': ['services', 'version', 'name', 'volumes'],
   'services.*': Object.keys(service.entries),
@@ -148,12 +132,14 @@ export type ComposeInput = {
   /** Its name, for messages. */
   file: string;
   variables: ShellVariables;
+  /** What is no error, and somebody should know. */
+  note: (text: string) => void;
   /** Text of an env_file, named relative to the Compose file; undefined when there is none. */
   readEnvFile: (path: string) => Promise<Readonly<Record<string, string>> | undefined>;
 };
 
 /** In the order of depends_on. Fails with CliError `bad_manifest`. */
-export async function readCompose({ source, file, variables, readEnvFile }: ComposeInput): Promise<AppPlan[]> {
+export async function readCompose({ source, file, variables, note, readEnvFile }: ComposeInput): Promise<AppPlan[]> {
   const data = substitute(readYaml(source, file).data, variables, file);
   const services = isMapping(data) ? data.services : undefined;
   if (!isMapping(services) || Object.keys(services).length === 0) {
@@ -162,7 +148,12 @@ export async function readCompose({ source, file, variables, readEnvFile }: Comp
   if (Object.keys(services).length > SERVICES_MAX) {
     throw new CliError('bad_manifest', `${file}: services: holds more than ${SERVICES_MAX}`);
   }
-  refuseUnsupported(data, file);
+  leaveOutByProfile(services, variables, (text) => note(`${file}: ${text}`));
+  if (Object.keys(services).length === 0) {
+    throw new CliError('bad_manifest', `${file}: services: all are left out by their profiles`);
+  }
+  const ignored: string[] = [];
+  refuseUnsupported(data, file, ignored);
   const volumes = new ComposeVolumes((data as { volumes?: Data }).volumes, file);
   const apps = new Map<string, App>();
   const provided = new Map<string, ServiceWish>();
@@ -181,7 +172,8 @@ export async function readCompose({ source, file, variables, readEnvFile }: Comp
       provided.set(name, wishOfProvider(name, parsed.provider));
       continue;
     }
-    const plan = planOfService(name, parsed, fail);
+    if (!parsed.image && !parsed.build) fail('', 'should have an image, or a build');
+    const plan = planOfService(name, parsed, (path) => ignored.push(`services.${name}.${path}`));
     const env = await environmentOf(parsed, variables, readEnvFile, fail);
     const [port] = parsed.ports ?? [];
     if (port !== undefined) env.PORT ??= String(port);
@@ -192,6 +184,7 @@ export async function readCompose({ source, file, variables, readEnvFile }: Comp
     apps.set(name, { plan, after: Array.isArray(dependsOn) ? dependsOn : Object.keys(dependsOn ?? {}) });
   }
   bindProvided(apps, provided, file);
+  if (ignored.length > 0) note(`${file}: without effect here: ${ignored.join(', ')}`);
   return inOrder(apps, file);
 }
 
@@ -222,13 +215,17 @@ function parseService(written: unknown, fail: (path: string, message: string) =>
 }
 
 /** Every key that has no meaning here, in one line. `x-…` are extensions, and mean nothing anywhere. */
-function refuseUnsupported(data: Data, file: string): void {
+function refuseUnsupported(data: Data, file: string, ignored: string[]): void {
   const found: string[] = [];
   const walk = (value: Data | undefined, path: string, pattern: string): void => {
     if (!isMapping(value)) return;
     const known = KNOWN[pattern];
     for (const [key, inner] of Object.entries(value)) {
       const at = path === '' ? key : `${path}.${key}`;
+      if (hasNoEffect(pattern, key)) {
+        ignored.push(at);
+        continue;
+      }
       if (known !== undefined && !known.includes(key) && !key.startsWith('x-')) {
         found.push(Object.hasOwn(REFUSED, key) ? `${at} (${REFUSED[key]})` : `${at} (remove it)`);
         continue;
@@ -262,8 +259,8 @@ function wiringIn(services: { [name: string]: Data }): string[] {
   );
 }
 
-function planOfService(name: string, one: Service, fail: (path: string, message: string) => never): AppPlan {
-  if (!one.image && !one.build) fail('', 'should have an image, or a build');
+/** `ignore`: that what stands there has no effect. */
+function planOfService(name: string, one: Service, ignore: (path: string) => void): AppPlan {
   const context = typeof one.build === 'object' && one.build !== null ? one.build.context : one.build;
   const plan: AppPlan = {
     name,
@@ -271,8 +268,10 @@ function planOfService(name: string, one: Service, fail: (path: string, message:
     options: {},
   };
   const { options } = plan;
-  if (one.command && one.command.length > 0) {
-    options.command = typeof one.command === 'string' ? one.command : one.command.map(shellQuoted).join(' ');
+  const command = [one.entrypoint, one.command].flatMap((given) => (given && given.length > 0 ? [lineOf(given)] : []));
+  if (command.length > 0) options.command = command.join(' ');
+  if (one.restart && !/^(?:always|unless-stopped)$/.test(one.restart)) {
+    ignore('restart (an app that ends is started again)');
   }
   const replicas = one.deploy?.replicas ?? one.scale;
   if (typeof replicas === 'number') options.instances = replicas;
@@ -283,7 +282,7 @@ function planOfService(name: string, one: Service, fail: (path: string, message:
     options.routes = [];
     options.health = { kind: 'process' };
   }
-  addHealth(plan, one, port, fail);
+  addHealth(plan, one, port, ignore);
   return plan;
 }
 
@@ -291,7 +290,7 @@ function addHealth(
   { options }: AppPlan,
   { healthcheck }: Service,
   port: number | undefined,
-  fail: (path: string, message: string) => never,
+  ignore: (path: string) => void,
 ): void {
   if (!healthcheck) return;
   if (typeof healthcheck.start_period === 'number') options.healthTimeoutMs = healthcheck.start_period;
@@ -306,9 +305,7 @@ function addHealth(
   const url = /^(?:curl|wget)\b.*?https?:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::(\d+))?(\/[^\s"'|&;]*)?/.exec(line);
   const asked = url === null ? undefined : Number(url[1] ?? 80);
   if (url === null || port === undefined || asked !== port) {
-    const message =
-      'commands are not run as checks: write curl http://localhost:PORT/PATH with the port of ports, or remove it';
-    fail('healthcheck.test', message);
+    ignore('healthcheck.test (only curl http://localhost:PORT/PATH with the port of ports is asked)');
     return;
   }
   options.health = { kind: 'http', path: url[2] ?? '/' };
@@ -372,6 +369,9 @@ function composeSize(value: string): number {
     INSTANCE_MEMORY,
   );
 }
+
+const lineOf = (given: string | readonly string[]): string =>
+  typeof given === 'string' ? given : given.map(shellQuoted).join(' ');
 
 /** One word of a shell line. */
 export const shellQuoted = (word: string): string =>

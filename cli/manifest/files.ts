@@ -60,7 +60,7 @@ export async function findManifest(question: ManifestQuestion): Promise<FoundMan
     const outside = { ...question.environment, ...vars };
     const variables = { ...(await readEnvFile(folder, '.env', outside)), ...outside };
     const read = (name: string) => readEnvFile(folder, name, variables);
-    const apps = await readCompose({ source, file, variables, readEnvFile: read });
+    const apps = await readCompose({ source, file, variables, note: question.note, readEnvFile: read });
     return { folder, apps };
   }
   const files = await Promise.all(varsFiles.map(async (name) => ({ name, text: await textOf(resolve(name)) })));

@@ -136,10 +136,8 @@ services:
 volumes: {db_data: , nc_data: }
 networks: {dbnet: , redisnet: }`,
     says: [
-      'services.nc.networks (apps reach each other by their routes: remove it)',
       server('redis', 'redis', REDIS),
       server('db', 'mysql', MYSQL),
-      'networks (apps reach each other by their routes: remove it)',
       elsewhere(
         'nc',
         'redis',
@@ -219,10 +217,7 @@ services:
     environment: ["PGADMIN_DEFAULT_EMAIL=ada@example.org", "PGADMIN_DEFAULT_PASSWORD=not-a-secret-either"]
     ports: ["5050:80"]
     restart: always`,
-    says: [
-      server('postgres', 'postgres', POSTGRES),
-      'services.pgadmin.container_name (instances are named by the platform: remove it)',
-    ],
+    says: [server('postgres', 'postgres', POSTGRES)],
     after: `
 services:
   postgres: {${provider('postgres')}}
@@ -252,8 +247,6 @@ services:
     volumes: ["psql-data:/var/lib/postgresql/data/pgdata"]
 volumes: {odoo-data: , psql-data: }`,
     says: [
-      'services.odoo.platform (remove it)',
-      'services.odoo.tty (remove it)',
       'services.odoo.volumes (./conf: instances see no folders of the machine: put files into the image or the folder that is pushed, and name a volume for data, such as data:/data)',
       server('postgres', 'postgres', POSTGRES),
       elsewhere('odoo', 'postgres', 'write HOST: $$(PGHOST); it has to log in, as $$(PGUSER) with $$(PGPASSWORD)'),
@@ -372,7 +365,6 @@ services:
 volumes: {db_data: }`,
     says: [
       server('db', 'postgres', POSTGRES),
-      'services.wiki.init (remove it)',
       elsewhere(
         'wiki',
         'db',
@@ -415,7 +407,6 @@ services:
 volumes: {db_storage: , n8n_storage: }`,
     says: [
       server('postgres', 'postgres', POSTGRES),
-      'services.n8n.links (apps reach each other by their routes: remove it)',
       elsewhere(
         'n8n',
         'postgres',
@@ -456,9 +447,7 @@ services:
 volumes: {db_data: }
 networks: {blog-network: {driver: bridge}}`,
     says: [
-      'services.app.networks (apps reach each other by their routes: remove it)',
       server('db', 'postgres', POSTGRES),
-      'networks (apps reach each other by their routes: remove it)',
       elsewhere(
         'app',
         'db',
@@ -502,7 +491,6 @@ services:
     env_file: [{path: .env, required: false}]
     restart: unless-stopped`,
     says: [
-      'services.linkding.container_name (instances are named by the platform: remove it)',
       'services.linkding.volumes (./data: instances see no folders of the machine: put files into the image or the folder that is pushed, and name a volume for data, such as data:/data)',
     ],
     after: `

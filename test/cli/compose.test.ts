@@ -8,8 +8,14 @@ import { SHAPES } from './compose-public.ts';
 const MiB = 1024 ** 2;
 const FILES: Record<string, Record<string, string>> = { '.web.env': { LEVEL: 'debug', ONLY: 'file' } };
 
-const read = (source: string, variables: Record<string, string> = {}) =>
-  readCompose({ source, file: 'compose.yaml', variables, readEnvFile: async (path) => FILES[path] });
+const read = (source: string, variables: Record<string, string> = {}, notes: string[] = []) =>
+  readCompose({
+    source,
+    file: 'compose.yaml',
+    variables,
+    note: (text) => notes.push(text),
+    readEnvFile: async (path) => FILES[path],
+  });
 const one = async (text: string, variables: Record<string, string> = {}): Promise<AppPlan> => {
   const apps = await read(`services:\n  web:\n${text.replace(/^/gm, '    ')}`, variables);
   expect(apps).toHaveLength(1);
@@ -108,13 +114,63 @@ describe('a Compose file', () => {
 
   it('names every key that it does not support, at once', async () => {
     const text =
-      'version: "3"\nservices:\n  web:\n    image: a\n    volumes: ["./x:/y"]\n    healthcheck: {interval: 5s}\n    deploy: {resources: {limits: {cpus: "1"}}}\n    xyzzy: 1\nnetworks: {back: {}}';
+      'version: "3"\nservices:\n  web:\n    image: a\n    volumes: ["./x:/y"]\n    cap_add: [NET_ADMIN]\n    deploy: {resources: {reservations: {cpus: "1"}}}\n    xyzzy: 1\nsecrets: {back: {}}';
     await expect(read(text)).rejects.toThrow(
       expect.objectContaining({
         exitStatus: 1,
         message:
-          'compose.yaml: not supported: services.web.volumes (./x: instances see no folders of the machine: put files into the image or the folder that is pushed, and name a volume for data, such as data:/data), services.web.healthcheck.interval (remove it), services.web.deploy.resources.limits.cpus (remove it), services.web.xyzzy (remove it), networks (apps reach each other by their routes: remove it)',
+          'compose.yaml: not supported: services.web.volumes (./x: instances see no folders of the machine: put files into the image or the folder that is pushed, and name a volume for data, such as data:/data), services.web.cap_add (apps have no capabilities: remove it), services.web.deploy.resources.reservations (remove it), services.web.xyzzy (remove it), secrets (use environment)',
       }),
+    );
+  });
+
+  it('tells what has no effect here, and pushes the rest', async () => {
+    const notes: string[] = [];
+    const text = `
+services:
+  web:
+    image: a
+    container_name: web
+    hostname: web
+    networks: [back]
+    user: "1000"
+    tty: true
+    restart: "no"
+    healthcheck: {test: pg_isready, interval: 5s}
+    deploy: {mode: replicated, resources: {limits: {cpus: "1", memory: 1G}}}
+    x-mine: {}
+networks: {back: {}}`;
+    const [web] = await read(text, {}, notes);
+    expect(web!.options).toEqual({ ...quiet, memoryBytes: 1024 * MiB });
+    expect(notes).toEqual([
+      'compose.yaml: without effect here: services.web.container_name, services.web.hostname, services.web.networks, ' +
+        'services.web.user, services.web.tty, services.web.healthcheck.interval, services.web.deploy.mode, ' +
+        'services.web.deploy.resources.limits.cpus, networks, services.web.restart (an app that ends is started ' +
+        'again), services.web.healthcheck.test (only curl http://localhost:PORT/PATH with the port of ports is asked)',
+    ]);
+  });
+
+  it.each<[text: string, command: string]>([
+    ['entrypoint: [/bin/start, --now]', '/bin/start --now'],
+    ['entrypoint: /bin/start\ncommand: [a b, c]', "/bin/start 'a b' c"],
+    ['command: serve --all', 'serve --all'],
+  ])('starts %j with %s', async (text, command) => {
+    expect((await one(`image: a\n${text}`)).options.command).toBe(command);
+  });
+
+  it('leaves services of profiles out until somebody asks for those, and says so', async () => {
+    const text =
+      'services:\n  web: {image: a}\n  debug: {image: b, profiles: [tools, dev]}\n  free: {image: c, profiles: []}';
+    const notes: string[] = [];
+    const names = async (profiles: string) =>
+      (await read(text, { COMPOSE_PROFILES: profiles }, notes)).map(({ name }) => name);
+    expect(await names('')).toEqual(['web', 'free']);
+    expect(notes).toEqual([
+      'compose.yaml: left out by their profiles: debug (tools, dev): --var COMPOSE_PROFILES=NAME adds them',
+    ]);
+    for (const profiles of ['dev', 'x, tools', '*']) expect(await names(profiles)).toEqual(['web', 'debug', 'free']);
+    await expect(read('services:\n  a: {image: a, profiles: [x]}')).rejects.toThrow(
+      'all are left out by their profiles',
     );
   });
 
@@ -127,15 +183,10 @@ describe('a Compose file', () => {
     ['image: a\nports: ["53:53/udp"]', 'services.web.ports.0: should be a TCP port such as "8080:80" or "80"'],
     ['image: a\nscale: many', 'services.web.scale: should be a whole number from 0 to 100'],
     ['image: a\nmem_limit: lots', 'services.web.mem_limit: should be a size such as 256M or 1G'],
-    ['image: a\nrestart: "no"', 'services.web.restart: should be always: an app that ends is started again'],
     ['image: a\nenv_file: none.env', 'services.web.env_file: there is no file none.env'],
     ['image: a\nbuild:\n  dockerfile: other', 'services.web.build.dockerfile: should be Dockerfile, in the context'],
     ['image: a\ndepends_on: [db]', 'services.web.depends_on: there is no service db'],
     ['image: a\ndepends_on: [web]', 'services.web.depends_on: web depends on itself in a circle'],
-    [
-      'image: a\nports: ["80"]\nhealthcheck:\n  test: pg_isready',
-      'services.web.healthcheck.test: commands are not run as checks: write curl http://localhost:PORT/PATH with the port of ports, or remove it',
-    ],
     ['image: a:$NONE', `services.web.image: \${NONE} has no value: set it, or pass --var NONE=VALUE`],
     [
       `image: \${NONE:?the image}`,
