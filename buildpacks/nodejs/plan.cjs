@@ -1,9 +1,9 @@
 // Reads what an app says of itself (package.json, lock files, version files) and prints what there is to do as shell
-// variables; writes the release. Runs none of it.
+// variables. Runs none of it.
 // Usage: node plan.cjs BUILD_DIR. The semver package is found through PEER_SEMVER.
 
 const { createHash } = require('node:crypto');
-const { existsSync, mkdirSync, readFileSync, writeFileSync } = require('node:fs');
+const { existsSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const { nodeWanted } = require('./node-wanted.cjs');
 const { packageManager } = require('./package-manager.cjs');
@@ -68,30 +68,9 @@ const installKey = () => {
     .digest('hex');
 };
 
-/** As `npm start` would, without the time and memory npm itself takes. */
-const startCommand = () => {
-  if (script('start') !== '')
-    return script('prestart') === '' ? script('start') : `(${script('prestart')}) && ${script('start')}`;
-  if (has('server.js')) return 'node server.js';
-  const main = typeof manifest.main === 'string' && manifest.main !== '' ? manifest.main : 'index.js';
-  // A main that is made by the build script is not there yet.
-  return has(main) || has(`${main}.js`) || buildScript !== ''
-    ? `node ${/^[\w./-]+$/.test(main) ? main : quoted(main)}`
-    : undefined;
-};
-const start = startCommand();
-mkdirSync(join(build, '.peer'), { recursive: true });
-// JSON is YAML too.
-const release = start === undefined ? {} : { default_process_types: { web: start } };
-writeFileSync(join(build, '.peer', 'release.yml'), `${JSON.stringify(release)}\n`);
-
-/** Package managers that the app's processes call. */
-const runs = (tool) => new RegExp(`(^|[\\s;&|(:"'])${tool}(\\s|$)`, 'm').test(`${read('Procfile')}\n${start ?? ''}`);
-const called = [
-  ['npm', runs('npm') || runs('npx')],
-  ['yarn', runs('yarn')],
-  ['pnpm', runs('pnpm') || runs('pnpx')],
-].flatMap(([name, used]) => (used ? [name] : []));
+/** Adapters and outputs that a framework makes when it is told to; what it leaves is judged by outcome.cjs. */
+const uses = (name) => ['dependencies', 'devDependencies'].some((kind) => mapping(manifest[kind])[name] !== undefined);
+const isPlainNext = uses('next') && /^(?:next start\b.*)?$/.test(script('start')) && !has('server.js');
 
 const variables = {
   node_ok: node.ok,
@@ -108,7 +87,8 @@ const variables = {
   manager_package: manager.program,
   manager_range: manager.range,
   manager_source: manager.source,
-  manager_called: called.join(' '),
+  next_standalone: isPlainNext && !has('Procfile'),
+  svelte_auto: uses('@sveltejs/adapter-auto'),
   unused_locks: manager.unusedLocks.join(', '),
 };
 for (const [name, value] of Object.entries(variables)) {

@@ -112,6 +112,35 @@ describe('nodejs', () => {
       expect(staged.content.files()).not.toContain('app/package-lock.json');
     });
 
+    it('serves the files that a build leaves, where nothing else starts, without the packages', async () => {
+      const made = 'mkdir -p dist/assets && echo "<p>page" >dist/index.html && echo 1 >dist/assets/a.js';
+      const manifest = { scripts: { build: made, dev: 'vite' }, dependencies: { greeting: '1.2.0' } };
+      const staged = await packs.stage({ 'package.json': json(manifest), 'index.html': 'a source' });
+      expect(staged.output).toContain('Serving the files in dist');
+      expect(staged.output).toContain('Leaving the packages out');
+      expect(staged.content.files().some((path) => path.includes('node_modules'))).toBe(false);
+      const app = await packs.start(staged);
+      for (const path of ['', '/deep/link']) expect(await packs.get(app.url + path)).toBe('<p>page\n');
+      expect(await packs.get(`${app.url}/assets/a.js`)).toBe('1\n');
+    });
+
+    it('starts the server that a build leaves, and keeps the packages for a Procfile', async () => {
+      const server = 'require("http").createServer((_, r) => r.end(require("greeting")())).listen(process.env.PORT)';
+      const made = `mkdir -p .output/server && echo 'import { createRequire } from "module"; const require = createRequire(import.meta.url); ${server}' >.output/server/index.mjs`;
+      const manifest = { scripts: { build: made }, dependencies: { greeting: '1.2.0' } };
+      const files = { 'package.json': json(manifest), Procfile: 'worker: greet\n' };
+      const staged = await packs.stage(files);
+      expect(staged.droplet.processes).toEqual({ web: 'node .output/server/index.mjs', worker: 'greet' });
+      expect(staged.content.files()).toContain('app/node_modules/greeting/index.js');
+      const alone = await packs.stage({ 'package.json': json(manifest) });
+      expect(alone.content.files()).not.toContain('app/node_modules/greeting/index.js');
+    });
+
+    it('is not guessed at when a build leaves nothing to start', async () => {
+      const files = { 'package.json': json({ scripts: { build: 'mkdir dist' }, main: 'dist/app.js' }) };
+      expect(await packs.failing(files)).toMatchObject({ code: 'no_start_command' });
+    });
+
     it('runs the build script with what it needs and the config vars, and leaves out development packages', async () => {
       const manifest = {
         scripts: { build: 'build', start: 'node x.js' },
