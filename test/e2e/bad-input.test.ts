@@ -338,7 +338,11 @@ describe.concurrent('an app that cannot start', () => {
   const BROKEN: [folder: string, reason: RegExp, said: string][] = [
     ['exits-at-once', /exited with status 3/, 'this app cannot start: no configuration'],
     ['never-listens', /did not listen on PORT \d+ within 3 s/, 'this app runs but never listens'],
-    ['wrong-port', /did not listen on PORT \d+ within 3 s \(it listens on \d+ instead: set PORT/, 'not on PORT='],
+    [
+      'wrong-port',
+      /did not listen on PORT \d+ within 3 s \(it listens on \d+ of its loopback only: listen on 0/,
+      'not on PORT=',
+    ],
   ];
 
   it.each(BROKEN)('%s is told why, with the end of its log', async (folder, reason, said) => {
