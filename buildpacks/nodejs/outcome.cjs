@@ -83,8 +83,12 @@ function site() {
   return found === undefined ? undefined : { site: found };
 }
 
+/** These make a file for each page, also where there is but one. */
+const OF_PAGES = ['astro', '@11ty/eleventy', '@docusaurus/core', 'vitepress', 'gatsby'];
+
 /** What a page that routes in the browser answers whatever it is asked with; none for a site of many pages. */
 function fallbackOf(folder) {
+  if (OF_PAGES.some(uses)) return '';
   const fallback = ['200.html', 'index.html'].find((file) => isFile(`${folder}/${file}`));
   if (fallback === '200.html') return fallback;
   const pages = readdirSync(at(folder), { recursive: true }).filter((path) => path.endsWith('.html'));

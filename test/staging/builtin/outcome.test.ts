@@ -85,7 +85,12 @@ describe('what runs of an app that is built', () => {
       { ...page('.output/public'), site_fallback: '200.html' },
     ],
     ['Next, exported', { start: 'next start', uses: ['next'] }, ['.next/BUILD_ID', 'out/index.html'], page('out')],
-    ['VitePress', { uses: ['vitepress'] }, ['docs/.vitepress/dist/index.html'], page('docs/.vitepress/dist')],
+    [
+      'VitePress',
+      { uses: ['vitepress'] },
+      ['docs/.vitepress/dist/index.html'],
+      { ...page('docs/.vitepress/dist'), site_fallback: undefined },
+    ],
   ])('are the files that %s made', async (_, manifest, files, expected) => {
     const found = await outcome(manifest, files);
     expect(found).toEqual(Object.fromEntries(Object.entries(expected).filter(([, value]) => value !== undefined)));
