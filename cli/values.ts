@@ -68,9 +68,22 @@ export function parseWhole(text: string, what: string, range: { min: number; max
 export function parseName(text: string, what: string): string {
   if (/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(text)) return text;
   throw new UsageError(
-    `${what} ${JSON.stringify(text)}: should be up to 63 lower-case letters, digits and dashes, with no dash at either end`,
+    `${what} ${JSON.stringify(text)}: should be up to 63 lower-case letters, digits and dashes, with no dash at either end${offerOf(text)}`,
   );
 }
+
+/** `My App` → `: my-app would do`. */
+function offerOf(text: string): string {
+  const name = slugOf(text);
+  return name === '' ? '' : `: ${name} would do`;
+}
+
+const slugOf = (text: string): string =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, 63)
+    .replace(/^-+|-+$/g, '');
 
 /** Of what is there already, by its name or its id: nodes, and users, of whom nodes have `operator@NODE`. */
 export function parseNameOrId(text: string, what: string): string {
@@ -80,11 +93,7 @@ export function parseNameOrId(text: string, what: string): string {
 
 /** A folder's name as the name of an app. */
 export function nameOfFolder(folder: string): string {
-  const name = folder
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '-')
-    .slice(0, 63)
-    .replace(/^-+|-+$/g, '');
+  const name = slugOf(folder);
   if (name === '')
     throw new UsageError(`the folder's name ${JSON.stringify(folder)} makes no app name: pass --name APP`);
   return name;

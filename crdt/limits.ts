@@ -290,10 +290,12 @@ export function healthPathProblem(path: unknown): string | undefined {
 export function normaliseRoute(text: unknown): { route: string } | { problem: string } {
   if (typeof text !== 'string' || text === '') return { problem: 'must be HOST or HOST/PATH' };
   if (text.length > ROUTE_HOST_LENGTH_MAX + ROUTE_PATH_LENGTH_MAX) return { problem: 'is too long' };
-  if (text.includes('://')) return { problem: 'must be HOST or HOST/PATH, without http://' };
-  const slash = text.indexOf('/');
-  const host = (slash < 0 ? text : text.slice(0, slash)).toLowerCase();
-  const path = slash < 0 ? '' : text.slice(slash).replace(/\/$/, '');
+  // As it stands in a browser.
+  const plain = text.replace(/^https?:\/\//i, '');
+  if (plain.includes('://')) return { problem: 'must be HOST or HOST/PATH, of HTTP' };
+  const slash = plain.indexOf('/');
+  const host = (slash < 0 ? plain : plain.slice(0, slash)).toLowerCase();
+  const path = slash < 0 ? '' : plain.slice(slash).replace(/\/$/, '');
   if (host.includes(':')) return { problem: 'must be HOST or HOST/PATH, without a port' };
   if (!isHost(host.startsWith('*.') ? host.slice(2) : host)) {
     return { problem: 'must begin with a DNS name such as app.example.org, or *. and a DNS name' };

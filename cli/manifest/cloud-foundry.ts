@@ -96,7 +96,7 @@ const application = mapping(
       v.array(
         mapping(
           {
-            route: v.pipe(text, v.regex(/^[^:]+$/, 'should be HOST or HOST/PATH, without a scheme or a port')),
+            route: v.pipe(text, v.regex(/^(?:https?:\/\/)?[^:]+$/i, 'should be HOST or HOST/PATH, without a port')),
             protocol: v.nullish(v.literal('http1', 'should be http1: apps are spoken to in HTTP/1.1')),
           },
           { options: 'requests go to the least busy instance, and nothing can be set: remove it' },

@@ -149,7 +149,7 @@ applications:
     ],
     [
       'services: [Db]',
-      'applications/0/services/0: should be up to 63 lower-case letters, digits and dashes, with no dash at either end',
+      'applications/0/services/0: should be up to 63 lower-case letters, digits and dashes, with no dash at either end: db would do',
     ],
     ['services:\n- kind: postgres', 'applications/0/services/0/name: is missing'],
     ['services:\n- name: db\n  knd: postgres', 'applications/0/services/0/knd: is not known: did you mean kind?'],
@@ -172,8 +172,8 @@ applications:
     ['env:\n  A: [1]', 'applications/0/env/A: should be text: write lists and mappings as JSON in quotes'],
     ['routes:\n- shop.example.org', 'applications/0/routes/0: should be a mapping, such as KEY: VALUE'],
     [
-      'routes:\n- route: https://shop.example.org',
-      'applications/0/routes/0/route: should be HOST or HOST/PATH, without a scheme or a port',
+      'routes:\n- route: tcp://shop.example.org:1024',
+      'applications/0/routes/0/route: should be HOST or HOST/PATH, without a port',
     ],
     [
       'routes:\n- route: a.org\n  protocol: http2',
@@ -222,7 +222,7 @@ applications:
     ],
     [
       'applications:\n- name: My App',
-      'manifest.yml: applications/0/name: should be up to 63 lower-case letters, digits and dashes, with no dash at either end',
+      'manifest.yml: applications/0/name: should be up to 63 lower-case letters, digits and dashes, with no dash at either end: my-app would do',
     ],
     ['applications:\n- name: a\n- memory: 64M', 'manifest.yml: applications/1/name: is missing'],
     ['applications:\n- name: a\n- name: a', 'manifest.yml: applications/1/name: a is there twice'],

@@ -27,6 +27,7 @@ describe('routes', () => {
     ['app.example.org/', 'app.example.org'],
     ['app.example.org/Api/v1/', 'app.example.org/Api/v1'],
     ['*.Example.org', '*.example.org'],
+    ['https://Shop.example.org/a/', 'shop.example.org/a'],
     ['*.d/x', '*.d/x'],
     ['a.b/%20~!$', 'a.b/%20~!$'],
   ])('%s is kept as %s', (text, route) => expect(normaliseRoute(text)).toEqual({ route }));
@@ -43,7 +44,8 @@ describe('routes', () => {
     '.a',
     'a.',
     'a_b.c',
-    'http://a.b',
+    'tcp://a.b',
+    'http://',
     'a.b:8080',
     'a.b//c',
     'a.b/./c',

@@ -123,7 +123,7 @@ describe.concurrent('wrong usage', () => {
     [['logs', 'good', '--lines', 'all'], 'from 0 to'],
     [['invite', '--ttl', 'soon'], 'should be a duration'],
     [['apps', '--api', 'ftp://somewhere'], 'should begin with http:// or https://'],
-    [['map', 'good', 'http://somewhere'], 'without http://'],
+    [['map', 'good', 'tcp://somewhere'], 'must be HOST or HOST/PATH, of HTTP'],
     [['push', STATIC, '--route', 'not a host'], 'must begin with a DNS name'],
     [['push', STATIC, '--env', '1A=x'], 'not beginning with a digit'],
     [['push', STATIC, '--env', 'DYNO=1'], 'env.DYNO: is set by Peer for each instance'],

@@ -76,6 +76,16 @@ describe('a version that cannot be had', () => {
 
 describe('an app that says nothing to run, or says it wrongly', () => {
   it.each<[string, Files, RegExp | 'no_start_command']>([
+    [
+      'go: several commands, of which none is known to take requests',
+      { 'go.mod': 'module example.org/a\n', 'cmd/seed/a.go': GO, 'cmd/migrate/a.go': GO },
+      /several commands \((?:seed, migrate|migrate, seed)\), and none is called web or server: .* web: \.\/bin\//,
+    ],
+    [
+      'go: two commands of one name',
+      { 'go.mod': 'module example.org/a\n', 'cmd/seed/a.go': GO, 'tools/seed/a.go': GO },
+      /several commands are called seed \(example\.org\/a\/\w+\/seed, example/,
+    ],
     ['go: no package main', { 'go.mod': 'module example.org/a\n', 'a.go': 'package a\n' }, /no package main/],
     ['go: no module', { 'go.mod': 'what\n', 'a.go': GO }, /could not be read: .*go\.mod/],
     [
