@@ -139,10 +139,15 @@ const optionsHeader = (options: PushOptions) => ({
   'x-peer-push': Buffer.from(JSON.stringify(options)).toString('base64url'),
 });
 
-function pushedText(result: RolloutShape): string {
+export function pushedText(result: RolloutShape): string {
+  const { app, release, desired, processes } = result;
+  if (processes.length > 0 && Object.values(desired).every((count) => count === 0)) {
+    const first = processes.includes('web') ? 'web' : processes[0];
+    return `${app} ${release}: nothing of it runs yet, its processes are ${processes.join(', ')}: peer scale ${app} ${first}=1`;
+  }
   const ready = result.instances.filter(({ state }) => state === 'ready').length;
   const where = result.routes.length === 0 ? 'no route' : [...result.urls, ...result.routes][0];
-  return `${result.app} ${result.release}: ${ready} instance${ready === 1 ? '' : 's'} ready, ${where}`;
+  return `${app} ${release}: ${ready} instance${ready === 1 ? '' : 's'} ready, ${where}`;
 }
 
 /** What was done and what was not, when one of several fails. */

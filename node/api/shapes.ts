@@ -185,6 +185,10 @@ export type WriteShape = { heldBy: number; release?: string; releaseId?: string 
 export type RolloutShape = {
   app: string;
   release: string | null;
+  /** Process types of the release. */
+  processes: string[];
+  /** As in AppSummaryShape. */
+  desired: Record<string, number>;
   droplet: string | null;
   buildpack: string | null;
   routes: string[];

@@ -131,6 +131,8 @@ export function rolloutShape(app: AppView, service: Pick<NodeService, 'self' | '
   return {
     app: app.name,
     release: app.release === undefined ? null : versionOf(app.release),
+    processes: Object.keys(app.release?.processes ?? {}).sort(),
+    desired: desiredOf(app),
     droplet: app.release?.droplet.digest ?? null,
     buildpack: app.release?.buildpack ?? null,
     routes: [...app.routes],
