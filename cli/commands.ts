@@ -132,6 +132,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--image <REF>', summary: "Push an image of the node's container engine instead of a folder" },
       { flags: '--command <CMD>', summary: 'Start command of the web process' },
       { flags: '--route <HOST[/PATH]>', summary: 'Route instead of NAME.DOMAIN', many: true },
+      { flags: '--random-route', summary: 'Default route with a suffix that no other app has' },
       { flags: '--no-route', summary: 'No route' },
       { flags: '--port <N>', summary: 'Where each instance listens, told as PORT; else 8080, or where it is found to' },
       { flags: '--env <K=V>', summary: 'Environment variable; K=@FILE, K=- and K alone read the value', many: true },

@@ -190,6 +190,7 @@ export async function pushOptions(options: Options): Promise<PushOptions> {
   const routes = textsOption(options, 'route');
   if (options.route === false) push.routes = [];
   else if (routes !== undefined) push.routes = [...routes];
+  else if (flagOption(options, 'randomRoute')) push.randomRoute = true;
   const health = textOption(options, 'health');
   if (health !== undefined) push.health = parseHealth(health);
   const timeout = textOption(options, 'timeout');

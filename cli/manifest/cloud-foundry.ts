@@ -105,9 +105,7 @@ const application = mapping(
       ),
     ),
     'no-route': v.nullish(yesOrNo),
-    'random-route': v.nullish(
-      v.pipe(yesOrNo, v.literal(false, 'is not supported: an app gets NAME.DOMAIN by itself; write routes for others')),
-    ),
+    'random-route': v.nullish(yesOrNo),
     'default-route': v.nullish(yesOrNo),
     services: v.nullish(v.array(serviceWish, 'should be a list of names, or of mappings with name and kind')),
     volumes: v.nullish(v.array(volumeEntry, 'should be a list, such as - /data:2G')),
@@ -179,6 +177,7 @@ function planOfApplication(app: Application, fail: Fail): AppPlan {
   if (buildpacks.length > 0 && buildpacks[0] !== 'default') options.buildpacks = buildpacks;
   if (app['no-route']) options.routes = [];
   else if (app.routes && app.routes.length > 0) options.routes = app.routes.map(({ route }) => route);
+  else if (app['random-route']) options.randomRoute = true;
   if (app.env) options.env = Object.fromEntries(Object.entries(app.env).map(([key, value]) => [key, value ?? '']));
   addData(options, app, fail);
   addProcesses(options, app, fail);

@@ -1,7 +1,7 @@
 // One push, from an uploaded folder to a released app: stage, replicate, bind, write, follow. Nothing is written
 // before the droplet is staged and held by enough nodes, so a push that fails early leaves no half-created app behind.
 
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type { AppSettings, NamedChange } from '../../crdt/change.ts';
 import { type AppId, asAppId, asReleaseId, type NodeId } from '../../crdt/ids.ts';
 import {
@@ -195,7 +195,7 @@ function appChanges(
   processes: Record<string, string>,
 ): NamedChange[] {
   const { options } = request;
-  const routes = wantedRoutes(view, request, existing);
+  const routes = wantedRoutes(view, app, request, existing);
   const stopped = options.start === false;
   if (existing === undefined) {
     return [
@@ -236,20 +236,32 @@ function releasedWith(options: PushOptions, existing: AppView, processes: Record
   };
 }
 
+const RANDOM_DIGITS = 6;
+
 /** Routes the app shall have: those asked for, the default one of a new app; undefined: as they are. */
-function wantedRoutes(view: DesiredView, request: PushRequest, existing: AppView | undefined): string[] | undefined {
+function wantedRoutes(
+  view: DesiredView,
+  app: AppId,
+  request: PushRequest,
+  existing: AppView | undefined,
+): string[] | undefined {
   if (request.options.routes !== undefined) {
     return request.options.routes.map((text) => {
       const route = normaliseRoute(text);
       return 'route' in route ? route.route : text;
     });
   }
-  return existing === undefined ? [`${request.name}.${view.cluster.domain}`] : undefined;
+  if (existing !== undefined) return undefined;
+  const { name, options } = request;
+  // Of the app's id, which is random: the same whenever it is asked for.
+  const suffix = createHash('sha256').update(app).digest('hex').slice(0, RANDOM_DIGITS);
+  const label = options.randomRoute === true ? `${name.slice(0, 62 - RANDOM_DIGITS)}-${suffix}` : name;
+  return [`${label}.${view.cluster.domain}`];
 }
 
 /** Found out before anything is uploaded; the write checks again. */
 function checkRoutes(view: DesiredView, app: AppId, request: PushRequest, existing: AppView | undefined): void {
-  for (const route of wantedRoutes(view, request, existing) ?? []) {
+  for (const route of wantedRoutes(view, app, request, existing) ?? []) {
     checkClaim(view, { app, name: request.name, route, by: request.by });
   }
 }

@@ -124,6 +124,8 @@ export const pushOptions = object({
   scale: v.optional(scale),
   /** Absent: a new app gets the default route, an existing one keeps its routes. Empty: no route. */
   routes: v.optional(v.pipe(v.array(routeText, 'should be a list'), v.maxLength(limits.ROUTES_PER_APP_MAX))),
+  /** The default route of a new app has something in it that no other app's has. */
+  randomRoute: v.optional(v.boolean('should be true or false')),
   env: v.optional(envMap),
   start: v.optional(v.boolean('should be true or false')),
   /** Folders of the process type of `instances` that outlive its instances: what its slots lack is made. */

@@ -32,6 +32,18 @@ describe('a push', () => {
     });
   });
 
+  it('gives a new app a default route that no other has, when it is asked for, and leaves those that are there', async () => {
+    const { developer } = testApi();
+    const routesOf = async (name: string) => {
+      const { events } = await developer.push(name, { randomRoute: true });
+      return (events.at(-1) as { routes?: string[] }).routes!;
+    };
+    const [route] = await routesOf('hello');
+    expect(route).toMatch(/^hello-[0-9a-f]{6}\.localhost$/);
+    expect(await routesOf('hello')).toEqual([route]);
+    expect((await routesOf('a'.repeat(63)))[0]).toMatch(/^a{56}-[0-9a-f]{6}\.localhost$/);
+  });
+
   it('warns of what runs out where it is staged, and of nodes without room for the droplet', async () => {
     const { developer, node } = testApi(new MemoryNode({ nodes: ['alpha', 'beta', 'gamma'] }));
     node.pressures.set('alpha', [{ resource: 'disk', level: 'low', free: 3 * 1024 ** 3, total: 64 * 1024 ** 3 }]);

@@ -52,6 +52,8 @@ describe('a manifest', () => {
         ],
       },
     ],
+    ['random-route: true', { randomRoute: true }],
+    ['random-route: true\nroutes:\n- route: a.b', { routes: ['a.b'] }],
     ['random-route: false\ndefault-route: true\nlifecycle: buildpack\nservices: []', {}],
     [
       'health-check-type: http\nhealth-check-http-endpoint: /up\ntimeout: 90',
@@ -143,10 +145,6 @@ applications:
     ['xyzzy: 1', 'applications/0/xyzzy: is not a key that is known here: remove it'],
     ['stack: cflinuxfs4', 'applications/0/stack: apps run on the stack of their node: remove it'],
     ['host: shop', 'applications/0/host: Cloud Foundry dropped it: write routes, such as - route: shop.example.org'],
-    [
-      'random-route: true',
-      'applications/0/random-route: is not supported: an app gets NAME.DOMAIN by itself; write routes for others',
-    ],
     [
       'services: [Db]',
       'applications/0/services/0: should be up to 63 lower-case letters, digits and dashes, with no dash at either end: db would do',
