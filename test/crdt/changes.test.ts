@@ -537,7 +537,7 @@ describe('rejections', () => {
     ],
     ['a route of another app', 'route_taken', mapRoute('Taken.example.org', 2)],
     ['a new app on a route of another', 'route_taken', createApp(3, { routes: ['taken.example.org'] })],
-    ['a route with a scheme', 'invalid_route', mapRoute('http://a.b')],
+    ['a route with a scheme', 'invalid_route', mapRoute('tcp://a.b')],
     ['a route with a port', 'invalid_route', mapRoute('a.b:80')],
     ['a route with a query', 'invalid_route', mapRoute('a.b/c?d')],
     ['unmapping what is not mapped', 'route_unknown', unmapRoute('other.example.org')],

@@ -297,7 +297,7 @@ export function describeRuntime(
       expect(node.of(spec.id).filter((event) => event.type === 'instanceExited')).toHaveLength(1);
     });
 
-    test('ends an instance that ignores TERM, and its children, within 11 s', async () => {
+    test('ends an instance that ignores TERM, and its children, once its grace is over', async () => {
       const node = await open();
       const spec = await start({
         command:
@@ -309,7 +309,8 @@ export function describeRuntime(
       await node.exitReason(spec.id);
       const tookMs = performance.now() - startMs;
       expect(tookMs).toBeGreaterThan(9_500);
-      expect(tookMs).toBeLessThan(11_000);
+      // A busy engine takes seconds to kill; one more grace would be too long on any machine.
+      expect(tookMs).toBeLessThan(19_500);
     });
 
     test('stops an instance that is not launched yet', async () => {
@@ -346,8 +347,13 @@ export function describeRuntime(
       });
       const reason = await node.exitReason(spec.id);
       const other = (await node.lines(spec))[1]!.replace('at ', '');
+      const { port, host } = node.address(spec.id);
+      const where =
+        host === undefined
+          ? `${other} instead: set PORT to the one for requests`
+          : `${other} of its loopback only: listen on 0.0.0.0, which HOST says too`;
       expect(reason).toBe(
-        `did not listen on PORT ${node.address(spec.id).port} within 1.5 s (it listens on ${other} instead); last lines: starting | at ${other}`,
+        `did not listen on PORT ${port} within 1.5 s (it listens on ${where}); last lines: starting | at ${other}`,
       );
     });
 
