@@ -22,7 +22,13 @@ export const build = async (
   options: Pick<Job, 'request' | 'workspace' | 'id' | 'signal' | 'stopwatch'> & { packs: BuildpackSpec[] },
 ): Promise<StagedDroplet> => {
   const { request, workspace, stopwatch } = options;
-  const job: Job = { ...options, context, deadlineMs: performance.now() + context.limits.timeLimitMs, lastLines: [] };
+  const job: Job = {
+    ...options,
+    context,
+    deadlineMs: performance.now() + context.limits.timeLimitMs,
+    lastLines: [],
+    causeLines: [],
+  };
   await writeEnvDir(workspace, request.env);
   const { app, deps, layers, profile, scratch, result } = workspace;
   await context.sandbox.giveTo(app, deps, layers, profile, scratch, result);

@@ -6,6 +6,7 @@ import type { BlobStore } from '../ports/blobs.ts';
 import type { Bind, Sandbox, SandboxResult } from '../ports/sandbox.ts';
 import type { StageRequest } from '../ports/staging.ts';
 import type { Caches } from './cache.ts';
+import { causeOf } from './cause.ts';
 import { buildEnvironment } from './environment.ts';
 import { StagingError } from './errors.ts';
 import type { LentFolders } from './lent-folders.ts';
@@ -40,9 +41,11 @@ export type BuildContext = {
 };
 
 const LAST_LINES_MAX = 10;
+/** Of which the cause of a failure is among the last ones. */
+const CAUSE_LINES_MAX = 300;
+const CAUSE_LINE_CHARS_MAX = 1_000;
 /** Of the last line that is shown within the error's message. */
 const SHOWN_CHARS_MAX = 200;
-const COLOURS = /\u001b\[[0-9;]*m/g;
 
 /**
  * Where a build sees what; the droplet's parts where they will also be when it runs, since builds write absolute
@@ -76,6 +79,8 @@ export type Job = {
   stopwatch: Stopwatch;
   /** The end of what was printed. */
   lastLines: string[];
+  /** More of it, of the run that goes on. */
+  causeLines: string[];
 };
 
 export type Run = {
@@ -187,17 +192,17 @@ export const print = (job: Job, text: string): void => {
   if (text.trim() !== '') {
     job.lastLines.push(text);
     if (job.lastLines.length > LAST_LINES_MAX) job.lastLines.shift();
+    job.causeLines.push(text.slice(0, CAUSE_LINE_CHARS_MAX));
+    if (job.causeLines.length > CAUSE_LINES_MAX) job.causeLines.shift();
   }
   job.request.onLine(text);
 };
 
-/**
- * The line that says most, short and without colours, for within a message: a buildpack's own complaint, an error, or
- * the last one.
- */
+/** The line that says why it failed (cause.ts), short, for within a message. */
 export const lastShown = (job: Job): string => {
-  const lines = job.lastLines.map((line) => line.replace(COLOURS, '').trim()).reverse();
-  const said = lines.find((line) => line.startsWith('! ')) ?? lines.find((line) => /\berror\b/i.test(line)) ?? lines[0];
-  const line = said?.replace(/^!\s+/, '') ?? 'it printed nothing';
-  return line.length > SHOWN_CHARS_MAX ? `${line.slice(0, SHOWN_CHARS_MAX)}…` : line;
+  const cause = causeOf(job.causeLines);
+  if (cause === undefined) return 'it printed nothing';
+  const { line, isNetwork } = cause;
+  const short = line.length > SHOWN_CHARS_MAX ? `${line.slice(0, SHOWN_CHARS_MAX)}…` : line;
+  return isNetwork ? `${short} (the build could not reach the network)` : short;
 };
