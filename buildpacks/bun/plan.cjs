@@ -54,5 +54,6 @@ const variables = {
       : '',
   has_dev_packages: any('devDependencies') ? 'yes' : '',
   has_build: hasBuild ? 'yes' : '',
+  has_start: web === undefined ? '' : 'yes',
 };
 for (const [name, value] of Object.entries(variables)) process.stdout.write(`${name}=${quoted(value)}\n`);

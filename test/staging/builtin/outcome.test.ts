@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { json } from './packs.ts';
 
-const OUTCOME = join(import.meta.dirname, '../../../buildpacks/nodejs/outcome.cjs');
+const OUTCOME = join(import.meta.dirname, '../../../buildpacks/outcome.cjs');
 const folders: string[] = [];
 afterEach(async () => {
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true });
