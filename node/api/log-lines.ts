@@ -14,6 +14,8 @@ export type LogShape = {
   node: string;
   stream: 'out' | 'err';
   text: string;
+  /** A piece of a long line, which goes on with the next one of its instance and stream. */
+  goesOn: boolean;
 };
 
 export type EventShape = {
@@ -40,6 +42,7 @@ export function logShape(line: LogLine, nodeNames: ReadonlyMap<NodeId, string>):
     node: nodeNames.get(line.node) ?? line.node,
     stream: line.stream,
     text: line.text,
+    goesOn: line.goesOn === true,
   };
 }
 

@@ -8,6 +8,12 @@ const CARRIAGE_RETURN = 13;
 
 export class LineSplitter {
   #rest: Buffer = Buffer.alloc(0);
+  #goesOn = false;
+
+  /** Whether what was yielded last is a piece of a line that goes on with the next one. */
+  get goesOn(): boolean {
+    return this.#goesOn;
+  }
 
   /** The lines that the chunk completes, in order. Invalid UTF-8 becomes U+FFFD. */
   *push(chunk: Buffer): Generator<string> {
@@ -19,6 +25,7 @@ export class LineSplitter {
       const length = end < 0 ? data.length : end;
       if (length > LOG_LINE_BYTES_MAX) {
         const cut = characterStart(data, LOG_LINE_BYTES_MAX);
+        this.#goesOn = true;
         yield data.toString('utf8', 0, cut);
         data = data.subarray(cut);
       } else if (end < 0) {
@@ -26,6 +33,7 @@ export class LineSplitter {
         this.#rest = Buffer.from(data);
         return;
       } else {
+        this.#goesOn = false;
         const stop = end > 0 && data[end - 1] === CARRIAGE_RETURN ? end - 1 : end;
         yield data.toString('utf8', 0, stop);
         data = data.subarray(end + 1);
@@ -36,6 +44,7 @@ export class LineSplitter {
   /** What is left when the stream has ended. */
   flush(): string | undefined {
     const rest = this.#rest;
+    this.#goesOn = false;
     this.#rest = Buffer.alloc(0);
     return rest.length === 0 ? undefined : rest.toString('utf8');
   }

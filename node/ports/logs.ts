@@ -13,8 +13,10 @@ export type LogLine = {
   instance?: InstanceId;
   node: NodeId;
   stream: 'out' | 'err';
-  /** Without the newline; cut at LOG_LINE_BYTES_MAX. */
+  /** Without the newline; a longer line is cut at LOG_LINE_BYTES_MAX. */
   text: string;
+  /** Cut so: it goes on with the next one of the stream. */
+  goesOn?: true;
 };
 
 export interface LogStore {

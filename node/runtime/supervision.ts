@@ -134,12 +134,13 @@ export class Supervision implements Watched {
     return this.#subject.counters(this.#disk?.bytes);
   }
 
-  /** What the instance has written. */
-  line(stream: 'out' | 'err', text: string): void {
+  /** What the instance has written; `goesOn`: a piece of a line that goes on with the next one. */
+  line(stream: 'out' | 'err', text: string, goesOn: boolean): void {
     const { id, app, process, index } = this.#subject.record;
     this.#lastLines.push(text.slice(0, LAST_LINE_CHARACTERS));
     if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
-    this.#context.logs.append({ app: app.id, source: 'APP', process, index, instance: id, stream, text });
+    const line = { app: app.id, source: 'APP' as const, process, index, instance: id, stream, text };
+    this.#context.logs.append(goesOn ? { ...line, goesOn } : line);
   }
 
   /** Its processes have ended: says how, once. */

@@ -188,8 +188,11 @@ export class Sessions {
       throw new SessionError('busy', `${self.name} has no memory left for a task of ${app.name}: try again later`);
     }
     const task = asInstanceId(`task-${name}-${randomBytes(4).toString('hex')}`);
-    const say = (text: string, stream: 'out' | 'err', source: 'APP' | 'CELL'): void =>
-      logs.append({ app: id, source, process: `TASK/${name}`, index: 0, instance: task, stream, text });
+    const say = (text: string, stream: 'out' | 'err', source: 'APP' | 'CELL', goesOn = false): void =>
+      logs.append({
+        ...{ app: id, source, process: `TASK/${name}`, index: 0, instance: task, stream, text },
+        ...(goesOn ? { goesOn } : {}),
+      });
     const splitters = { out: new LineSplitter(), err: new LineSplitter() };
     let exit: CommandExit = { code: 1, reason: 'it was not started' };
     const entry: Task = { app: id, memoryBytes: app.memoryBytes, mounts, attended: undefined };
@@ -235,7 +238,8 @@ export class Sessions {
           signal,
           idleMsMax: undefined,
           onOutput: (chunk, stream) => {
-            for (const line of splitters[stream].push(chunk)) say(line, stream, 'APP');
+            const splitter = splitters[stream];
+            for (const line of splitter.push(chunk)) say(line, stream, 'APP', splitter.goesOn);
           },
         });
       } finally {

@@ -118,6 +118,7 @@ describe('what is printed', () => {
       node: 'alpha',
       stream: 'err',
       text: 'a\rb\u0007 \u001b[31mred',
+      goesOn: false,
     } as const;
     expect(formatLogLine(line)).toBe('1970-01-01T00:00:00.000Z [APP/web/1] ERR a b  \u001b[31mred');
     for (const evil of ['\u001b[2J', '\u001b]0;title\u0007', '\u001b]52;c;x\u001b\\', '\u009b2J', '\u001b']) {

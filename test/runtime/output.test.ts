@@ -37,6 +37,10 @@ describe('line splitter', () => {
     const lines = split([Buffer.from(text)]);
     for (const line of lines) expect(Buffer.byteLength(line)).toBeLessThanOrEqual(LOG_LINE_BYTES_MAX);
     expect(lines.join('')).toBe(text);
+    const splitter = new LineSplitter();
+    const goesOn: boolean[] = [];
+    for (const _ of splitter.push(Buffer.from(`${text}\nshort\n`))) goesOn.push(splitter.goesOn);
+    expect(goesOn).toEqual([...lines.slice(1).map(() => true), false, false]);
   });
 
   it('does not depend on how the bytes arrive', () => {

@@ -17,7 +17,7 @@ export type FollowOptions = {
   /** What an earlier daemon handed over last. */
   after: LogPosition | undefined;
   pace: Pace;
-  onLine: (stream: 'out' | 'err', text: string) => void;
+  onLine: (stream: 'out' | 'err', text: string, goesOn: boolean) => void;
   /** A promise while the lines' sink is full. */
   ready: () => Promise<void> | undefined;
   onError: (error: Error) => void;
@@ -63,7 +63,7 @@ export class LogFollower {
     await this.#following;
     for (const name of ['out', 'err'] as const) {
       const rest = this.#lines[name].flush();
-      if (rest !== undefined) this.#options.onLine(name, rest);
+      if (rest !== undefined) this.#options.onLine(name, rest, false);
     }
   }
 
@@ -100,8 +100,9 @@ export class LogFollower {
       for (const frame of frames.push(chunk)) {
         if (signal.aborted) return;
         if (!unread.isNew(frame)) continue;
-        for (const line of this.#lines[frame.stream].push(frame.bytes)) {
-          onLine(frame.stream, line);
+        const splitter = this.#lines[frame.stream];
+        for (const line of splitter.push(frame.bytes)) {
+          onLine(frame.stream, line, splitter.goesOn);
           if (++count % LINES_PER_TURN === 0) await nextTurn();
         }
         this.#position = unread.position;

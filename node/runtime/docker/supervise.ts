@@ -87,7 +87,7 @@ class ContainerSubject implements Subject {
       container: this.#instance.container,
       after: this.#notedPosition,
       pace: new Pace(),
-      onLine: (stream, text) => supervision.line(stream, text),
+      onLine: (stream, text, goesOn) => supervision.line(stream, text, goesOn),
       ready: () => logs.full(),
       onError: (error) => log.warn('runtime.log_lost', { instance: this.record.id, error: error.message }),
     });

@@ -49,7 +49,7 @@ export type OutputReader = {
  */
 export function readOutput(
   descriptor: number,
-  options: { pace: Pace; onLine: (text: string) => void; ready: () => Promise<void> | undefined },
+  options: { pace: Pace; onLine: (text: string, goesOn: boolean) => void; ready: () => Promise<void> | undefined },
 ): OutputReader {
   const socket = new Socket({ fd: descriptor, readable: true, writable: false });
   const splitter = new LineSplitter();
@@ -60,14 +60,14 @@ export function readOutput(
 
   const finish = (): void => {
     const rest = splitter.flush();
-    if (rest !== undefined) options.onLine(rest);
+    if (rest !== undefined) options.onLine(rest, false);
     resolve();
   };
   const take = async (chunk: Buffer): Promise<void> => {
     let count = 0;
     lines = splitter.push(chunk);
     for (let line = lines.next(); line.done !== true; line = lines.next()) {
-      options.onLine(line.value);
+      options.onLine(line.value, splitter.goesOn);
       if (++count % LINES_PER_TURN === 0) await nextTurn();
       if (detached) return;
     }
@@ -92,11 +92,13 @@ export function readOutput(
     detach() {
       if (detached) return;
       detached = true;
-      for (let line = lines.next(); line.done !== true; line = lines.next()) options.onLine(line.value);
+      for (let line = lines.next(); line.done !== true; line = lines.next()) {
+        options.onLine(line.value, splitter.goesOn);
+      }
       socket.removeAllListeners('data');
       socket.pause();
       for (let chunk = socket.read(); chunk !== null; chunk = socket.read()) {
-        for (const line of splitter.push(chunk)) options.onLine(line);
+        for (const line of splitter.push(chunk)) options.onLine(line, splitter.goesOn);
       }
       socket.destroy();
       finish();

@@ -83,8 +83,8 @@ class ProcessSubject implements Subject {
     const { out, err } = this.#instance.descriptors;
     const ready = () => logs.full();
     this.#readers = [
-      readOutput(out, { pace, onLine: (text) => supervision.line('out', text), ready }),
-      readOutput(err, { pace, onLine: (text) => supervision.line('err', text), ready }),
+      readOutput(out, { pace, onLine: (text, goesOn) => supervision.line('out', text, goesOn), ready }),
+      readOutput(err, { pace, onLine: (text, goesOn) => supervision.line('err', text, goesOn), ready }),
     ];
     this.#control.resume();
     this.#control.on('error', () => this.#control.destroy());
