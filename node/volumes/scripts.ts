@@ -185,7 +185,11 @@ tar --create --file=- --format=gnu --directory=/lists gone blocks files digest
 rm -f /lists/blocks /lists/files
 `;
 
-/** Makes `/to` what another node has, by what DIFFER told there. Exits with 5 when it is not. */
+/**
+ * Makes `/to` what another node has, by what DIFFER told there. Exits with 5 when it is not. Files that are used may
+ * change their kind between being listed and being packed, so that they cannot be written where they are listed as
+ * something else: they have changed for the next difference then, and the last one tells whether all of it is right.
+ */
 export const APPLY = `
 set -euo pipefail
 ${LOOK}${DIGEST}
@@ -194,7 +198,13 @@ cd /to
 find . -type d ! -perm -u=wx -exec chmod u+wx '{}' +
 xargs -0 -r rm -rf -- </lists/gone
 [ ! -s /lists/blocks ] || ${NODE} ${BLOCK_TOOL} apply /lists/blocks
-tar --extract --file=/lists/files --preserve-permissions --no-same-owner --delay-directory-restore --directory=/to
+status=0
+tar --extract --file=/lists/files --preserve-permissions --no-same-owner --delay-directory-restore --directory=/to \\
+  2>/lists/problem || status=$?
+if [ "$status" != 0 ] && { [ -s /lists/digest ] || grep -q -E 'No space left|quota exceeded' /lists/problem; }; then
+  cat /lists/problem >&2
+  exit "$status"
+fi
 find . -mindepth 1 ! -type f ! -type d ! -type l -delete
 if [ -s /lists/digest ] && [ "$(digest)" != "$(cat /lists/digest)" ]; then
   echo 'it is not what its node has' >&2

@@ -22,6 +22,7 @@ describe('logs and events', () => {
         node: 'alpha',
         stream: 'out',
         text: 'two',
+        goesOn: false,
       },
       expect.objectContaining({ type: 'line', text: 'three' }),
       { type: 'end' },

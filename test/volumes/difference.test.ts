@@ -223,6 +223,26 @@ describe('differences', () => {
     expect(await treeOf(to.data)).toEqual(await treeOf(data));
   }, 300_000);
 
+  it('leave what cannot be written yet to the next one, as files change their kind while they are used', async () => {
+    await fs.writeFile(join(data, 'file'), 'content');
+    await own();
+    const to = await laidOut();
+    await fs.writeFile(join(data, 'kind'), 'a file by now');
+    await fs.writeFile(join(data, 'other'), 'content');
+    await own();
+    const first = await take(1);
+    await fs.mkdir(join(to.data, 'kind'));
+    await fs.writeFile(join(to.data, 'kind/child'), '');
+    if (to.uid !== undefined) await run('chown', ['-R', `${to.uid}:${to.uid}`, join(to.data, 'kind')]);
+    await differences.apply(blobs.read(first.digest), to);
+    expect(await fs.readFile(join(to.data, 'other'), 'utf8')).toBe('content');
+    await differences.taken(lists);
+    await fs.rm(join(data, 'kind'));
+    const last = await take('last');
+    await differences.apply(blobs.read(last.digest), to);
+    expect(await treeOf(to.data)).toEqual(await treeOf(data));
+  }, 300_000);
+
   it('are refused where what they are applied to is something else', async () => {
     await fs.writeFile(join(data, 'file'), 'content');
     await own();
