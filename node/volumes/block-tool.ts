@@ -319,10 +319,18 @@ function apply(blocks: string): void {
   for (let line = source.line(); line !== undefined; line = source.line()) {
     const [word, name = ''] = line.split(' ');
     if (word !== 'file') throw new Error(`not the beginning of a file: ${word}`);
-    const isDone = opened(below(TO, decoded(name)), fs.constants.O_WRONLY, (file) => applyTo(file, source));
+    const path = below(TO, decoded(name));
+    makeWritable(path);
+    const isDone = opened(path, fs.constants.O_WRONLY, (file) => applyTo(file, source));
     if (isDone === undefined) throw new Error('a file that is to be changed is not there');
   }
   source.close();
+}
+
+/** Whoever owns a file may change it after all, by its mode; the one that it is to have comes with its end. */
+function makeWritable(path: Buffer): void {
+  const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() && (stat.mode & 0o200) === 0) fs.chmodSync(path, (stat.mode & 0o7777) | 0o200);
 }
 
 function applyTo(file: number, source: Cursor): true {

@@ -200,14 +200,17 @@ describe('differences', () => {
     await differences.apply(blobs.read(digest), to);
     const tree = await treeOf(data);
     expect(await treeOf(to.data)).toEqual(tree);
-    expect(tree.length).toBeGreaterThan(10);
+    // A hand may have removed most of it.
+    expect(tree.length).toBeGreaterThan(0);
     if (uid === undefined) return;
     const { stdout } = await run('find', [to.data, '!', '-user', String(to.uid)]);
     expect(stdout).toBe('');
   }, 300_000);
 
   it('hold the blocks of a large file that differ, not all of it, also once it was brought', async () => {
-    await run('bash', ['-c', 'head -c 8000000 /dev/urandom >large; head -c 2000000 /dev/zero >tail'], { cwd: data });
+    const make =
+      'head -c 8000000 /dev/urandom >large; head -c 2000000 /dev/zero >tail; cp large closed; chmod 400 closed';
+    await run('bash', ['-c', make], { cwd: data });
     await own();
     const to = await laidOut();
     for (const round of [1, 'last'] as const) {
@@ -215,6 +218,7 @@ describe('differences', () => {
         run('bash', ['-c', `head -c 9 /dev/urandom | dd of=${path} bs=1 seek=${at} conv=notrunc`], { cwd: data });
       await write('large', 5_000_000);
       await write('tail', 2_100_000);
+      await write('closed', 5_000_000);
       const { digest, sizeBytes } = await take(round);
       expect(sizeBytes).toBeLessThan(MIB);
       await differences.apply(blobs.read(digest), to);
