@@ -26,6 +26,7 @@ type AppShape = {
 };
 
 const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
+const STAYING_MS = 60_000;
 const startedMs = performance.now();
 let failed = false;
 
@@ -57,7 +58,10 @@ try {
     say(`The cluster stays up until Ctrl-C. Open ${pc.cyan(`http://${APP}.localhost:${port}/`)} or look around:`);
     say(`  export PEER_API=${cluster.nodes[0]!.api} PEER_TOKEN=${cluster.nodes[0]!.token}`);
     say('  scripts/peer nodes; scripts/peer app guestbook; scripts/peer logs guestbook; scripts/peer events');
+    // Neither a signal that is waited for nor the daemons keep this process alive.
+    const staying = setInterval(() => {}, STAYING_MS);
     await interrupted;
+    clearInterval(staying);
   }
 } catch (error) {
   failed = true;
