@@ -186,9 +186,9 @@ rm -f /lists/blocks /lists/files
 `;
 
 /**
- * Makes `/to` what another node has, by what DIFFER told there. Exits with 5 when it is not. Files that are used may
- * change their kind between being listed and being packed, so that they cannot be written where they are listed as
- * something else: they have changed for the next difference then, and the last one tells whether all of it is right.
+ * Makes `/to` what another node has, by what DIFFER told there. Exits with 5 when it is not. What was a folder when it
+ * was listed may be a file by the time it is packed, where files are used: the folder here is in its way then. All that
+ * was in it is told anew by the next difference, which no longer lists it.
  */
 export const APPLY = `
 set -euo pipefail
@@ -198,12 +198,16 @@ cd /to
 find . -type d ! -perm -u=wx -exec chmod u+wx '{}' +
 xargs -0 -r rm -rf -- </lists/gone
 [ ! -s /lists/blocks ] || ${NODE} ${BLOCK_TOOL} apply /lists/blocks
-status=0
-tar --extract --file=/lists/files --preserve-permissions --no-same-owner --delay-directory-restore --directory=/to \\
-  2>/lists/problem || status=$?
-if [ "$status" != 0 ] && { [ -s /lists/digest ] || grep -q -E 'No space left|quota exceeded' /lists/problem; }; then
-  cat /lists/problem >&2
-  exit "$status"
+extract() {
+  tar --extract --file=/lists/files --preserve-permissions --no-same-owner --delay-directory-restore --directory="$1"
+}
+if ! extract /to 2>/lists/problem; then
+  mkdir /lists/anew
+  extract /lists/anew
+  (cd /lists/anew && find . -mindepth 1 ! -type d -print0) | while IFS= read -r -d '' path; do
+    [ ! -d "$path" ] || [ -L "$path" ] || rm -rf -- "$path"
+  done
+  extract /to
 fi
 find . -mindepth 1 ! -type f ! -type d ! -type l -delete
 if [ -s /lists/digest ] && [ "$(digest)" != "$(cat /lists/digest)" ]; then

@@ -194,14 +194,15 @@ describe('differences', () => {
       await differences.apply(blobs.read(digest), to);
       await differences.taken(lists);
     }
-    await hand.change(40);
+    // A folder that is removed may have held most of it.
+    do await hand.change(40);
+    while ((await treeOf(data)).length <= 10);
     await own();
     const { digest } = await take('last');
     await differences.apply(blobs.read(digest), to);
     const tree = await treeOf(data);
     expect(await treeOf(to.data)).toEqual(tree);
-    // A hand may have removed most of it.
-    expect(tree.length).toBeGreaterThan(0);
+    expect(tree.length).toBeGreaterThan(10);
     if (uid === undefined) return;
     const { stdout } = await run('find', [to.data, '!', '-user', String(to.uid)]);
     expect(stdout).toBe('');
@@ -227,7 +228,7 @@ describe('differences', () => {
     expect(await treeOf(to.data)).toEqual(await treeOf(data));
   }, 300_000);
 
-  it('leave what cannot be written yet to the next one, as files change their kind while they are used', async () => {
+  it('put a file in the place of a folder that was not known to have gone, as they change while they are used', async () => {
     await fs.writeFile(join(data, 'file'), 'content');
     await own();
     const to = await laidOut();
@@ -239,7 +240,7 @@ describe('differences', () => {
     await fs.writeFile(join(to.data, 'kind/child'), '');
     if (to.uid !== undefined) await run('chown', ['-R', `${to.uid}:${to.uid}`, join(to.data, 'kind')]);
     await differences.apply(blobs.read(first.digest), to);
-    expect(await fs.readFile(join(to.data, 'other'), 'utf8')).toBe('content');
+    expect(await treeOf(to.data)).toEqual(await treeOf(data));
     await differences.taken(lists);
     await fs.rm(join(data, 'kind'));
     const last = await take('last');
