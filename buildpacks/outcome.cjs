@@ -4,20 +4,14 @@
 
 const { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } = require('node:fs');
 const { join } = require('node:path');
+const { isPlainNext, printVariables, readManifest, word } = require('./manifest.cjs');
 
 const build = process.argv[2];
 const at = (...parts) => join(build, ...parts);
 const isFile = (path) => statSync(at(path), { throwIfNoEntry: false })?.isFile() === true;
 const read = (file) => (isFile(file) ? readFileSync(at(file), 'utf8') : '');
-const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-/** One of a shell line. */
-const word = (text) => (/^[\w./-]+$/.test(text) ? text : quoted(text));
-const mapping = (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {});
-
-const manifest = mapping(JSON.parse(read('package.json')));
-const scripts = mapping(manifest.scripts);
-const script = (name) => (typeof scripts[name] === 'string' ? scripts[name].trim() : '');
-const uses = (name) => ['dependencies', 'devDependencies'].some((kind) => mapping(manifest[kind])[name] !== undefined);
+const about = readManifest(read('package.json'));
+const { manifest, script, uses } = about;
 
 /** Servers for development, which starters give as their start script: they want what a build was made with. */
 const DEVELOPMENT =
@@ -50,9 +44,7 @@ function ownStart() {
 
 /** Exported, or its own server, which carries what it needs of the packages. */
 function ofNext() {
-  const start = script('start');
-  const isPlain = start === '' ? !isFile('server.js') : /^next (?:start|dev)(?:\s+-[pH]\s+\S+)*$/.test(start);
-  if (!uses('next') || !isPlain) return undefined;
+  if (!isPlainNext(about, isFile('server.js'))) return undefined;
   if (isFile('out/index.html')) return { site: 'out' };
   const standalone = '.next/standalone/server.js';
   if (isFile(standalone)) return { start: `HOSTNAME=$HOST node ${standalone}`, isWhole: true, next: true };
@@ -111,7 +103,6 @@ const found = isTold
 // The app says itself what of it is served.
 const isSite = found.site !== undefined || (own === undefined && !isTold && isFile('Staticfile'));
 const start = found.start ?? (isTold ? own : undefined);
-const hasProcfile = isFile('Procfile');
 
 mkdirSync(at('.peer'), { recursive: true });
 // JSON is YAML too.
@@ -121,15 +112,13 @@ writeFileSync(
   `${JSON.stringify(web === undefined ? {} : { default_process_types: { web } })}\n`,
 );
 
-const variables = {
+printVariables({
   start: start ?? '',
   manager_called: managersCalled(start).join(' '),
   site: found.site ?? '',
-  is_site: isSite ? 'yes' : '',
-  has_staticfile: isFile('Staticfile') ? 'yes' : '',
+  is_site: isSite,
   site_fallback: found.site === undefined ? '' : fallbackOf(found.site),
-  is_whole: !hasProcfile && (isSite || found.isWhole === true) ? 'yes' : '',
-  is_next: found.next === true ? 'yes' : '',
-  wants_adapter: uses('@sveltejs/kit') && web === undefined && !isTold ? 'yes' : '',
-};
-for (const [name, value] of Object.entries(variables)) process.stdout.write(`${name}=${quoted(value)}\n`);
+  is_whole: !isFile('Procfile') && (isSite || found.isWhole === true),
+  is_next: found.next === true,
+  wants_adapter: uses('@sveltejs/kit') && web === undefined && !isTold,
+});

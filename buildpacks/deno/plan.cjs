@@ -2,13 +2,13 @@
 // Runs none of it.
 
 const { existsSync, mkdirSync, readFileSync, writeFileSync } = require('node:fs');
+const { fail, printVariables } = require('../manifest.cjs');
 
 /** Files that Deno's own examples and templates start. */
 const ENTRIES = ['main', 'server', 'app', 'index', 'mod'].flatMap((name) =>
   ['ts', 'tsx', 'js', 'mjs'].map((extension) => `${name}.${extension}`),
 );
 
-const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const read = (file) => (existsSync(file) ? readFileSync(file, 'utf8') : '');
 const config = ['deno.json', 'deno.jsonc'].find(existsSync);
 
@@ -23,8 +23,7 @@ if (config !== undefined) {
   try {
     tasks = JSON.parse(withoutComments(read(config))).tasks ?? {};
   } catch (error) {
-    process.stdout.write(`fail ${quoted(`${config} is not valid: ${error.message.split('\n')[0]}`)}\n`);
-    process.exit(0);
+    fail(`${config} is not valid: ${error.message.split('\n')[0]}`);
   }
 }
 
@@ -37,10 +36,9 @@ mkdirSync('.peer', { recursive: true });
 // JSON is YAML too.
 writeFileSync('.peer/release.yml', `${JSON.stringify(web === undefined ? {} : { default_process_types: { web } })}\n`);
 
-const variables = {
+printVariables({
   deno_range: range,
   deno_source: source ?? 'the newest',
-  has_build: tasks.build === undefined ? '' : 'yes',
+  has_build: tasks.build !== undefined,
   entry,
-};
-for (const [name, value] of Object.entries(variables)) process.stdout.write(`${name}=${quoted(value)}\n`);
+});

@@ -5,31 +5,17 @@
 const { createHash } = require('node:crypto');
 const { existsSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');
+const { fail, isPlainNext, mapping, printVariables, readManifest } = require('../manifest.cjs');
 const { nodeWanted } = require('./node-wanted.cjs');
 const { packageManager } = require('./package-manager.cjs');
 
 const build = process.argv[2];
 const has = (file) => existsSync(join(build, file));
 const read = (file) => (has(file) ? readFileSync(join(build, file), 'utf8') : '');
-const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-const fail = (why) => {
-  process.stdout.write(`fail ${quoted(why)}\n`);
-  process.exit(0);
-};
-const mapping = (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {});
 
 if (!has('package.json')) fail('there is no package.json here: add one (npm init), or push with another buildpack');
-let manifest;
-try {
-  manifest = JSON.parse(read('package.json'));
-} catch (error) {
-  fail(`package.json is not valid JSON: ${error.message.split('\n')[0]}`);
-}
-if (mapping(manifest) !== manifest) fail('package.json must hold a JSON object');
-
-const scripts = mapping(manifest.scripts);
-const script = (name) => (typeof scripts[name] === 'string' ? scripts[name].trim() : '');
-const any = (...names) => names.some((name) => Object.keys(mapping(manifest[name])).length > 0);
+const about = readManifest(read('package.json'));
+const { manifest, script, any, uses } = about;
 
 const node = nodeWanted({ engines: mapping(manifest.engines), read, fail });
 const manager = packageManager({ manifest, engines: mapping(manifest.engines), has, read, fail });
@@ -68,11 +54,7 @@ const installKey = () => {
     .digest('hex');
 };
 
-/** Adapters and outputs that a framework makes when it is told to; what it leaves is judged by outcome.cjs. */
-const uses = (name) => ['dependencies', 'devDependencies'].some((kind) => mapping(manifest[kind])[name] !== undefined);
-const isPlainNext = uses('next') && /^(?:next start\b.*)?$/.test(script('start')) && !has('server.js');
-
-const variables = {
+printVariables({
   node_ok: node.ok,
   node_version: process.versions.node,
   node_range: node.range,
@@ -87,11 +69,8 @@ const variables = {
   manager_package: manager.program,
   manager_range: manager.range,
   manager_source: manager.source,
-  next_standalone: isPlainNext && !has('Procfile'),
+  // What these leave, when they are told what they are built for, is judged by outcome.cjs.
+  next_standalone: isPlainNext(about, has('server.js')) && !has('Procfile'),
   svelte_auto: uses('@sveltejs/adapter-auto'),
   unused_locks: manager.unusedLocks.join(', '),
-};
-for (const [name, value] of Object.entries(variables)) {
-  const text = value === true ? 'yes' : value === false ? '' : value;
-  process.stdout.write(`${name}=${quoted(text)}\n`);
-}
+});

@@ -129,7 +129,7 @@ describe('what runs of an app that is built', () => {
 
   it('is what a Staticfile says to serve', async () => {
     const found = await outcome({ uses: ['vite'] }, ['Staticfile', 'index.html', 'public/index.html']);
-    expect(found).toMatchObject({ web: SERVED, has_staticfile: 'yes' });
+    expect(found).toMatchObject({ web: SERVED, is_site: 'yes' });
   });
 
   it('is an adapter to be chosen where SvelteKit made nothing', async () => {
