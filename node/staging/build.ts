@@ -11,7 +11,7 @@ import { parseOutcome } from './cloud-native.ts';
 import { packDroplet } from './droplet.ts';
 import { StagingError } from './errors.ts';
 import { placePacks } from './fetching.ts';
-import { type BuildContext, INSIDE, type Job, lastShown, print, runSandbox } from './job.ts';
+import { type BuildContext, INSIDE, type Job, lastLinesOf, lastShown, print, runSandbox } from './job.ts';
 import { parseLent } from './lent-folders.ts';
 import { configVarsScript, mergeProcesses, parseProcfile, parseRelease } from './processes.ts';
 import { buildError, parseSteps, RUNNER_STATUS } from './verdict.ts';
@@ -26,8 +26,7 @@ export const build = async (
     ...options,
     context,
     deadlineMs: performance.now() + context.limits.timeLimitMs,
-    lastLines: [],
-    causeLines: [],
+    lines: [],
   };
   await writeEnvDir(workspace, request.env);
   const { app, deps, layers, profile, scratch, result } = workspace;
@@ -121,7 +120,7 @@ const unpackUpload = async (job: Job): Promise<void> => {
 
 const notUnpacked = (job: Job): StagingError =>
   new StagingError('bad_archive', `the upload could not be unpacked: ${lastShown(job)}; push again`, {
-    lastLines: job.lastLines,
+    lastLines: lastLinesOf(job),
   });
 
 const builtins = ({ detectOrder }: BuildContext): BuildpackSpec[] =>

@@ -3,7 +3,7 @@
 
 import * as v from 'valibot';
 import { StagingError } from './errors.ts';
-import { type Job, lastShown } from './job.ts';
+import { type Job, lastLinesOf, lastShown } from './job.ts';
 import { PROCESS_TYPE } from './processes.ts';
 
 const TEXT_CHARS_MAX = 2_000;
@@ -20,7 +20,7 @@ const outcomeShape = v.union([
 
 /** Throws the StagingError of a build that failed. */
 export const parseOutcome = (job: Job, text: string): { used: string[]; processes: Record<string, string> } => {
-  const { lastLines } = job;
+  const lastLines = lastLinesOf(job);
   let outcome: v.InferOutput<typeof outcomeShape>;
   try {
     outcome = v.parse(outcomeShape, JSON.parse(text));

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Bind } from '../ports/sandbox.ts';
 import { type BuildpackSpec, resolveFolder } from './buildpack.ts';
 import { StagingError } from './errors.ts';
-import { INSIDE, type Job, lastShown, print, runSandbox } from './job.ts';
+import { INSIDE, type Job, lastLinesOf, lastShown, print, runSandbox } from './job.ts';
 import { secretsOf, sourceEnvironment } from './source-url.ts';
 import { RUNNER_STATUS } from './verdict.ts';
 
@@ -85,7 +85,7 @@ const fetchPack = async (
     throw new StagingError(
       'buildpack_fetch_failed',
       `buildpack ${spec.name} could not be fetched: ${lastShown(job)}; ${ADVICE[spec.kind]}`,
-      { lastLines: job.lastLines },
+      { lastLines: lastLinesOf(job) },
     );
   }
   return `${INSIDE.scratch}/packs/${run.at}`;

@@ -40,10 +40,11 @@ export type BuildContext = {
   limits: BuildLimits;
 };
 
+/** Among them is the cause of a failure. */
+const LINES_MAX = 300;
+const LINE_CHARS_MAX = 1_000;
+/** Of them, shown with an error. */
 const LAST_LINES_MAX = 10;
-/** Of which the cause of a failure is among the last ones. */
-const CAUSE_LINES_MAX = 300;
-const CAUSE_LINE_CHARS_MAX = 1_000;
 /** Of the last line that is shown within the error's message. */
 const SHOWN_CHARS_MAX = 200;
 
@@ -78,9 +79,7 @@ export type Job = {
   signal: AbortSignal;
   stopwatch: Stopwatch;
   /** The end of what was printed. */
-  lastLines: string[];
-  /** More of it, of the run that goes on. */
-  causeLines: string[];
+  lines: string[];
 };
 
 export type Run = {
@@ -152,14 +151,14 @@ export const runSandbox = async (job: Job, run: Run): Promise<SandboxResult> => 
     throw new StagingError(
       'time_limit',
       `staging did not end within ${Math.round(limits.timeLimitMs / 1000)} s and was stopped: ${lastShown(job)}; make the build shorter`,
-      { lastLines: job.lastLines },
+      { lastLines: lastLinesOf(job) },
     );
   }
   if (result.outOfMemory && result.code !== 0) {
     throw new StagingError(
       'out_of_memory',
       `the build needed more than the ${Math.floor(limits.memoryBytes / 1024 / 1024)} MiB it may use: make it smaller, or build before the push`,
-      { lastLines: job.lastLines },
+      { lastLines: lastLinesOf(job) },
     );
   }
   return result;
@@ -190,17 +189,18 @@ const lineOutput = (
 
 export const print = (job: Job, text: string): void => {
   if (text.trim() !== '') {
-    job.lastLines.push(text);
-    if (job.lastLines.length > LAST_LINES_MAX) job.lastLines.shift();
-    job.causeLines.push(text.slice(0, CAUSE_LINE_CHARS_MAX));
-    if (job.causeLines.length > CAUSE_LINES_MAX) job.causeLines.shift();
+    job.lines.push(text.slice(0, LINE_CHARS_MAX));
+    if (job.lines.length > LINES_MAX) job.lines.shift();
   }
   job.request.onLine(text);
 };
 
+/** The end of what was printed, for people. */
+export const lastLinesOf = ({ lines }: Job): string[] => lines.slice(-LAST_LINES_MAX);
+
 /** The line that says why it failed (cause.ts), short, for within a message. */
 export const lastShown = (job: Job): string => {
-  const cause = causeOf(job.causeLines);
+  const cause = causeOf(job.lines);
   if (cause === undefined) return 'it printed nothing';
   const { line, isNetwork } = cause;
   const short = line.length > SHOWN_CHARS_MAX ? `${line.slice(0, SHOWN_CHARS_MAX)}…` : line;

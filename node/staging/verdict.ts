@@ -2,7 +2,7 @@
 // StagingError.
 
 import { StagingError, type StagingErrorCode } from './errors.ts';
-import { type Job, lastShown } from './job.ts';
+import { type Job, lastLinesOf, lastShown } from './job.ts';
 
 /** Exit statuses of runner.sh. 222 to 226 are those that Cloud Foundry uses. */
 export const RUNNER_STATUS = {
@@ -61,7 +61,7 @@ export const buildError = (
   const { steps } = ended;
   const pack = steps.ran.at(-1) ?? 'unknown';
   const exit = `exit status ${steps.exitStatus ?? ended.code ?? 'unknown'}`;
-  const { lastLines } = job;
+  const lastLines = lastLinesOf(job);
   switch (ended.code) {
     case RUNNER_STATUS.nothingDetected:
       return new StagingError(
