@@ -49,6 +49,7 @@ function withFlags(app: AppPlan, { name, image, options }: AppFlags): AppPlan {
   const merged: PushOptions = { ...app.options, ...options, ...(Object.keys(env).length === 0 ? {} : { env }) };
   // --instances and --command mean the main process, which the file may have named.
   if (options.instances !== undefined && merged.scale !== undefined) merged.scale = without(merged.scale, 'web');
+  if (options.randomRoute === true) delete merged.routes;
   if (options.command !== undefined && merged.commands !== undefined) merged.commands = without(merged.commands, 'web');
   return {
     ...app,

@@ -3,6 +3,7 @@
 import { constants } from 'node:os';
 import { formatBytes } from '../lib/format-bytes.ts';
 import { RuntimeError } from './errors.ts';
+import type { Listener } from './process-tree.ts';
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name.slice(3)]));
 
@@ -63,7 +64,7 @@ export type NeverHealthy = {
   /** What the last probe answered. */
   lastProblem: string;
   /** Where its processes listen. */
-  listening: readonly { port: number; onLoopback: boolean }[];
+  listening: readonly Listener[];
   /** Then nobody reaches what listens on loopback. */
   ownNetwork: boolean;
   lastLines: readonly string[];
@@ -76,7 +77,8 @@ export function neverHealthyReason(found: NeverHealthy): string {
   if (hidden)
     return `listened on PORT ${found.port} of its loopback only ${within}: listen on 0.0.0.0, which HOST says too`;
   const isRefused = found.lastProblem.startsWith('nothing listens');
-  if (at.length > 0 && isRefused) return `listened on PORT ${found.port} for IPv6 only ${within}: listen on 0.0.0.0`;
+  if (isRefused && at.length > 0 && at.every(({ isIpv6 }) => isIpv6))
+    return `listened on PORT ${found.port} for IPv6 only ${within}: listen on 0.0.0.0`;
   const others = found.listening.filter(({ port }) => port !== found.port);
   const asked = at.length > 0 ? `PORT ${found.port}` : !isRefused ? `port ${others[0]?.port ?? found.port}` : undefined;
   const what =

@@ -40,11 +40,6 @@ export class PortFinder {
     this.#port = options.told;
   }
 
-  /** Where requests go. */
-  get port(): number {
-    return this.#port;
-  }
-
   /** As probeOnce (health.ts); the port that the app was told comes first, always. */
   async probe(target: ProbeTarget): Promise<string | undefined> {
     const { told } = this.#options;

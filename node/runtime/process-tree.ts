@@ -89,7 +89,8 @@ export function ticksIn(line: string): number {
   return rest.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0);
 }
 
-export type Listener = { port: number; onLoopback: boolean };
+/** `isIpv6`: of the family's own table, in which those for both families stand too. */
+export type Listener = { port: number; onLoopback: boolean; isIpv6: boolean };
 
 /** Where the processes listen for TCP, by port. */
 export async function listeningAt(pids: readonly number[]): Promise<Listener[]> {
@@ -107,7 +108,8 @@ export async function listeningAt(pids: readonly number[]): Promise<Listener[]> 
   if (pid === undefined || inodes.size === 0) return [];
   for (const table of ['tcp', 'tcp6']) {
     for (const { inode, port, onLoopback } of listeners(await read(`/proc/${pid}/net/${table}`))) {
-      if (inodes.has(inode)) found.set(`${port} ${onLoopback}`, { port, onLoopback });
+      const key = `${port} ${onLoopback}`;
+      if (inodes.has(inode) && !found.has(key)) found.set(key, { port, onLoopback, isIpv6: table === 'tcp6' });
     }
   }
   return [...found.values()].sort((a, b) => a.port - b.port);
@@ -117,8 +119,8 @@ export async function listeningAt(pids: readonly number[]): Promise<Listener[]> 
 const LOOPBACK = /^(?:[0-9A-F]{6}7F|0{24}01000000|0{16}FFFF0000[0-9A-F]{6}7F)$/;
 
 /** Every listener in a table of /proc/net/tcp's form, by the inode of its socket. */
-export function listeners(table: string): (Listener & { inode: string })[] {
-  const found: (Listener & { inode: string })[] = [];
+export function listeners(table: string): (Omit<Listener, 'isIpv6'> & { inode: string })[] {
+  const found: ReturnType<typeof listeners> = [];
   for (const line of table.split('\n').slice(1)) {
     const fields = line.trim().split(/\s+/);
     const [, local, , state] = fields;

@@ -6,6 +6,8 @@ export type Shape = {
   before: string;
   /** What is said of it, clause by clause; none: it is taken as it is. */
   says: readonly string[];
+  /** What has no effect in it, once it is taken. */
+  ignores?: readonly string[];
   /** With those changes. */
   after?: string;
   /** Apps, with the services that they are bound to and where they have volumes. */
@@ -146,6 +148,7 @@ networks: {dbnet: , redisnet: }`,
       elsewhere('nc', 'db', 'remove MYSQL_HOST, MYSQL_DATABASE, MYSQL_USER, MYSQL_PASSWORD, which it gets by itself'),
       'services.nc (write depends_on: [redis, db])',
     ],
+    ignores: ['services.nc.networks', 'networks'],
     after: `
 services:
   nc:
@@ -153,11 +156,13 @@ services:
     restart: always
     ports: ["80:80"]
     volumes: ["nc_data:/var/www/html"]
+    networks: [redisnet, dbnet]
     depends_on: [redis, db]
     environment: ["REDIS_HOST_PASSWORD=$$(REDIS_PASSWORD)"]
   redis: {${provider('redis')}}
   db: {${provider('mysql')}}
-volumes: {db_data: , nc_data: }`,
+volumes: {db_data: , nc_data: }
+networks: {dbnet: , redisnet: }`,
     apps: { nc: { services: ['redis', 'db'], volumes: ['/var/www/html'] } },
   },
   {
@@ -218,10 +223,12 @@ services:
     ports: ["5050:80"]
     restart: always`,
     says: [server('postgres', 'postgres', POSTGRES)],
+    ignores: ['services.pgadmin.container_name'],
     after: `
 services:
   postgres: {${provider('postgres')}}
   pgadmin:
+    container_name: pgadmin
     image: dpage/pgadmin4:latest
     environment: ["PGADMIN_DEFAULT_EMAIL=ada@example.org", "PGADMIN_DEFAULT_PASSWORD=not-a-secret-either"]
     ports: ["5050:80"]
@@ -251,10 +258,13 @@ volumes: {odoo-data: , psql-data: }`,
       server('postgres', 'postgres', POSTGRES),
       elsewhere('odoo', 'postgres', 'write HOST: $$(PGHOST); it has to log in, as $$(PGUSER) with $$(PGPASSWORD)'),
     ],
+    ignores: ['services.odoo.platform', 'services.odoo.tty'],
     after: `
 services:
   odoo:
     image: odoo:16.0
+    platform: linux/amd64
+    tty: true
     depends_on: [postgres]
     ports: ["8069:8069"]
     environment: ["HOST=$$(PGHOST)", "USER=$$(PGUSER)", "PASSWORD=$$(PGPASSWORD)"]
@@ -371,12 +381,14 @@ volumes: {db_data: }`,
         'write DB_HOST: $$(PGHOST), DB_USER: $$(PGUSER), DB_PASS: $$(PGPASSWORD), DB_NAME: $$(PGDATABASE)',
       ),
     ],
+    ignores: ['services.wiki.init'],
     after: `
 services:
   db: {${provider('postgres')}}
   wiki:
     image: ghcr.io/requarks/wiki:2
     depends_on: [db]
+    init: true
     environment: {DB_TYPE: postgres, DB_HOST: $$(PGHOST), DB_PORT: 5432, DB_USER: $$(PGUSER), DB_PASS: $$(PGPASSWORD), DB_NAME: $$(PGDATABASE)}
     ports: ["80:3000"]
 volumes: {db_data: }`,
@@ -413,6 +425,7 @@ volumes: {db_storage: , n8n_storage: }`,
         'write DB_POSTGRESDB_HOST: $$(PGHOST), DB_POSTGRESDB_DATABASE: $$(PGDATABASE), DB_POSTGRESDB_USER: $$(PGUSER), DB_POSTGRESDB_PASSWORD: $$(PGPASSWORD)',
       ),
     ],
+    ignores: ['services.n8n.links'],
     after: `
 services:
   postgres: {${provider('postgres')}}
@@ -427,6 +440,7 @@ services:
     - DB_POSTGRESDB_USER=$$(PGUSER)
     - DB_POSTGRESDB_PASSWORD=$$(PGPASSWORD)
     ports: [5678:5678]
+    links: [postgres]
     volumes: ["n8n_storage:/home/node/.n8n"]
     depends_on: {postgres: {condition: service_healthy}}
 volumes: {db_storage: , n8n_storage: }`,
@@ -454,6 +468,7 @@ networks: {blog-network: {driver: bridge}}`,
         'write DATABASE_URL: $$(SPRING_DATASOURCE_URL), DATABASE_USER: $$(PGUSER), DATABASE_PASSWORD: $$(PGPASSWORD)',
       ),
     ],
+    ignores: ['services.app.networks', 'networks'],
     after: `
 services:
   app:
@@ -461,8 +476,10 @@ services:
     ports: ["8080:8080"]
     environment: ["DATABASE_URL=$$(SPRING_DATASOURCE_URL)", "DATABASE_USER=$$(PGUSER)", "DATABASE_PASSWORD=$$(PGPASSWORD)"]
     depends_on: [db]
+    networks: [blog-network]
   db: {${provider('postgres')}}
-volumes: {db_data: }`,
+volumes: {db_data: }
+networks: {blog-network: {driver: bridge}}`,
     apps: { app: { services: ['db'] } },
   },
   {
@@ -493,9 +510,11 @@ services:
     says: [
       'services.linkding.volumes (./data: instances see no folders of the machine: put files into the image or the folder that is pushed, and name a volume for data, such as data:/data)',
     ],
+    ignores: ['services.linkding.container_name'],
     after: `
 services:
   linkding:
+    container_name: linkding
     image: sissbruecker/linkding:latest
     ports: ["9090:9090"]
     volumes: ["data:/etc/linkding/data"]

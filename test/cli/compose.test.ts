@@ -314,8 +314,8 @@ services:
     },
   );
 
-  const plansOf = async (source: string) => {
-    const plans = await read(source);
+  const plansOf = async (source: string, notes: string[]) => {
+    const plans = await read(source, {}, notes);
     return Object.fromEntries(
       plans.map(({ name, options: { services, volumes } }) => [
         name,
@@ -327,13 +327,15 @@ services:
     );
   };
   it.each(SHAPES)('of the public is taken with the changes that are named: $name', async (shape) => {
-    const { before, says, after = before, apps } = shape;
+    const { before, says, ignores = [], after = before, apps } = shape;
+    const notes: string[] = [];
     const said = await read(before).then(
       () => [],
       (error: Error) => error.message,
     );
     expect(said).toEqual(says.length === 0 ? [] : `compose.yaml: not supported: ${says.join(', ')}`);
-    expect(await plansOf(after)).toEqual(apps);
+    expect(await plansOf(after, notes)).toEqual(apps);
+    expect(notes).toEqual(ignores.length === 0 ? [] : [`compose.yaml: without effect here: ${ignores.join(', ')}`]);
   });
 
   it('does not take an address in the file for one that leads somewhere, once the database is a service', async () => {

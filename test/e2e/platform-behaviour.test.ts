@@ -42,7 +42,7 @@ const BEHAVIOURS: [number: number, rule: string, file: string, title: string][] 
     'is answered by a restart at once three times',
   ],
   [37, 'an update cancels a pending backoff', CORE, 'whose slots wait out a backoff is started at once by an update'],
-  [38, 'TERM is followed by KILL', 'e2e/environment', 'is dead once its grace of 10 s is over when it ignores TERM'],
+  [38, 'TERM is followed by KILL', 'e2e/environment', 'is dead by 11 s when it ignores TERM'],
   [
     39,
     'what an app says when it is told to end is kept',

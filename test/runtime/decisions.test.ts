@@ -245,7 +245,7 @@ describe('reasons', () => {
       port: 20_012,
       timeoutMs: 60_000,
       lastProblem: 'GET /up answered 500',
-      listening: [{ port: 20_012, onLoopback: false }],
+      listening: [{ port: 20_012, onLoopback: false, isIpv6: false }],
       ownNetwork: false,
       lastLines: [],
     };
@@ -254,7 +254,7 @@ describe('reasons', () => {
       neverHealthyReason({
         ...found,
         kind: 'port',
-        listening: [{ port: 3000, onLoopback: false }],
+        listening: [{ port: 3000, onLoopback: false, isIpv6: false }],
         lastLines: ['a', 'b'],
         lastProblem: 'nothing listens on port 20012',
       }),
@@ -264,16 +264,20 @@ describe('reasons', () => {
     );
     const silent = { ...found, lastProblem: 'nothing listens on port 20012' };
     expect(neverHealthyReason({ ...silent, listening: [] })).toBe('did not listen on PORT 20012 within 60 s');
-    expect(neverHealthyReason(silent)).toBe('listened on PORT 20012 for IPv6 only within 60 s: listen on 0.0.0.0');
-    const elsewhere = { ...silent, ownNetwork: true, listening: [{ port: 3000, onLoopback: true }] };
+    const byIpv6 = { ...silent, listening: [{ port: 20_012, onLoopback: false, isIpv6: true }] };
+    expect(neverHealthyReason(byIpv6)).toBe('listened on PORT 20012 for IPv6 only within 60 s: listen on 0.0.0.0');
+    expect(neverHealthyReason(silent)).toBe(
+      'GET /up on PORT 20012 did not succeed within 60 s (nothing listens on port 20012)',
+    );
+    const elsewhere = { ...silent, ownNetwork: true, listening: [{ port: 3000, onLoopback: true, isIpv6: false }] };
     expect(neverHealthyReason(elsewhere)).toBe(
       'did not listen on PORT 20012 within 60 s (it listens on 3000 of its loopback only: listen on 0.0.0.0, which ' +
         'HOST says too)',
     );
-    expect(neverHealthyReason({ ...found, listening: [{ port: 3000, onLoopback: false }] })).toBe(
+    expect(neverHealthyReason({ ...found, listening: [{ port: 3000, onLoopback: false, isIpv6: false }] })).toBe(
       'GET /up on port 3000 did not succeed within 60 s (GET /up answered 500)',
     );
-    const hidden = { ...found, listening: [{ port: 20012, onLoopback: true }] };
+    const hidden = { ...found, listening: [{ port: 20012, onLoopback: true, isIpv6: false }] };
     expect(neverHealthyReason({ ...hidden, ownNetwork: true })).toBe(
       'listened on PORT 20012 of its loopback only within 60 s: listen on 0.0.0.0, which HOST says too',
     );

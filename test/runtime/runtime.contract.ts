@@ -297,7 +297,7 @@ export function describeRuntime(
       expect(node.of(spec.id).filter((event) => event.type === 'instanceExited')).toHaveLength(1);
     });
 
-    test('ends an instance that ignores TERM, and its children, once its grace is over', async () => {
+    test('ends an instance that ignores TERM, and its children, within 11 s', async () => {
       const node = await open();
       const spec = await start({
         command:
@@ -309,8 +309,7 @@ export function describeRuntime(
       await node.exitReason(spec.id);
       const tookMs = performance.now() - startMs;
       expect(tookMs).toBeGreaterThan(9_500);
-      // A busy engine takes seconds to kill; one more grace would be too long on any machine.
-      expect(tookMs).toBeLessThan(19_500);
+      expect(tookMs).toBeLessThan(11_000);
     });
 
     test('stops an instance that is not launched yet', async () => {
