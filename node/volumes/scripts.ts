@@ -187,8 +187,8 @@ rm -f /lists/blocks /lists/files
 
 /**
  * Makes `/to` what another node has, by what DIFFER told there. Exits with 5 when it is not. What was a folder when it
- * was listed may be a file by the time it is packed, where files are used: the folder here is in its way then. All that
- * was in it is told anew by the next difference, which no longer lists it.
+ * was listed may be a file by the time it is packed, where files are used: the folder here is in its way then. All
+ * that was in it is told anew by the next difference, which no longer lists it.
  */
 export const APPLY = `
 set -euo pipefail

@@ -2,21 +2,33 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { ROOT, waitFor } from '../../scripts/local-cluster.ts';
 import { killAll, processTable } from '../../scripts/processes.ts';
 
 let demo: ChildProcess | undefined;
-let daemons: { pid: number }[] = [];
-afterEach(() => {
-  demo?.kill('SIGTERM');
-  killAll(daemons.map(({ pid }) => pid));
+let folder: string;
+/** What runs for its nodes. */
+const processes = async (): Promise<number[]> =>
+  (await processTable()).filter(({ command }) => command.includes(`${folder}/`)).map(({ pid }) => pid);
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peer-demo-'));
+});
+afterEach(async () => {
+  demo?.kill('SIGKILL');
+  killAll(await processes());
+  await rm(folder, { recursive: true, force: true });
 });
 
 it('shows every step, stays up until Ctrl-C, and leaves nothing', async () => {
-  demo = spawn(process.execPath, [join(ROOT, 'scripts', 'demo.ts')], { stdio: ['ignore', 'pipe', 'pipe'] });
+  demo = spawn(process.execPath, [join(ROOT, 'scripts', 'demo.ts')], {
+    env: { ...process.env, TMPDIR: folder },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const exited = once(demo, 'exit');
   let said = '';
   demo.stdout!.on('data', (chunk: Buffer) => (said += chunk));
@@ -26,7 +38,6 @@ it('shows every step, stays up until Ctrl-C, and leaves nothing', async () => {
     return said.includes('stays up until Ctrl-C');
   });
   expect(said).toContain('Every step was observed to work');
-  daemons = (await processTable()).filter(({ command }) => command.includes('peer-') && command.includes(`${ROOT}/`));
   const address = /PEER_API=(\S+) PEER_TOKEN=(\S+)/.exec(said)!;
   const headers = { authorization: `Bearer ${address[2]}` };
   // Requests that are over keep it alive for a moment: by then only what it waits for does.
@@ -36,12 +47,11 @@ it('shows every step, stays up until Ctrl-C, and leaves nothing', async () => {
     expect(nodes).toHaveLength(3);
   }
   expect(demo.exitCode, said).toBeNull();
-  expect(daemons.length).toBeGreaterThan(0);
+  expect((await processes()).length).toBeGreaterThan(3);
   demo.kill('SIGINT');
   expect(await exited).toEqual([0, null]);
-  const left = new Set((await processTable()).map(({ pid }) => pid));
-  daemons = daemons.filter(({ pid }) => left.has(pid));
-  expect(daemons).toEqual([]);
+  expect(await processes()).toEqual([]);
+  expect(await readdir(folder)).toEqual([]);
 }, 240_000);
 
 /** Of TCP, open ones. */
